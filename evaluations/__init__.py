@@ -1,0 +1,4 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Measuring generated images: detectors, statistics, distances and reports."""

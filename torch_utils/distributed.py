@@ -1,0 +1,158 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Run the same code in one process or in several, as started by torchrun.
+
+Every function works without a process group, where it behaves as rank 0 of 1. Tensors on the
+CPU travel through gloo, tensors on a GPU through nccl.
+"""
+
+import os
+
+import torch
+import torch.distributed as dist
+
+
+def init(device=None):
+    """Join the process group described by torchrun's variables and select the device.
+
+    Without torchrun, or with WORLD_SIZE=1, no process group is made. Where a rank raises, let
+    the error end the process: torchrun then ends the others. Call destroy() only on success,
+    since leaving an nccl group while others wait in it can block.
+
+    Args:
+        device: 'cpu', 'cuda', or None for CUDA where present.
+    Raises:
+        ValueError: torchrun's variables contradict each other or the machine.
+    """
+    global _device
+    world_size, rank = _environment_int('WORLD_SIZE', 1), _environment_int('RANK', 0)
+    if not 0 <= rank < world_size:
+        raise ValueError(f'RANK={rank} must lie in 0..{world_size - 1} (WORLD_SIZE={world_size}); '
+                         'start with: torchrun --standalone --nproc_per_node=N')
+    _device = _select_device(device)
+    if world_size == 1 or dist.is_initialized():
+        return
+    missing = [name for name in ('RANK', 'MASTER_ADDR', 'MASTER_PORT') if name not in os.environ]
+    if missing:
+        raise ValueError(f'WORLD_SIZE={world_size} needs {", ".join(missing)} as well; '
+                         'start with: torchrun --standalone --nproc_per_node=N')
+    backend = 'cpu:gloo,cuda:nccl' if _device.type == 'cuda' else 'gloo'
+    try:
+        dist.init_process_group(backend=backend, init_method='env://', rank=rank, world_size=world_size)
+    except dist.DistNetworkError as error:
+        address = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
+        raise ValueError(f'the processes cannot meet at MASTER_ADDR:MASTER_PORT={address} (port in use?); '
+                         'torchrun --standalone picks a free port') from error
+
+
+def destroy():
+    """Leave the process group, if there is one, and forget the device."""
+    global _device
+    _device = None
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def get_rank():
+    """Return the index of this process, 0 without a process group."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def get_world_size():
+    """Return the number of processes, 1 without a process group."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def get_device():
+    """Return the device of this process: `cuda:LOCAL_RANK`, or the CPU."""
+    return _device if _device is not None else _select_device(None)
+
+
+def print0(*values, **options):
+    """Print on rank 0 only."""
+    if get_rank() == 0:
+        print(*values, **options)
+
+
+def barrier():
+    """Wait until all processes have come here."""
+    if dist.is_initialized():
+        # A reduction on the CPU: no stray CUDA context and no guess of a device by nccl.
+        dist.all_reduce(torch.zeros(1))
+
+
+def broadcast_(tensor, src=0):
+    """Overwrite a tensor with the values of rank `src`, in place.
+
+    Args:
+        tensor: Any shape and type, the same on all ranks.
+        src:    Rank to copy from.
+    Returns:
+        The same tensor.
+    """
+    if dist.is_initialized():
+        _in_place(tensor, lambda buffer: dist.broadcast(buffer, src=src))
+    return tensor
+
+
+def all_reduce_sum_(tensor):
+    """Overwrite a tensor with its sum over all ranks, in place.
+
+    Args:
+        tensor: Any shape, the same on all ranks.
+    Returns:
+        The same tensor.
+    """
+    if dist.is_initialized():
+        _in_place(tensor, lambda buffer: dist.all_reduce(buffer, op=dist.ReduceOp.SUM))
+    return tensor
+
+
+def gather_objects(obj):
+    """Collect one picklable object per rank.
+
+    Args:
+        obj: Object of this rank.
+    Returns:
+        List in rank order on rank 0, None elsewhere.
+    """
+    if not dist.is_initialized():
+        return [obj]
+    gathered = [None] * get_world_size() if get_rank() == 0 else None
+    dist.gather_object(obj, gathered, dst=0)
+    return gathered
+
+
+_device = None      # set by init()
+
+
+def _in_place(tensor, collective):
+    # Collectives need contiguous memory, and must not become part of an autograd graph.
+    with torch.no_grad():
+        data = tensor.detach()
+        buffer = data if data.is_contiguous() else data.contiguous()
+        collective(buffer)
+        if buffer is not data:
+            data.copy_(buffer)
+
+
+def _environment_int(name, default):
+    text = os.environ.get(name, str(default))
+    if not text.strip().isdigit():
+        raise ValueError(f'environment variable {name}={text!r} must be a non-negative integer, such as {default}')
+    return int(text)
+
+
+def _select_device(device):
+    if device is None:
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    if device not in ('cpu', 'cuda'):
+        raise ValueError(f"device={device!r} must be 'cpu' or 'cuda'")
+    if device == 'cpu':
+        return torch.device('cpu')
+    local_rank, count = _environment_int('LOCAL_RANK', 0), torch.cuda.device_count()
+    if local_rank >= count:
+        raise ValueError(f'process LOCAL_RANK={local_rank} needs GPU number {local_rank}, but this machine shows {count}; '
+                         f'start at most {max(count, 1)} process(es) per machine, or use the CPU')
+    torch.cuda.set_device(local_rank)
+    return torch.device('cuda', local_rank)

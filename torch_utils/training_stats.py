@@ -1,0 +1,158 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Collect training statistics from anywhere in the code, over all processes.
+
+`report()` adds to three running moments per name, [count, sum, sum of squares], on the device of
+the reported tensor, without waiting for the GPU. `Collector.update()` fetches what has come in
+since the last update, sums it over the processes and offers mean and standard deviation.
+"""
+
+import math
+import re
+import weakref
+import zlib
+
+import torch
+
+from dnnlib import EasyDict
+from torch_utils import distributed
+
+_counters = {}                      # name -> {device: float64 [3]}, in order of first report
+_collectors = weakref.WeakSet()     # each gets its own copy of everything that comes in
+
+
+@torch.no_grad()
+def report(name, value):
+    """Add all elements of a value to the statistics of a name.
+
+    Args:
+        name:  Statistic, such as 'Loss/D/r1_loss'. Every rank must report the same names in the
+               same order.
+        value: Tensor of any shape, number, or list of numbers. An empty one registers the name.
+    Returns:
+        `value` itself.
+    """
+    devices = _counters.setdefault(name, {})
+    if isinstance(value, torch.Tensor):
+        elements = value.detach().reshape(-1).to(torch.float32)
+    else:
+        elements = torch.as_tensor(value, dtype=torch.float64).reshape(-1)
+    if elements.numel() == 0:
+        return value
+    count = torch.full_like(elements[0], elements.numel(), dtype=torch.float64)
+    sums = torch.stack([elements.sum(), elements.square().sum()]).to(torch.float64)
+    moments = torch.cat([count.reshape(1), sums])
+    if elements.device in devices:
+        devices[elements.device].add_(moments)
+    else:
+        devices[elements.device] = moments
+    return value
+
+
+def report0(name, value):
+    """Report a value of rank 0 only; the other ranks just register the name.
+
+    Args:
+        name:  Statistic, see report().
+        value: Tensor or number.
+    Returns:
+        `value` itself.
+    """
+    report(name, value if distributed.get_rank() == 0 else [])
+    return value
+
+
+class Collector:
+    """Read the statistics that were reported between two calls of update().
+
+    Several collectors do not disturb each other; each sees everything reported after it was made.
+
+    Args:
+        regex:         Names to collect; the whole name must match.
+        keep_previous: Keep the old values of a name that got no new data; else it has none (NaN).
+    """
+
+    def __init__(self, regex='.*', keep_previous=True):
+        self._regex = re.compile(regex)
+        self._keep_previous = keep_previous
+        self._pending = {}          # name -> float64 [3], this process, not yet summed over ranks
+        self._moments = {}          # name -> float64 [3], over all ranks, as of the last update
+        _fetch_counters()           # what came earlier belongs to the other collectors
+        _collectors.add(self)
+
+    def update(self):
+        """Fetch everything reported since the last update. All ranks must call this together.
+
+        Raises:
+            ValueError: the ranks reported different names, or the same in another order.
+        """
+        _fetch_counters()
+        names = self.names()
+        _require_same_names(names)
+        if not names:
+            return
+        zero = torch.zeros(3, dtype=torch.float64)
+        deltas = torch.stack([self._pending.get(name, zero) for name in names])     # [names, 3]
+        self._pending.clear()
+        for name, moments in zip(names, distributed.all_reduce_sum_(deltas)):
+            if moments[0] > 0 or not self._keep_previous or name not in self._moments:
+                self._moments[name] = moments
+
+    def names(self):
+        """Return the collected names in the order of their first report."""
+        return [name for name in _counters if self._regex.fullmatch(name)]
+
+    def num(self, name):
+        """Return the number of elements of a name in the last interval, 0 for none."""
+        return int(self._get(name)[0])
+
+    def mean(self, name):
+        """Return the mean of a name, NaN where nothing was reported."""
+        count, total, _squares = self._get(name)
+        return total / count if count > 0 else math.nan
+
+    def std(self, name):
+        """Return the population standard deviation of a name, NaN where there is no data."""
+        count, total, squares = self._get(name)
+        if count == 0 or not math.isfinite(total) or not math.isfinite(squares):
+            return math.nan
+        if count == 1:
+            return 0.0
+        return math.sqrt(max(squares / count - (total / count) ** 2, 0.0))
+
+    def as_dict(self):
+        """Return {name: {num, mean, std}} as EasyDicts, in the order of the first reports."""
+        return EasyDict((name, EasyDict(num=self.num(name), mean=self.mean(name), std=self.std(name)))
+                        for name in self.names())
+
+    def __getitem__(self, name):
+        return self.mean(name)
+
+    def _get(self, name):
+        moments = self._moments.get(name)
+        return moments.tolist() if moments is not None else (0.0, 0.0, 0.0)
+
+
+def _fetch_counters():
+    # Move all running moments to the collectors: one copy per device, the only wait for the GPU.
+    by_device = {}
+    for name, devices in _counters.items():
+        for device in devices:
+            by_device.setdefault(device, []).append(name)
+    for device, names in by_device.items():
+        fetched = torch.stack([_counters[name].pop(device) for name in names]).cpu()
+        for collector in _collectors:
+            for name, moments in zip(names, fetched):
+                collector._pending[name] = collector._pending.get(name, 0) + moments
+
+
+def _require_same_names(names):
+    # The sums below would mix up names silently, or wait for ever, if the lists differed.
+    world_size = distributed.get_world_size()
+    if world_size == 1:
+        return
+    digest = zlib.crc32('\n'.join(names).encode())
+    total = distributed.all_reduce_sum_(torch.tensor([digest], dtype=torch.int64))
+    if total.item() != digest * world_size:
+        raise ValueError(f'rank {distributed.get_rank()}: statistics must be reported under the same names in the same '
+                         f'order on all {world_size} ranks; this rank has {", ".join(names) or "none"}')

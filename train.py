@@ -1,0 +1,155 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Distil an EDM teacher into a one-step generator, or train a teacher.
+
+\b
+Examples:
+  # Distil the MNIST teacher of this repository (train.sh demo has the full set of options)
+  python train.py --outdir=training-runs --data=datasets/mnist-32x32.zip --cond=1 \\
+      --transfer=pretrained/edm-mnist-32x32-cond-ve.pkl --freeze=1 --backbone=3 --batch=32
+\b
+  # Train a teacher on 8 GPUs
+  torchrun --standalone --nproc_per_node=8 train.py --loss=edm --precond=edm --arch=ncsnpp \\
+      --outdir=training-runs --data=datasets/cifar10-32x32.zip --cond=1
+"""
+import json
+import os
+import re
+import sys
+
+import click
+
+from training import config as config_lib
+
+
+def parse_int_list(_ctx, _param, text):
+    """Parse '1,2,2' or '1-3' into a list of ints."""
+    if text is None:
+        return None
+    values = []
+    for part in text.split(','):
+        match = re.fullmatch(r'\s*(\d+)(?:-(\d+))?\s*', part)
+        if not match or (match.group(2) and int(match.group(2)) < int(match.group(1))):
+            raise click.BadParameter(f'{text!r} must be a list of integers or ranges, such as 1,2,2 or 1-3')
+        values += range(int(match.group(1)), int(match.group(2) or match.group(1)) + 1)
+    return values
+
+
+def parse_grid(_ctx, _param, text):
+    """Parse 'ROWSxCOLUMNS' into a list of two ints; '0' means none."""
+    match = re.fullmatch(r'(\d+)x(\d+)', text)
+    if text == '0':
+        return None
+    if not match or not 0 < int(match.group(1)) * int(match.group(2)) <= 4096:
+        raise click.BadParameter(f'{text!r} must be ROWSxCOLUMNS with at most 4096 images, such as 8x10, or 0 for none')
+    return [int(match.group(1)), int(match.group(2))]
+
+
+Positive = click.FloatRange(min=0, min_open=True)
+NonNegative = click.FloatRange(min=0)
+
+
+@click.command(help=__doc__, context_settings=dict(show_default=True, max_content_width=110))
+# Main options.
+@click.option('--outdir',        help='Folder for the run folders', metavar='DIR', type=str, required=True)
+@click.option('--data',          help='Training images: EDM-format zip or folder', metavar='ZIP|DIR', type=str, required=True)
+@click.option('--cond',          help='Class-conditional networks; needs labels', metavar='BOOL', type=bool, default=False)
+@click.option('--loss',          help='gdd distils a teacher, edm trains one', type=click.Choice(['gdd', 'edm']), default='gdd')
+@click.option('--precond',       help='Preconditioning  [default: as --loss]', type=click.Choice(['gdd', 'edm']))
+@click.option('--arch',          help='Architecture  [default: that of the teacher; ddpmpp for edm]',
+              type=click.Choice(list(config_lib.ARCHITECTURES)))
+@click.option('--transfer',      help='Teacher to distil, an EDM pickle', metavar='PKL|URL', type=str)
+@click.option('--duration',      help='Training length  [default: 200]', metavar='MIMG', type=Positive)
+@click.option('--resume',        help='Continue from training-state-*.pt, in its folder', metavar='PT', type=str)
+# Hyperparameters of the network and the optimizer.
+@click.option('--batch',         help='Total batch size  [default: 512]', metavar='INT', type=click.IntRange(min=1))
+@click.option('--batch-gpu',     help='Limit of one forward pass; accumulates gradients', metavar='INT', type=click.IntRange(min=1))
+@click.option('--cbase',         help='model_channels  [default: of --arch]', metavar='INT', type=click.IntRange(min=1))
+@click.option('--cres',          help='channel_mult  [default: of --arch]', metavar='LIST', callback=parse_int_list)
+@click.option('--num-blocks',    help='Blocks per resolution  [default: of --arch]', metavar='INT', type=click.IntRange(min=1))
+@click.option('--attn-res',      help='Resolutions with attention  [default: of --arch]', metavar='LIST', callback=parse_int_list)
+@click.option('--lr',            help='Learning rate  [default: 4e-4 gdd, 1e-3 edm]', metavar='FLOAT', type=Positive)
+@click.option('--lr-rampup',     help='Linear warm-up  [default: 0 gdd, 10000 edm]', metavar='KIMG', type=click.IntRange(min=0))
+@click.option('--ema',           help='Half-life of the average', metavar='MIMG', type=NonNegative, default=0.5)
+@click.option('--ema-warmup',    help='Half-life / images seen, at most; 0 = off', metavar='FLOAT', type=NonNegative, default=0.05)
+@click.option('--ema-beta',      help='Fixed decay instead of a half-life; 0 = off', metavar='FLOAT',
+              type=click.FloatRange(min=0, max=1, max_open=True), default=0)
+@click.option('--dropout',       help='Dropout  [default: 0 gdd, 0.13 edm]', metavar='FLOAT', type=click.FloatRange(min=0, max=1))
+@click.option('--xflip',         help='Add mirrored images', metavar='BOOL', type=bool, default=False)
+@click.option('--max-size',      help='Use a random subset of the images', metavar='INT', type=click.IntRange(min=1))
+# Distillation (--loss=gdd).
+@click.option('--compat',        help='Accidents of the official code: keep or repair', type=click.Choice(['clean', 'official']), default='clean')
+@click.option('--freeze',        help='Freeze level of the generator (GDD-I: 1)', metavar='0..3', type=click.IntRange(0, 3), default=0)
+@click.option('--dlr',           help='Learning rate of D, before x 16/17', metavar='FLOAT', type=Positive, default=4e-4)
+@click.option('--loss-type',     help='Adversarial loss', type=click.Choice(['ns', 'hinge']), default='ns')
+@click.option('--r1-type',       help='Gradient penalty on real images', type=click.Choice(['r1', 'none']), default='r1')
+@click.option('--r1-gamma',      help='Weight of R1, for the sum over 1/4 of the batch', metavar='FLOAT', type=NonNegative, default=0.01)
+@click.option('--backbone',      help='Official set 0..3, or timm names: a,b', metavar='SET|LIST', type=str, default='0')
+@click.option('--d-resolution',  help='Input size of the backbones', metavar='PIXELS', type=click.IntRange(min=32), default=224)
+@click.option('--d-channel-max', help='Cap on the width of D  [default: none]', metavar='INT', type=click.IntRange(min=8))
+@click.option('--class-embed',   help='Class table of D: FILE.npy, random or computed', metavar='NPY|NAME', type=str, default='random')
+@click.option('--diffaug',       help='DiffAugment in front of the backbones', metavar='BOOL', type=bool, default=False)
+# Performance.
+@click.option('--device',        help='Where to train', type=click.Choice(['auto', 'cpu', 'cuda']), default='auto')
+@click.option('--fp16',          help='16-bit U-Net on CUDA: float16 (edm), bfloat16 (gdd)', metavar='BOOL', type=bool, default=False)
+@click.option('--bench',         help='cuDNN benchmark', metavar='BOOL', type=bool, default=True)
+@click.option('--channels-last', help='NHWC memory order', metavar='BOOL', type=bool, default=True)
+@click.option('--cache',         help='Keep decoded images in memory', metavar='BOOL', type=bool, default=True)
+@click.option('--workers',       help='Loader processes; 0 = load in the main one', metavar='INT', type=click.IntRange(min=0), default=1)
+# Output.
+@click.option('--desc',          help='Suffix of the run folder', metavar='STR', type=str)
+@click.option('--nosubdir',      help='Write into --outdir itself', is_flag=True)
+@click.option('--tick',          help='Status line every  [default: 25 gdd, 50 edm]', metavar='KIMG', type=click.IntRange(min=1))
+@click.option('--snap',          help='Snapshot and grid every  [default: 10 gdd, 50 edm]', metavar='TICKS', type=click.IntRange(min=1))
+@click.option('--dump',          help='Training state every', metavar='TICKS', type=click.IntRange(min=1), default=20)
+@click.option('--keep',          help='States to keep; 0 = all', metavar='INT', type=click.IntRange(min=0), default=2)
+@click.option('--grid',          help='Sample grid at snapshots, 0 = none', metavar='ROWSxCOLS', callback=parse_grid, default='8x10')
+@click.option('--seed',          help='Random seed', metavar='INT', type=click.IntRange(0, 2 ** 31 - 1), default=0)
+@click.option('-n', '--dry-run', help='Print the resolved options and stop', is_flag=True)
+def main(**opts):
+    outdir, desc, nosubdir, dry_run = (opts.pop(name) for name in ('outdir', 'desc', 'nosubdir', 'dry_run'))
+    try:
+        config = config_lib.build_config(opts)
+        if dry_run:
+            click.echo(json.dumps(config, indent=2))
+            return
+        run, run_dir = prepare(config, outdir, desc, nosubdir)
+    except (ValueError, OSError) as error:
+        fail(error)
+    launch(run, run_dir)
+
+
+def prepare(config, outdir, desc, nosubdir):
+    """Join the processes and build every part of the run; nothing is written yet."""
+    from torch_utils import distributed
+    from training.training_loop import TrainingRun
+    distributed.init(None if config['device'] == 'auto' else config['device'])
+    if config['resume']:
+        run_dir = os.path.dirname(config['resume'])
+    elif nosubdir:
+        run_dir = outdir
+    else:
+        run_dir = config_lib.next_run_dir(outdir, config_lib.run_description(config, distributed.get_world_size(), desc))
+    if not config['resume'] and os.path.exists(os.path.join(run_dir, 'training_options.json')):
+        raise config_lib.ConfigError(f'--outdir={run_dir} with --nosubdir already holds a run; choose an empty folder')
+    return TrainingRun(config), run_dir
+
+
+def launch(run, run_dir):
+    """Print the options and train."""
+    from torch_utils import distributed
+    from training.training_loop import run_training
+    distributed.print0(f'Training options:\n{json.dumps(run.config, indent=2)}\n\nRun folder: {run_dir}')
+    run_training(run, run_dir)
+    distributed.destroy()
+
+
+def fail(error):
+    """End with one line, printed by one process only."""
+    if os.environ.get('RANK', '0') != '0':
+        sys.exit(1)
+    raise click.ClickException(str(error))
+
+
+if __name__ == '__main__':
+    main()

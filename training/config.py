@@ -1,0 +1,163 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""From command-line options to the one dict that describes a run; no torch, no files, no processes."""
+import os
+import re
+
+ARCHITECTURES = {
+    'ddpmpp': dict(model_type='SongUNet', embedding_type='positional', encoder_type='standard',
+                   decoder_type='standard', channel_mult_noise=1, resample_filter=[1, 1], model_channels=128,
+                   channel_mult=[2, 2, 2]),
+    'ncsnpp': dict(model_type='SongUNet', embedding_type='fourier', encoder_type='residual',
+                   decoder_type='standard', channel_mult_noise=2, resample_filter=[1, 3, 3, 1], model_channels=128,
+                   channel_mult=[2, 2, 2]),
+    'adm': dict(model_type='DhariwalUNet', model_channels=192, channel_mult=[1, 2, 3, 4]),
+}
+
+# Official --backbone numbers; any other list of names is accepted as well.
+BACKBONE_SETS = {
+    '0': ['deit_base_distilled_patch16_224', 'tf_efficientnet_lite0'],
+    '1': ['vgg16_bn', 'tf_efficientnet_lite0'],
+    '2': ['vit_base_patch16_224.augreg_in21k_ft_in1k', 'tf_efficientnet_b0.ns_jft_in1k'],
+    '3': ['tf_efficientnet_lite0'],
+}
+
+# Options whose default depends on the loss: EDM's recipe for teachers, GDD's for distillation.
+LOSS_DEFAULTS = {
+    'edm': dict(precond='edm', arch='ddpmpp', batch=512, duration=200.0, lr=1e-3, dropout=0.13, lr_rampup=10000,
+                tick=50, snap=50),
+    'gdd': dict(precond='gdd', batch=512, duration=200.0, lr=4e-4, dropout=0.0, lr_rampup=0, tick=25, snap=10),
+}
+
+# The official recipes run on 4 processes; `clean` gives their R1 strength to any number of processes.
+REFERENCE_PROCESSES = 4
+R1_INTERVAL = 16
+
+
+class ConfigError(ValueError):
+    """An impossible combination of options; the message is one line for the user."""
+
+
+def plan_batch(batch, batch_gpu, world_size):
+    """Split the total batch over processes and accumulation rounds.
+
+    Args:
+        batch:      Total batch, images per iteration.
+        batch_gpu:  Largest batch of one forward pass, or None for no limit.
+        world_size: Number of processes.
+    Returns:
+        Images per process and iteration, images per forward pass.
+    Raises:
+        ConfigError: The batch cannot be divided evenly.
+    """
+    local = batch // world_size
+    micro = local if batch_gpu is None else min(batch_gpu, local)
+    unit = world_size * max(micro, 1)
+    if local < 1 or batch % unit:
+        works = max(round(batch / unit), 1) * unit
+        raise ConfigError(f'--batch={batch} must be a multiple of {world_size} processes x {max(micro, 1)} images '
+                          f'per forward pass (--batch-gpu) = {unit}; try --batch={works}')
+    return local, micro
+
+
+def build_config(opts):
+    """Resolve the options of train.py.
+
+    Args:
+        opts: Dict of option values; None where the user gave nothing.
+    Returns:
+        Nested dict of plain values, which is saved as training_options.json and is all that a run needs.
+    Raises:
+        ConfigError: Options that exclude or need each other.
+    """
+    opts = dict(opts)
+    for name, value in LOSS_DEFAULTS[opts['loss']].items():
+        if opts.get(name) is None:
+            opts[name] = value
+    _check_options(opts)
+    config = dict(
+        loss=opts['loss'], precond=opts['precond'], arch=opts['arch'], compat=opts['compat'], seed=opts['seed'],
+        batch_size=opts['batch'], batch_gpu=opts['batch_gpu'], fp16=opts['fp16'],
+        total_nimg=max(round(opts['duration'] * 1e6), 1), tick_nimg=opts['tick'] * 1000,
+        snapshot_ticks=opts['snap'], state_ticks=opts['dump'], keep_states=opts['keep'],
+        lr_rampup_nimg=opts['lr_rampup'] * 1000, device=opts['device'], bench=opts['bench'],
+        channels_last=opts['channels_last'], grid_size=opts['grid'],
+        dataset_kwargs=dict(class_name='training.dataset.ImageFolderDataset', path=opts['data'],
+                            use_labels=opts['cond'], xflip=opts['xflip'], cache=opts['cache'],
+                            max_size=opts['max_size']),
+        loader_kwargs=dict(num_workers=opts['workers']),
+        ema_kwargs=dict(halflife_nimg=round(opts['ema'] * 1e6), rampup=opts['ema_warmup'], beta=opts['ema_beta']),
+        network_kwargs=_network_kwargs(opts),
+        transfer=opts['transfer'], resume=opts['resume'])
+    betas = [0.9, 0.999] if opts['loss'] == 'edm' else [0.0, 0.99]
+    config['optimizer_kwargs'] = dict(lr=opts['lr'], betas=betas, eps=1e-8)
+    if opts['loss'] == 'gdd':
+        config.update(_distillation_config(opts))
+    return config
+
+
+def _network_kwargs(opts):
+    """Architecture as far as the options tell; None = take all of it from the teacher."""
+    if opts['arch'] is None:
+        given = [f'--{name}' for name in ('cbase', 'cres', 'num-blocks', 'attn-res')
+                 if opts[name.replace('-', '_')] is not None]
+        if given:
+            raise ConfigError(f'{given[0]} needs --arch; without --arch the architecture is that of the teacher '
+                              '(--transfer): leave both out, or add --arch=ncsnpp')
+        return None
+    kwargs = dict(ARCHITECTURES[opts['arch']])
+    for key, name in dict(model_channels='cbase', channel_mult='cres', num_blocks='num_blocks',
+                          attn_resolutions='attn_res').items():
+        if opts[name] is not None:
+            kwargs[key] = opts[name]
+    return kwargs | dict(dropout=opts['dropout'], use_fp16=opts['fp16'])
+
+
+def _distillation_config(opts):
+    """Everything that only the adversarial distillation has."""
+    lazy = R1_INTERVAL / (R1_INTERVAL + 1) if opts['r1_type'] == 'r1' else 1.0
+    names = BACKBONE_SETS.get(opts['backbone']) or [name.strip() for name in opts['backbone'].split(',')]
+    return dict(
+        freeze=opts['freeze'], dropout=opts['dropout'],
+        loss_kwargs=dict(loss_type=opts['loss_type'], r1_gamma=opts['r1_gamma']),
+        r1_interval=R1_INTERVAL if opts['r1_type'] == 'r1' else 0,
+        feature_kwargs=dict(names=names, input_size=opts['d_resolution'], diffaugment=opts['diffaug'],
+                            moved_statistics=opts['compat'] == 'official'),
+        discriminator_kwargs=dict(channel_max=opts['d_channel_max'], class_embed=opts['class_embed']),
+        d_optimizer_kwargs=dict(lr=opts['dlr'] * lazy, betas=[0.0, 0.99 ** lazy], eps=1e-8))
+
+
+def _check_options(opts):
+    if opts['precond'] != opts['loss']:
+        raise ConfigError(f"--precond={opts['precond']} does not go with --loss={opts['loss']}; "
+                          f"use --precond={opts['loss']}")
+    if opts['loss'] == 'gdd' and not opts['transfer']:
+        raise ConfigError('--transfer is missing: --loss=gdd distils a teacher, give its EDM pickle, for example '
+                          '--transfer=pretrained/edm-mnist-32x32-cond-ve.pkl; to train a teacher use --loss=edm')
+    if opts['loss'] == 'edm' and opts['transfer']:
+        raise ConfigError(f"--transfer={opts['transfer']} needs --loss=gdd; leave it out to train a teacher from scratch")
+    if opts['loss'] == 'edm' and opts['freeze']:
+        raise ConfigError(f"--freeze={opts['freeze']} needs --loss=gdd; a teacher trains all layers, use --freeze=0")
+    if opts['duration'] <= 0:
+        raise ConfigError(f"--duration={opts['duration']} must be above 0 million images; try 0.01")
+
+
+def dataset_name(path):
+    """Name of a dataset, from its path: base name without .zip."""
+    return re.sub(r'\.zip$', '', os.path.basename(os.path.normpath(path)), flags=re.IGNORECASE)
+
+
+def run_description(config, world_size, desc=None):
+    """Return the part of a run folder's name that follows the number (GDD's naming)."""
+    c = config
+    parts = [dataset_name(c['dataset_kwargs']['path']), 'cond' if c['dataset_kwargs']['use_labels'] else 'uncond',
+             c['arch'] or 'teacher', c['precond'], c['loss'], f'gpus{world_size}', f"batch{c['batch_size']}",
+             'fp16' if c['fp16'] else 'fp32']
+    return '-'.join(parts + ([desc] if desc else []))
+
+
+def next_run_dir(outdir, description):
+    """Return outdir/NNNNN-description with the number after the largest one in use."""
+    names = os.listdir(outdir) if os.path.isdir(outdir) else []
+    numbers = [int(m.group(1)) for name in names if (m := re.match(r'(\d{5})(?:-|$)', name))]
+    return os.path.join(outdir, f'{max(numbers, default=-1) + 1:05d}-{description}')

@@ -1,0 +1,212 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Adversarial distillation of a teacher: what one iteration of `--loss=gdd` does (GDD, algorithm of section 4).
+
+Per iteration, on one batch of real images: G main, D main and, every `r1_interval` iterations, R1.
+"""
+import torch
+
+from torch_utils import distributed, misc, training_stats
+from training import networks
+from training.checkpoint import copy_params_and_buffers, load_network
+from training.class_table import make_class_table
+from training.config import REFERENCE_PROCESSES, ConfigError
+from training.discriminator import ProjectedDiscriminator
+from training.features import ProjectedFeatures
+from training.freeze import freeze_layers, freeze_table
+from training.gan_loss import GDDLoss
+from training.gradients import finish_gradients
+from training.randomness import derive_seed
+
+CLASS_TABLE_IMAGES = 4096
+
+
+class DistillationTask:
+    """Generator, discriminator, frozen features and their optimizers.
+
+    Args:
+        config:  Resolved options (training/config.py); network_kwargs and teacher facts are filled in.
+        dataset: Training images.
+        device:  Device to train on.
+    Raises:
+        ValueError: Teacher, data and options do not fit.
+    """
+
+    def __init__(self, config, dataset, device):
+        self.config, self.device = config, device
+        layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
+        teacher, info = load_teacher(config)
+        config['network_kwargs'] = generator_kwargs(config, info, dataset)
+        config['teacher'] = dict(sha256=info.sha256, class_name=info.class_name)
+        self.G = networks.GDDPrecond(**config['network_kwargs'])
+        try:
+            copy_params_and_buffers(teacher, self.G)
+        except ValueError as error:
+            raise ConfigError(f"--transfer={config['transfer']}: {error}; leave out --arch to take the teacher's") from error
+        self.G = self.trained = self.G.to(device, memory_format=layout).train()
+        self.g_params = freeze_layers(self.G, config['freeze'])
+
+        self.F = build_features(config, dataset, device).to(memory_format=layout)
+        torch.manual_seed(derive_seed(config['seed'], 'discriminator'))
+        self.D = build_discriminator(config, self.F, dataset, device).to(memory_format=layout).train()
+        for module in (self.G, self.D) + ((self.F,) if config['compat'] == 'clean' else ()):
+            for _name, tensor in misc.named_params_and_buffers(module):
+                distributed.broadcast_(tensor.detach())
+        self.loss = GDDLoss(self.G, self.D, self.F, **config['loss_kwargs'])
+        self.g_optimizer = torch.optim.Adam(self.g_params, fused=True, **config['optimizer_kwargs'])
+        self.d_optimizer = torch.optim.Adam(self.D.parameters(), fused=True, **config['d_optimizer_kwargs'])
+
+    def loss_gain(self, local_batch):
+        """Return the factor on the summed main losses, before gradients are averaged over the processes.
+
+        The official loss is a sum over the images of one process, so R1 (a mean) weighs more the
+        more processes share a batch. `clean` gives any number of processes the balance of four.
+        """
+        if self.config['compat'] == 'official':
+            return 1.0
+        return self.config['batch_size'] / REFERENCE_PROCESSES / local_batch
+
+    def step(self, images, labels, rng, iteration):
+        """Run one iteration.
+
+        Args:
+            images:    Real images of this process, float32 [N, C, H, W], -1..1.
+            labels:    One-hot labels [N, K]; K = 0 without classes.
+            rng:       BatchRandom of this iteration.
+            iteration: Index of the iteration, from 0.
+        """
+        gain = self.loss_gain(len(images))
+        self._stage('G', self.g_optimizer, self.g_params, images, labels, rng,
+                    lambda x, y, z: self.loss.generator_stage(x, y, z, gain=gain))
+        d_params = list(self.D.parameters())
+        self._stage('D', self.d_optimizer, d_params, images, labels, rng,
+                    lambda x, y, z: self.loss.discriminator_stage(x, y, z, gain=gain))
+        interval = self.config['r1_interval']
+        if interval and iteration and iteration % interval == 0:
+            self._stage('R1', self.d_optimizer, d_params, images, labels, rng, lambda x, y, _z: self.loss.r1_stage(
+                x, y, gain=float(interval), fraction=len(x) / len(images)))
+
+    def _stage(self, name, optimizer, params, images, labels, rng, backward):
+        """Accumulate the gradients of one stage over the micro-batches and take the optimizer step."""
+        optimizer.zero_grad(set_to_none=True)
+        z = rng.randn(images.shape, name).contiguous(memory_format=torch.channels_last)
+        size = self.config['micro_batch']
+        for x, y, noise in zip(images.split(size), labels.split(size), z.split(size)):
+            backward(x, y, noise)
+        bad, norm = finish_gradients(params)
+        training_stats.report(f'Grad/{name}/nonfinite', bad)
+        training_stats.report(f'Grad/{name}/norm', norm)
+        optimizer.step()
+
+    def snapshot_networks(self):
+        """Return the networks to store beside the EMA."""
+        return dict(net=self.G)
+
+    def state_dict(self):
+        """Return everything a resume needs."""
+        return dict(G=self.G.state_dict(), D=self.D.state_dict(), projection=self.F.projection_state(),
+                    g_optimizer=self.g_optimizer.state_dict(), d_optimizer=self.d_optimizer.state_dict())
+
+    def load_state_dict(self, state):
+        """Continue from `state_dict()`."""
+        self.G.load_state_dict(state['G'])
+        self.D.load_state_dict(state['D'])
+        self.g_optimizer.load_state_dict(state['g_optimizer'])
+        self.d_optimizer.load_state_dict(state['d_optimizer'])
+        if self.config['compat'] == 'clean':      # official: every rank has redrawn its own from the seed
+            self.F.load_projection_state(state['projection'])
+
+    def summary(self):
+        """Return lines that describe what is trained and against what."""
+        config = self.config
+        processes = distributed.get_world_size() if config['compat'] == 'official' else REFERENCE_PROCESSES
+        share = config['batch_size'] / processes
+        gamma = config['loss_kwargs']['r1_gamma']
+        return [*freeze_table(self.G, config['freeze']),
+                f"Teacher: --transfer={config['transfer']} sha256 {config['teacher']['sha256'][:16]}",
+                *self.F.weights_report,
+                f'Discriminator: {sum(p.numel() for p in self.D.parameters()):,} parameters on {", ".join(self.F.names)} '
+                f'at {self.F.input_size} pixels',
+                f"R1: --r1-gamma={gamma:g} against the loss of {share:g} images (--compat={config['compat']}): "
+                f'effective gamma {gamma / share:.3g}']
+
+
+def load_teacher(config):
+    """Load the teacher, rank 0 first, so that a download happens once."""
+    if distributed.get_rank() != 0:
+        distributed.barrier()
+    teacher, info = load_network(config['transfer'], option='--transfer')
+    if distributed.get_rank() == 0:
+        distributed.barrier()
+    return teacher, info
+
+
+def generator_kwargs(config, info, dataset):
+    """Complete the generator's constructor arguments and check teacher against data.
+
+    Args:
+        config:  Resolved options; network_kwargs None takes the architecture from the teacher.
+        info:    What `load_network` tells about the teacher.
+        dataset: Training images.
+    Raises:
+        ConfigError: Resolution, channels or number of classes differ.
+    """
+    data, teacher, kept = config['dataset_kwargs']['path'], config['transfer'], info.init_kwargs
+    label_dim = kept.get('label_dim', 0)
+    for what, ours, theirs in [('resolution', dataset.resolution, kept['img_resolution']),
+                               ('channels', dataset.num_channels, kept['img_channels'])]:
+        if ours != theirs:
+            raise ConfigError(f'--data={data} has {what} {ours}, but the teacher --transfer={teacher} has {theirs}; '
+                              f'convert the data with dataset_tool.py to {what} {theirs}, or use another teacher')
+    if dataset.label_dim != label_dim:
+        hint = '--cond=False' if label_dim == 0 else f'--cond=True with data of {label_dim} classes'
+        raise ConfigError(f"--data={data} with --cond={config['dataset_kwargs']['use_labels']} gives "
+                          f'{dataset.label_dim} classes, but the teacher --transfer={teacher} has {label_dim}; use {hint}')
+    if config['network_kwargs'] is not None:
+        kwargs = dict(config['network_kwargs'])
+    else:
+        drop = ('augment_dim', 'sigma_min', 'sigma_max', 'sigma_data', 'label_dropout')
+        kwargs = {key: value for key, value in kept.items() if key not in drop}
+        kwargs.update(dropout=config['dropout'], use_fp16=config['fp16'])
+    return kwargs | dict(img_resolution=dataset.resolution, img_channels=dataset.num_channels, label_dim=label_dim)
+
+
+def build_features(config, dataset, device):
+    """Build the frozen feature networks; `clean` draws one projection, `official` one per rank."""
+    rank = distributed.get_rank() if config['compat'] == 'official' else 0
+    kwargs = dict(config['feature_kwargs'])
+    target = kwargs.pop('input_size')
+    interpolate = dataset.resolution < target
+    torch.manual_seed(derive_seed(config['seed'], 'projection', rank))
+    return ProjectedFeatures(input_size=target if interpolate else dataset.resolution, interpolate=interpolate,
+                             **kwargs).to(device)
+
+
+def build_discriminator(config, features, dataset, device):
+    """Build the discriminator, with start values for its class embeddings where there are classes."""
+    kwargs = dict(config['discriminator_kwargs'])
+    source = kwargs.pop('class_embed')
+    table = None
+    if dataset.label_dim:
+        pooled = labels = None
+        if source == 'random':
+            source = f"random:{config['seed']}"
+        elif source == 'computed':
+            pooled, labels = pooled_dataset_features(features, dataset, device)
+        table = make_class_table(dataset.label_dim, source, pooled, labels)
+    return ProjectedDiscriminator(features.names, features.channels, features.resolutions, label_dim=dataset.label_dim,
+                                  class_table=table, **kwargs).to(device)
+
+
+@torch.no_grad()
+def pooled_dataset_features(features, dataset, device, batch=64):
+    """Return pooled backbone features and labels of up to 4096 images spread evenly over the data set."""
+    count = min(len(dataset), CLASS_TABLE_IMAGES)
+    indices = [i * len(dataset) // count for i in range(count)]
+    pooled, labels = [], []
+    for begin in range(0, count, batch):
+        items = [dataset[i] for i in indices[begin:begin + batch]]
+        images = torch.stack([torch.as_tensor(image) for image, _ in items]).to(device, torch.float32) / 127.5 - 1
+        pooled.append(features.pooled_features(images).cpu())
+        labels += [torch.as_tensor(label) for _, label in items]
+    return torch.cat(pooled), torch.stack(labels)

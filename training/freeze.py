@@ -1,0 +1,72 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Which layers of the generator stay at the teacher's weights (GDD-I), by an exact rule.
+
+The official code matches substrings of parameter names, in two places that disagree about the
+up and down blocks. Here one rule on the parsed name decides: a parameter is frozen when it lies
+inside a residual block (`block*`, `in*`, `up`, `down`) and its layer belongs to the level. This
+equals the official rule that chooses the optimizer's parameters, so results are the same.
+"""
+import re
+
+LEVEL_LAYERS = {
+    0: (),
+    1: ('conv0', 'conv1', 'proj'),
+    2: ('conv0', 'conv1', 'proj', 'qkv'),
+    3: ('conv0', 'conv1', 'proj', 'qkv', 'skip'),
+}
+BLOCK_PATTERN = re.compile(r'model\.(?:enc|dec)\.\d+x\d+_(block\d+|in\d+|up|down)\.(\w+)\.(?:weight|bias)')
+
+
+def layer_kind(name):
+    """Describe where a parameter lies: 'conv0' ... inside a block, else the layer's own name.
+
+    Args:
+        name: Full parameter name, 'model....'.
+    Returns:
+        (layer, inside a block).
+    """
+    match = BLOCK_PATTERN.fullmatch(name)
+    if match:
+        return match.group(2), True
+    layer = name.split('.')[-2]
+    return re.sub(r'^\d+x\d+_', '', layer), False
+
+
+def is_frozen(name, level):
+    """Tell whether a parameter is frozen at a level.
+
+    Args:
+        name:  Full parameter name, 'model....'.
+        level: 0..3.
+    Raises:
+        ValueError: Unknown level.
+    """
+    if level not in LEVEL_LAYERS:
+        raise ValueError(f'--freeze={level} is unknown; levels are 0 (nothing) to 3, GDD-I uses --freeze=1')
+    layer, inside = layer_kind(name)
+    return inside and layer in LEVEL_LAYERS[level]
+
+
+def freeze_layers(net, level):
+    """Switch off gradients of the frozen parameters, on for all others.
+
+    Returns:
+        List of the trained parameters.
+    """
+    for name, param in net.named_parameters():
+        param.requires_grad_(not is_frozen(name, level))
+    return [param for param in net.parameters() if param.requires_grad]
+
+
+def freeze_table(net, level):
+    """Return lines with the number of frozen and trained parameters by layer kind."""
+    counts = {}
+    for name, param in net.named_parameters():
+        layer, inside = layer_kind(name)
+        row = counts.setdefault(('block: ' if inside else '') + layer, [0, 0])
+        row[0 if is_frozen(name, level) else 1] += param.numel()
+    frozen, trained = (sum(row[i] for row in counts.values()) for i in (0, 1))
+    lines = [f'Generator at --freeze={level}: {frozen:,} of {frozen + trained:,} parameters frozen '
+             f'({100 * frozen / (frozen + trained):.3f} %)', f'  {"layer":<24s}{"frozen":>14s}{"trained":>14s}']
+    return lines + [f'  {name:<24s}{row[0]:>14,d}{row[1]:>14,d}' for name, row in counts.items()]

@@ -1,0 +1,224 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Rebuild a network of this project from the inert records of a snapshot.
+
+The recorded constructor arguments are validated, the network is constructed on the meta device
+(no memory, no random numbers), the loaded tensors are attached under their names, and attributes
+that were edited after construction are taken over. Whatever does not fit is an error.
+"""
+
+import logging
+
+import torch
+
+from training import networks
+from training.network_arguments import ANY_NUMBER, RULES, check_arguments
+from training.pickle_records import (ModuleDictRecord, PersistentRecord, SnapshotError, TensorRecord, UnknownClassError,
+                                     UnsafePickleError, shown)
+
+PRECONDITIONERS = {cls.__name__: cls for cls in (networks.EDMPrecond, networks.GDDPrecond, networks.VPPrecond,
+                                                 networks.VEPrecond, networks.iDDPMPrecond)}
+PARTS = ('SongUNet', 'DhariwalUNet', 'UNetBlock', 'Conv2d', 'Linear', 'GroupNorm', 'PositionalEmbedding',
+         'FourierEmbedding', 'ModuleDict')
+MAX_DEPTH = 64
+MAX_ENTRIES = 1_000_000     # attributes, tensors and children of all parts; real networks have < 100 000
+MAX_NAME_LENGTH = 100
+NUM_SHOWN = 10      # differences of each kind in an error message
+
+# Attributes that decide what the tensors mean: a file that disagrees with its own constructor
+# arguments cannot be trusted to compute anything.
+FIXED_ATTRIBUTES = ('num_heads', 'num_groups', 'in_channels', 'out_channels', 'emb_channels', 'up', 'down',
+                    'fused_resample', 'adaptive_scale', 'endpoint', 'in_features', 'out_features', 'num_channels',
+                    'img_channels', 'label_dim')
+# Attributes that users edit on a finished network; EDM's loader uses the edited value.
+EDITABLE_ATTRIBUTES = ('img_resolution', 'use_fp16', 'sigma_min', 'sigma_max', 'sigma_data', 'dropout', 'label_dropout',
+                       'skip_scale', 'eps', 'max_positions', 'beta_d', 'beta_min', 'epsilon_t', 'M', 'C_1', 'C_2')
+
+_log = logging.getLogger(__name__)
+
+
+def build_network(record):
+    """Build the network that a record describes.
+
+    Args:
+        record: PersistentRecord of a preconditioner.
+    Returns:
+        (net, flavour): the network in eval mode, float32, CPU, without gradients, and 'gdd' or
+        'edm'. Flavours compute the same in float32 and differ in reduced precision.
+    Raises:
+        SnapshotError: something is unknown or does not fit; the message names it.
+    """
+    if not isinstance(record, PersistentRecord) or record.class_name not in PRECONDITIONERS:
+        found = record.class_name if isinstance(record, PersistentRecord) else type(record).__name__
+        raise UnknownClassError(f'holds {shown(found)} where a network is expected; known are {", ".join(PRECONDITIONERS)}')
+    parts, tensors = _flatten(record)
+    arguments = _recorded_arguments(record, parts)
+    net = _construct(PRECONDITIONERS[record.class_name], arguments)
+    _require_same_tensors(net, tensors, arguments)
+    _require_same_parts(net, parts)
+    _attach(net, tensors)
+    for name, module in net.named_modules():
+        _take_over_attributes(name, module, parts[name].state)
+    return net.eval().requires_grad_(False), _flavour(parts)
+
+
+def _flatten(record):
+    # Walk the tree of modules. Returns {dotted name: record} and {dotted name: TensorRecord}, in
+    # the order of a state dict.
+    parts, tensors = {}, {}
+    entries = 0     # a few bytes can describe a tree without end, by using one part many times
+    waiting = [('', record, 0)]
+    while waiting:
+        name, part, depth = waiting.pop()
+        _check_part(name, part)
+        parts[name] = part
+        own, modules = _own_tensors(name, part), _mapping(part, '_modules', name)
+        entries += len(part.state) + len(own) + len(modules)
+        if depth > MAX_DEPTH or entries > MAX_ENTRIES:
+            raise SnapshotError(f'the network is nested deeper than {MAX_DEPTH} levels or has over {MAX_ENTRIES} entries')
+        tensors.update((_dotted(name, key), tensor) for key, tensor in own.items())
+        waiting.extend((_dotted(name, key), child, depth + 1) for key, child in reversed(modules.items())
+                       if child is not None)
+    return parts, tensors
+
+
+def _own_tensors(name, part):
+    skipped = part.state.get('_non_persistent_buffers_set', set())
+    if not isinstance(skipped, set):
+        raise SnapshotError(f'{shown(name) or "the network"}: _non_persistent_buffers_set is not a set')
+    tensors = {}
+    for group in ('_parameters', '_buffers'):
+        for key, tensor in _mapping(part, group, name).items():
+            if tensor is not None and not isinstance(tensor, TensorRecord):
+                raise SnapshotError(f'{shown(_dotted(name, key))} is no tensor')
+            if tensor is not None and key not in skipped:
+                tensors[key] = tensor
+    return tensors
+
+
+def _dotted(name, key):
+    return f'{name}.{key}' if name else key
+
+
+def _check_part(name, part):
+    where = shown(name) or 'the network'
+    if not isinstance(part, (PersistentRecord, ModuleDictRecord)):
+        raise SnapshotError(f'{where} is no part of a network')
+    if part.class_name not in (PARTS if name else PRECONDITIONERS):
+        raise UnknownClassError(f'{where} has the class {shown(part.class_name)}, which is not one of {", ".join(PARTS)}')
+    for key, value in part.state.items():
+        if not isinstance(key, str):
+            raise SnapshotError(f'{where} has an attribute without a name')
+        if key.endswith('_hooks') or '_hooks_' in key:
+            # Hooks are functions of the program that wrote the file.
+            if not isinstance(value, dict) or value:
+                raise UnsafePickleError(f'{where} carries hooks ({shown(key)}); the file is refused')
+
+
+def _mapping(part, group, name):
+    value = part.state.get(group, {})
+    if not isinstance(value, dict):
+        raise SnapshotError(f'{shown(name) or "the network"}: {group} is not a dict')
+    for key in value:
+        if not isinstance(key, str) or '.' in key or len(key) > MAX_NAME_LENGTH:
+            raise SnapshotError(f'{shown(name) or "the network"}: {group} has an entry with the name {shown(key)}')
+    return value
+
+
+def _recorded_arguments(record, parts):
+    positional, arguments = record.state.get('_init_args'), record.state.get('_init_kwargs')
+    if positional != () or not isinstance(arguments, dict):
+        raise SnapshotError('the file does not record how its network was constructed (_init_kwargs), '
+                            'so the network cannot be rebuilt')
+    arguments = dict(arguments)
+    if arguments.get('augment_dim') and 'model' in parts and 'model.map_augment' not in parts:
+        # Students are commonly made from a teacher by deleting this layer.
+        _log.info('the network was saved without its layer map_augment; using augment_dim=0')
+        arguments['augment_dim'] = 0
+    check_arguments(PRECONDITIONERS[record.class_name], arguments)
+    return arguments
+
+
+def _construct(cls, arguments):
+    try:
+        with torch.device('meta'):
+            return cls(**arguments)
+    except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError) as error:
+        raise SnapshotError(f'no {cls.__name__} can be built from the recorded arguments {_listed(arguments)}: '
+                            f'{str(error).splitlines()[0] if str(error) else type(error).__name__}') from error
+
+
+def _require_same_tensors(net, tensors, arguments):
+    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    missing = [name for name in expected if name not in tensors]
+    unexpected = [name for name in tensors if name not in expected]
+    shapes = [f'{name} (file {list(tensors[name].size)}, needed {list(shape)})' for name, shape in expected.items()
+              if name in tensors and tensors[name].size != shape]
+    problems = [describe_names(*item) for item in (('missing', missing), ('unexpected', unexpected), ('shape', shapes))
+                if item[1]]
+    if problems:
+        raise SnapshotError(f'the tensors do not fit the recorded arguments {_listed(arguments)}: {"; ".join(problems)}')
+    for name, tensor in tensors.items():
+        if not tensor.dtype.is_floating_point:
+            raise SnapshotError(f'{name} has the type {tensor.dtype}, but weights are float32')
+
+
+def _require_same_parts(net, parts):
+    expected = {name: type(module).__name__ for name, module in net.named_modules()}
+    found = {name: part.class_name for name, part in parts.items()}
+    for name in [*expected, *found]:
+        if expected.get(name) != found.get(name):
+            raise SnapshotError(f'{shown(name)} is {found.get(name, "absent")} in the file, '
+                                f'but {expected.get(name, "absent")} according to the recorded arguments')
+
+
+def _attach(net, tensors):
+    loaded, converted = {}, set()
+    for name, record in tensors.items():
+        tensor = record.to_tensor()
+        if tensor.dtype != torch.float32:
+            converted.add(str(tensor.dtype))
+            tensor = tensor.to(torch.float32)
+        loaded[name] = tensor
+    if converted:
+        _log.warning('the snapshot holds weights of type %s; converted to torch.float32', ', '.join(sorted(converted)))
+    net.load_state_dict(loaded, strict=True, assign=True)
+
+
+def _take_over_attributes(name, module, state):
+    own = module.__dict__
+    where = shown(name) or 'the network'
+    if type(state.get('groups', 1)) is not int or state.get('groups', 1) != 1:
+        raise SnapshotError(f'{where} is a grouped convolution, which is not supported')
+    for key in FIXED_ATTRIBUTES:
+        if key in state and key in own and not _equal(state[key], own[key]):
+            raise SnapshotError(f'{where}: {key} is {shown(state[key])} in the file, '
+                                f'but {own[key]} according to the recorded arguments')
+    for key in EDITABLE_ATTRIBUTES:
+        if key not in state or key not in own or _equal(state[key], own[key]):
+            continue
+        accepts, rule = RULES.get(key, ANY_NUMBER)
+        if not accepts(state[key]):
+            raise SnapshotError(f'{where}: {key} is {shown(state[key])}, but must be {rule}')
+        _log.info('%s: %s was edited after construction; using %s', where, key, state[key])
+        setattr(module, key, state[key])
+
+
+def _equal(value, expected):
+    return isinstance(value, (bool, int, float)) and value == expected
+
+
+def _flavour(parts):
+    gdd = (parts[''].class_name == 'GDDPrecond' or any('groups' in part.state for part in parts.values())
+           or ('model' in parts and 'augment_dim' in parts['model'].state))
+    return 'gdd' if gdd else 'edm'
+
+
+def describe_names(kind, names):
+    """Write a list of names for an error message, cut after the first few."""
+    more = f' and {len(names) - NUM_SHOWN} more' if len(names) > NUM_SHOWN else ''
+    return f'{kind}: {", ".join(shown(name) for name in names[:NUM_SHOWN])}{more}'
+
+
+def _listed(arguments):
+    return '(' + ', '.join(f'{key}={value}' for key, value in arguments.items()) + ')'

@@ -1,0 +1,58 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Random numbers of training, a function of (seed, images seen, purpose) and of nothing hidden.
+
+`clean` draws the numbers of the whole batch on every process and keeps the own share, so one
+process and eight give an image the same noise. `official` gives every process a stream of its
+own on the CPU, as the official code does. Both restart exactly at any iteration.
+"""
+import zlib
+
+import torch
+
+PURPOSES = ('noise', 'G', 'D', 'R1', 'dropout')
+
+
+def derive_seed(*parts):
+    """Mix integers and names into one 63-bit seed."""
+    text = '/'.join(str(part) for part in parts).encode()
+    return (zlib.crc32(text) << 31) ^ zlib.crc32(text[::-1] + b'.')
+
+
+class BatchRandom:
+    """Random numbers of one iteration.
+
+    Args:
+        seed:       Seed of the run.
+        nimg:       Images seen before this iteration, all processes together.
+        rank:       Index of this process.
+        world_size: Number of processes; position b of process r is image b * world_size + r.
+        device:     Device of the numbers.
+        compat:     'clean' or 'official' (see the module).
+    """
+
+    def __init__(self, seed, nimg, rank=0, world_size=1, device='cpu', compat='clean'):
+        self.seed, self.nimg, self.rank, self.world_size = seed, nimg, rank, world_size
+        self.device, self.compat = torch.device(device), compat
+
+    def randn(self, shape, purpose):
+        """Return the own share of standard normal numbers.
+
+        Args:
+            shape:   [N, ...] with N the images of this process.
+            purpose: One of PURPOSES; different purposes give independent numbers.
+        Returns:
+            float32 tensor of that shape on the device.
+        """
+        if purpose not in PURPOSES:
+            raise ValueError(f'purpose={purpose!r} is unknown; use one of {", ".join(PURPOSES)}')
+        if self.compat == 'official':
+            generator = torch.Generator('cpu').manual_seed(derive_seed(self.seed, self.nimg, purpose, self.rank))
+            return torch.randn(shape, generator=generator).to(self.device)
+        generator = torch.Generator(self.device).manual_seed(derive_seed(self.seed, self.nimg, purpose))
+        whole = torch.randn([shape[0] * self.world_size, *shape[1:]], generator=generator, device=self.device)
+        return whole[self.rank::self.world_size]                             # [N, ...]
+
+    def seed_global(self):
+        """Seed torch's global generators for whatever layers draw themselves (dropout, augmentation)."""
+        torch.manual_seed(derive_seed(self.seed, self.nimg, 'dropout', self.rank))

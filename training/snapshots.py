@@ -1,0 +1,70 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What a run leaves behind at a snapshot: the network pickle and a grid of samples from fixed seeds."""
+import os
+
+import torch
+
+from training import samplers
+from training.checkpoint import save_snapshot
+from training.image_grid import save_grid
+
+GRID_BATCH = 64
+
+
+def grid_labels(label_dim, rows, columns, device):
+    """Give every column of the grid a class, in order: one-hot float32 [rows * columns, K], or None."""
+    if not label_dim:
+        return None
+    classes = torch.arange(columns, device=device).repeat(rows) % label_dim
+    return torch.eye(label_dim, device=device)[classes]
+
+
+@torch.no_grad()
+def sample_grid(net, rows, columns, sampler, device, seed=0):
+    """Sample rows x columns images whose noise depends on the seed alone.
+
+    Args:
+        net:     Preconditioned network in eval mode.
+        sampler: Name of a sampler (training/samplers.py).
+        seed:    First seed; image i uses seed + i.
+    Returns:
+        uint8 NHWC images on the CPU.
+    """
+    count = rows * columns
+    labels = grid_labels(net.label_dim, rows, columns, device)
+    images = []
+    for begin in range(0, count, GRID_BATCH):
+        seeds = range(seed + begin, seed + min(begin + GRID_BATCH, count))
+        # Generators on the CPU: the grid shows the same noise on every machine.
+        rng = samplers.StackedRandomGenerator('cpu', seeds)
+        shape = [len(seeds), net.img_channels, net.img_resolution, net.img_resolution]
+        part = None if labels is None else labels[begin:begin + len(seeds)]
+        images.append(samplers.SAMPLERS[sampler](net, rng.randn(shape).to(device), part).cpu())
+    return samplers.to_uint8(torch.cat(images).nan_to_num())
+
+
+def save_all(run_dir, nimg, ema_net, networks, config, device):
+    """Write network-snapshot-KKKKKK.pkl and fakes-KKKKKK.png; call on rank 0 only.
+
+    Args:
+        run_dir:  Folder of the run.
+        nimg:     Images seen.
+        ema_net:  Averaged network.
+        networks: Further networks to store by key ('net').
+        config:   Resolved options.
+        device:   Device to sample on.
+    Returns:
+        Path of the snapshot.
+    """
+    kimg = f'{nimg // 1000:06d}'
+    path = os.path.join(run_dir, f'network-snapshot-{kimg}.pkl')
+    dataset_kwargs = dict(config['dataset_kwargs'], path=os.path.basename(config['dataset_kwargs']['path']))
+    metadata = dict(loss=config['loss'], compat=config['compat'], nimg=nimg, batch_size=config['batch_size'])
+    save_snapshot(path, ema=ema_net, dataset_kwargs=dataset_kwargs, metadata=metadata, **networks)
+    if config['grid_size']:
+        rows, columns = config['grid_size']
+        sampler = 'one_step' if config['loss'] == 'gdd' else 'edm'
+        images = sample_grid(ema_net, rows, columns, sampler, device)
+        save_grid(os.path.join(run_dir, f'fakes-{kimg}.png'), images, columns)
+    return path

@@ -1,0 +1,72 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Training of an EDM teacher: what one iteration of `--loss=edm` does."""
+import torch
+
+from torch_utils import training_stats
+from training import networks
+from training.gradients import finish_gradients
+from training.loss import EDMLoss
+
+
+class TeacherTask:
+    """A denoiser, its loss and its optimizer (EDM, training recipe).
+
+    The objective is the mean over the images of the whole batch of the loss summed over pixels;
+    the learning rate rises linearly over `lr_rampup_nimg` images from 0, as in EDM.
+
+    Args:
+        config: Resolved options (training/config.py).
+        device: Device to train on.
+    """
+
+    def __init__(self, config, device):
+        layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
+        self.net = networks.EDMPrecond(**config['network_kwargs']).to(device, memory_format=layout).train()
+        self.trained = self.net
+        self.loss_fn = EDMLoss()
+        self.micro_batch = config['micro_batch']
+        self.lr, self.lr_rampup_nimg = config['optimizer_kwargs']['lr'], config['lr_rampup_nimg']
+        self.optimizer = torch.optim.Adam(self.net.parameters(), **config['optimizer_kwargs'])
+
+    def step(self, images, labels, rng, iteration):
+        """Run one iteration.
+
+        Args:
+            images:    Images of this process, float32 [N, C, H, W], -1..1.
+            labels:    One-hot labels [N, K], K may be 0.
+            rng:       BatchRandom of this iteration.
+            iteration: Index of the iteration, from 0 (unused: every iteration is alike).
+        """
+        level = rng.randn([images.shape[0], 1, 1, 1], 'D')
+        noise = rng.randn(images.shape, 'noise')
+        self.optimizer.zero_grad(set_to_none=True)
+        micro = [t.split(self.micro_batch) for t in (images, labels, level, noise)]
+        for x, y, lev, eps in zip(*micro):
+            loss = self.loss_fn(self.net, x, y, lev, eps)                    # [n, C, H, W]
+            training_stats.report('Loss/loss', loss)
+            (loss.sum() / images.shape[0]).backward()
+        ramp = min(rng.nimg / self.lr_rampup_nimg, 1.0) if self.lr_rampup_nimg else 1.0
+        for group in self.optimizer.param_groups:
+            group['lr'] = self.lr * ramp
+        bad, norm = finish_gradients(list(self.net.parameters()))
+        training_stats.report('Grad/nonfinite', bad)
+        training_stats.report('Grad/norm', norm)
+        self.optimizer.step()
+
+    def snapshot_networks(self):
+        """Return the networks to store beside the EMA (EDM stores none)."""
+        return {}
+
+    def state_dict(self):
+        """Return everything a resume needs."""
+        return dict(net=self.net.state_dict(), optimizer=self.optimizer.state_dict())
+
+    def load_state_dict(self, state):
+        """Continue from `state_dict()`."""
+        self.net.load_state_dict(state['net'])
+        self.optimizer.load_state_dict(state['optimizer'])
+
+    def summary(self):
+        """Return lines that describe what is trained."""
+        return [f'Teacher: {sum(p.numel() for p in self.net.parameters()):,} parameters, all trained']

@@ -1,0 +1,61 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Everything a run needs to go on: one file of tensors and plain values per saved state."""
+import os
+import re
+
+import torch
+
+from dnnlib.util import atomic_write
+
+STATE_PATTERN = re.compile(r'training-state-(\d{6,})\.pt')
+
+
+class StateError(ValueError):
+    """A training state that cannot be used; the message is one line for the user."""
+
+
+def state_path(run_dir, nimg):
+    """Name the state file after `nimg` images."""
+    return os.path.join(run_dir, f'training-state-{nimg // 1000:06d}.pt')
+
+
+def save_state(path, state):
+    """Write a training state atomically.
+
+    Args:
+        path:  File to write.
+        state: Nested dict of tensors, numbers, strings, lists and dicts.
+    """
+    with atomic_write(path) as file:
+        torch.save(state, file)
+
+
+def load_state(path):
+    """Read a training state; never executes code from the file.
+
+    Returns:
+        The dict given to `save_state`, tensors on the CPU.
+    Raises:
+        StateError: Missing, damaged or foreign file.
+    """
+    if not os.path.isfile(path):
+        raise StateError(f'--resume={path} does not exist; give a training-state-*.pt file of a run folder')
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:
+        raise StateError(f'--resume={path} is not a training state of this code ({type(error).__name__}); '
+                         'give a training-state-*.pt file of a run folder') from error
+
+
+def list_states(run_dir):
+    """Return the paths of all states in a run folder, oldest first."""
+    found = [(int(m.group(1)), name) for name in os.listdir(run_dir) if (m := STATE_PATTERN.fullmatch(name))]
+    return [os.path.join(run_dir, name) for _, name in sorted(found)]
+
+
+def remove_old_states(run_dir, keep):
+    """Delete all but the newest `keep` states of a run folder; 0 keeps all."""
+    states = list_states(run_dir)
+    for path in states[:-keep] if keep else []:
+        os.remove(path)

@@ -108,8 +108,8 @@ def choose_sampler(sampler, given, net, metadata):
     if name == 'edm' and ablation:
         name = 'ablation'
     used = used_options(name, num_steps)
-    warnings = [f'{spelled(option)}={value} has no effect with --sampler={name}'
-                + (f' and {num_steps} steps' if name == 'multi_step' else '') + '; leave it out, or choose another sampler'
+    place = f'{name} and {num_steps} steps' if name == 'multi_step' else name
+    warnings = [f'{spelled(option)}={value} has no effect with --sampler={place}; leave it out, or choose another sampler'
                 for option, value in given.items() if option not in used]
     kwargs = {SAMPLER_ARGUMENTS[option]: value for option, value in given.items() if option in used}
     if name == 'multi_step':
@@ -130,7 +130,8 @@ def check_sampler(name, kwargs, net):
         samplers.jump_levels(**kwargs)
     elif name != 'one_step':
         if kwargs.get('num_steps') == 1:
-            raise ValueError(f'--steps=1: the {name} sampler needs at least 2 steps; use --steps=18, or --sampler=one_step')
+            raise ValueError(f'--steps=1: the {name} sampler needs at least 2 steps; '
+                             'use --steps=18, or --sampler=one_step')
         low, high = noise_range(kwargs.get('discretization', 'edm'), epsilon_s=1e-3)
         low, high = samplers.limit_range(net, kwargs.get('sigma_min', low), kwargs.get('sigma_max', high))
         check_steps(kwargs.get('num_steps', 18), low, high)
@@ -179,7 +180,8 @@ def prepare_output(opts, record):
     if opts.grid is not None:
         folder = os.path.dirname(opts.grid) or '.'
         if not opts.grid.lower().endswith('.png') or not os.path.isdir(folder):
-            raise ValueError(f'--grid={opts.grid}: must end in .png and lie in an existing folder; for example grid.png')
+            raise ValueError(f'--grid={opts.grid}: must end in .png and lie in an existing folder; '
+                             'for example grid.png')
     try:
         os.makedirs(opts.outdir, exist_ok=True)
         write_json(os.path.join(opts.outdir, RECORD_FILE), record)
@@ -201,7 +203,8 @@ def make_part(net, opts, plan, positions, first_use, device):
     shape = [0, net.img_resolution, net.img_resolution, net.img_channels]
     if not seeds:
         return np.zeros(shape, np.uint8), np.zeros(0, np.int64) if net.label_dim else None
-    images, labels = samplers.sample_batch(net, seeds, plan.sampler, opts.class_idx, device, opts.rng_device, **plan.kwargs)
+    images, labels = samplers.sample_batch(net, seeds, plan.sampler, opts.class_idx, device, opts.rng_device,
+                                           **plan.kwargs)
     samplers.check_finite(images, seeds)
     pixels = samplers.to_uint8(images)                                       # [n, H, W, C]
     for position, seed, image in zip(positions, seeds, pixels):
@@ -300,8 +303,9 @@ def run(opts, given):
         for warning in warnings if dist.get_rank() == 0 else ():
             click.echo(f'Warning: {warning}', err=True)
         prepare_output(opts, settings_record(opts, plan, info, device))
-    dist.print0(f'{info.class_name}, {opts.seed_text}: {len(opts.seeds)} images to {opts.outdir}, sampler {plan.sampler} '
-                f'{plan.kwargs or ""}, {dist.get_world_size()} process(es) on {device.type}')
+    settings = ', '.join([plan.sampler] + [f'{key}={value}' for key, value in plan.kwargs.items()])
+    dist.print0(f'{info.class_name}: {len(opts.seeds)} images to {opts.outdir}, sampler {settings}, '
+                f'{dist.get_world_size()} process(es) on {device.type}')
     generate(net, opts, plan, device)
     dist.print0(f'done: {len(set(opts.seeds))} PNG files in {opts.outdir}')
     dist.destroy()
@@ -320,21 +324,25 @@ DEVICE = click.Choice(['auto', 'cpu', 'cuda'])
               show_default=True)
 @click.option('--class', 'class_idx', help='Class of all images  [default: random]', metavar='INT',
               type=click.IntRange(min=0))
-@click.option('--ema',              help='Use averaged weights', metavar='BOOL', type=bool, default=True, show_default=True)
+@click.option('--ema',              help='Use averaged weights', metavar='BOOL', type=bool, default=True,
+              show_default=True)
 # Sampler; options without effect on the chosen sampler are reported.
 @click.option('--sampler',          help='[default: one_step for GDD, edm for others]',
               type=click.Choice(['one_step', 'edm', 'multi_step', 'two_step']))
 @click.option('--steps',            help='Sampling steps  [default: 18; multi_step 2]', metavar='INT',
               type=click.IntRange(min=1))
 @click.option('--sigma_min',        help=f'Lowest noise level  [default: {SIGMA_MIN}]', metavar='FLOAT', type=POSITIVE)
-@click.option('--sigma_max',        help=f'Highest noise level  [default: {SIGMA_MAX:g}]', metavar='FLOAT', type=POSITIVE)
+@click.option('--sigma_max',        help=f'Highest noise level  [default: {SIGMA_MAX:g}]', metavar='FLOAT',
+              type=POSITIVE)
 @click.option('--rho',              help='Exponent of the level spacing  [default: 7]', metavar='FLOAT', type=POSITIVE)
 @click.option('--S_churn', 'S_churn', help='Stochasticity strength  [default: 0]', metavar='FLOAT', type=NOT_NEGATIVE)
-@click.option('--S_min', 'S_min',   help='Lowest level with noise added  [default: 0]', metavar='FLOAT', type=NOT_NEGATIVE)
-@click.option('--S_max', 'S_max',   help='Highest level with noise added  [default: inf]', metavar='FLOAT', type=NOT_NEGATIVE)
+@click.option('--S_min', 'S_min',   help='Lowest level with noise added  [default: 0]', metavar='FLOAT',
+              type=NOT_NEGATIVE)
+@click.option('--S_max', 'S_max',   help='Highest level with noise added  [default: inf]', metavar='FLOAT',
+              type=NOT_NEGATIVE)
 @click.option('--S_noise', 'S_noise', help='Inflation of added noise  [default: 1]', metavar='FLOAT', type=NOT_NEGATIVE)
-@click.option('--middle-sigma', '--middle', 'middle_sigma', help='Second level of 2 steps  [default: as trained, or 0.8]',
-              metavar='FLOAT', type=POSITIVE)
+@click.option('--middle-sigma', '--middle', 'middle_sigma', metavar='FLOAT', type=POSITIVE,
+              help='Second level of 2 steps  [default: as trained, or 0.8]')
 @click.option('--solver',           help='Ablation: solver  [default: heun]', type=click.Choice(samplers.SOLVERS))
 @click.option('--disc',             help='Ablation: time steps  [default: edm]', type=click.Choice(DISCRETIZATIONS))
 @click.option('--schedule',         help='Ablation: sigma(t)  [default: linear]', type=click.Choice(SCHEDULES))

@@ -264,7 +264,8 @@ def _download(url, cache_dir, key, timeout_sec):
     request = urllib.request.Request(url, headers={'User-Agent': 'gdd-1s'})
     with urllib.request.urlopen(request, timeout=timeout_sec) as response:
         if response.headers.get_content_type() == 'text/html':
-            raise ValueError(f'{url} answers with a web page, not a file; download it with a browser and give the local path')
+            raise ValueError(f'{url} answers with a web page, not a file; download it with a browser '
+                             'and give the local path')
         name = re.sub(r'[^0-9A-Za-z._-]', '_', response.headers.get_filename() or url)[:128]
         path = os.path.join(cache_dir, f'{key}_{name}')
         expected = response.headers.get('Content-Length')

@@ -92,7 +92,9 @@ def class_accuracy(logits, labels):
     """
     logits, labels = torch.as_tensor(logits), torch.as_tensor(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or labels.numel() == 0:
-        raise ValueError(f'logits have shape {tuple(logits.shape)} and labels {tuple(labels.shape)}; they must be [N, K] and [N] with N >= 1')
+        raise ValueError(f'logits have shape {tuple(logits.shape)} and labels {tuple(labels.shape)}; '
+                         'they must be [N, K] and [N] with N >= 1')
     if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise ValueError(f'labels reach from {int(labels.min())} to {int(labels.max())}, but there are {logits.shape[1]} classes, 0..{logits.shape[1] - 1}')
+        raise ValueError(f'labels reach from {int(labels.min())} to {int(labels.max())}, but there are '
+                         f'{logits.shape[1]} classes, 0..{logits.shape[1] - 1}')
     return float((logits.argmax(dim=1) == labels.to(logits.device)).double().mean())

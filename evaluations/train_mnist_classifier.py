@@ -9,7 +9,7 @@
 The weights in pretrained/ were made by this script with its defaults. New weights
 are a new detector: every reference file must be made again (`fid.py ref`).
 
-Legend: N batch or number of images, C channels, H W pixels.
+Legend: N batch or number of images, C channels, H W pixels, K classes.
 """
 
 import math
@@ -21,6 +21,7 @@ import torch
 import tqdm
 
 from dnnlib.util import atomic_write
+from evaluations.metrics import class_accuracy
 from evaluations.mnist_classifier import NUM_CLASSES, RESOLUTION, MnistClassifier, to_bytes
 from training.dataset import ImageFolderDataset
 
@@ -73,8 +74,8 @@ def accuracy(model, images, labels, batch=500):
     """Return the fraction of images that a classifier names correctly, 0..1."""
     model.eval()
     with torch.no_grad():
-        hits = [(model(x).argmax(dim=1) == y).sum() for x, y in zip(images.split(batch), labels.split(batch))]
-    return int(sum(hits)) / len(labels)
+        logits = torch.cat([model(x) for x in images.split(batch)])     # [N, K]
+    return class_accuracy(logits, labels)
 
 
 def fit(images, labels, epochs, batch, lr, seed, report=print):
@@ -139,7 +140,8 @@ def main(data, test_data, outfile, epochs, batch, lr, seed):
     except ValueError as err:
         raise click.ClickException(str(err)) from err
     if batch > len(images):
-        raise click.ClickException(f'--batch={batch} is more than the {len(images)} images of --data={data}; try --batch={len(images)}')
+        raise click.ClickException(f'--batch={batch} is more than the {len(images)} images of --data={data}; '
+                                   f'try --batch={len(images)}')
     click.echo(f'Training on {len(images)} images, {epochs} epochs of {len(images) // batch} steps')
     model = fit(images, labels, epochs=epochs, batch=batch, lr=lr, seed=seed, report=click.echo)
     score = accuracy(model, test_images, test_labels)

@@ -297,7 +297,7 @@ def rename(name, state):
     (argument(colour='red'), SnapshotError, 'argument colour of EDMPrecond is unknown; known are '),
     (argument(in_channels=3), SnapshotError, 'argument in_channels of EDMPrecond is unknown'),
     (argument(model_type='eval'), SnapshotError, 'model_type=eval must be one of SongUNet, DhariwalUNet'),
-    (argument(img_resolution=10 ** 9), SnapshotError, 'img_resolution=1000000000 of EDMPrecond must be an integer in 4..4096'),
+    (argument(img_resolution=10 ** 9), SnapshotError, 'img_resolution=1000000000 of EDMPrecond must be an integer in 4.'),
     (argument(img_channels=True), SnapshotError, 'img_channels=True of EDMPrecond must be an integer'),
     (argument(channel_mult=[1] * 13), SnapshotError, 'channel_mult=a list of EDMPrecond must be a list of at most 12'),
     (argument(dropout=float('nan')), SnapshotError, 'dropout=nan of EDMPrecond must be a number in 0..1'),
@@ -337,7 +337,7 @@ def test_unknown_classes_are_named_with_their_place(tmp_path):
 
 
 def test_part_of_another_class_is_refused(tmp_path):
-    # GroupNorm and Linear(bias) can hold tensors of the same names, so names alone do not tell.
+    # Neither has tensors here, so their names cannot tell the two apart.
     def edit(name, state):
         if name == 'SongUNet':
             state['_modules'] = {**state['_modules'], 'map_noise': networks.GroupNorm(4)}
@@ -394,7 +394,8 @@ def test_other_entries_do_not_matter(tmp_path, caplog):
     laughs = []
     for _ in range(40):
         laughs = [laughs, laughs]               # 2 ** 40 items in 40 lists
-    loss = dict(type='class', version=6, module_src=STAND_IN_SOURCE, class_name='EDMLoss', state=dict(P_mean=-1.2, P_std=1.2))
+    loss = dict(type='class', version=6, module_src=STAND_IN_SOURCE, class_name='EDMLoss',
+                state=dict(P_mean=-1.2, P_std=1.2))
     pipe = dict(loss, class_name='OtherPipe', state=dict(p=laughs))
     reconstruct = persistence._reconstruct_persistent_obj
     content = dict(ema=net, loss_fn=Call(reconstruct, loss), augment_pipe=Call(reconstruct, pipe),
@@ -435,7 +436,8 @@ def test_copy_lists_what_does_not_fit_and_copies_nothing():
     src = small_network(seed=1, **TINY)
     dst = small_network(seed=2, **dict(TINY, model_channels=8))
     before = {name: tensor.clone() for name, tensor in dst.state_dict().items()}
-    with pytest.raises(ValueError, match=r'other shape: model.map_layer0.weight \(\[16, 4\] into \[32, 8\]\).* and \d+ more'):
+    text = r'other shape: model.map_layer0.weight \(\[16, 4\] into \[32, 8\]\).* and \d+ more'
+    with pytest.raises(ValueError, match=text):
         copy_params_and_buffers(src, dst)
     assert all(torch.equal(tensor, before[name]) for name, tensor in dst.state_dict().items())
     with pytest.raises(ValueError, match='missing in the source: model.map_label.weight, model.map_label.bias;?'):

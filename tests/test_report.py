@@ -4,6 +4,7 @@
 """The closing table, and the comparison of teacher and student."""
 
 import json
+import os
 import time
 
 import numpy as np
@@ -21,6 +22,7 @@ from training.checkpoint import save_snapshot
 from training.networks import EDMPrecond, GDDPrecond
 from training.samplers import edm_sampler, one_step_sampler, to_uint8
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROWS = [Row('teacher, 18 steps', 1.23456, 0.98765, 12.34, 35, 2000), Row('real images', 0.05, None, None, None, 100)]
 
 
@@ -181,5 +183,5 @@ def test_comparison_refuses(files, tmp_path, changes, words):
 
 
 def test_reference_file_of_the_repository_fits_the_shipped_detector(detector):
-    reference = load_reference('datasets/mnist-32x32-train-ref-mnist-classifier.npz')
+    reference = load_reference(os.path.join(ROOT, 'datasets', 'mnist-32x32-train-ref-mnist-classifier.npz'))
     assert reference.check(detector, (1, 32, 32)) == [] and reference.num_images == 60000

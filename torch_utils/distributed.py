@@ -81,6 +81,30 @@ def barrier():
         dist.all_reduce(torch.zeros(1))
 
 
+def rank0_first(function):
+    """Call a function on rank 0, then on the others, so that a download happens once.
+
+    Where rank 0 fails the others end quietly: its message is the one to read.
+
+    Args:
+        function: Called without arguments.
+    Returns:
+        Its result.
+    """
+    error = result = None
+    if get_rank() == 0:
+        try:
+            result = function()
+        except Exception as problem:
+            error = problem
+    failed = broadcast_(torch.tensor([int(error is not None)]))
+    if error is not None:
+        raise error
+    if failed.item():
+        raise SystemExit(1)
+    return result if get_rank() == 0 else function()
+
+
 def broadcast_(tensor, src=0):
     """Overwrite a tensor with the values of rank `src`, in place.
 

@@ -79,8 +79,10 @@ def load_network(path_or_url, key='ema', *, option='--network'):
     """
     name = f'{option}={path_or_url}'
     path, data = _read_file(path_or_url, name)
+    digest = hashlib.sha256(data).hexdigest()
     try:
         top = read_snapshot(data)
+        del data        # the records have their own copies: no need for both while building
         if key not in top:
             raise SnapshotError(f'has no entry {key!r} (it holds {", ".join(map(shown, top)) or "nothing"}); '
                                 'give a snapshot that has one, such as a network-snapshot-KKKKKK.pkl')
@@ -91,7 +93,7 @@ def load_network(path_or_url, key='ema', *, option='--network'):
     extras = {entry: _description(entry, value) for entry, value in top.items()
               if entry not in ('ema', 'net', 'dataset_kwargs', 'metadata')}
     info = EasyDict(
-        path=path, sha256=hashlib.sha256(data).hexdigest(), class_name=record.class_name, flavour=flavour,
+        path=path, sha256=digest, class_name=record.class_name, flavour=flavour,
         init_kwargs=dict(net._init_kwargs), entries=list(top), dataset_kwargs=_primitives(top, 'dataset_kwargs'),
         metadata=_primitives(top, 'metadata'), extras=extras, source_sha256=record.src_sha256)
     return net, info
@@ -139,7 +141,8 @@ def _read_file(path_or_url, name):
         if not os.path.isfile(path):
             raise SnapshotError(f'{name}: this is not a file; {way_out}')
         if os.path.getsize(path) > MAX_FILE_BYTES:
-            raise SnapshotError(f'{name}: the file is larger than {MAX_FILE_BYTES >> 30} GiB, so it is no snapshot; {way_out}')
+            limit = MAX_FILE_BYTES >> 30
+            raise SnapshotError(f'{name}: the file is larger than {limit} GiB, so it is no snapshot; {way_out}')
         with open(path, 'rb') as file:
             return path, file.read()
     except OSError as error:

@@ -35,7 +35,7 @@ class DistillationTask:
     def __init__(self, config, dataset, device):
         self.config, self.device = config, device
         layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
-        teacher, info = load_teacher(config)
+        teacher, info = distributed.rank0_first(lambda: load_network(config['transfer'], option='--transfer'))
         config['network_kwargs'] = generator_kwargs(config, info, dataset)
         config['teacher'] = dict(sha256=info.sha256, class_name=info.class_name)
         self.G = networks.GDDPrecond(**config['network_kwargs'])
@@ -129,16 +129,6 @@ class DistillationTask:
                 f'at {self.F.input_size} pixels',
                 f"R1: --r1-gamma={gamma:g} against the loss of {share:g} images (--compat={config['compat']}): "
                 f'effective gamma {gamma / share:.3g}']
-
-
-def load_teacher(config):
-    """Load the teacher, rank 0 first, so that a download happens once."""
-    if distributed.get_rank() != 0:
-        distributed.barrier()
-    teacher, info = load_network(config['transfer'], option='--transfer')
-    if distributed.get_rank() == 0:
-        distributed.barrier()
-    return teacher, info
 
 
 def generator_kwargs(config, info, dataset):

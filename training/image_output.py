@@ -26,9 +26,10 @@ def png_name(seed, subdirs):
 
 
 def write_json(path, content):
-    """Write a JSON file atomically."""
+    """Write a JSON file atomically, one line per entry of the outer object."""
+    lines = [f'{json.dumps(key)}: {json.dumps(value)}' for key, value in content.items()]
     with atomic_write(path) as file:
-        file.write((json.dumps(content, indent=1) + '\n').encode())
+        file.write(('{\n' + ',\n'.join(lines) + '\n}\n').encode())
 
 
 def read_labels(outdir):

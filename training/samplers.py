@@ -195,7 +195,7 @@ def jump_levels(num_steps, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=7, midd
         raise ValueError(f'num_steps={num_steps}: at least 1 step is needed; use 2')
     if num_steps == 2:
         if not 0 < middle_sigma < sigma_max:
-            raise ValueError(f'middle_sigma={middle_sigma:g} must lie between 0 and sigma_max={sigma_max:g}; '
+            raise ValueError(f'--middle-sigma={middle_sigma:g} must lie between 0 and sigma_max={sigma_max:g}; '
                              f'{MIDDLE_SIGMA} is the value of training')
         return [float(sigma_max), float(middle_sigma)]
     if num_steps > 2 and not 0 < sigma_min < sigma_max:

@@ -125,8 +125,9 @@ class TrainingRun:
                 path = snapshots.save_all(run_dir, self.nimg, self.ema.net, networks, self.config, self.device)
         if (done or self.tick % self.config['state_ticks'] == 0) and self.tick and self.rank == 0:
             state = dict(self.state_dict(), tick=self.tick + 1)
-            training_state.save_state(training_state.state_path(run_dir, self.nimg), state)
-            training_state.remove_old_states(run_dir, self.config['keep_states'])
+            state_path = training_state.state_path(run_dir, self.nimg)
+            training_state.save_state(state_path, state)
+            training_state.remove_old_states(run_dir, self.config['keep_states'], state_path)
         return path
 
 

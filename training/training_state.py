@@ -8,6 +8,7 @@ import torch
 
 from dnnlib.util import atomic_write
 
+STATE_KEYS = ('nimg', 'tick', 'iteration', 'task', 'ema', 'loss', 'batch_size')
 STATE_PATTERN = re.compile(r'training-state-(\d{6,})\.pt')
 
 
@@ -41,11 +42,15 @@ def load_state(path):
     """
     if not os.path.isfile(path):
         raise StateError(f'--resume={path} does not exist; give a training-state-*.pt file of a run folder')
+    foreign = f'--resume={path} is not a training state of this code ({{}}); give a training-state-*.pt file of a run folder'
     try:
-        return torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:
-        raise StateError(f'--resume={path} is not a training state of this code ({type(error).__name__}); '
-                         'give a training-state-*.pt file of a run folder') from error
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:      # torch raises nearly anything for a damaged file
+        raise StateError(foreign.format(type(error).__name__)) from error
+    missing = [key for key in STATE_KEYS if key not in state] if isinstance(state, dict) else ['dict']
+    if missing:
+        raise StateError(foreign.format(f'no {missing[0]} in it'))
+    return state
 
 
 def list_states(run_dir):
@@ -54,8 +59,18 @@ def list_states(run_dir):
     return [os.path.join(run_dir, name) for _, name in sorted(found)]
 
 
-def remove_old_states(run_dir, keep):
-    """Delete all but the newest `keep` states of a run folder; 0 keeps all."""
+def remove_old_states(run_dir, keep, newest):
+    """Delete older states of a run folder.
+
+    States beyond `newest` stay: a run that was resumed from an earlier state has left them behind, and
+    its user may want either branch.
+
+    Args:
+        run_dir: Folder of the run.
+        keep:    Number of states to keep up to `newest`; 0 keeps all.
+        newest:  Path of the state just written.
+    """
     states = list_states(run_dir)
+    states = states[:states.index(newest) + 1]
     for path in states[:-keep] if keep else []:
         os.remove(path)

@@ -1,0 +1,12 @@
+#!/bin/sh
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# Run the tests: installs into .venv on first use, then runs pytest on the CPU.
+#   sh test.sh [pytest options]
+set -eu
+cd "$(dirname "$0")"
+. torch_utils/venv.sh
+prepare_python requirements.txt requirements_test.txt
+# Several processes share few cores: one thread each is faster than threads that wait for each other.
+OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} exec "$PY" -m pytest tests -q --durations=10 "$@"

@@ -1,0 +1,23 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Shared fixtures: the repository root on the path, few threads, and the folder of golden numbers."""
+import os
+import pathlib
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.chdir(ROOT)
+
+
+@pytest.fixture(scope='session')
+def shared_dir():
+    """Folder with golden numbers, specifications and data beside the checkout; tests skip without it, except in CI."""
+    path = ROOT.parent / 'shared'
+    if not path.is_dir():
+        if os.environ.get('CI'):
+            pytest.fail('the folder ../shared is missing, and CI must not skip what needs it')
+        pytest.skip('the folder ../shared is absent')
+    return path

@@ -1,0 +1,27 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""torchrun with quiet failures: `python -m torch_utils.launch [torchrun options] SCRIPT [options]`.
+
+When a process fails, torchrun stops the others and adds a report and a traceback of its own. The
+failing process has already said what is wrong, so here the report is replaced by its exit code.
+"""
+import logging
+import sys
+
+from torch.distributed import run
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+
+def main(args=None):
+    """Launch processes like torchrun and return the exit code of the first one that failed, or 0."""
+    logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)
+    try:
+        run.main(args)
+    except ChildFailedError as error:
+        _rank, failure = error.get_first_failure()
+        return failure.exitcode if 0 < failure.exitcode < 128 else 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

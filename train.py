@@ -15,7 +15,7 @@ Examples:
 import json
 import os
 import re
-import sys
+import time
 
 import click
 
@@ -45,6 +45,9 @@ def parse_grid(_ctx, _param, text):
     return [int(match.group(1)), int(match.group(2))]
 
 
+# Options that only --loss=gdd reads.
+DISTILLATION_OPTIONS = ('dlr', 'loss_type', 'r1_type', 'r1_gamma', 'backbone', 'd_resolution', 'd_channel_max',
+                        'class_embed', 'diffaug')
 Positive = click.FloatRange(min=0, min_open=True)
 NonNegative = click.FloatRange(min=0)
 
@@ -69,7 +72,7 @@ NonNegative = click.FloatRange(min=0)
 @click.option('--num-blocks',    help='Blocks per resolution  [default: of --arch]', metavar='INT', type=click.IntRange(min=1))
 @click.option('--attn-res',      help='Resolutions with attention  [default: of --arch]', metavar='LIST', callback=parse_int_list)
 @click.option('--lr',            help='Learning rate  [default: 4e-4 gdd, 1e-3 edm]', metavar='FLOAT', type=Positive)
-@click.option('--lr-rampup',     help='Linear warm-up  [default: 0 gdd, 10000 edm]', metavar='KIMG', type=click.IntRange(min=0))
+@click.option('--lr-rampup',     help='Linear warm-up of a teacher  [default: 10000]', metavar='KIMG', type=click.IntRange(min=0))
 @click.option('--ema',           help='Half-life of the average', metavar='MIMG', type=NonNegative, default=0.5)
 @click.option('--ema-warmup',    help='Half-life / images seen, at most; 0 = off', metavar='FLOAT', type=NonNegative, default=0.05)
 @click.option('--ema-beta',      help='Fixed decay instead of a half-life; 0 = off', metavar='FLOAT',
@@ -106,9 +109,11 @@ NonNegative = click.FloatRange(min=0)
 @click.option('--grid',          help='Sample grid at snapshots, 0 = none', metavar='ROWSxCOLS', callback=parse_grid, default='8x10')
 @click.option('--seed',          help='Random seed', metavar='INT', type=click.IntRange(0, 2 ** 31 - 1), default=0)
 @click.option('-n', '--dry-run', help='Print the resolved options and stop', is_flag=True)
-def main(**opts):
+@click.pass_context
+def main(ctx, **opts):
     outdir, desc, nosubdir, dry_run = (opts.pop(name) for name in ('outdir', 'desc', 'nosubdir', 'dry_run'))
     try:
+        refuse_unused(ctx)
         config = config_lib.build_config(opts)
         if dry_run:
             click.echo(json.dumps(config, indent=2))
@@ -119,20 +124,41 @@ def main(**opts):
     launch(run, run_dir)
 
 
+def refuse_unused(ctx):
+    """Refuse options that the chosen loss would ignore."""
+    given = [name.replace('_', '-') for name in DISTILLATION_OPTIONS
+             if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
+    if ctx.params['loss'] != 'gdd' and given:
+        raise config_lib.ConfigError(f"--{given[0]}={ctx.params[given[0].replace('-', '_')]} needs --loss=gdd; "
+                                     'a teacher has no discriminator, leave it out')
+
+
 def prepare(config, outdir, desc, nosubdir):
     """Join the processes and build every part of the run; nothing is written yet."""
     from torch_utils import distributed
     from training.training_loop import TrainingRun
     distributed.init(None if config['device'] == 'auto' else config['device'])
     if config['resume']:
-        run_dir = os.path.dirname(config['resume'])
+        run_dir = os.path.dirname(config['resume']) or '.'
     elif nosubdir:
         run_dir = outdir
     else:
         run_dir = config_lib.next_run_dir(outdir, config_lib.run_description(config, distributed.get_world_size(), desc))
     if not config['resume'] and os.path.exists(os.path.join(run_dir, 'training_options.json')):
         raise config_lib.ConfigError(f'--outdir={run_dir} with --nosubdir already holds a run; choose an empty folder')
+    check_writable(run_dir)
+    distributed.barrier()       # no process may create the folder before all have looked at it
     return TrainingRun(config), run_dir
+
+
+def check_writable(run_dir):
+    """Refuse a run folder that cannot be created or written to."""
+    existing = os.path.abspath(run_dir)
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing) or not os.access(existing, os.W_OK | os.X_OK):
+        raise config_lib.ConfigError(f'--outdir: {run_dir} cannot be written, since {existing} is not a writable folder; '
+                                     'choose another, such as --outdir=training-runs')
 
 
 def launch(run, run_dir):
@@ -145,10 +171,14 @@ def launch(run, run_dir):
 
 
 def fail(error):
-    """End with one line, printed by one process only."""
-    if os.environ.get('RANK', '0') != '0':
-        sys.exit(1)
-    raise click.ClickException(str(error))
+    """End with one line: rank 0's, or that of another process if rank 0 has nothing to say."""
+    rank = os.environ.get('RANK', '0')
+    if rank == '0':
+        raise click.ClickException(str(error))
+    # All processes usually find the same mistake, and the launcher ends this one as soon as rank 0
+    # has reported it. Ending first could silence rank 0.
+    time.sleep(5)
+    raise click.ClickException(f'process {rank}: {error}')
 
 
 if __name__ == '__main__':

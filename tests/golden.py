@@ -11,6 +11,7 @@ the files, so any directory in the same format works.
 
 import json
 import sys
+import zipfile
 import zlib
 from collections import namedtuple
 from pathlib import Path
@@ -93,7 +94,7 @@ def load(directory, stem, seed):
         entries = json.loads((base.with_name(base.name + '.json')).read_text())
         with np.load(base.with_name(base.name + '.npz')) as archive:
             return entries, dict(archive)
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise GoldenFileError(f'{base.name}: cannot be read ({error}); get the two files again') from error
 
 

@@ -138,6 +138,8 @@ def _check_options(opts):
         raise ConfigError(f"--transfer={opts['transfer']} needs --loss=gdd; leave it out to train a teacher from scratch")
     if opts['loss'] == 'edm' and opts['freeze']:
         raise ConfigError(f"--freeze={opts['freeze']} needs --loss=gdd; a teacher trains all layers, use --freeze=0")
+    if opts['loss'] == 'gdd' and opts['lr_rampup']:
+        raise ConfigError(f"--lr-rampup={opts['lr_rampup']} needs --loss=edm; distillation has no warm-up, leave it out")
     if opts['duration'] <= 0:
         raise ConfigError(f"--duration={opts['duration']} must be above 0 million images; try 0.01")
 

@@ -79,7 +79,7 @@ class EqualizedLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_features))
 
     def forward(self, x):
-        x = functional.linear(x, self.weight / math.sqrt(self.weight.shape[1]), self.bias)
+        x = functional.linear(x, self.weight * (1 / math.sqrt(self.weight.shape[1]))) + self.bias
         return functional.leaky_relu(x, 0.2) * math.sqrt(2)
 
 

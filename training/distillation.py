@@ -113,6 +113,9 @@ class DistillationTask:
         self.D.load_state_dict(state['D'])
         self.g_optimizer.load_state_dict(state['g_optimizer'])
         self.d_optimizer.load_state_dict(state['d_optimizer'])
+        # The options of this run count, also where they differ from the interrupted one's.
+        self.g_optimizer.param_groups[0].update(self.config['optimizer_kwargs'])
+        self.d_optimizer.param_groups[0].update(self.config['d_optimizer_kwargs'])
         if self.config['compat'] == 'clean':      # official: every rank has redrawn its own from the seed
             self.F.load_projection_state(state['projection'])
 
@@ -139,10 +142,13 @@ def generator_kwargs(config, info, dataset):
         info:    What `load_network` tells about the teacher.
         dataset: Training images.
     Raises:
-        ConfigError: Resolution, channels or number of classes differ.
+        ConfigError: Resolution, channels or number of classes differ, or the teacher is no EDM network.
     """
     data, teacher, kept = config['dataset_kwargs']['path'], config['transfer'], info.init_kwargs
     label_dim = kept.get('label_dim', 0)
+    if info.class_name not in ('EDMPrecond', 'GDDPrecond'):
+        raise ConfigError(f'--transfer={teacher} is a {info.class_name}, whose weights mean something else to the student; '
+                          'give a teacher trained with --precond=edm, such as edm-cifar10-32x32-uncond-ve.pkl')
     for what, ours, theirs in [('resolution', dataset.resolution, kept['img_resolution']),
                                ('channels', dataset.num_channels, kept['img_channels'])]:
         if ours != theirs:
@@ -168,8 +174,12 @@ def build_features(config, dataset, device):
     target = kwargs.pop('input_size')
     interpolate = dataset.resolution < target
     torch.manual_seed(derive_seed(config['seed'], 'projection', rank))
-    return ProjectedFeatures(input_size=target if interpolate else dataset.resolution, interpolate=interpolate,
-                             **kwargs).to(device)
+    try:
+        return ProjectedFeatures(input_size=target if interpolate else dataset.resolution, interpolate=interpolate,
+                                 **kwargs).to(device)
+    except ValueError as error:
+        raise ConfigError(f"--backbone={','.join(kwargs['names'])} with --d-resolution={target} on images of "
+                          f'{dataset.resolution} pixels: {error}') from error
 
 
 def build_discriminator(config, features, dataset, device):
@@ -178,14 +188,22 @@ def build_discriminator(config, features, dataset, device):
     source = kwargs.pop('class_embed')
     table = None
     if dataset.label_dim:
-        pooled = labels = None
-        if source == 'random':
-            source = f"random:{config['seed']}"
-        elif source == 'computed':
-            pooled, labels = pooled_dataset_features(features, dataset, device)
-        table = make_class_table(dataset.label_dim, source, pooled, labels)
+        try:
+            table = build_class_table(config['seed'], source, features, dataset, device)
+        except ValueError as error:
+            raise ConfigError(f'--class-embed={source}: {error}') from error
     return ProjectedDiscriminator(features.names, features.channels, features.resolutions, label_dim=dataset.label_dim,
                                   class_table=table, **kwargs).to(device)
+
+
+def build_class_table(seed, source, features, dataset, device):
+    """Make the start values of the discriminator's class embeddings, as --class-embed says."""
+    pooled = labels = None
+    if source == 'random':
+        source = f'random:{seed}'
+    elif source == 'computed':
+        pooled, labels = pooled_dataset_features(features, dataset, device)
+    return make_class_table(dataset.label_dim, source, pooled, labels)
 
 
 @torch.no_grad()

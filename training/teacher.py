@@ -5,6 +5,7 @@ import torch
 
 from torch_utils import training_stats
 from training import networks
+from training.config import ConfigError
 from training.gradients import finish_gradients
 from training.loss import EDMLoss
 
@@ -18,9 +19,12 @@ class TeacherTask:
     Args:
         config: Resolved options (training/config.py).
         device: Device to train on.
+    Raises:
+        ConfigError: The architecture options do not give a network.
     """
 
     def __init__(self, config, device):
+        check_network(config['network_kwargs'])
         layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
         self.net = networks.EDMPrecond(**config['network_kwargs']).to(device, memory_format=layout).train()
         self.trained = self.net
@@ -70,3 +74,24 @@ class TeacherTask:
     def summary(self):
         """Return lines that describe what is trained."""
         return [f'Teacher: {sum(p.numel() for p in self.net.parameters()):,} parameters, all trained']
+
+
+def check_network(kwargs):
+    """Try an architecture on the meta device, where a forward pass costs nearly nothing.
+
+    Args:
+        kwargs: Constructor arguments of EDMPrecond.
+    Raises:
+        ConfigError: It cannot be built or cannot process its images.
+    """
+    size = kwargs['img_resolution']
+    try:
+        with torch.device('meta'):
+            net = networks.EDMPrecond(**kwargs)
+            net(torch.zeros([1, kwargs['img_channels'], size, size]), torch.ones([1]),
+                torch.zeros([1, kwargs['label_dim']]))
+    except (RuntimeError, ValueError, ZeroDivisionError) as error:
+        mult = ','.join(str(mult) for mult in kwargs['channel_mult'])
+        raise ConfigError(f"--cbase={kwargs['model_channels']} --cres={mult} give no working network for {size}x{size} "
+                          f"images ({' '.join(str(error).split())[:120]}); widths must be multiples of 32, and each entry "
+                          'of --cres after the first halves the image: try --cbase=32 --cres=1,2') from error

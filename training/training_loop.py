@@ -61,8 +61,13 @@ class TrainingRun:
                     f"--resume={self.config['resume']} was written with {key}={state[key]}, this run has "
                     f"{self.config[key]}; give the options of the interrupted run")
         self.nimg, self.tick, self.iteration = state['nimg'], state['tick'], state['iteration']
-        self.task.load_state_dict(state['task'])
-        self.ema.net.load_state_dict(state['ema'])
+        try:
+            self.task.load_state_dict(state['task'])
+            self.ema.net.load_state_dict(state['ema'])
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = ' '.join(str(error).split())[:200]
+            raise training_state.StateError(f"--resume={self.config['resume']} does not fit the networks of this run "
+                                            f'({reason}); give the options of the interrupted run') from error
 
     def batches(self):
         """Yield (images float32 -1..1, labels) of this process, from the current position on."""
@@ -186,7 +191,8 @@ def run_training(run, run_dir):
             distributed.print0(line)
         path = run.run(run_dir)
         if run.rank == 0:
-            tqdm.write(f'Finished after {run.nimg / 1000:g} kimg: {path}')
+            tqdm.write(f'Finished after {run.nimg / 1000:g} kimg: {path}' if path else
+                       f'Nothing to do: {run.nimg / 1000:g} kimg are done; raise --duration to go on')
         return path
     finally:
         if logger is not None:

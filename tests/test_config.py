@@ -1,0 +1,248 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of training/config.py and of the options of train.py that feed it; nothing here reads data or trains."""
+
+import json
+import os
+import pathlib
+
+import pytest
+from click.testing import CliRunner
+
+import train
+from training import config as config_lib
+from training.config import ConfigError, plan_batch
+
+GDD = ('--outdir=runs', '--data=some/cifar10-32x32.zip', '--transfer=teacher.pkl')
+EDM = ('--outdir=runs', '--data=some/cifar10-32x32.zip', '--loss=edm')
+
+
+def build(*args):
+    params = dict(train.main.make_context('train.py', list(args)).params)
+    for name in ('outdir', 'desc', 'nosubdir', 'dry_run'):
+        params.pop(name)
+    return config_lib.build_config(params)
+
+
+# ------------------------------------------------------------------------------------------------
+# plan_batch.
+
+@pytest.mark.parametrize('batch, batch_gpu, world_size, expected', [
+    (256, None, 4, (64, 64)), (512, 32, 4, (128, 32)), (32, 64, 1, (32, 32)), (32, 8, 2, (16, 8)), (1, None, 1, (1, 1)),
+])
+def test_batch_is_split(batch, batch_gpu, world_size, expected):
+    assert plan_batch(batch, batch_gpu, world_size) == expected
+
+
+def test_batch_error_shows_the_arithmetic():
+    with pytest.raises(ConfigError) as caught:
+        plan_batch(500, 32, 4)
+    assert str(caught.value) == ('--batch=500 must be a multiple of 4 processes x 32 images per forward pass '
+                                 '(--batch-gpu) = 128; try --batch=512')
+
+
+def test_every_batch_is_split_evenly_or_refused_with_a_batch_that_works():
+    refused = 0
+    for world_size in range(1, 9):
+        for batch_gpu in (None, 1, 3, 4, 7, 32):
+            for batch in range(1, 70):
+                try:
+                    local, micro = plan_batch(batch, batch_gpu, world_size)
+                except ConfigError as error:
+                    refused += 1
+                    local, micro = plan_batch(int(str(error).rsplit('=', 1)[1]), batch_gpu, world_size)
+                else:
+                    assert local * world_size == batch
+                assert local % micro == 0 and micro <= (batch_gpu or local)
+    assert refused > 100
+
+
+# ------------------------------------------------------------------------------------------------
+# build_config.
+
+def test_defaults_of_distillation():
+    config = build(*GDD)
+    assert config['batch_size'] == 512 and config['total_nimg'] == 200_000_000
+    assert (config['tick_nimg'], config['snapshot_ticks'], config['state_ticks'], config['keep_states']) == (25000, 10, 20, 2)
+    assert config['optimizer_kwargs'] == dict(lr=4e-4, betas=[0.0, 0.99], eps=1e-8)
+    assert config['loss_kwargs'] == dict(loss_type='ns', r1_gamma=0.01) and config['r1_interval'] == 16
+    assert config['ema_kwargs'] == dict(halflife_nimg=500_000, rampup=0.05, beta=0)
+    assert config['network_kwargs'] is None and config['dropout'] == 0.0 and config['freeze'] == 0
+    assert config['feature_kwargs']['names'] == ['deit_base_distilled_patch16_224', 'tf_efficientnet_lite0']
+    assert config['feature_kwargs']['input_size'] == 224 and config['lr_rampup_nimg'] == 0
+
+
+def test_defaults_of_teachers():
+    config = build(*EDM)
+    assert config['batch_size'] == 512 and config['total_nimg'] == 200_000_000
+    assert (config['tick_nimg'], config['snapshot_ticks'], config['lr_rampup_nimg']) == (50000, 50, 10_000_000)
+    assert config['optimizer_kwargs'] == dict(lr=1e-3, betas=[0.9, 0.999], eps=1e-8)
+    assert config['network_kwargs'] == dict(config_lib.ARCHITECTURES['ddpmpp'], dropout=0.13, use_fp16=False)
+    assert not {'d_optimizer_kwargs', 'loss_kwargs', 'feature_kwargs', 'freeze'} & set(config)
+
+
+def test_discriminator_pays_for_lazy_r1():
+    """One step in 17 is R1's: lr and beta2 are those of 16/17 of a step (official values)."""
+    found = build(*GDD, '--dlr=1e-4')['d_optimizer_kwargs']
+    assert found['lr'] == pytest.approx(9.411764706e-5, rel=1e-9) and found['betas'][0] == 0.0
+    assert found['betas'][1] == pytest.approx(0.9905854573, abs=5e-11)
+    assert found['betas'][1] != pytest.approx(0.99, abs=1e-4)           # the correction left out
+    without = build(*GDD, '--dlr=1e-4', '--r1-type=none')
+    assert without['d_optimizer_kwargs'] == dict(lr=1e-4, betas=[0.0, 0.99], eps=1e-8) and without['r1_interval'] == 0
+
+
+@pytest.mark.parametrize('number, names', [('1', ['vgg16_bn', 'tf_efficientnet_lite0']), ('3', ['tf_efficientnet_lite0']),
+                                           ('vgg16_bn', ['vgg16_bn']), ('vgg16_bn, tf_efficientnet_lite0',
+                                                                        ['vgg16_bn', 'tf_efficientnet_lite0'])])
+def test_backbones(number, names):
+    assert build(*GDD, f'--backbone={number}')['feature_kwargs']['names'] == names
+
+
+def test_official_accidents_are_one_switch():
+    assert build(*GDD, '--compat=official')['feature_kwargs']['moved_statistics']
+    assert not build(*GDD)['feature_kwargs']['moved_statistics']
+
+
+@pytest.mark.parametrize('args, text', [
+    (GDD[:2], '--transfer is missing: --loss=gdd distils a teacher.*--transfer=pretrained/.*use --loss=edm'),
+    ((*EDM, '--transfer=t.pkl'), '--transfer=t.pkl needs --loss=gdd; leave it out'),
+    ((*EDM, '--freeze=1'), '--freeze=1 needs --loss=gdd; .* use --freeze=0'),
+    ((*EDM, '--precond=gdd'), '--precond=gdd does not go with --loss=edm; use --precond=edm'),
+    ((*GDD, '--cbase=64'), '--cbase needs --arch; .* leave both out, or add --arch=ncsnpp'),
+    ((*GDD, '--attn-res=8'), '--attn-res needs --arch'),
+    ((*GDD, '--lr-rampup=5'), '--lr-rampup=5 needs --loss=edm; .*leave it out'),
+])
+def test_options_that_exclude_or_need_each_other(args, text):
+    with pytest.raises(ConfigError, match=text) as caught:
+        build(*args)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('text, expected', [('1,2,2', [1, 2, 2]), ('1-3', [1, 2, 3]), ('4, 1-2,8', [4, 1, 2, 8])])
+def test_lists(text, expected):
+    assert build(*EDM, f'--cres={text}')['network_kwargs']['channel_mult'] == expected
+
+
+@pytest.mark.parametrize('option', ['--cres=1,,2', '--cres=3-1', '--attn-res=x', '--grid=0x4', '--grid=8', '--grid=65x64',
+                                    '--freeze=4', '--ema-beta=1', '--duration=0', '--batch=0', '--dropout=1.5', '--seed=-1'])
+def test_malformed_values_are_refused_by_the_command_line(option):
+    result = CliRunner().invoke(train.main, [*GDD, option, '--dry-run'])
+    assert result.exit_code == 2 and option.split('=')[0] in result.output and 'Traceback' not in result.output
+
+
+# ------------------------------------------------------------------------------------------------
+# Run folders.
+
+def test_run_folder_names():
+    config = build(*GDD, '--batch=256', '--arch=ncsnpp', '--fp16=1', '--cond=1')
+    assert config_lib.run_description(config, 4) == 'cifar10-32x32-cond-ncsnpp-gdd-gdd-gpus4-batch256-fp16'
+    assert config_lib.run_description(build(*GDD), 1, 'x') == 'cifar10-32x32-uncond-teacher-gdd-gdd-gpus1-batch512-fp32-x'
+
+
+@pytest.mark.parametrize('path', ['a/b/afhqv2-64x64.zip', 'afhqv2-64x64', 'a/afhqv2-64x64/', 'a/afhqv2-64x64.ZIP'])
+def test_dataset_names(path):
+    assert config_lib.dataset_name(path) == 'afhqv2-64x64'
+
+
+def test_run_folders_count_on(tmp_path):
+    assert config_lib.next_run_dir(str(tmp_path / 'none'), 'd') == str(tmp_path / 'none' / '00000-d')
+    assert not (tmp_path / 'none').exists()
+    for name in ('00000-x', '00007-y', '00003', 'notes', '123456-z', '00009x'):
+        (tmp_path / name).mkdir()
+    assert config_lib.next_run_dir(str(tmp_path), 'd') == str(tmp_path / '00008-d')
+
+
+# ------------------------------------------------------------------------------------------------
+# Every option has an effect.
+
+# Option -> (arguments without it, with it). A new option of train.py needs a line here.
+ARCH = (*GDD, '--arch=ncsnpp')
+EFFECTS = {
+    'outdir': (GDD, '--outdir=elsewhere'), 'data': (GDD, '--data=other.zip'), 'cond': (GDD, '--cond=1'),
+    'loss': (EDM[:2], '--loss=edm', '--transfer=t.pkl'), 'precond': None, 'arch': (GDD, '--arch=adm'),
+    'transfer': (GDD, '--transfer=other.pkl'), 'duration': (GDD, '--duration=0.5'),
+    'resume': (GDD, '--resume=folder/training-state-000001.pt'), 'batch': (GDD, '--batch=64'),
+    'batch_gpu': (GDD, '--batch-gpu=16'), 'cbase': (ARCH, '--cbase=64'), 'cres': (ARCH, '--cres=1,2'),
+    'num_blocks': (ARCH, '--num-blocks=1'), 'attn_res': (ARCH, '--attn-res=8'), 'lr': (GDD, '--lr=1e-5'),
+    'lr_rampup': (EDM, '--lr-rampup=7'), 'ema': (GDD, '--ema=0.1'), 'ema_warmup': (GDD, '--ema-warmup=0'),
+    'ema_beta': (GDD, '--ema-beta=0.99'), 'dropout': (GDD, '--dropout=0.1'), 'xflip': (GDD, '--xflip=1'),
+    'max_size': (GDD, '--max-size=10'), 'compat': (GDD, '--compat=official'), 'freeze': (GDD, '--freeze=1'),
+    'dlr': (GDD, '--dlr=1e-5'), 'loss_type': (GDD, '--loss-type=hinge'), 'r1_type': (GDD, '--r1-type=none'),
+    'r1_gamma': (GDD, '--r1-gamma=1'), 'backbone': (GDD, '--backbone=3'), 'd_resolution': (GDD, '--d-resolution=64'),
+    'd_channel_max': (GDD, '--d-channel-max=64'), 'class_embed': (GDD, '--class-embed=computed'),
+    'diffaug': (GDD, '--diffaug=1'), 'device': (GDD, '--device=cpu'), 'fp16': (GDD, '--fp16=1'),
+    'bench': (GDD, '--bench=0'), 'channels_last': (GDD, '--channels-last=0'), 'cache': (GDD, '--cache=0'),
+    'workers': (GDD, '--workers=0'), 'desc': (GDD, '--desc=name'), 'nosubdir': (GDD, '--nosubdir'),
+    'tick': (GDD, '--tick=1'), 'snap': (GDD, '--snap=1'), 'dump': (GDD, '--dump=1'), 'keep': (GDD, '--keep=0'),
+    'grid': (GDD, '--grid=2x2'), 'seed': (GDD, '--seed=1'), 'dry_run': None,
+}
+
+
+@pytest.fixture
+def resolve(monkeypatch):
+    """Run the command up to the point where training would be built; give (config, run folder)."""
+    def run(*args):
+        found = []
+        monkeypatch.setattr('training.training_loop.TrainingRun', lambda config: config)
+        monkeypatch.setattr(train, 'launch', lambda config, run_dir: found.append((config, run_dir)))
+        result = CliRunner().invoke(train.main, list(args), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return found[0]
+    return run
+
+
+def test_the_table_names_every_option():
+    assert set(EFFECTS) == {param.name for param in train.main.params}
+
+
+@pytest.mark.parametrize('name', [name for name, effect in EFFECTS.items() if effect])
+def test_option_changes_the_run(name, resolve):
+    base, option, *rest = EFFECTS[name]
+    if name == 'loss':      # both kinds of run need another option each
+        assert resolve(*base, option) != resolve(*base, *rest)
+        return
+    assert resolve(*base, option) != resolve(*base)
+
+
+def test_every_resolved_value_is_read():
+    """What build_config returns must be used by the modules that get it, not only printed."""
+    folder = pathlib.Path(config_lib.__file__).parent
+    text = ''.join(path.read_text() for path in [*folder.glob('*.py'), pathlib.Path(train.__file__)])
+    keys = set(build(*GDD)) | set(build(*EDM))
+    read = {key for key in keys if f"config['{key}']" in text or f"c['{key}']" in text}
+    # Compared with the state of the interrupted run in a loop over names.
+    assert keys - read == {'loss_type'} & keys, keys - read
+
+
+def test_options_have_help_and_units():
+    for param in train.main.params:
+        assert param.help and len(param.help) <= 60, param.name
+        assert param.metavar or param.is_flag or hasattr(param.type, 'choices'), param.name
+
+
+def test_nothing_of_a_run_depends_on_the_working_folder(resolve):
+    config, run_dir = resolve(*GDD, '--nosubdir')
+    assert run_dir == 'runs' and config['dataset_kwargs']['path'] == 'some/cifar10-32x32.zip'
+    assert resolve(*GDD)[1] == os.path.join('runs', '00000-cifar10-32x32-uncond-teacher-gdd-gdd-gpus1-batch512-fp32')
+    assert resolve(*GDD, '--resume=a/b/training-state-000001.pt')[1] == 'a/b'
+    assert resolve(*GDD, '--resume=training-state-000001.pt')[1] == '.'
+
+
+# ------------------------------------------------------------------------------------------------
+# Dry run.
+
+@pytest.mark.parametrize('args', [GDD, EDM])
+def test_dry_run_prints_json_without_data(args, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(train.main, [*args, '--dry-run'])
+    assert result.exit_code == 0 and json.loads(result.output) == build(*args) and not os.listdir(tmp_path)
+
+
+def test_dry_run_reports_impossible_options():
+    result = CliRunner().invoke(train.main, [*GDD[:2], '-n'])
+    assert result.exit_code == 1 and result.output.startswith('Error: --transfer is missing') and result.output.count('\n') == 1
+
+
+def test_options_are_frozen():
+    """Growth of the command line is a decision: change this number with the documentation."""
+    assert len(train.main.params) == 49

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 
 import golden
 import numpy as np
@@ -18,6 +19,11 @@ from click.testing import CliRunner
 def test_golden_file(shared_dir, part, stem):
     checks = list(golden.CHECKERS[part](shared_dir / 'golden', 'public', stem))
     assert checks
+    widened = [check for check in checks if golden.only_widened(check)]
+    if widened:  # Seen in every test run: a pass under a widened tolerance is not agreement to the stated one.
+        worst = max(widened, key=lambda check: check.error)
+        warnings.warn(f'{stem}: {len(widened)} of {len(checks)} checks exceed the stated tolerance and pass only under '
+                      f'a widened one; worst {worst.error:.1e} {worst.entry}')
     assert not [f'{check.entry}: {check.error:.2e} > {check.tolerance:.0e}' for check in checks if not golden.passed(check)]
 
 
@@ -36,6 +42,13 @@ def test_errors_that_cannot_be_measured_count_as_infinite():
     assert golden.relative_error([3, 4], [3, 4]) == 0 and golden.relative_error([3, 5], [3, 4]) == pytest.approx(0.2)
     assert golden.relative_error([3], [3, 4]) == golden.relative_error([np.nan, 4], [3, 4]) == float('inf')
     assert not golden.passed(golden.Check('x', float('nan'), 1.0))
+
+
+def test_a_widened_tolerance_is_not_hidden():
+    check = golden.Check('x', 1e-3, 5e-2, stated=1e-4)
+    assert golden.passed(check) and golden.only_widened(check)
+    assert not golden.only_widened(check._replace(error=1e-5)) and not golden.only_widened(check._replace(error=1e-1))
+    assert not golden.only_widened(golden.Check('x', 1e-3, 5e-2))
 
 
 def test_bytes_may_differ_by_one_level_in_few_places():

@@ -15,12 +15,9 @@ EDM_TOTAL = 8.304145e+05
 EDM_SIGMA = [1.914000, 0.211800, 0.022048, 0.595781]
 
 
-def test_images():
+def make_images():
     values = np.random.RandomState(12345).standard_normal([4, 3, 16, 16])
     return torch.from_numpy(values.astype(np.float32)).clamp(-1, 1)
-
-
-test_images.__test__ = False
 
 
 class Recorder:
@@ -37,14 +34,14 @@ class Recorder:
 def test_numbers_of_edm():
     net = Recorder()
     torch.manual_seed(0)
-    loss = EDMLoss()(net, test_images())
+    loss = EDMLoss()(net, make_images())
     assert loss.shape == (4, 3, 16, 16) and loss.sum().item() == pytest.approx(EDM_TOTAL, rel=2e-7)
     sigma = net.calls[0][1]
     assert sigma.shape == (4, 1, 1, 1) and sigma.flatten().tolist() == pytest.approx(EDM_SIGMA, rel=2e-5)
 
 
 def test_against_a_loop_over_pixels():
-    images = test_images()[:2, :, :3, :3]
+    images = make_images()[:2, :, :3, :3]
     level, noise = torch.tensor([0.3, -1.1]).reshape(2, 1, 1, 1), torch.randn(images.shape)
     net = Recorder(0.25)
     loss = EDMLoss(P_mean=-1.0, P_std=0.5, sigma_data=0.7)(net, images, level=level, noise=noise)
@@ -57,15 +54,15 @@ def test_against_a_loop_over_pixels():
 
 def test_given_noise_equals_drawn_noise_in_edms_order():
     torch.manual_seed(0)
-    drawn = EDMLoss()(Recorder(0.5), test_images())
+    drawn = EDMLoss()(Recorder(0.5), make_images())
     torch.manual_seed(0)
     level = torch.randn([4, 1, 1, 1])
     noise = torch.randn([4, 3, 16, 16])
-    assert torch.equal(EDMLoss()(Recorder(0.5), test_images(), None, level, noise), drawn)
+    assert torch.equal(EDMLoss()(Recorder(0.5), make_images(), None, level, noise), drawn)
 
 
 def test_perfect_denoiser_has_no_loss_and_labels_travel():
-    images, labels = test_images(), torch.eye(4)
+    images, labels = make_images(), torch.eye(4)
     net = Recorder()
     EDMLoss()(net, images, labels)
     assert net.calls[0][2] is labels
@@ -80,6 +77,6 @@ def test_perfect_denoiser_has_no_loss_and_labels_travel():
 def test_wrong_weights_are_rejected(weight):
     torch.manual_seed(0)
     sigma = (torch.randn([4, 1, 1, 1]) * 1.2 - 1.2).exp()
-    wrong = (weight(sigma) * test_images() ** 2).sum().item()
-    right = ((sigma ** 2 + 0.25) / (sigma * 0.5) ** 2 * test_images() ** 2).sum().item()
+    wrong = (weight(sigma) * make_images() ** 2).sum().item()
+    right = ((sigma ** 2 + 0.25) / (sigma * 0.5) ** 2 * make_images() ** 2).sum().item()
     assert right == pytest.approx(EDM_TOTAL, rel=2e-7) and wrong != pytest.approx(EDM_TOTAL, rel=1e-3)

@@ -69,7 +69,7 @@ def test_unusable_file_is_one_line(kind, tmp_path, recwarn):
     text = str(caught.value)
     assert '\n' not in text and text.startswith(f'--resume={path} is not a training state of this code')
     assert 'give a training-state-*.pt file of a run folder' in text
-    assert not [warning for warning in recwarn if str(path) in str(warning.message)]
+    assert len(recwarn) == 0
 
 
 @pytest.mark.parametrize('kind', ['missing', 'folder'])
@@ -91,7 +91,7 @@ def make_states(folder, *kimgs):
 
 def test_states_are_listed_by_number(tmp_path):
     make_states(tmp_path, 90, 1000000, 200, 999999)
-    for name in ('training-state-12.pt', 'training-state-000012.pt.tmp', 'network-snapshot-000012.pkl', 'xtraining-state-000012.pt'):
+    for name in ('training-state-12.pt', 'training-state-000012.pt.tmp', 'network-snapshot-000012.pkl', 'x-000012.pt'):
         (tmp_path / name).touch()
     assert states(tmp_path) == [90, 200, 999999, 1000000]
 

@@ -7,6 +7,7 @@ CPU travel through gloo, tensors on a GPU through nccl.
 """
 
 import os
+import time
 
 import torch
 import torch.distributed as dist
@@ -101,6 +102,7 @@ def rank0_first(function):
     if error is not None:
         raise error
     if failed.item():
+        time.sleep(5)       # the launcher ends this process first, once rank 0 has said what is wrong
         raise SystemExit(1)
     return result if get_rank() == 0 else function()
 

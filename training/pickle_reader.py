@@ -183,7 +183,8 @@ class _Machine:
         except SnapshotError as error:
             raise type(error)(f'{error} (byte {position})') from error
         except MALFORMED as error:
-            raise SnapshotFormatError(f'damaged or truncated, or not a snapshot (after byte {position})') from error
+            raise SnapshotFormatError(f'damaged or truncated, or not a snapshot (after byte {position}); '
+                                      'fetch or copy the file again') from error
         raise SnapshotFormatError(f'truncated after byte {position}')
 
     def _step(self, name, argument):

@@ -3,6 +3,7 @@
 """Everything a run needs to go on: one file of tensors and plain values per saved state."""
 import os
 import re
+import warnings
 
 import torch
 
@@ -44,7 +45,9 @@ def load_state(path):
         raise StateError(f'--resume={path} does not exist; give a training-state-*.pt file of a run folder')
     foreign = f'--resume={path} is not a training state of this code ({{}}); give a training-state-*.pt file of a run folder'
     try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')     # about the format of foreign files; the error below says enough
+            state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:      # torch raises nearly anything for a damaged file
         raise StateError(foreign.format(type(error).__name__)) from error
     missing = [key for key in STATE_KEYS if key not in state] if isinstance(state, dict) else ['dict']

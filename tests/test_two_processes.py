@@ -1,0 +1,205 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Training on two gloo processes against one: this file is the test, and the script that torchrun starts.
+
+What is equal: images, labels and noise of the whole batch (`--compat=clean`), so the mean losses, the
+averaged gradients and, up to the order of float32 sums, every parameter. What is not: the
+discriminator's batch norm, which normalises over the images of one process, as in the official
+code. Distillation is therefore compared with batch norm reduced to its scale and shift, on both
+sides; everything else of it is the real thing. With the real batch norm the losses differ from the
+first iteration on (that, too, is checked), while all processes still hold the same parameters.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import tiny_runs
+import torch
+
+from torch_utils import distributed, training_stats
+from training.training_loop import TrainingRun
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TEACHER_NAMES = ('Loss/loss', 'Grad/norm')
+GAN_NAMES = ('Loss/G/loss', 'Loss/D/loss', 'Loss/r1_penalty', 'Loss/logits/fake', 'Loss/logits/real', 'Grad/G/norm',
+             'Grad/D/norm', 'Grad/R1/norm')
+
+
+# ------------------------------------------------------------------------------------------------
+# The runs, the same code for one and for two processes.
+
+def remove_normalisation(module):
+    """Let batch norms only scale and shift, so that no image depends on its neighbours."""
+    for norm in module.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.forward = lambda x, norm=norm: x * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+
+def train(config, folder, names, prepare=lambda run: None):
+    """Train and return, on rank 0: means per tick, the flattened parameters, which tensors differ between the ranks."""
+    training_stats._counters.clear()
+    run = TrainingRun(config)
+    prepare(run)
+    start = torch.cat([p.detach().flatten() for p in run.task.trained.parameters()])
+    if run.rank == 0:
+        os.makedirs(folder)
+    distributed.barrier()
+    run.run(folder)
+    states = distributed.gather_objects(dict(run.state_dict(), rank=0))
+    if states is None:
+        return None
+    end = torch.cat([p.detach().flatten() for p in run.task.trained.parameters()])
+    means = [{name: line[name]['mean'] for name in names if name in line} for line in tiny_runs.read_stats(folder)]
+    return dict(means=means, start=start.tolist(), end=end.tolist(),
+                differing=sorted({name for state in states for name in tiny_runs.differences(states[0], state)}))
+
+
+def all_runs(data, teacher, folder, *args):
+    """Train each kind of run; `args` are added to the options of the clean teacher."""
+    common = (f'--data={data}', '--cond=1', '--grid=0', '--channels-last=0')
+    edm = (*tiny_runs.TEACHER_ARGS, *common, '--dropout=0')
+    gdd = (*tiny_runs.GAN_ARGS, f'--transfer={teacher}', *common, '--freeze=1', '--r1-gamma=0.1', '--lr=1e-3', '--dlr=1e-3')
+    config = tiny_runs.make_config
+    return dict(
+        teacher=train(config(*edm, tiny_runs.duration(48), *args), f'{folder}/teacher', TEACHER_NAMES),
+        official=train(config(*edm, tiny_runs.duration(8), '--compat=official'), f'{folder}/official', TEACHER_NAMES),
+        unnormalised=train(dict(config(*gdd, tiny_runs.duration(40)), r1_interval=2), f'{folder}/unnormalised', GAN_NAMES,
+                           lambda run: remove_normalisation(run.task.D)),
+        distillation=train(dict(config(*gdd, tiny_runs.duration(24)), r1_interval=2), f'{folder}/distillation', GAN_NAMES))
+
+
+def fail_on_rank_1(data, folder):
+    """Train a teacher whose second iteration fails on rank 1, while rank 0 waits for its gradients."""
+    run = TrainingRun(tiny_runs.make_config(*tiny_runs.TEACHER_ARGS, f'--data={data}', tiny_runs.duration(48)))
+    original = run.task.step
+
+    def step(images, labels, rng, iteration):
+        if run.rank == 1 and iteration == 1:
+            raise RuntimeError('rank 1 has run out of luck')
+        original(images, labels, rng, iteration)
+
+    run.task.step = step
+    os.makedirs(folder, exist_ok=True)
+    run.run(folder)
+    print('the run has not been stopped')
+
+
+def script(data, teacher, folder):
+    distributed.init('cpu')
+    tiny_runs.use_random_backbones()
+    results = all_runs(data, teacher, folder, '--batch-gpu=2')
+    if distributed.get_rank() == 0:
+        with open(f'{folder}/results.json', 'w', encoding='utf-8') as file:
+            json.dump(results, file)
+    distributed.barrier()
+    fail_on_rank_1(data, f'{folder}/failing')
+
+
+# ------------------------------------------------------------------------------------------------
+# The tests.
+
+def environment():
+    launcher = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
+    kept = {key: value for key, value in os.environ.items() if key not in launcher}
+    return dict(kept, OMP_NUM_THREADS='1', PYTHONPATH=os.pathsep.join([ROOT, os.path.join(ROOT, 'tests')]))
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    """Results of one process and of two, and how the two ended. The teacher's two accumulate over micro-batches as well.
+
+    (A student's must not, for this comparison: every forward pass advances the spectral norms of D.)
+    """
+    folder = tmp_path_factory.mktemp('runs')
+    data, teacher = tiny_runs.write_zip(folder / 'data.zip'), tiny_runs.write_teacher(folder / 'teacher.pkl')
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', __file__, data, teacher,
+               str(folder)]
+    ended = subprocess.run(command, env=environment(), cwd=folder, text=True, capture_output=True, timeout=300)
+    assert (folder / 'results.json').exists(), ended.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distributed, '_device', torch.device('cpu'))
+        patch.setattr(training_stats, '_counters', {})
+        tiny_runs.use_random_backbones(patch.setattr)
+        one = all_runs(data, teacher, str(folder / 'one'))
+    return one, json.loads((folder / 'results.json').read_text()), ended
+
+
+def agree(one, two, rel):
+    assert len(one) == len(two)
+    for a, b in zip(one, two):
+        assert a.keys() == b.keys() and a == pytest.approx(b, rel=rel)
+
+
+def relative_distance(one, two):
+    """Distance of the final parameters, relative to how far training has moved them."""
+    start, a, b = (torch.tensor(values) for values in (one['start'], one['end'], two['end']))
+    assert torch.equal(start, torch.tensor(two['start'])) and (a - start).norm() > 0.1
+    return ((a - b).norm() / (a - start).norm()).item()
+
+
+def test_teacher_has_the_same_losses_and_parameters(runs):
+    one, two, _ended = runs
+    agree(one['teacher']['means'], two['teacher']['means'], rel=1e-4)
+    assert len(one['teacher']['means']) == 4 and set(one['teacher']['means'][0]) == set(TEACHER_NAMES)
+    assert relative_distance(one['teacher'], two['teacher']) < 1e-2
+
+
+def test_distillation_has_the_same_losses_and_parameters_up_to_batch_norm(runs):
+    one, two, _ended = runs
+    found = one['unnormalised']['means']
+    assert set(found[-1]) == set(GAN_NAMES) and 'Loss/r1_penalty' not in found[0]
+    agree(found, two['unnormalised']['means'], rel=1e-3)
+    # The first iteration, before rounding could have been amplified by Adam: equal to float32 precision.
+    agree(found[:1], two['unnormalised']['means'][:1], rel=2e-5)
+    assert relative_distance(one['unnormalised'], two['unnormalised']) < 2e-2
+
+
+def test_noise_of_their_own_is_noticed(runs):
+    """With `--compat=official` the second process has another stream: the same comparison must fail."""
+    one, two, _ended = runs
+    a, b = one['official']['means'][0]['Loss/loss'], two['official']['means'][0]['Loss/loss']
+    assert abs(a / b - 1) > 1e-3
+
+
+def test_batch_norm_per_process_is_noticed(runs):
+    one, two, _ended = runs
+    a, b = (result['distillation']['means'][0] for result in (one, two))
+    assert all(abs(a[name] / b[name] - 1) > 1e-2 for name in ('Grad/D/norm', 'Grad/G/norm'))
+    assert a['Loss/D/loss'] != pytest.approx(b['Loss/D/loss'], rel=2e-5)
+
+
+def test_processes_hold_the_same_state(runs):
+    """All of it for teachers; of a student all but the running statistics of D's batch norms, which nothing reads."""
+    _one, two, _ended = runs
+    assert two['teacher']['differing'] == two['official']['differing'] == two['unnormalised']['differing'] == []
+    differing = two['distillation']['differing']
+    assert differing and all(name.endswith(('norm.running_mean', 'norm.running_var')) for name in differing)
+
+
+def test_failing_process_ends_the_run_with_its_message(runs):
+    _one, _two, ended = runs
+    assert ended.returncode != 0 and 'RuntimeError: rank 1 has run out of luck' in ended.stderr
+    assert 'the run has not been stopped' not in ended.stdout
+
+
+@pytest.mark.parametrize('args, message', [
+    ((*tiny_runs.TEACHER_ARGS, '--batch=9'), '--batch=9 must be a multiple of 2 processes x 4 images per forward pass '
+                                             '(--batch-gpu) = 8; try --batch=8'),
+    (('--transfer=none.pkl', *tiny_runs.GAN_ARGS), '--transfer=none.pkl: there is no such file; give the path or URL of a '
+                                                   'network-snapshot-KKKKKK.pkl'),
+], ids=['found by all', 'found by rank 0'])
+def test_bad_input_is_reported_once(args, message, tmp_path):
+    """Through the launcher of train.sh, which leaves out torchrun's report."""
+    data = tiny_runs.write_zip(tmp_path / 'data.zip')
+    command = [sys.executable, '-m', 'torch_utils.launch', '--standalone', '--nproc_per_node=2', os.path.join(ROOT, 'train.py'),
+               '--outdir=runs', f'--data={data}', '--cond=1', *args]
+    ended = subprocess.run(command, env=environment(), cwd=tmp_path, text=True, capture_output=True, timeout=300)
+    assert [line for line in ended.stderr.splitlines() if 'Error' in line] == [f'Error: {message}']
+    assert ended.returncode == 1 and 'Traceback' not in ended.stderr and os.listdir(tmp_path) == ['data.zip']
+
+
+if __name__ == '__main__':
+    script(*sys.argv[1:])

@@ -170,7 +170,7 @@ def load_everywhere(opts, device):
         with together():
             if (turn == 'first') == (dist.get_rank() == 0):
                 net, info = load_network(opts.network, key='ema' if opts.ema else 'net')
-    return net.to(device), info
+    return net.to(device, memory_format=torch.channels_last), info
 
 
 def prepare_output(opts, record):

@@ -73,6 +73,7 @@ NonNegative = click.FloatRange(min=0)
 @click.option('--attn-res',      help='Resolutions with attention  [default: of --arch]', metavar='LIST', callback=parse_int_list)
 @click.option('--lr',            help='Learning rate  [default: 4e-4 gdd, 1e-3 edm]', metavar='FLOAT', type=Positive)
 @click.option('--lr-rampup',     help='Linear warm-up of a teacher  [default: 10000]', metavar='KIMG', type=click.IntRange(min=0))
+@click.option('--lr-rampdown',   help='Linear decay to 0 at the end (edm)', metavar='KIMG', type=click.IntRange(min=0), default=0)
 @click.option('--ema',           help='Half-life of the average', metavar='MIMG', type=NonNegative, default=0.5)
 @click.option('--ema-warmup',    help='Half-life / images seen, at most; 0 = off', metavar='FLOAT', type=NonNegative, default=0.05)
 @click.option('--ema-beta',      help='Fixed decay instead of a half-life; 0 = off', metavar='FLOAT',

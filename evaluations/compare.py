@@ -84,7 +84,7 @@ def load_pair(teacher, student, device):
         raise ValueError(
             f'--teacher={teacher} makes images of (channels, resolution, classes) {kinds[0]}, but --student={student} '
             f'{kinds[1]}; both must be the same, so give the teacher that the student was distilled from')
-    return [(net.to(device), info) for net, info in pairs]
+    return [(net.to(device, memory_format=torch.channels_last), info) for net, info in pairs]
 
 
 def make_samplers(teacher, student, steps):

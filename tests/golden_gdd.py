@@ -5,32 +5,41 @@
 
 Format and filling rules are described in the README.md beside the golden files.
 
-Tolerances. Outputs agree to 1e-5, and gradients of the smooth transformer to 1e-4. Networks with
-ReLUs cannot do that for gradients except on the machine that made the numbers: about one in a
-million of their inputs is so close to zero that rounding decides its sign, and each one that
-flips changes single gradients by 1e-3 to 3e-2. The stored gradients themselves differ by as much
-from the same computation in float64, and so do ours when the inputs are perturbed by 4e-7
-(test_gan_loss.py shows it). Therefore every gradient has to agree to 5e-2, and the root mean
-square over all gradients of a stage to 1e-2; exact values are held by the float64 tables of
-test_discriminator.py and test_gan_loss.py, to ten digits.
+Stated tolerances: 1e-5 for outputs and statistics, 1e-4 for gradients. Outputs keep to theirs
+everywhere. Gradients through ReLUs do so only on the machine that made the numbers: about one in a
+million ReLU inputs is so close to zero that rounding decides its sign, and each one that flips moves
+gradients by 1e-4 to 3e-2. How far is measured here, not assumed. Wherever a gradient misses the
+stated tolerance, our own computation is repeated, up to REPEATS times, from the same state with inputs
+moved by their last bits (AMPLITUDE, seeded signs; this moves the features by 3e-7, as much as they
+differ from the stored ones and from float64). The change of an entry against the unmoved computation
+is its spread; an entry may be off by ALLOW times the larger of its own spread and the stage's root
+mean square, and the root mean square error of a stage by STAGE_ALLOW times the latter. The repeats
+end as soon as everything agrees, which changes no verdict, because allowances only grow. None
+exceeds CEILING, so that noise in the code itself (dropout left on) cannot excuse itself.
+
+Why 5 and 3: with six repeats, and two kinds of perturbation (inputs; inputs and weights), the stored
+numbers are off by at most 3.1 times an entry's larger spread (median over stages 1.0) and 1.0 times a
+stage's root mean square. Stages without a flip in any repeat keep their stated tolerance.
 """
 
 import copy
+import functools
 
 import numpy as np
 import torch
-from golden import fill, load, relative_error, rnd, value
+from golden import GRADIENT_TOLERANCE, TOLERANCE, Check, fill, load, relative_error, rnd, value
 
 from torch_utils import training_stats
-from training.backbones import create_stages, get_spec
+from training.backbones import create_stages
 from training.discriminator import ProjectedDiscriminator
 from training.features import ProjectedFeatures
 from training.gan_loss import GDDLoss
 from training.networks import GDDPrecond
 
-OUTPUT_TOLERANCE, SMOOTH_TOLERANCE, TINY = 1e-5, 1e-4, 1e-5
-ENTRY_TOLERANCE, STAGE_TOLERANCE = 5e-2, 1e-2   # gradients through ReLUs, see above
-GAINS = {'G': 1., 'D': 1., 'R1': 16.}
+REPEATS, AMPLITUDE = 6, 2e-7
+ALLOW, STAGE_ALLOW, CEILING = 5, 3, 5e-2
+TINY = 1e-5     # for gradients that are zero in exact arithmetic, as the format states it
+STAGES, GAINS, R1_GAMMA = ('G', 'D', 'R1'), {'G': 1., 'D': 1., 'R1': 16.}, 1e-4
 NUM_CLASSES, TABLE_SHAPE = 10, (1000, 320)
 # What the format's description states; an `init` stored with an entry overrides it.
 GENERATOR = dict(img_channels=3, model_type='SongUNet', embedding_type='fourier', encoder_type='residual',
@@ -39,10 +48,10 @@ GENERATOR = dict(img_channels=3, model_type='SongUNet', embedding_type='fourier'
 
 
 def check_gdd(directory, seed):
-    """Yield (entry name, relative error, tolerance) for every entry of gdd_SEED."""
+    """Yield a `Check` for every entry of gdd_SEED."""
     entries, arrays = load(directory, 'gdd', seed)
     for name in unique(key.split('/')[1] for key in entries if key.startswith('features/')):
-        yield from check_features(entries, arrays, seed, name)
+        yield from feature_checks(entries, arrays, seed, name)
     for case in unique(key.rsplit('/', 1)[0] for key in entries if key.startswith('loss/')):
         yield from check_loss(entries, arrays, seed, case)
 
@@ -52,8 +61,86 @@ def unique(items):
     return list(dict.fromkeys(items))
 
 
+# ---- rounding -------------------------------------------------------------------------------------------
+
+def nudge(tensor, run, name):
+    """Return float32 values moved by their last bits, with signs that belong to the run and the name; run 0: unmoved."""
+    if run == 0:
+        return tensor
+    signs = np.sign(rnd(f'nudge {run} {name}', tuple(tensor.shape)))
+    return (tensor.detach().double() * torch.from_numpy(1 + AMPLITUDE * signs.astype(np.float64))).float()
+
+
+def root_mean_square(values):
+    """Return the root mean square of numbers, 0 of none."""
+    return float(np.sqrt(np.mean(np.square(list(values))))) if values else 0.
+
+
+class Group:
+    """Entries that are judged together: their errors, and their spreads over repeats with moved inputs.
+
+    Args:
+        key:       Start of the entry names.
+        ours:      Name -> numbers of the unmoved computation.
+        stored:    Name -> golden numbers.
+        tolerance: Stated tolerance.
+    """
+
+    def __init__(self, key, ours, stored, tolerance):
+        self.key, self.ours, self.tolerance = key, ours, tolerance
+        self.scales = {name: float(np.linalg.norm(stored[name])) or 1. for name in ours}
+        self.errors = {name: self._distance(name, ours[name], stored[name]) for name in ours}
+        self.spreads, self.spread = dict.fromkeys(ours, 0.), 0.
+
+    def _distance(self, name, a, b):
+        difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+        return float(np.linalg.norm(difference)) / self.scales[name] if np.isfinite(difference).all() else float('inf')
+
+    def repeat(self, values):
+        """Take in one repeat, name -> numbers."""
+        changes = {name: self._distance(name, values[name], ours) for name, ours in self.ours.items()}
+        self.spreads = {name: max(spread, changes[name]) for name, spread in self.spreads.items()}
+        self.spread = max(self.spread, root_mean_square(changes.values()))
+
+    def checks(self):
+        """Yield the check of each entry, and of all together where there are several."""
+        for name, error in self.errors.items():
+            allowance = ALLOW * max(self.spreads[name], self.spread)
+            yield Check(f'{self.key}/{name}', error, self.tolerance, min(allowance, CEILING))
+        if len(self.errors) > 1:
+            yield Check(f'{self.key}/root mean square of {len(self.errors)} errors', root_mean_square(self.errors.values()),
+                        self.tolerance, min(STAGE_ALLOW * self.spread, CEILING))
+
+    def agrees(self):
+        """Tell whether every check passes by now."""
+        return all(check.error <= max(check.tolerance, check.allowance) for check in self.checks())
+
+
+# ---- features -------------------------------------------------------------------------------------------
+
+class RememberingFeatures(torch.nn.Module):
+    """Compute features, and remember those of the last image batches that were given without gradient."""
+
+    capacity = 6
+
+    def __init__(self, features):
+        super().__init__()
+        self.features, self.memory = features, {}
+
+    def forward(self, x):
+        if torch.is_grad_enabled():
+            return self.features(x)
+        key = x.numpy().tobytes()
+        if key not in self.memory:
+            if len(self.memory) == self.capacity:
+                del self.memory[next(iter(self.memory))]
+            self.memory[key] = self.features(x)
+        return self.memory[key]
+
+
+@functools.lru_cache(maxsize=2)
 def filled_features(names, seed):
-    """Return `ProjectedFeatures` with golden weights and moved statistics."""
+    """Return `ProjectedFeatures` of a tuple of names with golden weights and moved statistics; copy it to change it."""
     weights = {}
     for name in names:
         with torch.device('meta'):
@@ -66,38 +153,65 @@ def filled_features(names, seed):
     return features
 
 
+@functools.lru_cache(maxsize=1)
+def remembering_features(names, seed):
+    """Return `filled_features` with a memory."""
+    return RememberingFeatures(filled_features(names, seed))
+
+
 def golden_images(seed, shape):
     """Return the golden images; fewer images are the first ones of more."""
     return torch.from_numpy(np.tanh(rnd(f'{seed}/images', shape)))
 
 
-def check_features(entries, arrays, seed, name):
+def feature_checks(entries, arrays, seed, name):
     """Yield the checks of one backbone: feature maps, gradient for the images, names of the random layers."""
     prefix = f'features/{name}'
-    stored_grad = arrays[f'{prefix}/input_grad']
-    images = golden_images(seed, stored_grad.shape).requires_grad_(True)
-    features = filled_features([name], seed)
+    images = golden_images(seed, arrays[f'{prefix}/input_grad'].shape)
+    features = filled_features((name,), seed)
     names = {f'{seed}/P.{key}' for key in features.projection_state()}
     expected = entries.get(f'projection_names/{name}', names)
-    yield f'projection_names/{name}', float(len(names ^ set(expected))), 0.0
-    maps = features(images)[name]
-    total = 0
+    yield Check(f'projection_names/{name}', float(len(names ^ set(expected))), 0.0)
+    maps, gradient = input_gradient(features, name, images, seed)
     for level, x in enumerate(maps):
         entry, key = entries[f'{prefix}/{level}'], f'{prefix}/{level}'
-        yield f'{key}/shape', float(list(x.shape) != entry['shape']), 0.0
-        data = x.detach().double()
+        yield Check(f'{key}/shape', float(list(x.shape) != entry['shape']), 0.0)
+        data = x.double()
         # The mean may be a small difference of large values: measure its error by the spread.
-        yield f'{key}/mean', float(abs(data.mean() - entry['mean'])) / entry['std'], OUTPUT_TOLERANCE
-        yield f'{key}/std', abs(float(data.std()) / entry['std'] - 1), OUTPUT_TOLERANCE
-        yield f'{key}/slice', relative_error(x.detach()[:, :8, ::7, ::7], arrays[f'{key}/slice']), OUTPUT_TOLERANCE
-        total = total + (x * torch.from_numpy(rnd(f'{seed}/cot.{name}.{level}', tuple(x.shape)))).sum()
+        yield Check(f'{key}/mean', float(abs(data.mean() - entry['mean'])) / entry['std'], TOLERANCE)
+        yield Check(f'{key}/std', abs(float(data.std()) / entry['std'] - 1), TOLERANCE)
+        yield Check(f'{key}/slice', relative_error(x[:, :8, ::7, ::7], arrays[f'{key}/slice']), TOLERANCE)
+    stored = {'input_grad': arrays[f'{prefix}/input_grad']}
+    group = Group(prefix, {'input_grad': gradient}, stored, GRADIENT_TOLERANCE)
+    for run in range(1, 1 + REPEATS):
+        if group.agrees():
+            break
+        group.repeat({'input_grad': input_gradient(features, name, nudge(images, run, 'images'), seed)[1]})
+    yield from group.checks()
+
+
+def check_features(entries, arrays, seed, name):
+    """Yield (entry name, error, limit) of `feature_checks`; the limit includes the measured allowance."""
+    for check in feature_checks(entries, arrays, seed, name):
+        yield check.entry, check.error, max(check.tolerance, check.allowance)
+
+
+def input_gradient(features, name, images, seed):
+    """Return the feature maps and the gradient of their golden weighted sum for the images, detached."""
+    images = images.clone().requires_grad_(True)
+    maps = features(images)[name]
+    total = sum((x * torch.from_numpy(rnd(f'{seed}/cot.{name}.{level}', tuple(x.shape)))).sum()
+                for level, x in enumerate(maps))
     gradient, = torch.autograd.grad(total, [images])
-    tolerance = STAGE_TOLERANCE if get_spec(name).family != 'transformer' else SMOOTH_TOLERANCE
-    yield f'{prefix}/input_grad', relative_error(gradient, stored_grad), tolerance
+    return [x.detach() for x in maps], gradient.numpy()
 
 
-def filled_discriminator(features, seed, conditional):
-    """Return a `ProjectedDiscriminator` with golden weights."""
+# ---- losses and gradients -------------------------------------------------------------------------------
+
+@functools.lru_cache(maxsize=1)
+def filled_discriminator(names, seed, conditional):
+    """Return a `ProjectedDiscriminator` with golden weights; copy it before it runs."""
+    features = filled_features(names, seed)
     table = torch.zeros(TABLE_SHAPE) if conditional else None
     D = ProjectedDiscriminator(features.names, features.channels, features.resolutions,
                                label_dim=NUM_CLASSES if conditional else 0, class_table=table)
@@ -112,77 +226,131 @@ def filled_discriminator(features, seed, conditional):
 
 
 def filled_generator(entries, case, seed, resolution, conditional):
-    """Return a `GDDPrecond` with golden weights, in train mode."""
-    stored = entries[f'{case}/G']
+    """Return a `GDDPrecond` with golden weights, in train mode; an `init` stored with the entry or the file decides."""
     init = dict(GENERATOR, img_resolution=resolution, label_dim=NUM_CLASSES if conditional else 0)
-    init.update(stored.get('init') or entries.get('init') or {})
-    return fill(GDDPrecond(**init), f'{seed}/G.').train()
-
-
-def check_loss(entries, arrays, seed, case):
-    """Yield the checks of one case: logits of real images, then the stages G, D and R1."""
-    _, names, condition, kind = case.split('/')
-    conditional = condition == 'cond1'
-    shape = arrays[f'{case}/G/z'].shape
-    images = golden_images(seed, shape)
-    F = filled_features(names.split('+'), seed)
-    D = filled_discriminator(F, seed, conditional)
-    G = filled_generator(entries, case, seed, shape[-1], conditional)
-    labels = torch.eye(G.label_dim)[torch.arange(shape[0])] if conditional else torch.zeros([shape[0], 0])
+    init.update(entries[f'{case}/G'].get('init') or entries.get('init') or {})
+    G = fill(GDDPrecond(**init), f'{seed}/G.').train()
     for name, parameter in G.named_parameters():
         parameter.requires_grad_(f'{seed}/G.{name}' not in entries[f'{case}/G']['no_grad'])
-    if f'{case}/logits_real' in arrays:
+    return G
+
+
+class Case:
+    """One loss case: filled networks and inputs, and a run through the three stages from the same start.
+
+    Args:
+        entries, arrays, seed, case: As for `check_loss`.
+        make_loss: Called as GDDLoss is; tests give wrong versions.
+    """
+
+    def __init__(self, entries, arrays, seed, case, make_loss=GDDLoss):
+        _, names, condition, self.kind = case.split('/')
+        names, conditional = tuple(names.split('+')), condition == 'cond1'
+        self.key, self.seed, self.make_loss = case, seed, make_loss
+        self.entries = {stage: entries[f'{case}/{stage}'] for stage in STAGES}
+        self.z = {stage: torch.from_numpy(arrays[f'{case}/{stage}/z']) for stage in ('G', 'D')}
+        shape = tuple(self.z['G'].shape)
+        self.images = golden_images(seed, shape)
+        self.F, self.D = remembering_features(names, seed), filled_discriminator(names, seed, conditional)
+        self.G = filled_generator(entries, case, seed, shape[-1], conditional)
+        self.labels = torch.eye(self.G.label_dim)[torch.arange(shape[0])] if conditional else torch.zeros([shape[0], 0])
+        self.probes = {}
+
+    def logits_real(self):
+        """Return the logits of the real images from a fresh copy of D, all images of the first backbone first."""
         with torch.no_grad():
-            logits = torch.cat(copy.deepcopy(D)(F(images), labels))
-        yield f'{case}/logits_real', relative_error(logits, arrays[f'{case}/logits_real']), OUTPUT_TOLERANCE
-    loss = GDDLoss(G, D, F, loss_type=kind, r1_gamma=1e-4)
-    for stage in ('G', 'D', 'R1'):
-        yield from check_stage(loss, stage, images, labels, entries[f'{case}/{stage}'], arrays, f'{case}/{stage}', seed)
+            return torch.cat(copy.deepcopy(self.D)(self.F(self.images), self.labels))
+
+    def run(self, run=0, last='R1'):
+        """Yield (stage, statistics, gradients, number of touched parameters of the other network) up to a stage."""
+        G, D = copy.deepcopy(self.G), copy.deepcopy(self.D)
+        loss = self.make_loss(G, D, self.F, loss_type=self.kind, r1_gamma=R1_GAMMA)
+        images = nudge(self.images, run, 'images')
+        for stage in STAGES[:STAGES.index(last) + 1]:
+            for network in (G, D):
+                network.zero_grad(set_to_none=True)
+            statistics = self._run_stage(loss, stage, images, run)
+            (trained, prefix), idle = ((G, 'G'), D) if stage == 'G' else ((D, 'D'), G)
+            gradients = {f'{self.seed}/{prefix}.{name}': p.grad for name, p in trained.named_parameters()
+                         if p.grad is not None}
+            yield stage, statistics, gradients, sum(p.grad is not None for p in idle.parameters())
+
+    def _run_stage(self, loss, stage, images, run):
+        """Return statistic -> (mean, standard deviation)."""
+        collector = training_stats.Collector()
+        first_logits = []
+        hook = loss.D.register_forward_hook(lambda module, args, logits: first_logits.append(logits[0].detach()))
+        if stage == 'R1':
+            loss.r1_stage(images, self.labels, gain=GAINS[stage])
+        else:
+            step = loss.generator_stage if stage == 'G' else loss.discriminator_stage
+            step(images, self.labels, nudge(self.z[stage], run, f'z of {stage}'), gain=GAINS[stage])
+        hook.remove()
+        collector.update()
+        row = first_logits[0][1]    # The second entry of the official list of rows: image 1 on backbone 0.
+        return {name: (float(row.mean()), float(row.std())) if name.endswith('fake_eff')
+                else (collector.mean(name), collector.std(name)) for name in self.entries[stage]['stats']}
+
+    def probe(self, stage, gradients):
+        """Return name -> probe of every gradient that is stored and not zero in exact arithmetic."""
+        result = {}
+        for name in self.entries[stage]['grads']:
+            if name not in gradients or before_batch_norm(name):
+                continue
+            gradient = gradients[name].double()
+            if name not in self.probes:
+                self.probes[name] = torch.from_numpy(rnd(f'probe:{name}', tuple(gradient.shape)))
+            result[name] = [float(gradient.norm()), float((gradient * self.probes[name]).sum())]
+        return result
 
 
-def check_stage(loss, stage, images, labels, entry, arrays, key, seed):
-    """Run one stage and yield the checks of its statistics and gradients."""
-    collector = training_stats.Collector()
-    first_logits = []
-    hook = loss.D.register_forward_hook(lambda module, args, logits: first_logits.append(logits[0].detach()))
-    for network in (loss.G, loss.D):
-        network.zero_grad(set_to_none=True)
-    if stage == 'R1':
-        loss.r1_stage(images, labels, gain=GAINS[stage])
-    else:
-        run = loss.generator_stage if stage == 'G' else loss.discriminator_stage
-        run(images, labels, torch.from_numpy(arrays[f'{key}/z']), gain=GAINS[stage])
-    hook.remove()
-    collector.update()
-    for name, stored in entry['stats'].items():
-        ours, spread = collector.mean(name), collector.std(name)
-        if name.endswith('fake_eff'):  # The second entry of the official list of rows: image 1 on backbone 0.
-            ours, spread = float(first_logits[0][1].mean()), float(first_logits[0][1].std())
-        # A mean may be a small difference of large values: measure its error by their spread. The R1
-        # statistics are squared gradients.
-        scale = abs(stored) if stage == 'R1' else max(abs(stored), spread)
-        yield f'{key}/{name}', abs(ours - stored) / scale, STAGE_TOLERANCE if stage == 'R1' else OUTPUT_TOLERANCE
-    trained, idle = (loss.G, loss.D) if stage == 'G' else (loss.D, loss.G)
-    yield f'{key}/other network untouched', float(sum(p.grad is not None for p in idle.parameters())), 0.0
-    yield from check_gradients(trained, f"{seed}/{'G' if stage == 'G' else 'D'}.", entry, key)
+def before_batch_norm(name):
+    """Tell whether a parameter is a bias of D before a batch norm, whose gradient is zero in exact arithmetic."""
+    return '.down' in name and name.endswith('.conv.bias')
 
 
-def check_gradients(network, prefix, entry, key):
-    """Yield one check per stored gradient, one for the parameters without any, one for the whole stage."""
-    errors = []
-    gradients = {prefix + name: p.grad for name, p in network.named_parameters() if p.grad is not None}
-    yield f'{key}/parameters with gradient', float(len(gradients.keys() ^ entry['grads'].keys())), 0.0
-    for name, stored in entry['grads'].items():
-        if name not in gradients:
-            continue
-        ours = gradients[name].double()
-        if '.down' in name and name.endswith('.conv.bias') and prefix.endswith('D.'):
-            # Zero in exact arithmetic, because a batch norm follows.
-            weight = gradients[name[:-len('bias')] + 'weight'].double()
-            yield f'{key}/{name} (tiny)', float(ours.norm() / weight.norm()), TINY
-            continue
-        probe = [float(ours.norm()), float((ours * torch.from_numpy(rnd(f'probe:{name}', tuple(ours.shape)))).sum())]
-        error = relative_error(probe, stored) if np.any(stored) else float(ours.norm())
-        errors.append(error)
-        yield f'{key}/{name}', error, ENTRY_TOLERANCE
-    yield f'{key}/root mean square of the gradient errors', float(np.sqrt(np.mean(np.square(errors)))), STAGE_TOLERANCE
+def check_loss(entries, arrays, seed, case, repeats=REPEATS, make_loss=GDDLoss):
+    """Yield the checks of one case: logits of real images, then the stages G, D and R1."""
+    task = Case(entries, arrays, seed, case, make_loss)
+    if f'{case}/logits_real' in arrays:
+        yield Check(f'{case}/logits_real', relative_error(task.logits_real(), arrays[f'{case}/logits_real']), TOLERANCE)
+    groups = {}     # (stage, 'gradients' or 'statistics') -> Group
+    for stage, statistics, gradients, touched in task.run():
+        key, entry = f'{case}/{stage}', task.entries[stage]
+        yield Check(f'{key}/other network untouched', float(touched), 0.0)
+        yield Check(f'{key}/parameters with gradient', float(len(gradients.keys() ^ entry['grads'].keys())), 0.0)
+        yield from bias_checks(key, gradients)
+        groups[stage, 'gradients'] = Group(key, task.probe(stage, gradients), entry['grads'], GRADIENT_TOLERANCE)
+        if stage == 'R1':   # Squared gradients, which rounding moves as it does gradients.
+            groups[stage, 'statistics'] = Group(key, means(statistics), entry['stats'], TOLERANCE)
+        else:
+            yield from statistics_checks(key, statistics, entry['stats'])
+    for run in range(1, 1 + repeats):
+        open_stages = [stage for (stage, _), group in groups.items() if not group.agrees()]
+        if not open_stages:
+            break
+        for stage, statistics, gradients, _ in task.run(run, last=open_stages[-1]):
+            groups[stage, 'gradients'].repeat(task.probe(stage, gradients))
+            if stage == 'R1':
+                groups[stage, 'statistics'].repeat(means(statistics))
+    for group in groups.values():
+        yield from group.checks()
+
+
+def means(statistics):
+    """Return the means alone."""
+    return {name: mean for name, (mean, _) in statistics.items()}
+
+
+def statistics_checks(key, statistics, stored):
+    """Yield the checks of means of logits; one may be a small difference of large values: the spread measures it."""
+    for name, (mean, spread) in statistics.items():
+        yield Check(f'{key}/{name}', abs(mean - stored[name]) / max(abs(stored[name]), spread), TOLERANCE)
+
+
+def bias_checks(key, gradients):
+    """Yield the checks of gradients that are zero in exact arithmetic, measured by those of the same convolution."""
+    for name, gradient in gradients.items():
+        if before_batch_norm(name):
+            weight = gradients[name[:-len('bias')] + 'weight']
+            yield Check(f'{key}/{name} (tiny)', float(gradient.double().norm() / weight.double().norm()), TINY)

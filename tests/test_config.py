@@ -164,7 +164,7 @@ EFFECTS = {
     'resume': (GDD, '--resume=folder/training-state-000001.pt'), 'batch': (GDD, '--batch=64'),
     'batch_gpu': (GDD, '--batch-gpu=16'), 'cbase': (ARCH, '--cbase=64'), 'cres': (ARCH, '--cres=1,2'),
     'num_blocks': (ARCH, '--num-blocks=1'), 'attn_res': (ARCH, '--attn-res=8'), 'lr': (GDD, '--lr=1e-5'),
-    'lr_rampup': (EDM, '--lr-rampup=7'), 'ema': (GDD, '--ema=0.1'), 'ema_warmup': (GDD, '--ema-warmup=0'),
+    'lr_rampup': (EDM, '--lr-rampup=7'), 'lr_rampdown': (EDM, '--lr-rampdown=7'), 'ema': (GDD, '--ema=0.1'), 'ema_warmup': (GDD, '--ema-warmup=0'),
     'ema_beta': (GDD, '--ema-beta=0.99'), 'dropout': (GDD, '--dropout=0.1'), 'xflip': (GDD, '--xflip=1'),
     'max_size': (GDD, '--max-size=10'), 'compat': (GDD, '--compat=official'), 'freeze': (GDD, '--freeze=1'),
     'dlr': (GDD, '--dlr=1e-5'), 'loss_type': (GDD, '--loss-type=hinge'), 'r1_type': (GDD, '--r1-type=none'),

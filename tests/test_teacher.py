@@ -92,3 +92,12 @@ def test_impossible_networks_are_refused_before_anything_is_written(options, tex
     with pytest.raises(ConfigError, match=text) as caught:
         check_network(dict(kwargs, **options))
     assert '\n' not in str(caught.value) and torch.equal(state, torch.get_rng_state())
+
+
+def test_learning_rate_factor():
+    """Hand-computed: up over 10 kimg, flat, down over the last 20 of 100 kimg."""
+    task = make_task('--lr-rampup=10', '--lr-rampdown=20', '--duration=0.1')
+    found = [task.lr_factor(nimg) for nimg in (0, 5000, 10000, 80000, 90000, 100000, 110000)]
+    assert found == [0, 0.5, 1, 1, 0.5, 0, 0]
+    constant = make_task('--duration=0.1')
+    assert [constant.lr_factor(nimg) for nimg in (0, 99999)] == [1, 1]

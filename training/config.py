@@ -80,7 +80,7 @@ def build_config(opts):
         batch_size=opts['batch'], batch_gpu=opts['batch_gpu'], fp16=opts['fp16'],
         total_nimg=max(round(opts['duration'] * 1e6), 1), tick_nimg=opts['tick'] * 1000,
         snapshot_ticks=opts['snap'], state_ticks=opts['dump'], keep_states=opts['keep'],
-        lr_rampup_nimg=opts['lr_rampup'] * 1000, device=opts['device'], bench=opts['bench'],
+        lr_rampup_nimg=opts['lr_rampup'] * 1000, lr_rampdown_nimg=opts['lr_rampdown'] * 1000, device=opts['device'], bench=opts['bench'],
         channels_last=opts['channels_last'], grid_size=opts['grid'],
         dataset_kwargs=dict(class_name='training.dataset.ImageFolderDataset', path=opts['data'],
                             use_labels=opts['cond'], xflip=opts['xflip'], cache=opts['cache'],
@@ -122,7 +122,7 @@ def _distillation_config(opts):
         loss_kwargs=dict(loss_type=opts['loss_type'], r1_gamma=opts['r1_gamma']),
         r1_interval=R1_INTERVAL if opts['r1_type'] == 'r1' else 0,
         feature_kwargs=dict(names=names, input_size=opts['d_resolution'], diffaugment=opts['diffaug'],
-                            moved_statistics=opts['compat'] == 'official'),
+                            moved_statistics=opts['compat'] == 'official', fused=opts['compat'] == 'clean'),
         discriminator_kwargs=dict(channel_max=opts['d_channel_max'], class_embed=opts['class_embed']),
         d_optimizer_kwargs=dict(lr=opts['dlr'] * lazy, betas=[0.0, 0.99 ** lazy], eps=1e-8))
 
@@ -138,8 +138,10 @@ def _check_options(opts):
         raise ConfigError(f"--transfer={opts['transfer']} needs --loss=gdd; leave it out to train a teacher from scratch")
     if opts['loss'] == 'edm' and opts['freeze']:
         raise ConfigError(f"--freeze={opts['freeze']} needs --loss=gdd; a teacher trains all layers, use --freeze=0")
-    if opts['loss'] == 'gdd' and opts['lr_rampup']:
-        raise ConfigError(f"--lr-rampup={opts['lr_rampup']} needs --loss=edm; distillation has no warm-up, leave it out")
+    for name in ('lr_rampup', 'lr_rampdown'):
+        if opts['loss'] == 'gdd' and opts[name]:
+            raise ConfigError(f"--{name.replace('_', '-')}={opts[name]} needs --loss=edm; distillation keeps its learning "
+                              'rate, leave it out')
     if opts['duration'] <= 0:
         raise ConfigError(f"--duration={opts['duration']} must be above 0 million images; try 0.01")
 

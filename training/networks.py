@@ -592,7 +592,9 @@ class VPPrecond(Preconditioner):
 
     def sigma_inv(self, sigma):
         """Time at which the noise level is sigma (tensor)."""
-        return ((self.beta_min ** 2 + 2 * self.beta_d * (1 + sigma ** 2).log()).sqrt() - self.beta_min) / self.beta_d
+        # torch's vectorised float32 square root is not always correctly rounded, and the sampler amplifies that.
+        root = (self.beta_min ** 2 + 2 * self.beta_d * (1 + sigma ** 2).log()).to(torch.float64).sqrt().to(sigma.dtype)
+        return (root - self.beta_min) / self.beta_d
 
     def coefficients(self, sigma):
         c_in = 1 / (sigma ** 2 + 1).sqrt()

@@ -14,7 +14,9 @@ class TeacherTask:
     """A denoiser, its loss and its optimizer (EDM, training recipe).
 
     The objective is the mean over the images of the whole batch of the loss summed over pixels;
-    the learning rate rises linearly over `lr_rampup_nimg` images from 0, as in EDM.
+    the learning rate rises linearly over `lr_rampup_nimg` images from 0, as in EDM, and falls
+    linearly to 0 over the last `lr_rampdown_nimg` images (0 in EDM), which saves short runs the
+    noise of their last steps.
 
     Args:
         config: Resolved options (training/config.py).
@@ -30,7 +32,9 @@ class TeacherTask:
         self.trained = self.net
         self.loss_fn = EDMLoss()
         self.micro_batch = config['micro_batch']
-        self.lr, self.lr_rampup_nimg = config['optimizer_kwargs']['lr'], config['lr_rampup_nimg']
+        self.lr = config['optimizer_kwargs']['lr']
+        self.lr_rampup_nimg, self.lr_rampdown_nimg = config['lr_rampup_nimg'], config['lr_rampdown_nimg']
+        self.total_nimg = config['total_nimg']
         self.optimizer = torch.optim.Adam(self.net.parameters(), **config['optimizer_kwargs'])
 
     def step(self, images, labels, rng, iteration):
@@ -50,13 +54,18 @@ class TeacherTask:
             loss = self.loss_fn(self.net, x, y, lev, eps)                    # [n, C, H, W]
             training_stats.report('Loss/loss', loss)
             (loss.sum() / images.shape[0]).backward()
-        ramp = min(rng.nimg / self.lr_rampup_nimg, 1.0) if self.lr_rampup_nimg else 1.0
         for group in self.optimizer.param_groups:
-            group['lr'] = self.lr * ramp
+            group['lr'] = self.lr * self.lr_factor(rng.nimg)
         bad, norm = finish_gradients(list(self.net.parameters()))
         training_stats.report('Grad/nonfinite', bad)
         training_stats.report('Grad/norm', norm)
         self.optimizer.step()
+
+    def lr_factor(self, nimg):
+        """Return the learning rate after `nimg` images as a fraction of --lr, 0..1."""
+        up = nimg / self.lr_rampup_nimg if self.lr_rampup_nimg else 1.0
+        down = (self.total_nimg - nimg) / self.lr_rampdown_nimg if self.lr_rampdown_nimg else 1.0
+        return max(min(up, down, 1.0), 0.0)
 
     def snapshot_networks(self):
         """Return the networks to store beside the EMA (EDM stores none)."""

@@ -2,11 +2,11 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Run the tests: installs into .venv on first use, then runs pytest on the CPU.
+# Run the tests: installs into .venv on first use, then runs pytest on the CPU in TEST_PROCESSES (2) processes.
 #   sh test.sh [pytest options]
 set -eu
 cd "$(dirname "$0")"
 . torch_utils/venv.sh
 prepare_python requirements.txt requirements_test.txt
 # Several processes share few cores: one thread each is faster than threads that wait for each other.
-OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} exec "$PY" -m pytest tests -q --durations=10 "$@"
+OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} exec "$PY" -m pytest tests -q -n "${TEST_PROCESSES:-2}" --durations=10 "$@"

@@ -41,7 +41,7 @@ launch() {
 compare() {
     student=$(ls "$1"/network-snapshot-*.pkl | tail -n 1)
     "$PY" -m evaluations.compare --teacher="$TEACHER" --student="$student" --ref="$REFERENCE" \
-        --detector=mnist-classifier --data=datasets/mnist-32x32.zip --num=2000 --outdir="$1"
+        --detector=mnist-classifier --data=datasets/mnist-32x32.zip --num=2000 --batch=100 --outdir="$1"
 }
 
 # What all runs of the demo share; the rest of the options follow as arguments.
@@ -61,9 +61,9 @@ distil_demo() {
     compare "$(ls -d "$OUTDIR"/[0-9][0-9][0-9][0-9][0-9]-* | tail -n 1)"
 }
 
-recipe_demo() { distil_demo --duration=0.024 --tick=1 --desc=demo "$@"; }
+recipe_demo() { distil_demo --duration=0.028 --tick=1 --desc=demo "$@"; }
 
-recipe_demo_long() { distil_demo --duration=0.2 --tick=2 --desc=demo-long "$@"; }
+recipe_demo_long() { distil_demo --duration=0.2 --tick=4 --desc=demo-long "$@"; }
 
 recipe_demo_teacher() {
     full=datasets/mnist-train-32x32.zip

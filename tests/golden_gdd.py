@@ -309,13 +309,13 @@ def before_batch_norm(name):
     return '.down' in name and name.endswith('.conv.bias')
 
 
-def check_loss(entries, arrays, seed, case, repeats=REPEATS, make_loss=GDDLoss):
-    """Yield the checks of one case: logits of real images, then the stages G, D and R1."""
+def check_loss(entries, arrays, seed, case, repeats=REPEATS, make_loss=GDDLoss, last='R1'):
+    """Yield the checks of one case: logits of real images, then the stages G, D and R1, or up to the `last`."""
     task = Case(entries, arrays, seed, case, make_loss)
     if f'{case}/logits_real' in arrays:
         yield Check(f'{case}/logits_real', relative_error(task.logits_real(), arrays[f'{case}/logits_real']), TOLERANCE)
     groups = {}     # (stage, 'gradients' or 'statistics') -> Group
-    for stage, statistics, gradients, touched in task.run():
+    for stage, statistics, gradients, touched in task.run(last=last):
         key, entry = f'{case}/{stage}', task.entries[stage]
         yield Check(f'{key}/other network untouched', float(touched), 0.0)
         yield Check(f'{key}/parameters with gradient', float(len(gradients.keys() ^ entry['grads'].keys())), 0.0)

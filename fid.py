@@ -4,7 +4,7 @@
 """Measure images with the Frechet distance of detector features, or make reference statistics.
 
     python fid.py calc --images=out --ref=datasets/mnist-32x32-train-ref-mnist-classifier.npz --num=5000
-    torchrun --standalone --nproc_per_node=2 fid.py calc ...
+    python -m torch_utils.launch --standalone --nproc_per_node=2 fid.py calc ...
 
 Options and the choice of images are those of EDM's program of this name. The work is
 done in evaluations/.

@@ -12,6 +12,7 @@ import os
 
 import torch
 
+from dnnlib.util import file_sha256
 from evaluations.mnist_classifier import FEATURE_DIM, NUM_CLASSES, RESOLUTION, load_classifier
 
 PRETRAINED_DIR = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'pretrained')
@@ -95,7 +96,7 @@ def _load_mnist_classifier(device, pretrained_dir):
 
 def _load_efficientnet_lite0(device, pretrained_dir):
     """ImageNet features: the mean of the last EfficientNet-Lite0 stage, of images resized to 224 pixels."""
-    from training.backbone_weights import file_sha256, find_weights     # late: needs timm
+    from training.backbone_weights import find_weights     # late: needs timm
     from training.backbones import get_spec
     from training.features import ProjectedFeatures
     name = 'tf_efficientnet_lite0'

@@ -8,12 +8,12 @@ file, a download by the ordinary means of timm (Hugging Face hub) or torchvision
 pretrained/README.md for the file names.
 """
 
-import hashlib
 import importlib.util
 import os
 
 import torch
 
+from dnnlib.util import file_sha256
 from training.backbones import create_stages, get_spec
 
 # Parts of a classifier behind its trunk; a weight file may hold them, the trunk does not.
@@ -189,12 +189,3 @@ def load_trunk(stages, state, spec, source):
 def _plausible(name, tensor):
     # Dead channels of tf_efficientnet_lite0 have variance 0; batch norm adds its eps.
     return bool(torch.isfinite(tensor).all()) and not (name.endswith('running_var') and bool((tensor < 0).any()))
-
-
-def file_sha256(path):
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -34,7 +34,7 @@ class DistillationTask:
 
     def __init__(self, config, dataset, device):
         self.config, self.device = config, device
-        layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
+        self.layout = layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
         teacher, info = distributed.rank0_first(lambda: load_network(config['transfer'], option='--transfer'))
         config['network_kwargs'] = generator_kwargs(config, info, dataset)
         config['teacher'] = dict(sha256=info.sha256, class_name=info.class_name)
@@ -89,7 +89,7 @@ class DistillationTask:
     def _stage(self, name, optimizer, params, images, labels, rng, backward):
         """Accumulate the gradients of one stage over the micro-batches and take the optimizer step."""
         optimizer.zero_grad(set_to_none=True)
-        z = rng.randn(images.shape, name).contiguous(memory_format=torch.channels_last)
+        z = rng.randn(images.shape, name).contiguous(memory_format=self.layout)
         size = self.config['micro_batch']
         for x, y, noise in zip(images.split(size), labels.split(size), z.split(size)):
             backward(x, y, noise)

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Image dataset (folder or zip, optional labels) and the endless sampler that feeds training.
+"""Image dataset (folder or zip, optional labels), and the loader and endless sampler that feed training.
 
 Legend: N images, C channels, H W pixels, K classes. Images are uint8 [C, H, W], 0..255.
 The rules follow EDM, so archives made for EDM load unchanged; see datasets/README.md.
@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.image_files import LABEL_FILE, DatasetError, FileTree, decode_image, is_image_name
+from training.image_files import LABEL_FILE, DatasetError, FileTree, decode_image, is_image_name, label_array
 
 _MODES = ('L', 'RGB')       # what the networks can eat; everything else needs an explicit conversion
-_MAX_CLASS = 999_999        # one-hot vectors beyond this would only exhaust the memory
 _REPLAY_CHUNK = 1 << 16     # exchanges replayed per NumPy call when a sampler resumes
 
 
@@ -44,6 +43,9 @@ class ImageFolderDataset(torch.utils.data.Dataset):
         self._names = [name for name in self._files.names if is_image_name(name)]
         if not self._names:
             raise DatasetError(f'{self._files.label} contains no images; dataset_tool.py makes a usable archive')
+        if self._files.repeated:
+            raise DatasetError(f'{self._files.label} stores {len(self._files.repeated)} names twice, the first is '
+                               f'{self._files.repeated[0]}; make the archive again')
         if max_size is not None and max_size < 1:
             raise DatasetError(f'max_size={max_size} must be at least 1; leave it out to use every image')
         self._cached = {} if cache else None
@@ -93,12 +95,13 @@ class ImageFolderDataset(torch.utils.data.Dataset):
         mapping = self._files.read_label_map()
         if mapping is None:
             return None
-        missing = [name for name in self._names if name not in mapping]
+        names = [name.replace('\\', '/') for name in self._names]
+        missing = [name for name in names if name not in mapping]
         if missing:
             raise DatasetError(f'{self._files.where(LABEL_FILE)} has no label for {len(missing)} of '
                                f'{len(self._names)} images, the first are {", ".join(missing[:3])}; '
                                'add them, or train without labels')
-        return label_array([mapping[name] for name in self._names], self._files.where(LABEL_FILE))
+        return label_array([mapping[name] for name in names], self._files.where(LABEL_FILE))
 
     def _count_classes(self):
         if self._labels is None:
@@ -175,31 +178,51 @@ def _choose_subset(count, max_size, seed):
     return np.sort(indices[:max_size])
 
 
-def label_array(labels, where):
-    """Convert labels as stored in dataset.json.
-
-    Args:
-        labels: List of N class numbers >= 0, or of N vectors of K numbers.
-        where:  Words that name the file in an error.
-    Returns:
-        int64 [N] or float32 [N, K].
-    Raises:
-        DatasetError: the labels are anything else, or of both kinds.
-    """
-    if all(type(label) is int for label in labels):
-        if min(labels) < 0 or max(labels) > _MAX_CLASS:
-            raise DatasetError(f'{where} has class numbers from {min(labels)} to {max(labels)}, but they must lie '
-                               f'in 0..{_MAX_CLASS}; number the classes 0, 1, 2, ...')
-        return np.array(labels, dtype=np.int64)
-    are_vectors = all(isinstance(label, list) and len(label) == len(labels[0]) > 0 for label in labels)
-    if are_vectors and all(type(value) in (int, float) and abs(value) < 1e30 for label in labels for value in label):
-        return np.array(labels, dtype=np.float32)
-    raise DatasetError(f'{where} must give every image a class number (such as 3) or a vector of numbers, all of one '
-                       f'length; the first label is {str(labels[0])[:60]}')
-
-
 def _size_text(shape):
     return f'{shape[2]}x{shape[1]} pixels with {shape[0]} channel{"s" if shape[0] != 1 else ""}'
+
+
+# ------------------------------------------------------------------------------------------------
+# Loader.
+
+class _ErrorsAsItems(torch.utils.data.Dataset):
+    """A dataset whose unusable images are items: the errors that describe them."""
+
+    def __init__(self, dataset):
+        self._dataset = dataset
+
+    def __len__(self):
+        return len(self._dataset)
+
+    def __getitem__(self, idx):
+        try:
+            return self._dataset[idx]
+        except DatasetError as error:
+            return error
+
+
+def _collate(items):
+    errors = [item for item in items if isinstance(item, DatasetError)]
+    return errors[0] if errors else torch.utils.data.default_collate(items)
+
+
+def load_batches(dataset, **loader_kwargs):
+    """Yield the batches of a DataLoader, with unusable images reported in one line.
+
+    PyTorch wraps an exception of a worker process in that process's traceback; here the error itself crosses over.
+
+    Args:
+        dataset:       ImageFolderDataset.
+        loader_kwargs: Arguments of torch.utils.data.DataLoader, other than `collate_fn`.
+    Yields:
+        Tuple of images uint8 [N, C, H, W] and labels float32 [N, label_dim].
+    Raises:
+        DatasetError: an image of the batch cannot be used.
+    """
+    for batch in torch.utils.data.DataLoader(_ErrorsAsItems(dataset), collate_fn=_collate, **loader_kwargs):
+        if isinstance(batch, DatasetError):
+            raise batch
+        yield batch
 
 
 # ------------------------------------------------------------------------------------------------

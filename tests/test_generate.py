@@ -1,12 +1,12 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The image generator from the command line: reproducibility, files, options and errors."""
+"""The image generator from the command line, one process: reproducibility, files, options, memory and errors.
+
+Several processes are the business of test_generate_processes.py.
+"""
 
 import json
-import os
-import socket
-import subprocess
-import sys
+import tracemalloc
 
 import numpy as np
 import PIL.Image
@@ -28,12 +28,12 @@ def snapshots(tmp_path_factory):
     """Paths of snapshots: name -> file."""
     folder = tmp_path_factory.mktemp('snapshots')
     nets = {'gdd': fill(networks.GDDPrecond(label_dim=4, **TINY)), 'edm': fill(networks.EDMPrecond(**TINY)),
-            'grey': fill(networks.GDDPrecond(**dict(TINY, img_channels=1))), 'nan': fill(networks.GDDPrecond(**TINY))}
+            'grey': fill(networks.GDDPrecond(**dict(TINY, img_channels=1))),
+            'other': fill(networks.GDDPrecond(label_dim=4, **TINY), 'other/'), 'nan': fill(networks.GDDPrecond(**TINY))}
     nets['nan'].model.dec['8x8_aux_conv'].bias.data.fill_(float('nan'))
-    other = fill(networks.GDDPrecond(label_dim=4, **TINY), 'other/')
     for name, net in nets.items():
-        save_snapshot(str(folder / f'{name}.pkl'), ema=net, net=other if name == 'gdd' else None,
-                      metadata={'middle_sigma': 0.5} if name == 'grey' else None)
+        save_snapshot(str(folder / f'{name}.pkl'), ema=net, net=nets['other'] if name == 'gdd' else None,
+                      metadata={'num_steps': 2, 'middle_sigma': 0.5} if name == 'grey' else None)
     return {name: str(folder / f'{name}.pkl') for name in nets}
 
 
@@ -45,20 +45,6 @@ def run(snapshot, outdir, *options):
     result = invoke(snapshot, outdir, *options)
     assert result.exit_code == 0, result.output
     return result.output
-
-
-def run_processes(snapshot, outdir, *options):
-    """Run two processes as torchrun would start them; return (exit code, output) of each."""
-    with socket.socket() as free:
-        free.bind(('localhost', 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, generate.__file__, '--network', snapshot, '--outdir', str(outdir), '--device=cpu', *options]
-    processes = []
-    for rank in ('0', '1'):
-        env = dict(os.environ, RANK=rank, LOCAL_RANK=rank, WORLD_SIZE='2', MASTER_ADDR='localhost', MASTER_PORT=str(port))
-        processes.append(subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    return [(process.returncode, output) for process, output in zip(processes, outputs)]
 
 
 def read(outdir, name='000000.png'):
@@ -110,45 +96,6 @@ def test_batch_size_does_not_matter(snapshots, tmp_path, options):
         assert_same_images(pack['arr_0'], packs[0]['arr_0'])
 
 
-def test_two_processes_make_the_same_images(snapshots, tmp_path):
-    # 7 images in batches of 2 on 2 processes: 4 parts of 2, 2, 2 and 1 images.
-    done = run_processes(snapshots['gdd'], tmp_path / 'two', '--seeds=5,0-5', '--batch=2', '--grid', str(tmp_path / 'two.png'))
-    assert [code for code, _ in done] == [0, 0], done
-    assert '7/7 images' in done[0][1] and not done[1][1]        # Rank 0 alone speaks.
-    run(snapshots['gdd'], tmp_path / 'one', '--seeds=5,0-5', '--grid', str(tmp_path / 'one.png'))
-    one, two = (np.load(tmp_path / name / 'image_pack.npz') for name in ('one', 'two'))
-    assert_same_images(one['arr_0'], two['arr_0'])
-    assert np.array_equal(one['arr_1'], two['arr_1'])
-    assert {p.name for p in (tmp_path / 'one').iterdir()} == {p.name for p in (tmp_path / 'two').iterdir()}
-    assert (tmp_path / 'one' / 'dataset.json').read_text() == (tmp_path / 'two' / 'dataset.json').read_text()
-    assert_same_images(read(tmp_path, 'one.png'), read(tmp_path, 'two.png'))
-    assert np.array_equal(two['arr_0'][1], read(tmp_path / 'two'))
-
-
-def test_a_failing_process_ends_the_others(snapshots, tmp_path):
-    # Rank 1 has no image to make in this round and must not wait for ever.
-    done = run_processes(snapshots['nan'], tmp_path / 'out', '--seeds=7', '--batch=1')
-    assert [code for code, _ in done] == [1, 1]
-    assert 'Error: the image of seed 7 is not finite' in done[0][1] and 'Traceback' not in done[0][1] + done[1][1]
-    assert not list((tmp_path / 'out').glob('*.p*')) and not list((tmp_path / 'out').glob('.tmp*'))
-
-
-@pytest.mark.parametrize('count, world_size, batch', [(1, 2, 4), (7, 2, 2), (64, 1, 64), (5, 4, 1), (10, 3, 2)])
-def test_split_is_the_official_one(count, world_size, batch):
-    parts = generate.split_positions(count, world_size, batch)
-    sizes = [len(part) for part in parts]
-    k = ((count - 1) // (batch * world_size) + 1) * world_size
-    assert len(parts) == k and sizes == [count // k + (i < count % k) for i in range(k)] and max(sizes) <= batch
-    assert np.concatenate(parts).tolist() == list(range(count))
-
-
-def test_seed_lists():
-    assert generate.parse_seeds('1, 5,3-5 ,5') == [1, 5, 3, 4, 5, 5]
-    for text in ('', '1,', '5-3', 'a', '-1', '1-2-3', '0-100000000'):
-        with pytest.raises(ValueError, match='--seeds='):
-            generate.parse_seeds(text)
-
-
 def test_averaged_and_raw_weights_differ(snapshots, tmp_path):
     run(snapshots['gdd'], tmp_path / 'ema', '--seeds=0')
     run(snapshots['gdd'], tmp_path / 'net', '--seeds=0', '--ema=False')
@@ -160,41 +107,184 @@ def test_one_class(snapshots, tmp_path):
     assert np.load(tmp_path / 'image_pack.npz')['arr_1'].tolist() == [2, 2, 2, 2]
 
 
-# Each option, with a value that changes the image, in the setting where it has a meaning.
-EFFECTS = [
-    ('gdd', ['--sampler=one_step'], '--sigma_max=3'), ('edm', [], '--steps=3'), ('edm', [], '--sigma_min=5'),
-    ('edm', [], '--sigma_max=3'), ('edm', [], '--rho=1'), ('edm', [], '--S_churn=30'), ('edm', ['--S_churn=30'], '--S_min=1'),
-    ('edm', ['--S_churn=30'], '--S_max=1'), ('edm', ['--S_churn=30'], '--S_noise=1.5'), ('edm', [], '--solver=euler'),
-    ('edm', ['--solver=heun'], '--disc=ve'), ('edm', ['--solver=heun'], '--schedule=vp'),
-    ('edm', ['--schedule=vp'], '--scaling=vp'), ('gdd', [], '--sampler=multi_step'), ('gdd', [], '--sampler=edm'),
-    ('gdd', ['--sampler=multi_step'], '--steps=4'), ('gdd', ['--sampler=multi_step'], '--middle-sigma=20'),
-    ('gdd', ['--sampler=two_step'], '--middle=20'), ('gdd', ['--sampler=multi_step', '--steps=3'], '--sigma_min=10'),
-]
+# ------------------------------------------------------------------------------------------------
+# Every option has an effect.
+
+# Option -> (snapshot, setting in which it has a meaning, option with a value that changes image 0, or several of these).
+# A new option needs a line here, or one in test_list_of_options_is_deliberate.
+FEW = ['--steps=4']
+CHURN = [*FEW, '--S_churn=30']
+EFFECTS = {
+    'network': ('gdd', [], '--network=OTHER'), 'ema': ('gdd', [], '--ema=False'), 'class_idx': ('gdd', [], '--class=3'),
+    'sampler': [('gdd', [], '--sampler=multi_step'), ('gdd', [], '--sampler=edm'), ('edm', FEW, '--sampler=multi_step')],
+    'steps': [('edm', [], '--steps=3'), ('gdd', ['--sampler=multi_step'], '--steps=4')],
+    'sigma_min': [('edm', FEW, '--sigma_min=5'), ('gdd', ['--sampler=multi_step', '--steps=3'], '--sigma_min=10')],
+    'sigma_max': [('edm', FEW, '--sigma_max=3'), ('gdd', ['--sampler=one_step'], '--sigma_max=3')],
+    'rho': ('edm', FEW, '--rho=1'), 'S_churn': ('edm', FEW, '--S_churn=30'), 'S_min': ('edm', CHURN, '--S_min=1'),
+    'S_max': ('edm', CHURN, '--S_max=1'), 'S_noise': ('edm', CHURN, '--S_noise=1.5'),
+    'middle_sigma': [('gdd', ['--sampler=multi_step'], '--middle-sigma=20'), ('gdd', ['--sampler=two_step'], '--middle=20')],
+    'solver': ('edm', FEW, '--solver=euler'), 'disc': ('edm', [*FEW, '--solver=heun'], '--disc=ve'),
+    'schedule': ('edm', [*FEW, '--solver=heun'], '--schedule=vp'), 'scaling': ('edm', [*FEW, '--schedule=vp'], '--scaling=vp'),
+}
 
 
-@pytest.mark.parametrize('snapshot, setting, option', EFFECTS)
-def test_every_sampler_option_changes_the_image(snapshots, tmp_path, snapshot, setting, option):
-    steps = ['--steps=4'] if snapshot == 'edm' and '--steps' not in option else []
-    run(snapshots[snapshot], tmp_path / 'a', '--seeds=0', '--no-pack', *steps, *setting)
-    output = run(snapshots[snapshot], tmp_path / 'b', '--seeds=0', '--no-pack', *steps, *setting, option)
+def flat_effects():
+    return [(name, *effect) for name, effects in EFFECTS.items()
+            for effect in (effects if isinstance(effects, list) else [effects])]
+
+
+@pytest.mark.parametrize('name, snapshot, setting, option', flat_effects())
+def test_option_changes_the_image(snapshots, tmp_path, name, snapshot, setting, option):
+    option = option.replace('OTHER', snapshots['other'])
+    run(snapshots[snapshot], tmp_path / 'a', '--seeds=0', '--no-pack', *setting)
+    output = run(snapshots[snapshot], tmp_path / 'b', '--seeds=0', '--no-pack', *setting, option)
     assert not np.array_equal(read(tmp_path / 'a'), read(tmp_path / 'b')) and 'Warning' not in output
 
 
-def test_options_without_effect_are_reported(snapshots, tmp_path):
-    output = run(snapshots['gdd'], tmp_path, '--seeds=0', '--steps=4', '--S_churn=3')
-    assert '--steps=4 has no effect with --sampler=one_step' in output and '--S_churn=3.0 has no effect' in output
-    output = run(snapshots['gdd'], tmp_path, '--seeds=0', '--sampler=multi_step', '--steps=3', '--middle-sigma=1')
-    assert '--middle-sigma=1.0 has no effect with --sampler=multi_step and 3 steps' in output
+def test_batch_and_device_and_trust_reach_their_users(snapshots, tmp_path, monkeypatch):
+    """What cannot change an image on the CPU: sizes of the batches, device, and the way the file is read."""
+    batches, trusted = [], []
+    original, load = generate.samplers.sample_batch, generate.load_network
+
+    def record(net, seeds, sampler, class_idx, device, *args, **kwargs):
+        batches.append((seeds, device.type))
+        return original(net, seeds, sampler, class_idx, device, *args, **kwargs)
+
+    monkeypatch.setattr(generate.samplers, 'sample_batch', record)
+    monkeypatch.setattr(generate, 'load_network', lambda *args, trust, **kwargs: trusted.append(trust) or load(*args, **kwargs))
+    run(snapshots['gdd'], tmp_path / 'a', '--seeds=0-4', '--batch=2', '--device=cpu')
+    assert batches == [([0, 1], 'cpu'), ([2, 3], 'cpu'), ([4], 'cpu')]
+    run(snapshots['gdd'], tmp_path / 'b', '--seeds=0', '--trust-pickle')
+    assert trusted == [False, True]
 
 
-def test_default_samplers(snapshots):
-    gdd, edm = networks.GDDPrecond(**TINY), networks.EDMPrecond(**TINY)
-    assert generate.choose_sampler(None, {}, gdd, {})[:2] == ('one_step', {})
-    assert generate.choose_sampler(None, {}, edm, {})[:2] == ('edm', {})
-    assert generate.choose_sampler(None, {'solver': 'euler'}, gdd, {})[0] == 'ablation'
-    assert generate.choose_sampler('multi_step', {}, gdd, {'middle_sigma': 0.5})[1] == {'num_steps': 2, 'middle_sigma': 0.5}
-    assert generate.choose_sampler('two_step', {}, gdd, {})[1] == {'num_steps': 2, 'middle_sigma': 0.8}
+def test_noise_has_a_device_of_its_own(snapshots, tmp_path, monkeypatch):
+    devices = []
+    original = generate.samplers.StackedRandomGenerator
+    monkeypatch.setattr(generate.samplers, 'StackedRandomGenerator',
+                        lambda device, seeds: devices.append(str(device)) or original(device, seeds))
+    run(snapshots['gdd'], tmp_path, '--seeds=0', '--rng-device=cpu')
+    assert devices == ['cpu'] and json.loads((tmp_path / 'generation.json').read_text())['rng_device'] == 'cpu'
 
+
+def test_list_of_options_is_deliberate():
+    """Each option of the command is in EFFECTS, or a test named here shows what it does."""
+    shown_by = {
+        'outdir': test_files_of_a_conditional_network, 'seeds': test_files_of_a_conditional_network,
+        'grid': test_files_of_a_conditional_network, 'subdirs': test_unconditional_grey_images,
+        'pack': test_unconditional_grey_images, 'batch': test_batch_and_device_and_trust_reach_their_users,
+        'device': test_batch_and_device_and_trust_reach_their_users,
+        'trust_pickle': test_batch_and_device_and_trust_reach_their_users,
+        'rng_device': test_noise_has_a_device_of_its_own, 'overwrite': test_another_set_is_refused_or_replaced,
+        'skip_existing': test_an_interrupted_call_is_continued}
+    assert {param.name for param in generate.cmdline.params} == set(EFFECTS) | set(shown_by)
+    names = {name for param in generate.cmdline.params for name in param.opts}
+    edm = {'--network', '--outdir', '--seeds', '--subdirs', '--class', '--batch', '--steps', '--sigma_min', '--sigma_max', '--rho',
+           '--S_churn', '--S_min', '--S_max', '--S_noise', '--solver', '--disc', '--schedule', '--scaling'}
+    assert names >= edm | {'--ema', '--sampler', '--middle'}        # EDM's script, and what GDD's adds to it
+    for param in generate.cmdline.params:
+        assert param.help and len(param.help) <= 60, param.name
+        assert param.metavar or param.is_flag or hasattr(param.type, 'choices'), param.name
+
+
+# ------------------------------------------------------------------------------------------------
+# A folder holds one set of images.
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+def test_the_same_settings_may_add_to_a_folder(snapshots, tmp_path):
+    run(snapshots['gdd'], tmp_path / 'a', '--seeds=0-3', '--batch=2')
+    before = contents(tmp_path / 'a')
+    run(snapshots['gdd'], tmp_path / 'a', '--seeds=0-3', '--batch=2')
+    assert contents(tmp_path / 'a') == before
+    output = run(snapshots['gdd'], tmp_path / 'a', '--seeds=4-5', '--batch=2')
+    record = json.loads((tmp_path / 'a' / 'generation.json').read_text())
+    assert 'image_pack.npz of an earlier call' in output and record['seeds'] == '0-3,4-5'
+    run(snapshots['gdd'], tmp_path / 'b', '--seeds=0-3,4-5', '--batch=2')
+    after, whole = contents(tmp_path / 'a'), contents(tmp_path / 'b')
+    assert {name for name in after if after[name] != whole[name]} == {'image_pack.npz'} and after.keys() == whole.keys()
+
+
+@pytest.mark.parametrize('snapshot, options, text', [
+    ('other', [], 'another network: gdd.pkl instead of other.pkl'),
+    ('gdd', ['--sampler=edm'], 'another sampler: one_step instead of edm'),
+    ('gdd', ['--sigma_max=3'], "another arguments: {} instead of {'sigma_max': '3.0'}"),
+    ('gdd', ['--ema=False'], 'another key: ema instead of net'),
+    ('gdd', ['--class=1'], 'another class_idx'), ('gdd', ['--subdirs'], 'another subdirs'),
+])
+def test_another_set_is_refused_or_replaced(snapshots, tmp_path, snapshot, options, text):
+    run(snapshots['gdd'], tmp_path / 'a', '--seeds=0-2')
+    (tmp_path / 'a' / 'notes.txt').write_text('mine')
+    before = contents(tmp_path / 'a')
+    result = invoke(snapshots[snapshot], tmp_path / 'a', '--seeds=1', *options)
+    assert result.exit_code == 1 and 'holds 4 files such as 000000.png' in result.output and text in result.output
+    assert '--overwrite' in result.output and contents(tmp_path / 'a') == before
+    run(snapshots[snapshot], tmp_path / 'a', '--seeds=1', '--overwrite', *options)
+    run(snapshots[snapshot], tmp_path / 'b', '--seeds=1', *options)
+    assert contents(tmp_path / 'a') == contents(tmp_path / 'b') | {'notes.txt': b'mine'}
+
+
+def test_images_of_unknown_origin_are_not_touched(snapshots, tmp_path):
+    (tmp_path / '012000').mkdir()
+    (tmp_path / '012000' / '012345.png').write_text('from elsewhere')
+    result = invoke(snapshots['gdd'], tmp_path, '--seeds=0')
+    assert result.exit_code == 1 and 'holds 1 files such as 012000/012345.png of unknown origin' in result.output
+    assert contents(tmp_path) == {'012000/012345.png': b'from elsewhere'}
+
+
+def test_an_interrupted_call_is_continued(snapshots, tmp_path, monkeypatch):
+    run(snapshots['gdd'], tmp_path / 'whole', '--seeds=0-6,2', '--batch=2')
+    calls, original = [], generate.samplers.sample_batch
+
+    def interrupted(net, seeds, *args, **kwargs):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(seeds)
+        return original(net, seeds, *args, **kwargs)
+
+    monkeypatch.setattr(generate.samplers, 'sample_batch', interrupted)
+    assert invoke(snapshots['gdd'], tmp_path / 'a', '--seeds=0-6,2', '--batch=2').exit_code == 1
+    assert sorted(contents(tmp_path / 'a')) == ['000000.png', '000001.png', '000002.png', '000003.png', 'generation.json']
+    (tmp_path / 'a' / '000003.png').write_bytes(b'damaged')
+    calls.clear()
+    monkeypatch.setattr(generate.samplers, 'sample_batch',
+                        lambda net, seeds, *args, **kwargs: calls.append(seeds) or original(net, seeds, *args, **kwargs))
+    run(snapshots['gdd'], tmp_path / 'a', '--seeds=0-6,2', '--batch=2', '--skip-existing')
+    assert calls == [[2, 3], [4, 5], [6, 2]] and contents(tmp_path / 'a') == contents(tmp_path / 'whole')
+    result = invoke(snapshots['gdd'], tmp_path / 'a', '--seeds=0', '--skip-existing', '--sampler=edm')
+    assert result.exit_code == 1 and 'another sampler' in result.output     # Images of another sampler are no replacement.
+
+
+def test_memory_does_not_grow_with_the_number_of_images(snapshots, tmp_path, monkeypatch):
+    """Of 8 and of 64 batches the peak is the same, up to class and name of each image; keeping the images would show."""
+    size = 64 * 64 * 3
+    monkeypatch.setattr(generate.samplers, 'sample_batch', lambda net, seeds, *args, **kwargs: (
+        torch.zeros([len(seeds), 3, 64, 64]), torch.zeros(len(seeds), dtype=torch.int64)))
+    net = networks.GDDPrecond(**dict(TINY, img_resolution=64), label_dim=4)
+    info = generate.EasyDict(sha256='', class_name='', metadata={})
+    monkeypatch.setattr(generate, 'load_everywhere', lambda opts, device: (net, info))
+    monkeypatch.setattr(generate, 'save_png', lambda path, pixels: None)
+
+    def peak(count):
+        tracemalloc.start()
+        run('none', tmp_path / str(count), f'--seeds=1-{count}', '--batch=4', '--grid', str(tmp_path / 'grid.png'))
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    monkeypatch.setattr(generate, 'MAX_GRID_IMAGES', 4)
+    peak(4)                                                          # Imports and caches.
+    few, many = peak(32), peak(256)
+    assert (tmp_path / '256' / 'image_pack.npz').stat().st_size > 256 * size
+    assert many - few < 224 * size / 20
+    monkeypatch.setattr(generate, 'MAX_GRID_IMAGES', 256)           # A grid of all images does keep them: the test sees it.
+    assert peak(256) - few > 224 * size / 2
+
+
+# ------------------------------------------------------------------------------------------------
+# Errors.
 
 @pytest.mark.parametrize('snapshot, options, text', [
     ('grey', ['--class=0'], '--class=0: the network is unconditional'),
@@ -207,6 +297,7 @@ def test_default_samplers(snapshots):
     ('edm', ['--ema=False'], "no entry 'net'"),
     ('gdd', ['--sampler=two_step', '--steps=3'], '--sampler=multi_step'),
     ('gdd', ['--sampler=multi_step', '--middle-sigma=80'], '--middle-sigma=80'),
+    ('gdd', ['--skip-existing', '--overwrite'], 'leave one out'),
     ('gdd', ['--grid=grid.jpg'], 'must end in .png'),
     ('gdd', ['--grid=no/such/folder/grid.png'], 'existing folder'),
     ('gdd', ['--rng-device=cuda'], '--rng-device=cpu'),
@@ -237,6 +328,19 @@ def test_full_disk_is_one_line(snapshots, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ['generation.json']
 
 
+@pytest.mark.parametrize('problem', [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ..."),
+                                     torch.cuda.OutOfMemoryError('CUDA out of memory')])
+def test_too_large_batches_are_one_line(snapshots, tmp_path, monkeypatch, problem):
+    def fail(*args, **kwargs):
+        raise problem
+
+    monkeypatch.setattr(generate.samplers, 'sample_batch', fail)
+    result = invoke(snapshots['gdd'], tmp_path, '--seeds=0')
+    assert result.exit_code == 1 and 'Error: --batch: the batch does not fit into memory' in result.output
+    problem = RuntimeError('a bug of ours')
+    assert invoke(snapshots['gdd'], tmp_path, '--seeds=0').exception is problem        # It keeps its traceback.
+
+
 def test_non_finite_images_name_the_seed(snapshots, tmp_path):
     result = invoke(snapshots['nan'], tmp_path, '--seeds=7')
     assert result.exit_code == 1 and 'seed 7 is not finite' in result.output
@@ -249,11 +353,3 @@ def test_random_state_of_the_caller_is_left_alone(snapshots, tmp_path):
     torch.manual_seed(5)
     run(snapshots['gdd'], tmp_path, '--seeds=0-2')
     assert torch.equal(torch.rand(3), expected)
-
-
-def test_list_of_options_is_deliberate():
-    names = sorted(option.opts[0] for option in generate.cmdline.params)
-    assert names == sorted([
-        '--network', '--outdir', '--seeds', '--class', '--ema', '--sampler', '--steps', '--sigma_min', '--sigma_max', '--rho',
-        '--S_churn', '--S_min', '--S_max', '--S_noise', '--middle-sigma', '--solver', '--disc', '--schedule', '--scaling',
-        '--batch', '--device', '--rng-device', '--subdirs', '--pack', '--grid'])

@@ -8,7 +8,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from training.image_output import ImagePack, png_name, read_labels, write_labels
+from training.image_grid import save_png
+from training.image_output import (IDENTITY, ImagePack, claim_folder, generated_files, png_name, read_images, read_labels,
+                                   read_record, write_labels)
 
 
 def test_names_are_the_official_ones():
@@ -73,3 +75,67 @@ def test_no_label_file_without_labels(tmp_path):
     (tmp_path / 'dataset.json').write_text('{"labels": 3}')
     with pytest.raises(ValueError, match='--outdir'):
         read_labels(tmp_path)
+
+
+def record(**changes):
+    return dict(dict.fromkeys(IDENTITY, 'x'), network='a.pkl', seeds='0-3') | changes
+
+
+def test_only_files_named_like_ours_are_found(tmp_path):
+    for folder in ('000000', 'photos', '12'):
+        (tmp_path / folder).mkdir()
+    ours = {'000001.png', '1234567.png', '000000/000002.png', 'image_pack.npz'}
+    others = {'a.png', '12.png', 'photos/000001.png', '12/000001.png', '000000/notes.txt', 'generation.json', '000001.jpg'}
+    for name in ours | others:
+        (tmp_path / name).write_text('')
+    assert generated_files(tmp_path) == sorted(ours)
+
+
+def test_folder_is_claimed_by_its_record(tmp_path):
+    folder = tmp_path / 'new' / 'folder'
+    claim_folder(folder, record())
+    assert read_record(folder) == record()
+    claim_folder(folder, dict(record(), sha256='y'))        # No images yet: there is nothing to protect.
+    save_png(str(folder / '000001.png'), np.zeros([2, 2, 1], np.uint8))
+    for key in IDENTITY:
+        with pytest.raises(ValueError, match=f"another {'network' if key == 'sha256' else key}") as caught:
+            claim_folder(folder, dict(record(sha256='y'), **{key: 'z'}) if key != 'sha256' else record())
+        assert '\n' not in str(caught.value) and read_record(folder)['sha256'] == 'y'
+    for seeds, total in (('4', '0-3,4'), ('0-3', '0-3,4'), ('5,6', '0-3,4,5,6')):
+        claim_folder(folder, dict(record(sha256='y'), seeds=seeds))
+        assert read_record(folder)['seeds'] == total
+    (folder / 'generation.json').write_text('[1]')
+    with pytest.raises(ValueError, match='1 files such as 000001.png of unknown origin'):
+        claim_folder(folder, record())
+
+
+def test_overwriting_removes_our_files_and_no_others(tmp_path):
+    claim_folder(tmp_path, record())
+    (tmp_path / '000000').mkdir()
+    (tmp_path / '001000').mkdir()
+    for name in ('000007.png', '000000/000001.png', '001000/001001.png', 'image_pack.npz', 'mine.png', '001000/mine.txt'):
+        (tmp_path / name).write_text('')
+    write_labels(tmp_path, ['000007.png', '000000/000001.png', 'mine.png'], [1, 2, 3])
+    claim_folder(tmp_path, record(), overwrite=True)
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob('*'))
+    assert left == ['001000', '001000/mine.txt', 'dataset.json', 'generation.json', 'mine.png']
+    assert read_labels(tmp_path) == {'mine.png': 3}
+    (tmp_path / '000007.png').write_text('')
+    write_labels(tmp_path, ['000007.png'], [1])
+    write_labels(tmp_path, ['mine.png'], None)
+    claim_folder(tmp_path, record(), overwrite=True)
+    assert not (tmp_path / 'dataset.json').exists()         # No labels are left.
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_finished_images_are_read_back_and_others_are_not(tmp_path, channels):
+    images = np.random.RandomState(0).randint(256, size=[2, 4, 4, channels]).astype(np.uint8)
+    for name, image in zip('ab', images):
+        save_png(str(tmp_path / f'{name}.png'), image)
+    shape = [4, 4, channels]
+    assert np.array_equal(read_images(tmp_path, ['a.png', 'b.png'], shape), images)
+    assert read_images(tmp_path, ['a.png', 'c.png'], shape) is None                 # missing
+    assert read_images(tmp_path, ['a.png'], [2, 8, channels]) is None               # as many values, another shape
+    assert read_images(tmp_path, ['a.png'], [4, 4, 4 - channels]) is None
+    (tmp_path / 'b.png').write_bytes((tmp_path / 'b.png').read_bytes()[:50])
+    assert read_images(tmp_path, ['a.png', 'b.png'], shape) is None                 # cut off

@@ -13,6 +13,8 @@ import torch
 
 SIGMA_MIN = 0.002
 SIGMA_MAX = 80.0
+EPSILON_S = 1e-3                             # smallest time of `vp`
+IDDPM_CONSTANTS = (0.001, 0.008, 1000)       # C_1, C_2, M of the `iddpm` table
 DISCRETIZATIONS = ('vp', 've', 'iddpm', 'edm')
 SCHEDULES = ('vp', 've', 'linear')
 SCALINGS = ('vp', 'none')
@@ -88,7 +90,7 @@ def iddpm_table(C_1, C_2, M):
     return torch.tensor(u, dtype=torch.float64)
 
 
-def noise_range(discretization, epsilon_s):
+def noise_range(discretization, epsilon_s=EPSILON_S):
     """Return the default (sigma_min, sigma_max) of a discretisation (one of DISCRETIZATIONS)."""
     if discretization == 'vp':
         low, high = vp_schedule(19.9, 0.1).sigma(torch.tensor([epsilon_s, 1.0], dtype=torch.float64)).tolist()
@@ -96,7 +98,7 @@ def noise_range(discretization, epsilon_s):
     return {'ve': (0.02, 100.0), 'iddpm': (SIGMA_MIN, 81.0), 'edm': (SIGMA_MIN, SIGMA_MAX)}[discretization]
 
 
-def noise_levels(discretization, num_steps, sigma_min, sigma_max, rho, epsilon_s, iddpm_constants):
+def noise_levels(discretization, num_steps, sigma_min, sigma_max, rho=7, epsilon_s=EPSILON_S, iddpm_constants=IDDPM_CONSTANTS):
     """Return `num_steps` decreasing noise levels, float64 [num_steps] (EDM, Table 1, row "Time steps").
 
     Args:

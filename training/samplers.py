@@ -257,11 +257,31 @@ SAMPLERS = {
 STOCHASTIC_SAMPLERS = ('edm', 'ablation')
 
 
+def draw_inputs(net, seeds, class_idx=None, device='cpu', rng_device=None):
+    """Draw what an image starts from, in the official order: noise, then a label for conditional networks.
+
+    The label is drawn also when `class_idx` overrides it, so that the numbers that follow stay the same.
+
+    Args:
+        net, seeds, class_idx, device, rng_device: As in `sample_batch`.
+    Returns:
+        rnd:     StackedRandomGenerator in the state that the sampler continues from.
+        latents: Standard normal noise, float32 [N, C, H, W], on `device`.
+        labels:  Class indices, int64 [N], on `device`; None for an unconditional network.
+    Raises:
+        ValueError: A class that the network does not have.
+    """
+    check_class(net.label_dim, class_idx)
+    rnd = StackedRandomGenerator(device if rng_device is None else rng_device, seeds)
+    latents = rnd.randn([len(seeds), net.img_channels, net.img_resolution, net.img_resolution], device=device)
+    if not net.label_dim:
+        return rnd, latents, None
+    labels = rnd.randint(net.label_dim, size=[len(seeds)]).to(device)        # [N]
+    return rnd, latents, labels if class_idx is None else torch.full_like(labels, class_idx)
+
+
 def sample_batch(net, seeds, sampler='one_step', class_idx=None, device='cpu', rng_device=None, **sampler_kwargs):
     """Make one image per seed; the image depends on its seed only, not on its neighbours in the batch.
-
-    Random numbers are drawn in the official order: latents, then one label for conditional networks (also when
-    `class_idx` overrides it), then whatever the sampler needs.
 
     Args:
         net:            Preconditioned network on `device`, in eval mode.
@@ -273,20 +293,13 @@ def sample_batch(net, seeds, sampler='one_step', class_idx=None, device='cpu', r
         sampler_kwargs: Options of the sampler.
     Returns:
         images: float64 [N, C, H, W], nominally -1..1.
-        labels: Class indices, int64 [N], or None for an unconditional network.
+        labels: Class indices that were used, int64 [N], or None for an unconditional network.
     Raises:
         ValueError: An unknown sampler, or a class that the network does not have.
     """
     check_choice('sampler', sampler, tuple(SAMPLERS))
-    check_class(net.label_dim, class_idx)
-    rnd = StackedRandomGenerator(device if rng_device is None else rng_device, seeds)
-    latents = rnd.randn([len(seeds), net.img_channels, net.img_resolution, net.img_resolution], device=device)
-    labels = one_hot = None
-    if net.label_dim:
-        labels = rnd.randint(net.label_dim, size=[len(seeds)]).to(device)    # [N]
-        if class_idx is not None:
-            labels = torch.full_like(labels, class_idx)
-        one_hot = torch.eye(net.label_dim, device=device)[labels]            # [N, K]
+    rnd, latents, labels = draw_inputs(net, seeds, class_idx, device, rng_device)
+    one_hot = None if labels is None else torch.eye(net.label_dim, device=device)[labels]    # [N, K]
     if sampler in STOCHASTIC_SAMPLERS:
         sampler_kwargs['randn_like'] = rnd.randn_like
     return SAMPLERS[sampler](net, latents, one_hot, **sampler_kwargs), labels

@@ -55,7 +55,7 @@ class Progress:
         for name, value in values.items():
             training_stats.report0(name, value)
         if self.visible:
-            left = format_time((self.total_nimg - nimg) / max(rate, 1e-9))
+            left = format_time(max(self.total_nimg - nimg, 0) / max(rate, 1e-9))
             tqdm.write(
                 f"tick {tick:<5d} kimg {nimg / 1e3:<9.1f} time {format_time(now - self.start):<12s} "
                 f"left {left:<12s} img/s {rate:<8.1f} sec/tick {seconds:<7.1f} "

@@ -72,11 +72,15 @@ def test_arguments_are_recorded_by_name_without_defaults():
     assert Outer(2, None, scale=3.0)._init_kwargs == {'width': 2, 'options': None, 'scale': 3.0}
     assert Outer(2).inner._init_kwargs == {'width': 2, 'bias': False}
     assert Loss()._init_kwargs == {} and Loss(mean=1)._init_kwargs == {'mean': 1}
+    assert Outer(2).init_kwargs == {'width': 2} and Outer(2).init_args == () and Loss(mean=1).init_kwargs == {'mean': 1}
 
 
 def test_arguments_are_copies():
     options = ['given']
-    assert Outer(2, options)._init_kwargs['options'] == ['given'] and len(options) == 2
+    net = Outer(2, options)
+    assert net._init_kwargs['options'] == ['given'] and len(options) == 2
+    net.init_kwargs['options'].append('changed by the caller')
+    assert net.init_kwargs['options'] == ['given']
 
 
 def test_only_the_outermost_constructor_is_recorded():
@@ -122,11 +126,13 @@ def test_meta_of_a_network():
 
 @pytest.mark.parametrize('tensor', [
     torch.arange(6.0).reshape(2, 3).t(), torch.arange(10.0)[2:5], torch.ones(3, dtype=torch.float16),
-    torch.zeros(0), torch.tensor(3.0), torch.ones(2, requires_grad=True) * 2, torch.arange(3)])
+    torch.zeros(0), torch.tensor(3.0), torch.ones(2, requires_grad=True) * 2, torch.arange(3), torch.zeros(1).expand(3),
+    torch.rand(4, 3, 1, 1).to(memory_format=torch.channels_last), torch.rand(2, 3, 2, 2).to(memory_format=torch.channels_last)])
 def test_tensors_get_their_own_contiguous_storage(tensor):
     found = dumped(tensor)
     assert torch.equal(found, tensor.detach().to(found.dtype)) and found.is_contiguous() and not found.requires_grad
     assert found.untyped_storage().nbytes() == found.numel() * found.element_size()
+    assert found.stride() == torch.empty(tensor.shape).stride()
     assert found.dtype == (torch.float32 if tensor.is_floating_point() else torch.int64)
 
 

@@ -36,6 +36,10 @@ def storage_bytes(values, dtype=torch.float32):
     return persistence.legacy_storage_bytes(torch.as_tensor(values, dtype=dtype))
 
 
+def text(value):
+    return b'X' + struct.pack('<i', len(value)) + value.encode()
+
+
 def tensor_call(size, stride, offset=0, values=(1.0, 2.0, 3.0, 4.0), hooks=None):
     storage = Call(torch.storage._load_from_bytes, storage_bytes(values))
     return Call(torch._utils._rebuild_tensor_v2, storage, offset, size, stride, False, hooks or empty_hooks())
@@ -110,6 +114,25 @@ def test_tensors_that_do_not_fit_their_storage_are_refused(size, stride, offset)
         read_value(tensor_call(size, stride, offset))
 
 
+def test_tensors_of_very_old_torch():
+    storage = Call(torch.storage._load_from_bytes, storage_bytes([1.0, 2.0, 3.0, 4.0]))
+    tensor = read_value(Call(torch._utils._rebuild_tensor, storage, 1, (3,), (1,))).to_tensor()
+    assert tensor.tolist() == [2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize('location, good', [('cuda:0', True), ('cuda', True), ('cuda:15', True), ('mps', True),
+                                            ('xpu:1', True), ('cuda:', False), ('meta', False), ('cpu:0 ', False), ('', False)])
+def test_the_device_of_a_storage_does_not_matter(location, good):
+    data = storage_bytes([1.0, 2.0]).replace(text('cpu'), text(location))
+    storage = Call(torch.storage._load_from_bytes, data)
+    tensor = Call(torch._utils._rebuild_tensor_v2, storage, 0, (2,), (1,), False, empty_hooks())
+    if good:
+        assert read_value(tensor).to_tensor().tolist() == [1.0, 2.0]
+    else:
+        with pytest.raises(SnapshotFormatError, match='on the unknown device'):
+            read_value(tensor)
+
+
 def test_torch_itself_would_accept_an_oversized_tensor():
     # Why the check above is needed: the same call makes torch show memory beyond the storage.
     storage = torch.storage.TypedStorage(wrap_storage=torch.zeros(4).untyped_storage(), dtype=torch.float32, _internal=True)
@@ -164,12 +187,10 @@ def test_hostile_values_are_refused_and_not_run(name, protocol, tmp_path):
     assert not marker.exists()
 
 
-def test_the_refusal_names_the_reference_and_the_way_out():
-    with pytest.raises(UnsafePickleError) as caught:
+def test_the_refusal_names_the_reference():
+    with pytest.raises(UnsafePickleError, match='which a snapshot has no use for') as caught:
         read_value(Call(os.system, 'true'))
-    message = str(caught.value)
-    assert f'{os.system.__module__}.system' in message and 'refused' in message and 're-export the tensors' in message
-    assert '--trust' not in message         # no such option exists
+    assert f'{os.system.__module__}.system' in str(caught.value)
 
 
 def test_nested_global_is_refused_by_name():
@@ -271,19 +292,6 @@ def test_truncation_anywhere_is_refused(protocol):
             read_snapshot(data[:len(data) * percent // 100])
 
 
-def test_flipped_bytes_never_give_another_error():
-    data = bytearray(upstream_bytes(edm_content(small_network(**TINY))))
-    random = np.random.RandomState(0)
-    for _ in range(150):
-        damaged = bytearray(data)
-        for index in random.randint(len(data), size=3):
-            damaged[index] = random.randint(256)
-        try:
-            read_snapshot(bytes(damaged))
-        except SnapshotError as error:
-            assert '\n' not in str(error)
-
-
 def test_deep_nesting_is_no_recursion():
     data = PROTO4 + b'}X\x01\x00\x00\x00a' + b']' * 100_000 + b'a' * 99_999 + b's.'
     value = read_snapshot(data)['a']
@@ -291,6 +299,40 @@ def test_deep_nesting_is_no_recursion():
     while value:
         value, depth = value[0], depth + 1
     assert depth == 99_999
+
+
+NUMBERS = b']q\x00(' + b''.join(b'J' + struct.pack('<i', n) for n in range(1000)) + b'e'
+PAIRS = b']q\x00(' + b''.join(b'J' + struct.pack('<i', n) + b'N\x86' for n in range(1000)) + b'e'
+LONG_HEADER = storage_bytes([])[:15] + b'\x80\x02(' + b'N' * 600 + b'1' + storage_bytes([])[17:]
+FEW_BYTES_ASK_FOR_MUCH = {
+    'a set of a long list, again and again': NUMBERS + b'cbuiltins\nset\nq\x01' + b'h\x01h\x00\x85R' * 1000,
+    'a dict of a long list, again and again': PAIRS + b'ccollections\nOrderedDict\nq\x01' + b'h\x01h\x00\x85R' * 1000,
+    'bytes of a long text, again and again': (
+        text('x' * 1000) + b'q\x00' + text('latin1') + b'\x86q\x02c_codecs\nencode\nq\x01' + b'h\x01h\x02R' * 1000),
+    'empty sets': b'\x8f' * 300_000,
+    'a storage with a long header, again and again': (
+        b'ctorch.storage\n_load_from_bytes\nq\x00B' + struct.pack('<i', len(LONG_HEADER)) + LONG_HEADER + b'\x85q\x01'
+        + b'h\x00h\x01R' * 1000),
+}
+
+
+@pytest.mark.parametrize('name', sorted(FEW_BYTES_ASK_FOR_MUCH))
+def test_work_is_bounded(name, monkeypatch):
+    monkeypatch.setattr('training.pickle_records.MAX_OPERATIONS', 200_000)
+    with pytest.raises(SnapshotFormatError, match='more than 200000 operations|together are larger than the file'):
+        read_snapshot(PROTO4 + FEW_BYTES_ASK_FOR_MUCH[name] + b'.')
+
+
+def test_arguments_of_operations_that_are_not_allowed_are_not_decoded():
+    # The value of a decimal number costs the square of its length.
+    for operation in (b'I' + b'1' * 1_000_000 + b'\n', b'\x8b' + struct.pack('<i', 10 ** 6) + b'\x01' * 10 ** 6):
+        with pytest.raises(UnsafePickleError, match='operation (INT|LONG4) has no place'):
+            read_snapshot(PROTO4 + operation + b'.')
+
+
+def test_tensor_data_is_not_copied():
+    data = pickle.dumps({'ema': tensor_call((100,), (1,), values=[0.0] * 100)}, protocol=4)
+    assert read_snapshot(data)['ema'].storage.data.obj is data
 
 
 def test_too_many_records_are_refused(monkeypatch):

@@ -7,6 +7,7 @@ differs from our own writer in hooks, containers, tensors and NumPy scalars. The
 embedded source text holds a harmless stand-in: readers must never look at it.
 """
 
+import copyreg
 import io
 import pickle
 from collections import OrderedDict
@@ -29,6 +30,11 @@ TINY = dict(img_resolution=8, img_channels=1, model_type='SongUNet', model_chann
             attn_resolutions=[])
 
 
+# Bookkeeping of a module that torch 1.12 did not have yet.
+NEW_HOOKS = ('_backward_pre_hooks', '_forward_hooks_with_kwargs', '_forward_hooks_always_called',
+             '_forward_pre_hooks_with_kwargs', '_state_dict_pre_hooks')
+
+
 class Call:
     """An object that pickles as the call of any function, with or without a state."""
 
@@ -48,20 +54,24 @@ class UpstreamPickler(pickle._Pickler):
         gdd:        Add the attributes only GDD has.
         numpy1:     Spell NumPy's names as NumPy 1.x does.
         containers: Type of the dictionaries of parameters, buffers and children.
+        torch1:     Write the state of modules as torch 1.12 does.
         edit:       Function (class name, state dict) that may change a state.
+        source:     Program text to embed.
     """
 
-    def __init__(self, file, protocol=4, gdd=False, numpy1=False, containers=dict, edit=None):
+    def __init__(self, file, protocol=4, gdd=False, numpy1=False, containers=dict, torch1=False, edit=None,
+                 source=STAND_IN_SOURCE):
         super().__init__(file, protocol=protocol)
-        self.gdd, self.numpy1, self.containers, self.edit = gdd, numpy1, containers, edit
+        self.gdd, self.numpy1, self.torch1, self.edit, self.source = gdd, numpy1, torch1, edit, source
+        self.containers = OrderedDict if torch1 else containers
 
     def reducer_override(self, obj):
+        if type(obj) is torch.nn.ModuleDict:
+            return copyreg.__newobj__, (torch.nn.ModuleDict,), self._state(obj)
         if not persistence.is_persistent(obj):
             return NotImplemented
         name = type(obj).__name__
-        state = dict(obj.__dict__)
-        for key in {'_parameters', '_buffers', '_modules'} & set(state):
-            state[key] = self.containers(state[key])
+        state = self._state(obj)
         if 'skip_scale' in state:
             state['skip_scale'] = np.float64(state['skip_scale'])
         if self.gdd and name == 'Conv2d':
@@ -70,17 +80,25 @@ class UpstreamPickler(pickle._Pickler):
             state['augment_dim'] = 0
         if self.edit is not None:
             self.edit(name, state)
-        meta = dict(type='class', version=6, module_src=STAND_IN_SOURCE, class_name=name, state=state)
+        meta = dict(type='class', version=6, module_src=self.source, class_name=name, state=state)
         return persistence._reconstruct_persistent_obj, (meta,)
 
+    def _state(self, obj):
+        state = {key: value for key, value in obj.__dict__.items() if not (self.torch1 and key in NEW_HOOKS)}
+        for key in {'_parameters', '_buffers', '_modules'} & set(state):
+            state[key] = self.containers(state[key])
+        return state
+
     def save_global(self, obj, name=None):
-        if self.numpy1 and getattr(obj, '__module__', None) == 'numpy._core.multiarray':
+        # Whatever NumPy is installed, the spelling is the one asked for.
+        if getattr(obj, '__module__', None) in ('numpy._core.multiarray', 'numpy.core.multiarray'):
+            module = 'numpy.core.multiarray' if self.numpy1 else 'numpy._core.multiarray'
             if self.proto >= 4:
-                self.save('numpy.core.multiarray')
+                self.save(module)
                 self.save(obj.__name__)
                 self.write(pickle.STACK_GLOBAL)
             else:
-                self.write(pickle.GLOBAL + f'numpy.core.multiarray\n{obj.__name__}\n'.encode())
+                self.write(pickle.GLOBAL + f'{module}\n{obj.__name__}\n'.encode())
             self.memoize(obj)
         else:
             super().save_global(obj, name)

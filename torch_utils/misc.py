@@ -1,8 +1,15 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Helpers on the tensors of modules: listing, and comparison between processes."""
+"""Helpers on tensors and modules.
 
+The second half holds names of EDM's module `torch_utils.misc` that the program texts inside
+snapshots import. They are used by `--trust-pickle` only, when such a text runs.
+"""
+
+import contextlib
+import functools
 import re
+import warnings
 
 import torch
 
@@ -45,3 +52,43 @@ def check_ddp_consistency(module, ignore_regex=None):
     if bad:
         raise ValueError(f'{len(bad)} tensor(s) differ between the processes, first {bad[0]}; all ranks must start from '
                          'the same weights and apply the same updates')
+
+
+def constant(value, shape=None, dtype=None, device=None, memory_format=None):
+    """Return a constant tensor.
+
+    Args:
+        value:         Number, nested list, NumPy array or tensor.
+        shape:         Shape to expand to, or None to keep it.
+        dtype, device: Of the result; None for torch's default float type and the CPU.
+        memory_format: Of the result; None for contiguous.
+    Returns:
+        Tensor with memory of its own.
+    """
+    tensor = torch.as_tensor(value).to(device=device or 'cpu', dtype=dtype or torch.get_default_dtype())
+    tensor = tensor if shape is None else tensor.expand(shape)
+    return tensor.clone(memory_format=memory_format or torch.contiguous_format)
+
+
+def assert_shape(tensor, ref_shape):
+    """Raise AssertionError unless a tensor has the given shape; None stands for any size."""
+    shape = tuple(tensor.shape)
+    if len(shape) != len(ref_shape) or any(want is not None and int(want) != have for want, have in zip(ref_shape, shape)):
+        raise AssertionError(f'the tensor has the shape {list(shape)}, but {list(ref_shape)} is expected')
+
+
+def profiled_function(function):
+    """Decorate a function so that profiler traces show its name."""
+    @functools.wraps(function)
+    def profiled(*args, **kwargs):
+        with torch.autograd.profiler.record_function(function.__name__):
+            return function(*args, **kwargs)
+    return profiled
+
+
+@contextlib.contextmanager
+def suppress_tracer_warnings():
+    """Silence torch.jit.TracerWarning inside a with block."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', category=torch.jit.TracerWarning)
+        yield

@@ -6,7 +6,8 @@ EDM pickles a network as the call `_reconstruct_persistent_obj(meta)`, where `me
 class name, the attributes and the complete source text of the module that defines the class.
 EDM rebuilds the object by running that text. This module writes such files, so that EDM's and
 GDD's own tools can read our snapshots; it never runs text out of a file. Reading is the work of
-`training.pickle_reader` and `training.checkpoint.load_network`.
+`training.pickle_reader`, `training.checkpoint.load_network` and, where the user asks for it,
+`training.trusted_pickle`.
 """
 
 import copy
@@ -49,8 +50,8 @@ def persistent_class(cls):
 
     Instances get `_init_kwargs` (dict), a deep copy of the arguments of the outermost constructor
     call, positional ones under their names, defaults not filled in; and `_init_args`, which is ()
-    as in EDM's files. The class object stays the same, so isinstance checks, copy.deepcopy and
-    ordinary pickling work as without it.
+    as in EDM's files; `init_args` and `init_kwargs` are copies of them. The class object stays the
+    same, so isinstance checks, copy.deepcopy and ordinary pickling work as without it.
 
     Args:
         cls: Class defined at the top level of a module whose source file can be read.
@@ -73,6 +74,8 @@ def persistent_class(cls):
         self._init_args, self._init_kwargs = (), recorded
 
     cls.__init__ = recording_constructor
+    cls.init_args = property(lambda self: copy.deepcopy(self._init_args))
+    cls.init_kwargs = property(lambda self: copy.deepcopy(self._init_kwargs))
     cls._persistent_class_name = cls.__name__
     return cls
 
@@ -133,6 +136,11 @@ def _reconstruct_persistent_obj(_meta):
         'read it with training.checkpoint.load_network')
 
 
+def register_source(module_name, source):
+    """Give the source text of a module that was not imported from a file, before its classes are defined."""
+    _module_sources[module_name] = source
+
+
 def _remember_source(module_name):
     # Read once, at import: an edit of the file during a run must not end up in its snapshots,
     # and all parts of a network must share one identical text.
@@ -175,7 +183,8 @@ class _StorageBytes:
 def _export_tensor(tensor):
     tensor = tensor.detach()
     dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
-    return tensor.to(device='cpu', dtype=dtype, copy=True).contiguous()
+    # `contiguous()` would leave odd strides of sides of length 1, by which convolutions choose their kernels.
+    return tensor.to(device='cpu', dtype=dtype, copy=True, memory_format=torch.contiguous_format)
 
 
 def _meta(obj):

@@ -10,7 +10,7 @@ import inspect
 import math
 
 from training import networks
-from training.pickle_records import SnapshotError, shown
+from training.pickle_records import SnapshotError, UnknownClassError, shown
 
 UNETS = {'SongUNet': networks.SongUNet, 'DhariwalUNet': networks.DhariwalUNet}
 MAX_CHANNELS = 16384
@@ -79,19 +79,21 @@ def check_arguments(cls, arguments):
         cls:       Preconditioner class of `training.networks`.
         arguments: Keyword arguments, dict.
     Raises:
-        SnapshotError: unknown or missing keyword, or a value outside its range.
+        SnapshotError: missing keyword, or a value outside its range.
+        UnknownClassError: keyword or U-Net that this project does not have.
     """
     signature = inspect.signature(cls.__init__).parameters
     model_type = arguments.get('model_type', signature['model_type'].default)
     if not isinstance(model_type, str) or model_type not in UNETS:
-        raise SnapshotError(f'model_type={shown(model_type)} must be one of {", ".join(UNETS)}')
+        raise UnknownClassError(f'model_type={shown(model_type)} must be one of {", ".join(UNETS)}')
     # The preconditioner itself passes these four on to the U-Net.
     given = {'img_resolution', 'in_channels', 'out_channels', 'label_dim'}
     known = set(signature) | set(inspect.signature(UNETS[model_type].__init__).parameters) - given
     known &= set(RULES)
     for name, value in arguments.items():
         if name not in known:
-            raise SnapshotError(f'argument {shown(name)} of {cls.__name__} is unknown; known are {", ".join(sorted(known))}')
+            raise UnknownClassError(f'argument {shown(name)} of {cls.__name__} is unknown; '
+                                    f'known are {", ".join(sorted(known))}')
         accepts, rule = RULES[name]
         if not accepts(value):
             raise SnapshotError(f'argument {name}={shown(value)} of {cls.__name__} must be {rule}')

@@ -20,8 +20,8 @@ PRECONDITIONERS = {cls.__name__: cls for cls in (networks.EDMPrecond, networks.G
                                                  networks.VEPrecond, networks.iDDPMPrecond)}
 PARTS = ('SongUNet', 'DhariwalUNet', 'UNetBlock', 'Conv2d', 'Linear', 'GroupNorm', 'PositionalEmbedding',
          'FourierEmbedding', 'ModuleDict')
-MAX_DEPTH = 64
-MAX_ENTRIES = 1_000_000     # attributes, tensors and children of all parts; real networks have < 100 000
+MAX_DEPTH = 16              # real networks: 4
+MAX_ENTRIES = 300_000       # attributes, tensors and children of all parts; real networks have < 50 000
 MAX_NAME_LENGTH = 100
 NUM_SHOWN = 10      # differences of each kind in an error message
 
@@ -33,6 +33,9 @@ FIXED_ATTRIBUTES = ('num_heads', 'num_groups', 'in_channels', 'out_channels', 'e
 # Attributes that users edit on a finished network; EDM's loader uses the edited value.
 EDITABLE_ATTRIBUTES = ('img_resolution', 'use_fp16', 'sigma_min', 'sigma_max', 'sigma_data', 'dropout', 'label_dropout',
                        'skip_scale', 'eps', 'max_positions', 'beta_d', 'beta_min', 'epsilon_t', 'M', 'C_1', 'C_2')
+
+# Attributes without an effect that only GDD's classes have.
+GDD_ATTRIBUTES = ('groups', 'augment_dim')
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +62,56 @@ def build_network(record):
     _attach(net, tensors)
     for name, module in net.named_modules():
         _take_over_attributes(name, module, parts[name].state)
-    return net.eval().requires_grad_(False), _flavour(parts)
+    _warn_of_unknown_attributes(net, parts)
+    return net.eval().requires_grad_(False), flavour_of(parts)
+
+
+def build_from_tensors(class_name, arguments, tensors, attributes):
+    """Build a network from a file that describes it as a whole, without a record of each part.
+
+    Args:
+        class_name: Preconditioner class.
+        arguments:  Keyword arguments of its constructor, dict.
+        tensors:    {dotted name: tensor}; each has `size` (tuple), `dtype` and `to_tensor()`, like TensorRecord.
+        attributes: {dotted name of a module: {attribute: value}}, see `edited_attributes`.
+    Returns:
+        The network in eval mode, float32, CPU, without gradients.
+    Raises:
+        SnapshotError: something is unknown or does not fit; the message names it.
+    """
+    if not isinstance(class_name, str) or class_name not in PRECONDITIONERS:
+        raise UnknownClassError(f'holds {shown(class_name)} where a network is expected; known are {", ".join(PRECONDITIONERS)}')
+    check_arguments(PRECONDITIONERS[class_name], arguments)
+    net = _construct(PRECONDITIONERS[class_name], arguments)
+    _require_same_tensors(net, tensors, arguments)
+    modules = dict(net.named_modules())
+    for name, values in attributes.items():
+        known = modules[name].__dict__ if name in modules else {}
+        wrong = [key for key in values if key not in EDITABLE_ATTRIBUTES or key not in known]
+        if wrong or name not in modules:
+            raise SnapshotError(f'{shown(name) or "the network"} has attributes that cannot be set, or is no part of it: '
+                                f'{", ".join(map(shown, wrong[:NUM_SHOWN]))}')
+    _attach(net, tensors)
+    for name, values in attributes.items():
+        _take_over_attributes(name, modules[name], values)
+    return net.eval().requires_grad_(False)
+
+
+def edited_attributes(net):
+    """List the attributes that were changed after the construction of a network, as EDM's files would keep them.
+
+    Args:
+        net: Preconditioner of `training.networks`.
+    Returns:
+        {dotted name of a module: {attribute: number}}, '' for the network itself; changed ones only.
+    """
+    fresh = dict(_construct(type(net), net.init_kwargs).named_modules())
+    edited = {}
+    for name, module in net.named_modules():
+        own, original = module.__dict__, fresh[name].__dict__
+        values = {key: own[key] for key in EDITABLE_ATTRIBUTES if key in own and not _equal(own[key], original.get(key))}
+        edited.update({name: values} if values else {})
+    return edited
 
 
 def _flatten(record):
@@ -112,7 +164,7 @@ def _check_part(name, part):
         if key.endswith('_hooks') or '_hooks_' in key:
             # Hooks are functions of the program that wrote the file.
             if not isinstance(value, dict) or value:
-                raise UnsafePickleError(f'{where} carries hooks ({shown(key)}); the file is refused')
+                raise UnsafePickleError(f'{where} carries hooks ({shown(key)})')
 
 
 def _mapping(part, group, name):
@@ -128,8 +180,8 @@ def _mapping(part, group, name):
 def _recorded_arguments(record, parts):
     positional, arguments = record.state.get('_init_args'), record.state.get('_init_kwargs')
     if positional != () or not isinstance(arguments, dict):
-        raise SnapshotError('the file does not record how its network was constructed (_init_kwargs), '
-                            'so the network cannot be rebuilt')
+        raise UnknownClassError('the file does not record how its network was constructed (_init_kwargs), '
+                                'so the network cannot be rebuilt')
     arguments = dict(arguments)
     if arguments.get('augment_dim') and 'model' in parts and 'model.map_augment' not in parts:
         # Students are commonly made from a teacher by deleting this layer.
@@ -150,14 +202,14 @@ def _construct(cls, arguments):
 
 def _require_same_tensors(net, tensors, arguments):
     expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-    missing = [name for name in expected if name not in tensors]
-    unexpected = [name for name in tensors if name not in expected]
+    missing = [f'{name} {list(shape)}' for name, shape in expected.items() if name not in tensors]
+    unexpected = [f'{name} {list(tensor.size)}' for name, tensor in tensors.items() if name not in expected]
     shapes = [f'{name} (file {list(tensors[name].size)}, needed {list(shape)})' for name, shape in expected.items()
               if name in tensors and tensors[name].size != shape]
     problems = [describe_names(*item) for item in (('missing', missing), ('unexpected', unexpected), ('shape', shapes))
                 if item[1]]
     if problems:
-        raise SnapshotError(f'the tensors do not fit the recorded arguments {_listed(arguments)}: {"; ".join(problems)}')
+        raise UnknownClassError(f'the tensors do not fit the recorded arguments {_listed(arguments)}: {"; ".join(problems)}')
     for name, tensor in tensors.items():
         if not tensor.dtype.is_floating_point:
             raise SnapshotError(f'{name} has the type {tensor.dtype}, but weights are float32')
@@ -168,8 +220,8 @@ def _require_same_parts(net, parts):
     found = {name: part.class_name for name, part in parts.items()}
     for name in [*expected, *found]:
         if expected.get(name) != found.get(name):
-            raise SnapshotError(f'{shown(name)} is {found.get(name, "absent")} in the file, '
-                                f'but {expected.get(name, "absent")} according to the recorded arguments')
+            raise UnknownClassError(f'{shown(name)} is {found.get(name, "absent")} in the file, '
+                                    f'but {expected.get(name, "absent")} according to the recorded arguments')
 
 
 def _attach(net, tensors):
@@ -178,8 +230,9 @@ def _attach(net, tensors):
         tensor = record.to_tensor()
         if tensor.dtype != torch.float32:
             converted.add(str(tensor.dtype))
-            tensor = tensor.to(torch.float32)
-        loaded[name] = tensor
+        # Sides of length 1 may have any stride in a file, and convolutions choose their kernel by it: with the usual ones
+        # the same numbers give the same bits, whatever file they came from.
+        loaded[name] = tensor.to(torch.float32).clone(memory_format=torch.contiguous_format)
     if converted:
         _log.warning('the snapshot holds weights of type %s; converted to torch.float32', ', '.join(sorted(converted)))
     net.load_state_dict(loaded, strict=True, assign=True)
@@ -189,11 +242,11 @@ def _take_over_attributes(name, module, state):
     own = module.__dict__
     where = shown(name) or 'the network'
     if type(state.get('groups', 1)) is not int or state.get('groups', 1) != 1:
-        raise SnapshotError(f'{where} is a grouped convolution, which is not supported')
+        raise UnknownClassError(f'{where} is a grouped convolution, which is not supported')
     for key in FIXED_ATTRIBUTES:
         if key in state and key in own and not _equal(state[key], own[key]):
-            raise SnapshotError(f'{where}: {key} is {shown(state[key])} in the file, '
-                                f'but {own[key]} according to the recorded arguments')
+            raise UnknownClassError(f'{where}: {key} is {shown(state[key])} in the file, '
+                                    f'but {own[key]} according to the recorded arguments')
     for key in EDITABLE_ATTRIBUTES:
         if key not in state or key not in own or _equal(state[key], own[key]):
             continue
@@ -204,11 +257,29 @@ def _take_over_attributes(name, module, state):
         setattr(module, key, state[key])
 
 
+def _warn_of_unknown_attributes(net, parts):
+    # A class of another program may have the names and tensors of ours and still compute something else.
+    unknown = []
+    for name, module in net.named_modules():
+        known = {*module.__dict__, *module._modules, *module._parameters, *module._buffers, *GDD_ATTRIBUTES}
+        unknown += [f'{type(module).__name__}.{key}' for key in parts[name].state if not (key in known or key.startswith('_'))]
+    if unknown:
+        _log.warning('the network in the file has attributes that this project does not know, and may compute something '
+                     'else; %s', describe_names('ignored', list(dict.fromkeys(unknown))))
+
+
 def _equal(value, expected):
     return isinstance(value, (bool, int, float)) and value == expected
 
 
-def _flavour(parts):
+def flavour_of(parts):
+    """Tell EDM's classes from GDD's classes of the same names.
+
+    Args:
+        parts: {dotted name: record with class_name and state} of a whole network.
+    Returns:
+        'gdd' or 'edm'.
+    """
     gdd = (parts[''].class_name == 'GDDPrecond' or any('groups' in part.state for part in parts.values())
            or ('model' in parts and 'augment_dim' in parts['model'].state))
     return 'gdd' if gdd else 'edm'

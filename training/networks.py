@@ -84,8 +84,9 @@ class Conv2d(torch.nn.Module):
     def forward(self, x):
         w = None if self.weight is None else self.weight.to(x.dtype)
         f = None if self.resample_filter is None else self.resample_filter.to(x.dtype)
-        w_pad = 0 if w is None else w.shape[-1] // 2
-        f_pad = 0 if f is None else (f.shape[-1] - 1) // 2
+        # int(): while TorchScript traces, a size is a tensor, which torch 2.6 does not take as padding.
+        w_pad = 0 if w is None else int(w.shape[-1]) // 2
+        f_pad = 0 if f is None else (int(f.shape[-1]) - 1) // 2
         fused = self.fused_resample and w is not None
 
         if fused and self.up:

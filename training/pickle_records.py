@@ -4,7 +4,8 @@
 
 A record holds plain data of the file; making one never imports, constructs or runs anything the
 file asks for. Sizes are checked before memory is used: all storages together, and all tensors
-together, may not be larger than the file they came from.
+together, may not be larger than the file they came from. A few bytes of a pickle can ask for the
+same large thing again and again, so lengths are checked first, and copies are counted.
 """
 
 import hashlib
@@ -15,10 +16,12 @@ import torch
 
 from torch_utils.persistence import PERSISTENCE_VERSION, STORAGE_CLASSES
 
-MAX_RECORDS = 100_000           # a 256 x 256 ADM snapshot has about 3 000
+MAX_OPERATIONS = 2_000_000      # a 256 x 256 ADM snapshot has about 90 000
+MAX_RECORDS = 100_000           # ... and about 10 000 of these
 MAX_TENSOR_DIMS = 8
 META_KEYS = {'type', 'version', 'module_src', 'class_name', 'state'}
 STORAGE_DTYPES = {name: dtype for dtype, name in STORAGE_CLASSES.items()}
+KEY_TYPES = (str, int, float, bool, type(None))
 NUMPY_CODES = ('f8', 'f4', 'f2', 'i8', 'i4', 'i2', 'i1', 'u1', 'b1')
 
 
@@ -35,7 +38,7 @@ class UnsafePickleError(SnapshotError):
 
 
 class UnknownClassError(SnapshotError):
-    """A part of the network has a class this project does not have."""
+    """The network has a class, an option or a structure that this project does not have."""
 
 
 def shown(value):
@@ -43,6 +46,13 @@ def shown(value):
     if isinstance(value, str):
         return value if len(value) <= 80 and value.isprintable() else ascii(value[:80]).strip("'")
     return str(value) if isinstance(value, (int, float, type(None))) else f'a {type(value).__name__}'
+
+
+def checked_key(key):
+    """Return a dictionary key of the file, or raise SnapshotFormatError if it is not a name or a number."""
+    if not isinstance(key, KEY_TYPES):
+        raise SnapshotFormatError(f'a {type(key).__name__} is used as a key; a snapshot has names and numbers only')
+    return key
 
 
 class PersistentRecord:
@@ -93,7 +103,7 @@ class DtypeRecord:
     def number(self, data):
         """Decode one number from its bytes into a Python float, int or bool."""
         dtype = np.dtype(self.order + self.code)
-        if not isinstance(data, bytes) or len(data) != dtype.itemsize:
+        if not isinstance(data, (bytes, memoryview)) or len(data) != dtype.itemsize:
             raise SnapshotFormatError(f'a numpy scalar of type {self.code} needs {dtype.itemsize} bytes')
         return np.frombuffer(data, dtype=dtype)[0].item()
 
@@ -152,7 +162,9 @@ class RecordFactory:
 
     def __init__(self, file_size):
         self._file_size = file_size
-        self._record_count = 0
+        self._operations_left = MAX_OPERATIONS
+        self._records_left = MAX_RECORDS
+        self._encoded_bytes = 0
         self._storage_bytes = 0
         self._tensor_bytes = 0
         self._source_digests = {}
@@ -160,7 +172,7 @@ class RecordFactory:
     def persistent(self, meta):
         """Make the record of a persistent object from its meta dictionary."""
         self._count()
-        if not isinstance(meta, dict) or set(meta) != META_KEYS:
+        if not isinstance(meta, dict) or len(meta) != len(META_KEYS) or set(meta) != META_KEYS:
             raise SnapshotFormatError(f'a persistent object must come with exactly {", ".join(sorted(META_KEYS))}')
         if meta['type'] != 'class' or type(meta['version']) is not int or meta['version'] != PERSISTENCE_VERSION:
             raise SnapshotFormatError(f'persistence version {shown(meta["version"])} is not supported '
@@ -194,10 +206,10 @@ class RecordFactory:
         self._count()
         if not isinstance(storage, StorageRecord) or not isinstance(size, tuple) or not isinstance(stride, tuple):
             raise SnapshotFormatError('a tensor needs a storage, a size tuple and a stride tuple')
-        if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
-            raise SnapshotFormatError('offset, sizes and strides of a tensor must be ints >= 0')
         if len(size) != len(stride) or len(size) > MAX_TENSOR_DIMS:
             raise SnapshotFormatError(f'a tensor needs as many strides as sizes, at most {MAX_TENSOR_DIMS}')
+        if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
+            raise SnapshotFormatError('offset, sizes and strides of a tensor must be ints >= 0')
         self._require_no_extras(requires_grad, hooks)
         if metadata is not None:
             raise SnapshotFormatError('a tensor carries metadata, which is not supported')
@@ -211,6 +223,10 @@ class RecordFactory:
             raise SnapshotFormatError('the tensors together are larger than the file')
         return record
 
+    def old_tensor(self, storage, offset, size, stride):
+        """Make the record of a tensor as written before torch 0.4."""
+        return self.tensor(storage, offset, size, stride, False, {})
+
     def parameter(self, tensor, requires_grad, hooks, _state=None):
         """Pass on the tensor of a parameter; extra attributes of the parameter are dropped."""
         if not isinstance(tensor, TensorRecord):
@@ -223,9 +239,44 @@ class RecordFactory:
         if not isinstance(requires_grad, bool):
             raise SnapshotFormatError('requires_grad of a tensor must be a bool')
         if not isinstance(hooks, dict) or hooks:
-            raise UnsafePickleError('a tensor carries hooks; the file is refused')
+            raise UnsafePickleError('a tensor carries hooks')
+
+    def plain_dict(self, *pairs):
+        """Make the dict that stands for an OrderedDict of nothing or of a list of pairs."""
+        if len(pairs) > 1 or not all(isinstance(items, list) for items in pairs):
+            raise SnapshotFormatError('OrderedDict must be made of nothing or of one list')
+        result = {}
+        for items in pairs:
+            self.count_operation(len(items))
+            for pair in items:
+                if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                    raise SnapshotFormatError('OrderedDict must be made of pairs')
+                result[checked_key(pair[0])] = pair[1]
+        return result
+
+    def plain_set(self, items):
+        """Make a set of a list."""
+        if not isinstance(items, list):
+            raise SnapshotFormatError('set must be made of a list')
+        self.count_operation(len(items))
+        return set(map(checked_key, items))
+
+    def latin1_bytes(self, text, encoding):
+        """Decode bytes as protocol 2 writes them: latin1 text to be encoded again."""
+        if not isinstance(text, str) or encoding != 'latin1':
+            raise UnsafePickleError('_codecs.encode is allowed for latin1 text only')
+        self._encoded_bytes += len(text)
+        if self._encoded_bytes > self._file_size:
+            raise SnapshotFormatError('the texts of bytes together are larger than the file')
+        return text.encode('latin1')
+
+    def count_operation(self, cost=1):
+        """Count an operation of the pickle, or several, towards the limit."""
+        self._operations_left -= cost
+        if self._operations_left < 0:
+            raise SnapshotFormatError(f'the file takes more than {MAX_OPERATIONS} operations to read')
 
     def _count(self):
-        self._record_count += 1
-        if self._record_count > MAX_RECORDS:
+        self._records_left -= 1
+        if self._records_left < 0:
             raise SnapshotFormatError(f'the file holds more than {MAX_RECORDS} objects')

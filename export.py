@@ -1,0 +1,213 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Write a network for other programs: safetensors, ONNX, TorchScript, or a plain pickle in EDM's format.
+
+    python export.py --network=network-snapshot-001000.pkl --format=safetensors
+    python export.py --network=network-snapshot-001000.pkl --format=onnx --dest=generator.onnx
+
+The file is read back and compared with the network before it appears under its name (docs/checkpoints.md).
+"""
+
+import os
+import re
+import tempfile
+
+import click
+import torch
+
+from dnnlib.util import EasyDict, atomic_write, is_url
+from training import export_formats, samplers
+from training.checkpoint import load_network, save_snapshot
+from training.noise_levels import SIGMA_MAX
+from training.safetensors_file import describe_network, require_own_class, save_safetensors
+from training.sampler_options import build_sampler
+
+SUFFIXES = {'safetensors': '.safetensors', 'onnx': '.onnx', 'torchscript': '.pt', 'pkl': '.pkl'}
+FUNCTION_FORMATS = ('onnx', 'torchscript')      # These hold a function, the others the network.
+DEFAULT_OPSET = 18
+SHAPES = {'noise': '[N, {C}, {R}, {R}]', 'noisy_images': '[N, {C}, {R}, {R}]', 'sigma': '[N]', 'class_labels': '[N, {K}]'}
+
+
+def choose_dest(opts):
+    """Return the file to write: --dest, or the name of the network with the suffix of the format.
+
+    Raises:
+        ValueError: an unsuitable name, the network itself, or a file that exists (without --overwrite).
+    """
+    suffix, dest = SUFFIXES[opts.format], opts.dest
+    if dest is None:  # Beside the network; a URL is kept in the current folder.
+        path = os.path.basename(re.split('[?#]', opts.network)[0]) if is_url(opts.network) else opts.network
+        dest = os.path.splitext(path)[0] + suffix
+    if not dest.lower().endswith(suffix) or os.path.isdir(dest):
+        raise ValueError(f'--dest={dest} must name a file ending in {suffix} for --format={opts.format}; '
+                         f'try --dest=network{suffix}')
+    if os.path.exists(opts.network) and os.path.exists(dest) and os.path.samefile(opts.network, dest):
+        raise ValueError(f'--dest={dest} is the network itself; try --dest=network-export{suffix}')
+    if os.path.lexists(dest) and not opts.overwrite:
+        raise ValueError(f'--dest={dest} exists already; add --overwrite to replace it, or choose another name')
+    return dest
+
+
+def choose_function(opts, net, metadata):
+    """Decide which function of the network is exported, or compared where the file holds the network.
+
+    Returns:
+        EasyDict of function ('generator' or 'denoiser') and levels (noise levels of the generator, [] for the denoiser).
+    """
+    if opts.function is not None and opts.format not in FUNCTION_FORMATS:
+        warn(f'--function={opts.function} has no effect with --format={opts.format}, which holds the network')
+        opts.function = None
+    given = dict(sigma_max=opts.sigma_max)
+    name, kwargs = build_sampler(net, given, metadata, warn=warn)
+    if name == 'edm' and opts.function == 'generator':  # A one-step generator in the class of a teacher.
+        name, kwargs = build_sampler(net, dict(given, sampler='one_step'), metadata, warn=warn)
+    if name == 'edm' or opts.function == 'denoiser':
+        if opts.sigma_max is not None:
+            warn(f'--sigma_max={opts.sigma_max} has no effect on a denoiser, which gets sigma as an input')
+        return EasyDict(function='denoiser', levels=[])
+    kwargs.setdefault('sigma_max', SIGMA_MAX)
+    if name == 'multi_step':
+        return EasyDict(function='generator', levels=samplers.jump_levels(**kwargs))
+    # As the one-step sampler: the official code holds the level in float32.
+    return EasyDict(function='generator', levels=[torch.tensor(kwargs['sigma_max'], dtype=torch.float32).item()])
+
+
+def warn(text):
+    """Print a warning to stderr."""
+    click.echo(f'Warning: {text}', err=True)
+
+
+def write_file(path, net, info, plan, opts):
+    """Write the file and read it back.
+
+    Returns:
+        The function that the file holds: tuple of input tensors -> tensor.
+    """
+    source = dict(file=os.path.basename(opts.network), sha256=info.sha256)
+    if opts.format == 'pkl':
+        require_own_class(net)
+        save_snapshot(path, ema=net, dataset_kwargs=info.dataset_kwargs, metadata=dict(info.metadata, source=source))
+        return read_network(path, 'ema', net, plan)
+    key = 'ema' if opts.ema else 'net'
+    config = describe_network(net, info, key=key, source=source, torch=str(torch.__version__), **plan)
+    if opts.format == 'safetensors':
+        save_safetensors(path, net, config)
+        return read_network(path, key, net, plan)
+    module = export_formats.build_function(net, **plan)
+    names = export_formats.input_names(net, plan.function)
+    config.update(inputs=list(names), outputs=[export_formats.OUTPUT[plan.function]])
+    if opts.format == 'onnx':
+        data = export_formats.to_onnx(module, net, plan.function, config, opts.opset)
+    else:
+        data = export_formats.to_torchscript(module, net, plan.function, config)
+    with atomic_write(path) as file:
+        file.write(data)
+    return export_formats.run_onnx(path, names) if opts.format == 'onnx' else export_formats.run_torchscript(path)
+
+
+def read_network(path, key, net, plan):
+    """Load the network that was written, make sure that its tensors are the same bits, and return its function."""
+    loaded, _info = load_network(path, key=key, option='--dest')
+    expected, found = net.state_dict(), loaded.state_dict()
+    if list(expected) != list(found) or not all(torch.equal(expected[name], found[name]) for name in expected):
+        raise ValueError('the tensors of the file differ from those of the network; nothing was written')
+    return lambda inputs: export_formats.compute_original(loaded, inputs=inputs, **plan)
+
+
+def check_network(net, plan, opts):
+    """Raise ValueError if the network gives no finite images: NaN can be compared with nothing."""
+    inputs = export_formats.draw_inputs(net, plan.function, 1, opts.seed)
+    if not export_formats.compute_original(net, inputs=inputs, **plan).isfinite().all():
+        raise ValueError(f'--network={opts.network}: the images of the network are not finite (NaN or infinite values); '
+                         'try an earlier snapshot')
+
+
+def check_file(run, net, plan, opts):
+    """Compare the function of the file with the network, and describe the result.
+
+    Raises:
+        ValueError: the difference is larger than --tolerance.
+    """
+    batches = sorted({1, opts.batch})
+    difference, magnitude = export_formats.largest_difference(run, net, plan.function, plan.levels, batches, opts.seed)
+    text = (f'largest difference to the network on random input: {difference:.3g} (outputs up to {magnitude:.3g}; '
+            f'{" and ".join(map(str, batches))} images, seed {opts.seed})')
+    if not difference <= opts.tolerance * max(1, magnitude):
+        raise ValueError(f'{text}; --tolerance={opts.tolerance:g} allows less, so nothing was written; '
+                         'try --format=safetensors, which is exact')
+    return text
+
+
+def describe_inputs(net, plan):
+    """Return one line about the inputs and the output of the function."""
+    numbers = dict(C=net.img_channels, R=net.img_resolution, K=net.label_dim)
+    inputs = [f'{name} {SHAPES[name].format(**numbers)}' for name in export_formats.input_names(net, plan.function)]
+    image = SHAPES['noise'].format(**numbers)
+    return f'inputs {", ".join(inputs)}; output {export_formats.OUTPUT[plan.function]} {image}; all float32'
+
+
+def run(opts):
+    """Export as the command line says; see the options of `cmdline`."""
+    dest = choose_dest(opts)
+    if opts.format == 'onnx':
+        export_formats.load_onnx_packages()
+    elif opts.opset is not None:
+        warn(f'--opset={opts.opset} has no effect with --format={opts.format}')
+    opts.opset = opts.opset or DEFAULT_OPSET
+    net, info = load_network(opts.network, key='ema' if opts.ema else 'net', trust=opts.trust_pickle)
+    plan = choose_function(opts, net, info.metadata)
+    check_network(net, plan, opts)
+    at = f' at sigma {", ".join(f"{level:g}" for level in plan.levels)}' if plan.levels else ''
+    click.echo(f'{info.class_name} of {os.path.basename(opts.network)}: {plan.function}{at}')
+    folder = os.path.dirname(dest) or '.'
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix='.tmp-export-', dir=folder) as scratch:
+            path = os.path.join(scratch, os.path.basename(dest))
+            result = check_file(write_file(path, net, info, plan, opts), net, plan, opts)
+            os.replace(path, dest)
+    except OSError as error:
+        raise ValueError(f'--dest={dest} cannot be written ({error.strerror or error}); choose a folder of your own') from error
+    click.echo(f'wrote {dest} ({os.path.getsize(dest) / 1e6:.1f} MB)')
+    if opts.format in FUNCTION_FORMATS:
+        click.echo(describe_inputs(net, plan))
+    click.echo(result)
+
+
+@click.command()
+# Main options.
+@click.option('--network',      help='Network snapshot: .pkl or .safetensors', metavar='PATH|URL', required=True)
+@click.option('--format',       help='What to write', type=click.Choice(list(SUFFIXES)), required=True)
+@click.option('--dest',         help='File to write  [default: beside --network]', metavar='FILE')
+@click.option('--overwrite',    help='Replace --dest if it exists', is_flag=True)
+@click.option('--ema',          help='Use averaged weights', metavar='BOOL', type=bool, default=True, show_default=True)
+@click.option('--trust-pickle', help='Run the code inside --network; for files you trust', is_flag=True)
+# What ONNX and TorchScript files compute.
+@click.option('--function',     help='[default: generator for GDD, denoiser for others]',
+              type=click.Choice(export_formats.FUNCTIONS))
+@click.option('--sigma_max',    help=f'Noise level of the generator  [default: {SIGMA_MAX:g}]', metavar='FLOAT',
+              type=click.FloatRange(min=0, min_open=True))
+@click.option('--opset',        help=f'ONNX operator set  [default: {DEFAULT_OPSET}]', metavar='INT',
+              type=click.IntRange(min=DEFAULT_OPSET))
+# The comparison with the network.
+@click.option('--batch',        help='Random images to compare, after a single one', metavar='INT',
+              type=click.IntRange(min=1, max=64), default=5, show_default=True)
+@click.option('--seed',         help='Seed of the random images', metavar='INT',
+              type=click.IntRange(min=0, max=2 ** 32), default=0, show_default=True)
+@click.option('--tolerance',    help='Largest difference, times outputs above 1', metavar='FLOAT',
+              type=click.FloatRange(min=0), default=1e-4, show_default=True)
+def cmdline(**options):
+    """Write a network for other programs, and print how far the file is from the network.
+
+    safetensors and pkl hold the network and can be given to every --network option. onnx and torchscript hold a
+    function of a free batch size N: for a distilled network the generator, from noise [N, C, H, W] (and one-hot
+    class_labels [N, K]) to images in -1..1; for a teacher the denoiser, which gets sigma [N] as well.
+    """
+    try:
+        run(EasyDict(options))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == '__main__':
+    cmdline()

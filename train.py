@@ -8,8 +8,8 @@ Examples:
   python train.py --outdir=training-runs --data=datasets/mnist-32x32.zip --cond=1 \\
       --transfer=pretrained/edm-mnist-32x32-cond-ve.pkl --freeze=1 --backbone=3 --batch=32
 \b
-  # Train a teacher on 8 GPUs
-  torchrun --standalone --nproc_per_node=8 train.py --loss=edm --precond=edm --arch=ncsnpp \\
+  # Train a teacher on 8 GPUs (sh train.sh --list names EDM's nine published configurations)
+  torchrun --standalone --nproc_per_node=8 train.py --precond=edm --arch=ncsnpp \\
       --outdir=training-runs --data=datasets/cifar10-32x32.zip --cond=1
 """
 import json
@@ -45,11 +45,14 @@ def parse_grid(_ctx, _param, text):
     return [int(match.group(1)), int(match.group(2))]
 
 
-# Options that only --loss=gdd reads.
+# Options that only some losses read: with the others they are refused, not ignored.
 DISTILLATION_OPTIONS = ('dlr', 'loss_type', 'r1_type', 'r1_gamma', 'backbone', 'd_resolution', 'd_channel_max',
                         'class_embed', 'diffaug')
+TEACHER_OPTIONS = ('augment', 'label_dropout', 'ls', 'lr_rampup', 'lr_rampdown')
+EDM_OPTIONS = ('p_mean', 'p_std')
 Positive = click.FloatRange(min=0, min_open=True)
 NonNegative = click.FloatRange(min=0)
+Share = click.FloatRange(min=0, max=1)
 
 
 @click.command(help=__doc__, context_settings=dict(show_default=True, max_content_width=110))
@@ -57,11 +60,13 @@ NonNegative = click.FloatRange(min=0)
 @click.option('--outdir',        help='Folder for the run folders', metavar='DIR', type=str, required=True)
 @click.option('--data',          help='Training images: EDM-format zip or folder', metavar='ZIP|DIR', type=str, required=True)
 @click.option('--cond',          help='Class-conditional networks; needs labels', metavar='BOOL', type=bool, default=False)
-@click.option('--loss',          help='gdd distils a teacher, edm trains one', type=click.Choice(['gdd', 'edm']), default='gdd')
-@click.option('--precond',       help='Preconditioning  [default: as --loss]', type=click.Choice(['gdd', 'edm']))
-@click.option('--arch',          help='Architecture  [default: that of the teacher; ddpmpp for edm]',
+@click.option('--loss',          help='gdd distils; edm, vp, ve train a teacher  [default: gdd]',
+              type=click.Choice(config_lib.LOSSES))
+@click.option('--precond',       help='The same choice under its EDM name; implies --loss', type=click.Choice(config_lib.LOSSES))
+@click.option('--arch',          help='Architecture  [default: as --transfer, or ddpmpp]',
               type=click.Choice(list(config_lib.ARCHITECTURES)))
-@click.option('--transfer',      help='Teacher to distil, an EDM pickle', metavar='PKL|URL', type=str)
+@click.option('--transfer',      help='Teacher to distil, or to train on; an EDM pickle', metavar='PKL|URL', type=str)
+@click.option('--trust-pickle',  help='Run the code inside --transfer; for files you trust', is_flag=True)
 @click.option('--duration',      help='Training length  [default: 200]', metavar='MIMG', type=Positive)
 @click.option('--resume',        help='Continue from training-state-*.pt, in its folder', metavar='PT', type=str)
 # Hyperparameters of the network and the optimizer.
@@ -71,18 +76,24 @@ NonNegative = click.FloatRange(min=0)
 @click.option('--cres',          help='channel_mult  [default: of --arch]', metavar='LIST', callback=parse_int_list)
 @click.option('--num-blocks',    help='Blocks per resolution  [default: of --arch]', metavar='INT', type=click.IntRange(min=1))
 @click.option('--attn-res',      help='Resolutions with attention  [default: of --arch]', metavar='LIST', callback=parse_int_list)
-@click.option('--lr',            help='Learning rate  [default: 4e-4 gdd, 1e-3 edm]', metavar='FLOAT', type=Positive)
-@click.option('--lr-rampup',     help='Linear warm-up of a teacher  [default: 10000]', metavar='KIMG', type=click.IntRange(min=0))
-@click.option('--lr-rampdown',   help='Linear decay to 0 at the end (edm)', metavar='KIMG', type=click.IntRange(min=0), default=0)
+@click.option('--lr',            help='Learning rate  [default: 4e-4 gdd, 1e-3 teachers]', metavar='FLOAT', type=Positive)
 @click.option('--ema',           help='Half-life of the average', metavar='MIMG', type=NonNegative, default=0.5)
-@click.option('--ema-warmup',    help='Half-life / images seen, at most; 0 = off', metavar='FLOAT', type=NonNegative, default=0.05)
+@click.option('--ema-warmup',    help='Half-life / images seen, at most  [default: 0.05]; 0 = off', metavar='FLOAT', type=NonNegative)
 @click.option('--ema-beta',      help='Fixed decay instead of a half-life; 0 = off', metavar='FLOAT',
               type=click.FloatRange(min=0, max=1, max_open=True), default=0)
-@click.option('--dropout',       help='Dropout  [default: 0 gdd, 0.13 edm]', metavar='FLOAT', type=click.FloatRange(min=0, max=1))
+@click.option('--dropout',       help='Dropout  [default: 0 gdd, 0.13 teachers]', metavar='FLOAT', type=Share)
 @click.option('--xflip',         help='Add mirrored images', metavar='BOOL', type=bool, default=False)
-@click.option('--max-size',      help='Use a random subset of the images', metavar='INT', type=click.IntRange(min=1))
-# Distillation (--loss=gdd).
 @click.option('--compat',        help='Accidents of the official code: keep or repair', type=click.Choice(['clean', 'official']), default='clean')
+@click.option('--max-size',      help='Use a random subset of the images', metavar='INT', type=click.IntRange(min=1))
+# Teachers (--loss=edm, vp or ve).
+@click.option('--augment',       help='Augmentation probability; 0 = off', metavar='FLOAT', type=Share, default=0.12)
+@click.option('--label-dropout', help='Probability of training without the label', metavar='FLOAT', type=Share, default=0)
+@click.option('--ls',            help='Loss scaling, for --precision=fp16', metavar='FLOAT', type=Positive, default=1)
+@click.option('--lr-rampup',     help='Linear warm-up', metavar='KIMG', type=click.IntRange(min=0), default=10000)
+@click.option('--lr-rampdown',   help='Linear decay to 0 at the end', metavar='KIMG', type=click.IntRange(min=0), default=0)
+@click.option('--p-mean',        help='Mean of ln sigma in training (edm)', metavar='FLOAT', type=float, default=-1.2)
+@click.option('--p-std',         help='Standard deviation of ln sigma (edm)', metavar='FLOAT', type=Positive, default=1.2)
+# Distillation (--loss=gdd).
 @click.option('--freeze',        help='Freeze level of the generator (GDD-I: 1)', metavar='0..3', type=click.IntRange(0, 3), default=0)
 @click.option('--dlr',           help='Learning rate of D, before x 16/17', metavar='FLOAT', type=Positive, default=4e-4)
 @click.option('--loss-type',     help='Adversarial loss', type=click.Choice(['ns', 'hinge']), default='ns')
@@ -95,7 +106,8 @@ NonNegative = click.FloatRange(min=0)
 @click.option('--diffaug',       help='DiffAugment in front of the backbones', metavar='BOOL', type=bool, default=False)
 # Performance.
 @click.option('--device',        help='Where to train', type=click.Choice(['auto', 'cpu', 'cuda']), default='auto')
-@click.option('--fp16',          help='16-bit U-Net on CUDA: float16 (edm), bfloat16 (gdd)', metavar='BOOL', type=bool, default=False)
+@click.option('--precision',     help='Number type inside the U-Net  [default: fp32]', type=click.Choice(['fp32', 'fp16', 'bf16']))
+@click.option('--fp16',          help='1 = --precision=fp16 for teachers, bf16 for gdd', metavar='BOOL', type=bool)
 @click.option('--bench',         help='cuDNN benchmark', metavar='BOOL', type=bool, default=True)
 @click.option('--channels-last', help='NHWC memory order', metavar='BOOL', type=bool, default=True)
 @click.option('--cache',         help='Keep decoded images in memory', metavar='BOOL', type=bool, default=True)
@@ -103,8 +115,8 @@ NonNegative = click.FloatRange(min=0)
 # Output.
 @click.option('--desc',          help='Suffix of the run folder', metavar='STR', type=str)
 @click.option('--nosubdir',      help='Write into --outdir itself', is_flag=True)
-@click.option('--tick',          help='Status line every  [default: 25 gdd, 50 edm]', metavar='KIMG', type=click.IntRange(min=1))
-@click.option('--snap',          help='Snapshot and grid every  [default: 10 gdd, 50 edm]', metavar='TICKS', type=click.IntRange(min=1))
+@click.option('--tick',          help='Status line every  [default: 25 gdd, 50 others]', metavar='KIMG', type=click.IntRange(min=1))
+@click.option('--snap',          help='Snapshot and grid every  [default: 10 gdd, 50 others]', metavar='TICKS', type=click.IntRange(min=1))
 @click.option('--dump',          help='Training state every', metavar='TICKS', type=click.IntRange(min=1), default=20)
 @click.option('--keep',          help='States to keep; 0 = all', metavar='INT', type=click.IntRange(min=0), default=2)
 @click.option('--grid',          help='Sample grid at snapshots, 0 = none', metavar='ROWSxCOLS', callback=parse_grid, default='8x10')
@@ -126,12 +138,17 @@ def main(ctx, **opts):
 
 
 def refuse_unused(ctx):
-    """Refuse options that the chosen loss would ignore."""
-    given = [name.replace('_', '-') for name in DISTILLATION_OPTIONS
-             if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
-    if ctx.params['loss'] != 'gdd' and given:
-        raise config_lib.ConfigError(f"--{given[0]}={ctx.params[given[0].replace('-', '_')]} needs --loss=gdd; "
-                                     'a teacher has no discriminator, leave it out')
+    """Refuse options that the chosen loss would ignore, also with their default values."""
+    params = ctx.params
+    loss = config_lib.choose_loss(params['loss'], params['precond'])
+    for names, needed, reason in (
+            (DISTILLATION_OPTIONS, ('gdd',), 'a teacher has no discriminator'),
+            (TEACHER_OPTIONS, config_lib.TEACHER_LOSSES, 'distillation has no such thing'),
+            (EDM_OPTIONS, ('edm',), 'the other losses draw sigma differently')):
+        given = [name for name in names if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
+        if loss not in needed and given:
+            raise config_lib.ConfigError(f"--{given[0].replace('_', '-')}={params[given[0]]} needs --loss="
+                                         f"{' or '.join(needed)}; {reason}, leave it out")
 
 
 def prepare(config, outdir, desc, nosubdir):
@@ -165,9 +182,13 @@ def check_writable(run_dir):
 def launch(run, run_dir):
     """Print the options and train."""
     from torch_utils import distributed
+    from training.image_files import DatasetError
     from training.training_loop import run_training
     distributed.print0(f'Training options:\n{json.dumps(run.config, indent=2)}\n\nRun folder: {run_dir}')
-    run_training(run, run_dir)
+    try:
+        run_training(run, run_dir)
+    except DatasetError as error:       # a damaged image comes up when its turn comes
+        fail(error)
     distributed.destroy()
 
 

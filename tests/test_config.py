@@ -15,6 +15,7 @@ from training.config import ConfigError, plan_batch
 
 GDD = ('--outdir=runs', '--data=some/cifar10-32x32.zip', '--transfer=teacher.pkl')
 EDM = ('--outdir=runs', '--data=some/cifar10-32x32.zip', '--loss=edm')
+TEACHERS = ('edm', 'vp', 've')
 
 
 def build(*args):
@@ -67,18 +68,60 @@ def test_defaults_of_distillation():
     assert config['optimizer_kwargs'] == dict(lr=4e-4, betas=[0.0, 0.99], eps=1e-8)
     assert config['loss_kwargs'] == dict(loss_type='ns', r1_gamma=0.01) and config['r1_interval'] == 16
     assert config['ema_kwargs'] == dict(halflife_nimg=500_000, rampup=0.05, beta=0)
-    assert config['network_kwargs'] is None and config['dropout'] == 0.0 and config['freeze'] == 0
+    assert config['network_kwargs'] is None and config['freeze'] == 0
+    assert config['network_options'] == dict(dropout=0.0, use_fp16=False) and config['precision'] == 'fp32'
     assert config['feature_kwargs']['names'] == ['deit_base_distilled_patch16_224', 'tf_efficientnet_lite0']
-    assert config['feature_kwargs']['input_size'] == 224 and config['lr_rampup_nimg'] == 0
+    assert config['feature_kwargs']['input_size'] == 224
+    assert not {'augment_kwargs', 'loss_scaling', 'lr_rampup_nimg'} & set(config)
 
 
-def test_defaults_of_teachers():
-    config = build(*EDM)
+@pytest.mark.parametrize('loss', TEACHERS)
+def test_defaults_of_teachers(loss):
+    config = build(*EDM[:2], f'--loss={loss}')
     assert config['batch_size'] == 512 and config['total_nimg'] == 200_000_000
     assert (config['tick_nimg'], config['snapshot_ticks'], config['lr_rampup_nimg']) == (50000, 50, 10_000_000)
     assert config['optimizer_kwargs'] == dict(lr=1e-3, betas=[0.9, 0.999], eps=1e-8)
-    assert config['network_kwargs'] == dict(config_lib.ARCHITECTURES['ddpmpp'], dropout=0.13, use_fp16=False)
-    assert not {'d_optimizer_kwargs', 'loss_kwargs', 'feature_kwargs', 'freeze'} & set(config)
+    assert config['network_kwargs'] == dict(config_lib.ARCHITECTURES['ddpmpp'], augment_dim=9, dropout=0.13, use_fp16=False)
+    assert config['ema_kwargs'] == dict(halflife_nimg=500_000, rampup=0.05, beta=0)
+    assert config['augment_kwargs'] == dict(p=0.12, xflip=1e8, yflip=1, scale=1, rotate_frac=1, aniso=1, translate_frac=1)
+    assert config['loss_kwargs'] == (dict(P_mean=-1.2, P_std=1.2) if loss == 'edm' else {}) and config['loss_scaling'] == 1
+    assert not {'d_optimizer_kwargs', 'feature_kwargs', 'freeze'} & set(config)
+
+
+@pytest.mark.parametrize('args, expected', [
+    (('--transfer=t.pkl',), 'gdd'), (('--loss=vp',), 'vp'), (('--precond=vp',), 'vp'), (('--precond=ve', '--loss=ve'), 've'),
+    (('--precond=edm',), 'edm'), (('--loss=edm', '--precond=edm'), 'edm'), (('--precond=gdd', '--transfer=t.pkl'), 'gdd')])
+def test_loss_and_preconditioning_imply_each_other(args, expected):
+    """EDM's command lines know --precond alone, GDD's know both."""
+    config = build(*GDD[:2], *args)
+    assert config['loss'] == config['precond'] == expected
+
+
+def test_teacher_without_augmentation():
+    """As EDM: no pipe, and no augment_dim among the recorded arguments."""
+    config = build(*EDM, '--augment=0')
+    assert config['augment_kwargs'] is None and 'augment_dim' not in config['network_kwargs']
+
+
+def test_teacher_from_another_one():
+    """The architecture is the other's, and the average starts at once, as in EDM; both can be overruled."""
+    config = build(*EDM, '--transfer=t.pkl')
+    assert config['network_kwargs'] is None and config['ema_kwargs']['rampup'] == 0
+    assert config['network_options'] == dict(augment_dim=9, dropout=0.13, use_fp16=False)
+    config = build(*EDM, '--transfer=t.pkl', '--arch=adm', '--ema-warmup=0.1')
+    assert config['network_kwargs']['model_type'] == 'DhariwalUNet' and config['ema_kwargs']['rampup'] == 0.1
+    assert build(*GDD)['ema_kwargs']['rampup'] == 0.05
+
+
+@pytest.mark.parametrize('base, args, precision, use_fp16', [
+    (EDM, ('--fp16=1',), 'fp16', True), (EDM, ('--precision=fp16',), 'fp16', True), (EDM, ('--precision=bf16',), 'bf16', False),
+    (EDM, ('--fp16=0',), 'fp32', False), (GDD, ('--fp16=1',), 'bf16', True), (GDD, ('--precision=bf16',), 'bf16', True),
+    (GDD, ('--precision=bf16', '--fp16=1'), 'bf16', True), (GDD, ('--fp16=0', '--precision=fp32'), 'fp32', False)])
+def test_precision(base, args, precision, use_fp16):
+    """use_fp16 is what the network itself can express: float16 in EDM's preconditioners, bfloat16 in GDD's."""
+    config = build(*base, *args)
+    assert config['precision'] == precision and config['network_options']['use_fp16'] == use_fp16
+    assert config_lib.run_description(config, 1).endswith(f'-{precision}')
 
 
 def test_discriminator_pays_for_lazy_r1():
@@ -105,12 +148,17 @@ def test_official_accidents_are_one_switch():
 
 @pytest.mark.parametrize('args, text', [
     (GDD[:2], '--transfer is missing: --loss=gdd distils a teacher.*--transfer=pretrained/.*use --loss=edm'),
-    ((*EDM, '--transfer=t.pkl'), '--transfer=t.pkl needs --loss=gdd; leave it out'),
     ((*EDM, '--freeze=1'), '--freeze=1 needs --loss=gdd; .* use --freeze=0'),
     ((*EDM, '--precond=gdd'), '--precond=gdd does not go with --loss=edm; use --precond=edm'),
     ((*GDD, '--cbase=64'), '--cbase needs --arch; .* leave both out, or add --arch=ncsnpp'),
     ((*GDD, '--attn-res=8'), '--attn-res needs --arch'),
-    ((*GDD, '--lr-rampup=5'), '--lr-rampup=5 needs --loss=edm; .*leave it out'),
+    ((*EDM, '--transfer=t.pkl', '--cres=1,2'), '--cres needs --arch; .* that of the teacher'),
+    ((*EDM, '--precond=vp'), '--precond=vp does not go with --loss=edm; use --precond=edm'),
+    ((*EDM, '--label-dropout=0.1'), '--label-dropout=0.1 needs labels to drop; use --cond=True'),
+    ((*EDM, '--trust-pickle'), '--trust-pickle is about the file of --transfer'),
+    ((*EDM, '--fp16=1', '--precision=bf16'), '--fp16=True means --precision=fp16 with --loss=edm, not --precision=bf16; leave'),
+    ((*EDM, '--fp16=0', '--precision=fp16'), '--fp16=False means --precision=fp32 with --loss=edm, not --precision=fp16'),
+    ((*GDD, '--precision=fp16'), '--precision=fp16 does not go with --loss=gdd, .* use --precision=bf16'),
 ])
 def test_options_that_exclude_or_need_each_other(args, text):
     with pytest.raises(ConfigError, match=text) as caught:
@@ -124,7 +172,8 @@ def test_lists(text, expected):
 
 
 @pytest.mark.parametrize('option', ['--cres=1,,2', '--cres=3-1', '--attn-res=x', '--grid=0x4', '--grid=8', '--grid=65x64',
-                                    '--freeze=4', '--ema-beta=1', '--duration=0', '--batch=0', '--dropout=1.5', '--seed=-1'])
+                                    '--freeze=4', '--ema-beta=1', '--duration=0', '--batch=0', '--dropout=1.5', '--seed=-1',
+                                    '--augment=2', '--ls=0', '--loss=ddpm', '--precision=fp8', '--p-std=0', '--label-dropout=-1'])
 def test_malformed_values_are_refused_by_the_command_line(option):
     result = CliRunner().invoke(train.main, [*GDD, option, '--dry-run'])
     assert result.exit_code == 2 and option.split('=')[0] in result.output and 'Traceback' not in result.output
@@ -135,7 +184,7 @@ def test_malformed_values_are_refused_by_the_command_line(option):
 
 def test_run_folder_names():
     config = build(*GDD, '--batch=256', '--arch=ncsnpp', '--fp16=1', '--cond=1')
-    assert config_lib.run_description(config, 4) == 'cifar10-32x32-cond-ncsnpp-gdd-gdd-gpus4-batch256-fp16'
+    assert config_lib.run_description(config, 4) == 'cifar10-32x32-cond-ncsnpp-gdd-gdd-gpus4-batch256-bf16'
     assert config_lib.run_description(build(*GDD), 1, 'x') == 'cifar10-32x32-uncond-teacher-gdd-gdd-gpus1-batch512-fp32-x'
 
 
@@ -159,12 +208,15 @@ def test_run_folders_count_on(tmp_path):
 ARCH = (*GDD, '--arch=ncsnpp')
 EFFECTS = {
     'outdir': (GDD, '--outdir=elsewhere'), 'data': (GDD, '--data=other.zip'), 'cond': (GDD, '--cond=1'),
-    'loss': (EDM[:2], '--loss=edm', '--transfer=t.pkl'), 'precond': None, 'arch': (GDD, '--arch=adm'),
-    'transfer': (GDD, '--transfer=other.pkl'), 'duration': (GDD, '--duration=0.5'),
+    'loss': (EDM[:2], '--loss=edm', '--loss=vp'), 'precond': (EDM[:2], '--precond=edm', '--precond=ve'), 'arch': (GDD, '--arch=adm'),
+    'transfer': (GDD, '--transfer=other.pkl'), 'trust_pickle': (GDD, '--trust-pickle'), 'duration': (GDD, '--duration=0.5'),
     'resume': (GDD, '--resume=folder/training-state-000001.pt'), 'batch': (GDD, '--batch=64'),
     'batch_gpu': (GDD, '--batch-gpu=16'), 'cbase': (ARCH, '--cbase=64'), 'cres': (ARCH, '--cres=1,2'),
     'num_blocks': (ARCH, '--num-blocks=1'), 'attn_res': (ARCH, '--attn-res=8'), 'lr': (GDD, '--lr=1e-5'),
-    'lr_rampup': (EDM, '--lr-rampup=7'), 'lr_rampdown': (EDM, '--lr-rampdown=7'), 'ema': (GDD, '--ema=0.1'), 'ema_warmup': (GDD, '--ema-warmup=0'),
+    'lr_rampup': (EDM, '--lr-rampup=7'), 'lr_rampdown': (EDM, '--lr-rampdown=7'), 'p_mean': (EDM, '--p-mean=-0.4'),
+    'p_std': (EDM, '--p-std=1'), 'augment': (EDM, '--augment=0.15'), 'ls': (EDM, '--ls=100'),
+    'label_dropout': ((*EDM, '--cond=1'), '--label-dropout=0.1'), 'precision': (EDM, '--precision=bf16'),
+    'ema': (GDD, '--ema=0.1'), 'ema_warmup': (GDD, '--ema-warmup=0'),
     'ema_beta': (GDD, '--ema-beta=0.99'), 'dropout': (GDD, '--dropout=0.1'), 'xflip': (GDD, '--xflip=1'),
     'max_size': (GDD, '--max-size=10'), 'compat': (GDD, '--compat=official'), 'freeze': (GDD, '--freeze=1'),
     'dlr': (GDD, '--dlr=1e-5'), 'loss_type': (GDD, '--loss-type=hinge'), 'r1_type': (GDD, '--r1-type=none'),
@@ -197,11 +249,8 @@ def test_the_table_names_every_option():
 
 @pytest.mark.parametrize('name', [name for name, effect in EFFECTS.items() if effect])
 def test_option_changes_the_run(name, resolve):
-    base, option, *rest = EFFECTS[name]
-    if name == 'loss':      # both kinds of run need another option each
-        assert resolve(*base, option) != resolve(*base, *rest)
-        return
-    assert resolve(*base, option) != resolve(*base)
+    base, option, *rest = EFFECTS[name]     # rest: what to compare with, where the option cannot be left out
+    assert resolve(*base, option) != resolve(*base, *rest)
 
 
 def test_every_resolved_value_is_read():
@@ -218,6 +267,21 @@ def test_options_of_the_discriminator_are_refused_for_teachers(option):
     result = CliRunner().invoke(train.main, [*EDM, option, '-n'])
     assert result.exit_code == 1 and result.output.startswith(f'Error: {option.split("=")[0]}=')
     assert 'needs --loss=gdd; a teacher has no discriminator, leave it out' in result.output
+
+
+@pytest.mark.parametrize('option', ['--augment=0.12', '--ls=1', '--label-dropout=0', '--lr-rampup=10000', '--lr-rampdown=0'])
+def test_options_of_teachers_are_refused_for_distillation(option):
+    result = CliRunner().invoke(train.main, [*GDD, option, '-n'])
+    assert result.exit_code == 1 and result.output.startswith(f'Error: {option.split("=")[0]}=')
+    assert 'needs --loss=edm or vp or ve; distillation has no such thing, leave it out' in result.output
+
+
+@pytest.mark.parametrize('option', ['--p-mean=-1.2', '--p-std=1.2'])
+@pytest.mark.parametrize('base', [GDD, (*EDM[:2], '--loss=vp'), (*EDM[:2], '--precond=ve')])
+def test_options_of_the_edm_loss_are_refused_for_the_others(option, base):
+    result = CliRunner().invoke(train.main, [*base, option, '-n'])
+    assert result.exit_code == 1
+    assert result.output == f'Error: {option} needs --loss=edm; the other losses draw sigma differently, leave it out\n'
 
 
 def test_options_have_help_and_units():

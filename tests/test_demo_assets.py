@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files that the demo ships: sizes, what they hold, and that the teacher draws digits."""
 import os
-import re
-import subprocess
 
 import pytest
 import torch
@@ -39,17 +37,3 @@ def test_teacher_draws_digits():
     correct = torch.as_tensor(get_detector('mnist-classifier').logits(pixels)).argmax(dim=1) == classes
     # 95 % of 2,000; a broken sampler or another label order gives 10 %.
     assert correct.sum() >= 15
-
-
-def test_every_listed_recipe_exists():
-    listed = subprocess.run(['sh', 'train.sh', '--list'], capture_output=True, text=True, check=True).stdout
-    names = [line.split()[0] for line in listed.splitlines()]
-    text = open('train.sh').read()
-    assert names == ['demo', 'demo-long', 'demo-teacher']
-    assert all(re.search(rf'^    {name}\) recipe_', text, re.MULTILINE) for name in names)
-
-
-def test_unknown_recipe_is_one_line():
-    result = subprocess.run(['sh', 'train.sh', 'nope'], capture_output=True, text=True)
-    assert result.returncode == 2 and result.stdout == ''
-    assert re.fullmatch(r"Error: unknown recipe 'nope'; a recipe is one of: demo, .*; try: sh train.sh demo\n", result.stderr)

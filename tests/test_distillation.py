@@ -88,8 +88,8 @@ def info_of(class_name='EDMPrecond', **changes):
     (info_of('VPPrecond'), '--transfer=t.pkl is a VPPrecond, .* give a teacher trained with --precond=edm'),
 ])
 def test_teacher_and_data_must_agree(info, text):
-    config = dict(dataset_kwargs=dict(path='d.zip', use_labels=True), transfer='t.pkl', network_kwargs=None, dropout=0,
-                  fp16=False)
+    config = dict(dataset_kwargs=dict(path='d.zip', use_labels=True), transfer='t.pkl', network_kwargs=None,
+                  network_options=dict(dropout=0, use_fp16=False))
     data = EasyDict(resolution=32, num_channels=3, label_dim=10)
     assert distillation.generator_kwargs(config, info_of(), data)['img_resolution'] == 32
     with pytest.raises(ConfigError, match=text) as caught:

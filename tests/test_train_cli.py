@@ -17,6 +17,7 @@ from click.testing import CliRunner
 import train
 from torch_utils import training_stats
 from training import networks
+from training.checkpoint import load_network
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -105,6 +106,11 @@ BAD_INPUT = {
     'freeze level': (GDD, '--freeze=4', "'--freeze': 4 is not in the range 0<=x<=3", ''),
     'option unknown': (GDD, '--lpips=1', '--lpips', ''),
     'option of the other loss': (EDM, '--dlr=0.1', '--dlr=0.1 needs --loss=gdd', 'leave it out'),
+    'option of teachers': (GDD, '--augment=0.1', '--augment=0.1 needs --loss=edm', 'leave it out'),
+    'two losses': (EDM, '--precond=vp', '--precond=vp does not go with --loss=edm', 'use --precond=edm'),
+    'precision of the CPU': (EDM, '--fp16=1', '--precision=fp16 (or --fp16=True) needs a GPU', 'use --precision=fp32 or bf16'),
+    'continuing another kind': (EDM, '--transfer={vp}', '--transfer={vp} is a VPPrecond', 'trained with --precond=edm'),
+    'continuing a smaller one': ((*EDM, '--cbase=16'), '--transfer={teacher}', '--transfer={teacher}: the weights do not fit', 'leave out --arch'),
     'backbone': (GDD, '--backbone=resnet', '--backbone=resnet', 'choose from deit_base_distilled'),
     'backbone size': (GDD, '--d-resolution=100', '--d-resolution=100', 'try 96'),
     'class table': (GDD, '--class-embed=none.npy', '--class-embed=none.npy', 'cannot be read'),
@@ -171,6 +177,29 @@ def test_teacher_then_student_from_the_command_line(command, files):
     assert result.exit_code == 0 and result.exception is None, result.output
     assert sorted(os.listdir('runs'))[1] == '00001-data-cond-teacher-gdd-gdd-gpus1-batch8-fp32'
     assert 'Finished after 0.016 kimg: runs/00001-' in result.output
+
+
+def test_vp_teacher_with_augmentation_in_bfloat16_then_a_second_one_from_it(command, files):
+    """EDM's spelling of the options; the snapshot holds what EDM's does."""
+    args = ('--data={data}'.format(**files), '--cond=1', '--precond=vp', '--augment=0.5', '--precision=bf16', '--xflip=1',
+            *tiny_runs.COMMON_ARGS, '--lr-rampup=0')
+    result = command(*args, *tiny_runs.NETWORK_ARGS, tiny_runs.duration(16))
+    assert result.exit_code == 0 and result.exception is None, result.output
+    folder = 'runs/00000-data-cond-ncsnpp-vp-vp-gpus1-batch8-bf16'
+    net, info = load_network(f'{folder}/network-snapshot-000000.pkl')
+    assert info.class_name == 'VPPrecond' and net.model.map_augment is not None and not net.use_fp16
+    assert info.entries[:4] == ['ema', 'loss_fn', 'augment_pipe', 'dataset_kwargs']
+    loss_fn, pipe = info.extras['loss_fn'], info.extras['augment_pipe']
+    assert (loss_fn.class_name, loss_fn.beta_d, loss_fn.beta_min, loss_fn.epsilon_t) == ('VPLoss', 19.9, 0.1, 1e-5)
+    assert (pipe.class_name, pipe.p, pipe.xflip, pipe.scale, pipe.hue) == ('AugmentPipe', 0.5, 1e8, 1, 0)
+    assert info.dataset_kwargs == dict(class_name='training.dataset.ImageFolderDataset', path='data.zip', use_labels=True,
+                                       xflip=True, cache=True, resolution=8, max_size=20)
+
+    result = command(*args, f'--transfer={folder}/network-snapshot-000000.pkl', tiny_runs.duration(8))
+    assert result.exit_code == 0 and result.exception is None, result.output
+    assert f'Weights: from --transfer={folder}/network-snapshot-000000.pkl sha256 ' in result.output
+    assert 'Loss: VPLoss (beta_d 19.9, beta_min 0.1, epsilon_t 1e-05); augmentation: --augment=0.5' in result.output
+    assert os.path.exists('runs/00001-data-cond-teacher-vp-vp-gpus1-batch8-bf16/network-snapshot-000000.pkl')
 
 
 def test_resume_goes_on_in_the_same_folder(command, files):

@@ -54,7 +54,7 @@ def config_of(kind, material, nimg, *args):
     args = (f'--data={data}', '--cond=1', '--dump=1', '--keep=0', '--dropout=0.1', '--xflip=1', '--grid=0', tiny_runs.duration(nimg),
             *args)
     if kind == 'teacher':
-        return tiny_runs.make_config(*tiny_runs.TEACHER_ARGS, *args)
+        return tiny_runs.make_config(*tiny_runs.TEACHER_ARGS, '--augment=0.5', '--label-dropout=0.1', *args)
     config = tiny_runs.make_config(*tiny_runs.GAN_ARGS, f'--transfer={teacher}', '--freeze=1', '--diffaug=1', *args)
     return dict(config, r1_interval=3)
 
@@ -222,7 +222,7 @@ def test_run_that_is_complete_already_changes_nothing(unbroken, material, tmp_pa
 
 MISFITS = {
     'teacher': [(('--batch=4',), 'was written with batch_size=8, this run has 4; give the options of the interrupted run'),
-                (('--cond=0',), 'does not fit the networks of this run .*map_label'),
+                (('--cond=0', '--label-dropout=0'), 'does not fit the networks of this run .*map_label'),
                 (('--cbase=16',), 'does not fit the networks of this run .*size mismatch')],
     'distillation': [(('--freeze=0',), 'does not fit the networks of this run .*parameter group'),
                      (('--d-channel-max=8',), 'does not fit the networks of this run .*size mismatch')],

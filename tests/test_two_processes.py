@@ -65,6 +65,7 @@ def all_runs(data, teacher, folder, *args):
     config = tiny_runs.make_config
     return dict(
         teacher=train(config(*edm, tiny_runs.duration(48), *args), f'{folder}/teacher', TEACHER_NAMES),
+        augmented=train(config(*edm, tiny_runs.duration(16), '--augment=0.5', *args), f'{folder}/augmented', TEACHER_NAMES),
         official=train(config(*edm, tiny_runs.duration(8), '--compat=official'), f'{folder}/official', TEACHER_NAMES),
         unnormalised=train(dict(config(*gdd, tiny_runs.duration(40)), r1_interval=2), f'{folder}/unnormalised', GAN_NAMES,
                            lambda run: remove_normalisation(run.task.D)),
@@ -145,6 +146,12 @@ def test_teacher_has_the_same_losses_and_parameters(runs):
     agree(one['teacher']['means'], two['teacher']['means'], rel=1e-4)
     assert len(one['teacher']['means']) == 4 and set(one['teacher']['means'][0]) == set(TEACHER_NAMES)
     assert relative_distance(one['teacher'], two['teacher']) < 1e-2
+
+
+def test_augmentation_has_the_same_draws(runs):
+    one, two, _ended = runs
+    agree(one['augmented']['means'], two['augmented']['means'], rel=1e-4)
+    assert one['augmented']['means'][0]['Loss/loss'] != pytest.approx(one['teacher']['means'][0]['Loss/loss'], rel=1e-3)
 
 
 def test_distillation_has_the_same_losses_and_parameters_up_to_batch_norm(runs):

@@ -22,12 +22,19 @@ BACKBONE_SETS = {
     '3': ['tf_efficientnet_lite0'],
 }
 
+# --loss and --precond name the same thing: gdd distils, the others train a teacher.
+TEACHER_LOSSES = ('edm', 'vp', 've')
+LOSSES = ('gdd', *TEACHER_LOSSES)
+
 # Options whose default depends on the loss: EDM's recipe for teachers, GDD's for distillation.
 LOSS_DEFAULTS = {
-    'edm': dict(precond='edm', arch='ddpmpp', batch=512, duration=200.0, lr=1e-3, dropout=0.13, lr_rampup=10000,
-                tick=50, snap=50),
-    'gdd': dict(precond='gdd', batch=512, duration=200.0, lr=4e-4, dropout=0.0, lr_rampup=0, tick=25, snap=10),
+    'gdd': dict(batch=512, duration=200.0, lr=4e-4, dropout=0.0, tick=25, snap=10),
+    **dict.fromkeys(TEACHER_LOSSES, dict(batch=512, duration=200.0, lr=1e-3, dropout=0.13, tick=50, snap=50)),
 }
+
+# Augmentation of EDM's teachers: multipliers of --augment, of which mirroring is always on, and the number of labels.
+AUGMENTATIONS = dict(xflip=1e8, yflip=1, scale=1, rotate_frac=1, aniso=1, translate_frac=1)
+AUGMENT_DIM = 9
 
 # The official recipes run on 4 processes; `clean` gives their R1 strength to any number of processes.
 REFERENCE_PROCESSES = 4
@@ -70,33 +77,87 @@ def build_config(opts):
     Raises:
         ConfigError: Options that exclude or need each other.
     """
-    opts = dict(opts)
-    for name, value in LOSS_DEFAULTS[opts['loss']].items():
-        if opts.get(name) is None:
+    loss = choose_loss(opts['loss'], opts['precond'])
+    opts = dict(opts, loss=loss, precond=loss)
+    for name, value in LOSS_DEFAULTS[loss].items():
+        if opts[name] is None:
             opts[name] = value
+    if opts['ema_warmup'] is None:      # a teacher that goes on from another's weights may average them at once (EDM)
+        opts['ema_warmup'] = 0.0 if loss != 'gdd' and opts['transfer'] else 0.05
+    if opts['arch'] is None and not opts['transfer']:
+        opts['arch'] = 'ddpmpp'
     _check_options(opts)
     config = dict(
-        loss=opts['loss'], precond=opts['precond'], arch=opts['arch'], compat=opts['compat'], seed=opts['seed'],
-        batch_size=opts['batch'], batch_gpu=opts['batch_gpu'], fp16=opts['fp16'],
+        loss=loss, precond=loss, arch=opts['arch'], compat=opts['compat'], seed=opts['seed'],
+        batch_size=opts['batch'], batch_gpu=opts['batch_gpu'], precision=choose_precision(opts),
         total_nimg=max(round(opts['duration'] * 1e6), 1), tick_nimg=opts['tick'] * 1000,
-        snapshot_ticks=opts['snap'], state_ticks=opts['dump'], keep_states=opts['keep'],
-        lr_rampup_nimg=opts['lr_rampup'] * 1000, lr_rampdown_nimg=opts['lr_rampdown'] * 1000, device=opts['device'], bench=opts['bench'],
-        channels_last=opts['channels_last'], grid_size=opts['grid'],
+        snapshot_ticks=opts['snap'], state_ticks=opts['dump'], keep_states=opts['keep'], device=opts['device'],
+        bench=opts['bench'], channels_last=opts['channels_last'], grid_size=opts['grid'],
         dataset_kwargs=dict(class_name='training.dataset.ImageFolderDataset', path=opts['data'],
-                            use_labels=opts['cond'], xflip=opts['xflip'], cache=opts['cache'],
+                            use_labels=opts['cond'], xflip=opts['xflip'], cache=opts['cache'], resolution=None,
                             max_size=opts['max_size']),
         loader_kwargs=dict(num_workers=opts['workers']),
         ema_kwargs=dict(halflife_nimg=round(opts['ema'] * 1e6), rampup=opts['ema_warmup'], beta=opts['ema_beta']),
-        network_kwargs=_network_kwargs(opts),
-        transfer=opts['transfer'], resume=opts['resume'])
-    betas = [0.9, 0.999] if opts['loss'] == 'edm' else [0.0, 0.99]
+        transfer=opts['transfer'], trust_pickle=opts['trust_pickle'], resume=opts['resume'])
+    config['network_options'] = _network_options(opts, config['precision'])
+    config['network_kwargs'] = _network_kwargs(opts, config['network_options'])
+    betas = [0.0, 0.99] if loss == 'gdd' else [0.9, 0.999]
     config['optimizer_kwargs'] = dict(lr=opts['lr'], betas=betas, eps=1e-8)
-    if opts['loss'] == 'gdd':
-        config.update(_distillation_config(opts))
+    config.update(_distillation_config(opts) if loss == 'gdd' else _teacher_config(opts))
     return config
 
 
-def _network_kwargs(opts):
+def choose_loss(loss, precond):
+    """Settle --loss and --precond, of which each implies the other; without either, gdd.
+
+    EDM's command line knows --precond only, with the matching loss; GDD's knows both.
+
+    Args:
+        loss, precond: One of LOSSES, or None.
+    Returns:
+        One of LOSSES.
+    Raises:
+        ConfigError: They differ.
+    """
+    chosen = loss or precond or 'gdd'
+    if precond not in (None, chosen):
+        raise ConfigError(f'--precond={precond} does not go with --loss={loss}; use --precond={loss}')
+    return chosen
+
+
+def choose_precision(opts):
+    """Settle --precision and --fp16, the official spelling, which means float16 in EDM and bfloat16 in GDD.
+
+    Args:
+        opts: Dict with loss, precision ('fp32', 'fp16', 'bf16' or None) and fp16 (bool or None).
+    Returns:
+        'fp32', 'fp16' or 'bf16'.
+    Raises:
+        ConfigError: They contradict each other, or the loss.
+    """
+    reduced = 'bf16' if opts['loss'] == 'gdd' else 'fp16'
+    asked = {None: None, False: 'fp32', True: reduced}[opts['fp16']]
+    precision = opts['precision'] or asked or 'fp32'
+    if asked not in (None, precision):
+        raise ConfigError(f"--fp16={opts['fp16']} means --precision={asked} with --loss={opts['loss']}, not "
+                          f'--precision={precision}; leave --fp16 out')
+    if opts['loss'] == 'gdd' and precision == 'fp16':
+        raise ConfigError('--precision=fp16 does not go with --loss=gdd, whose generator has bfloat16 as its 16-bit type; '
+                          'use --precision=bf16')
+    return precision
+
+
+def _network_options(opts, precision):
+    """The part of the network's arguments that every run chooses anew, also with a teacher's architecture."""
+    options = dict(dropout=opts['dropout'], use_fp16=precision == ('bf16' if opts['loss'] == 'gdd' else 'fp16'))
+    if opts['loss'] != 'gdd' and opts['label_dropout']:
+        options['label_dropout'] = opts['label_dropout']
+    if opts['loss'] != 'gdd' and opts['augment']:
+        options = dict(augment_dim=AUGMENT_DIM, **options)
+    return options
+
+
+def _network_kwargs(opts, options):
     """Architecture as far as the options tell; None = take all of it from the teacher."""
     if opts['arch'] is None:
         given = [f'--{name}' for name in ('cbase', 'cres', 'num-blocks', 'attn-res')
@@ -110,7 +171,16 @@ def _network_kwargs(opts):
                           attn_resolutions='attn_res').items():
         if opts[name] is not None:
             kwargs[key] = opts[name]
-    return kwargs | dict(dropout=opts['dropout'], use_fp16=opts['fp16'])
+    return kwargs | options
+
+
+def _teacher_config(opts):
+    """Everything that only the training of teachers has."""
+    return dict(
+        loss_kwargs=dict(P_mean=opts['p_mean'], P_std=opts['p_std']) if opts['loss'] == 'edm' else {},
+        loss_scaling=opts['ls'],
+        augment_kwargs=dict(p=opts['augment'], **AUGMENTATIONS) if opts['augment'] else None,
+        lr_rampup_nimg=opts['lr_rampup'] * 1000, lr_rampdown_nimg=opts['lr_rampdown'] * 1000)
 
 
 def _distillation_config(opts):
@@ -118,7 +188,7 @@ def _distillation_config(opts):
     lazy = R1_INTERVAL / (R1_INTERVAL + 1) if opts['r1_type'] == 'r1' else 1.0
     names = BACKBONE_SETS.get(opts['backbone']) or [name.strip() for name in opts['backbone'].split(',')]
     return dict(
-        freeze=opts['freeze'], dropout=opts['dropout'],
+        freeze=opts['freeze'],
         loss_kwargs=dict(loss_type=opts['loss_type'], r1_gamma=opts['r1_gamma']),
         r1_interval=R1_INTERVAL if opts['r1_type'] == 'r1' else 0,
         feature_kwargs=dict(names=names, input_size=opts['d_resolution'], diffaugment=opts['diffaug'],
@@ -128,20 +198,15 @@ def _distillation_config(opts):
 
 
 def _check_options(opts):
-    if opts['precond'] != opts['loss']:
-        raise ConfigError(f"--precond={opts['precond']} does not go with --loss={opts['loss']}; "
-                          f"use --precond={opts['loss']}")
     if opts['loss'] == 'gdd' and not opts['transfer']:
         raise ConfigError('--transfer is missing: --loss=gdd distils a teacher, give its EDM pickle, for example '
                           '--transfer=pretrained/edm-mnist-32x32-cond-ve.pkl; to train a teacher use --loss=edm')
-    if opts['loss'] == 'edm' and opts['transfer']:
-        raise ConfigError(f"--transfer={opts['transfer']} needs --loss=gdd; leave it out to train a teacher from scratch")
-    if opts['loss'] == 'edm' and opts['freeze']:
+    if opts['loss'] != 'gdd' and opts['freeze']:
         raise ConfigError(f"--freeze={opts['freeze']} needs --loss=gdd; a teacher trains all layers, use --freeze=0")
-    for name in ('lr_rampup', 'lr_rampdown'):
-        if opts['loss'] == 'gdd' and opts[name]:
-            raise ConfigError(f"--{name.replace('_', '-')}={opts[name]} needs --loss=edm; distillation keeps its learning "
-                              'rate, leave it out')
+    if opts['trust_pickle'] and not opts['transfer']:
+        raise ConfigError('--trust-pickle is about the file of --transfer, which is not given; leave it out')
+    if opts['label_dropout'] and not opts['cond']:
+        raise ConfigError(f"--label-dropout={opts['label_dropout']:g} needs labels to drop; use --cond=True, or leave it out")
     if opts['duration'] <= 0:
         raise ConfigError(f"--duration={opts['duration']} must be above 0 million images; try 0.01")
 
@@ -156,7 +221,7 @@ def run_description(config, world_size, desc=None):
     c = config
     parts = [dataset_name(c['dataset_kwargs']['path']), 'cond' if c['dataset_kwargs']['use_labels'] else 'uncond',
              c['arch'] or 'teacher', c['precond'], c['loss'], f'gpus{world_size}', f"batch{c['batch_size']}",
-             'fp16' if c['fp16'] else 'fp32']
+             c['precision']]
     return '-'.join(parts + ([desc] if desc else []))
 
 

@@ -8,7 +8,6 @@ import torch
 
 from torch_utils import distributed, misc, training_stats
 from training import networks
-from training.checkpoint import copy_params_and_buffers, load_network
 from training.class_table import make_class_table
 from training.config import REFERENCE_PROCESSES, ConfigError
 from training.discriminator import ProjectedDiscriminator
@@ -17,6 +16,7 @@ from training.freeze import freeze_layers, freeze_table
 from training.gan_loss import GDDLoss
 from training.gradients import finish_gradients
 from training.randomness import derive_seed
+from training.transfer import complete_network_kwargs, copy_teacher, load_teacher
 
 CLASS_TABLE_IMAGES = 4096
 
@@ -35,14 +35,10 @@ class DistillationTask:
     def __init__(self, config, dataset, device):
         self.config, self.device = config, device
         self.layout = layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
-        teacher, info = distributed.rank0_first(lambda: load_network(config['transfer'], option='--transfer'))
+        teacher, info = load_teacher(config)
         config['network_kwargs'] = generator_kwargs(config, info, dataset)
-        config['teacher'] = dict(sha256=info.sha256, class_name=info.class_name)
         self.G = networks.GDDPrecond(**config['network_kwargs'])
-        try:
-            copy_params_and_buffers(teacher, self.G)
-        except ValueError as error:
-            raise ConfigError(f"--transfer={config['transfer']}: {error}; leave out --arch to take the teacher's") from error
+        copy_teacher(config, teacher, self.G)
         self.G = self.trained = self.G.to(device, memory_format=layout).train()
         self.g_params = freeze_layers(self.G, config['freeze'])
 
@@ -98,8 +94,8 @@ class DistillationTask:
         training_stats.report(f'Grad/{name}/norm', norm)
         optimizer.step()
 
-    def snapshot_networks(self):
-        """Return the networks to store beside the EMA."""
+    def snapshot_entries(self):
+        """Return what to store beside the EMA."""
         return dict(net=self.G)
 
     def state_dict(self):
@@ -125,7 +121,9 @@ class DistillationTask:
         processes = distributed.get_world_size() if config['compat'] == 'official' else REFERENCE_PROCESSES
         share = config['batch_size'] / processes
         gamma = config['loss_kwargs']['r1_gamma']
+        reduced = config['precision'] == 'bf16' and self.device.type != 'cuda'
         return [*freeze_table(self.G, config['freeze']),
+                *(['Precision: float32, since --precision=bf16 takes effect on CUDA only'] if reduced else []),
                 f"Teacher: --transfer={config['transfer']} sha256 {config['teacher']['sha256'][:16]}",
                 *self.F.weights_report,
                 f'Discriminator: {sum(p.numel() for p in self.D.parameters()):,} parameters on {", ".join(self.F.names)} '
@@ -142,29 +140,13 @@ def generator_kwargs(config, info, dataset):
         info:    What `load_network` tells about the teacher.
         dataset: Training images.
     Raises:
-        ConfigError: Resolution, channels or number of classes differ, or the teacher is no EDM network.
+        ConfigError: Teacher and data do not fit, or the teacher is no EDM network.
     """
-    data, teacher, kept = config['dataset_kwargs']['path'], config['transfer'], info.init_kwargs
-    label_dim = kept.get('label_dim', 0)
     if info.class_name not in ('EDMPrecond', 'GDDPrecond'):
-        raise ConfigError(f'--transfer={teacher} is a {info.class_name}, whose weights mean something else to the student; '
-                          'give a teacher trained with --precond=edm, such as edm-cifar10-32x32-uncond-ve.pkl')
-    for what, ours, theirs in [('resolution', dataset.resolution, kept['img_resolution']),
-                               ('channels', dataset.num_channels, kept['img_channels'])]:
-        if ours != theirs:
-            raise ConfigError(f'--data={data} has {what} {ours}, but the teacher --transfer={teacher} has {theirs}; '
-                              f'convert the data with dataset_tool.py to {what} {theirs}, or use another teacher')
-    if dataset.label_dim != label_dim:
-        hint = '--cond=False' if label_dim == 0 else f'--cond=True with data of {label_dim} classes'
-        raise ConfigError(f"--data={data} with --cond={config['dataset_kwargs']['use_labels']} gives "
-                          f'{dataset.label_dim} classes, but the teacher --transfer={teacher} has {label_dim}; use {hint}')
-    if config['network_kwargs'] is not None:
-        kwargs = dict(config['network_kwargs'])
-    else:
-        drop = ('augment_dim', 'sigma_min', 'sigma_max', 'sigma_data', 'label_dropout')
-        kwargs = {key: value for key, value in kept.items() if key not in drop}
-        kwargs.update(dropout=config['dropout'], use_fp16=config['fp16'])
-    return kwargs | dict(img_resolution=dataset.resolution, img_channels=dataset.num_channels, label_dim=label_dim)
+        raise ConfigError(f"--transfer={config['transfer']} is a {info.class_name}, whose weights mean something else to the "
+                          'student; give a teacher trained with --precond=edm, such as edm-cifar10-32x32-uncond-ve.pkl')
+    drop = ('augment_dim', 'sigma_min', 'sigma_max', 'sigma_data', 'label_dropout')
+    return complete_network_kwargs(config, info, dataset, drop)
 
 
 def build_features(config, dataset, device):

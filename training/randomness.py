@@ -10,7 +10,7 @@ import zlib
 
 import torch
 
-PURPOSES = ('noise', 'G', 'D', 'R1', 'dropout')
+PURPOSES = ('noise', 'G', 'D', 'R1', 'dropout', 'augment')
 
 
 def derive_seed(*parts):
@@ -44,15 +44,36 @@ class BatchRandom:
         Returns:
             float32 tensor of that shape on the device.
         """
+        return self.share(lambda count, generator: torch.randn([count, *shape[1:]], generator=generator,
+                                                               device=generator.device), shape[0], purpose)
+
+    def rand(self, shape, purpose):
+        """Return the own share of numbers uniform in 0..1; otherwise as `randn`."""
+        return self.share(lambda count, generator: torch.rand([count, *shape[1:]], generator=generator,
+                                                              device=generator.device), shape[0], purpose)
+
+    def share(self, draw, count, purpose):
+        """Return the own share of whatever a function draws for a batch.
+
+        Args:
+            draw:    Function of a number of images and a generator; draws a tensor [N, ...], or a dict of such.
+            count:   Images of this process.
+            purpose: One of PURPOSES.
+        Returns:
+            What `draw` returns, on the device, with N the images of this process.
+        """
         if purpose not in PURPOSES:
             raise ValueError(f'purpose={purpose!r} is unknown; use one of {", ".join(PURPOSES)}')
         if self.compat == 'official':
             generator = torch.Generator('cpu').manual_seed(derive_seed(self.seed, self.nimg, purpose, self.rank))
-            return torch.randn(shape, generator=generator).to(self.device)
-        generator = torch.Generator(self.device).manual_seed(derive_seed(self.seed, self.nimg, purpose))
-        whole = torch.randn([shape[0] * self.world_size, *shape[1:]], generator=generator, device=self.device)
-        return whole[self.rank::self.world_size]                             # [N, ...]
+            drawn, part = draw(count, generator), slice(None)
+        else:
+            generator = torch.Generator(self.device).manual_seed(derive_seed(self.seed, self.nimg, purpose))
+            drawn, part = draw(count * self.world_size, generator), slice(self.rank, None, self.world_size)
+        if isinstance(drawn, dict):
+            return {name: value[part].to(self.device) for name, value in drawn.items()}
+        return drawn[part].to(self.device)                                   # [N, ...]
 
     def seed_global(self):
-        """Seed torch's global generators for whatever layers draw themselves (dropout, augmentation)."""
+        """Seed torch's global generators for whatever layers draw themselves (dropout, DiffAugment)."""
         torch.manual_seed(derive_seed(self.seed, self.nimg, 'dropout', self.rank))

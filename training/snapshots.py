@@ -44,14 +44,14 @@ def sample_grid(net, rows, columns, sampler, device, seed=0):
     return samplers.to_uint8(torch.cat(images).nan_to_num())
 
 
-def save_all(run_dir, nimg, ema_net, networks, config, device):
+def save_all(run_dir, nimg, ema_net, entries, config, device):
     """Write network-snapshot-KKKKKK.pkl and fakes-KKKKKK.png; call on rank 0 only.
 
     Args:
         run_dir:  Folder of the run.
         nimg:     Images seen.
         ema_net:  Averaged network.
-        networks: Further networks to store by key ('net').
+        entries:  What else to store, by key ('net', or 'loss_fn' and 'augment_pipe').
         config:   Resolved options.
         device:   Device to sample on.
     Returns:
@@ -61,7 +61,7 @@ def save_all(run_dir, nimg, ema_net, networks, config, device):
     path = os.path.join(run_dir, f'network-snapshot-{kimg}.pkl')
     dataset_kwargs = dict(config['dataset_kwargs'], path=os.path.basename(config['dataset_kwargs']['path']))
     metadata = dict(loss=config['loss'], compat=config['compat'], nimg=nimg, batch_size=config['batch_size'])
-    save_snapshot(path, ema=ema_net, dataset_kwargs=dataset_kwargs, metadata=metadata, **networks)
+    save_snapshot(path, ema=ema_net, dataset_kwargs=dataset_kwargs, metadata=metadata, **entries)
     if config['grid_size']:
         rows, columns = config['grid_size']
         sampler = 'one_step' if config['loss'] == 'gdd' else 'edm'

@@ -13,7 +13,7 @@ from dnnlib.util import Logger, atomic_write, construct_class_by_name
 from torch_utils import distributed, misc, training_stats
 from training import config as config_lib
 from training import snapshots, training_state
-from training.dataset import InfiniteSampler
+from training.dataset import InfiniteSampler, load_batches
 from training.ema import EMA
 from training.progress import Progress
 from training.randomness import BatchRandom, derive_seed
@@ -41,6 +41,9 @@ class TrainingRun:
         state = training_state.load_state(config['resume']) if config['resume'] else None
         self.dataset = construct_class_by_name(**config['dataset_kwargs'])
         check_dataset(self.dataset, config)
+        # Snapshots name the data as used, with all defaults filled in (EDM).
+        copies = 2 if config['dataset_kwargs']['xflip'] else 1
+        config['dataset_kwargs'].update(resolution=self.dataset.resolution, max_size=len(self.dataset) // copies)
         torch.manual_seed(derive_seed(config['seed'], 'init'))
         self.task = build_task(config, self.dataset, self.device)
         self.ema = EMA(self.task.trained, **config['ema_kwargs'])
@@ -73,9 +76,8 @@ class TrainingRun:
         """Yield (images float32 -1..1, labels) of this process, from the current position on."""
         sampler = InfiniteSampler(self.dataset, rank=self.rank, num_replicas=self.world_size,
                                   seed=self.config['seed'], start_idx=self.nimg)
-        loader = torch.utils.data.DataLoader(
-            self.dataset, sampler=sampler, batch_size=self.local_batch, pin_memory=self.device.type == 'cuda',
-            **self.config['loader_kwargs'])
+        loader = load_batches(self.dataset, sampler=sampler, batch_size=self.local_batch,
+                              pin_memory=self.device.type == 'cuda', **self.config['loader_kwargs'])
         for images, labels in loader:
             images = images.to(self.device, non_blocking=True).to(torch.float32) / 127.5 - 1
             if self.config['channels_last']:
@@ -126,8 +128,8 @@ class TrainingRun:
         if done or self.tick % self.config['snapshot_ticks'] == 0:
             misc.check_ddp_consistency(self.task.trained)
             if self.rank == 0:
-                networks = {key: copy.deepcopy(net) for key, net in self.task.snapshot_networks().items()}
-                path = snapshots.save_all(run_dir, self.nimg, self.ema.net, networks, self.config, self.device)
+                entries = {key: copy.deepcopy(value) for key, value in self.task.snapshot_entries().items()}
+                path = snapshots.save_all(run_dir, self.nimg, self.ema.net, entries, self.config, self.device)
         if (done or self.tick % self.config['state_ticks'] == 0) and self.tick and self.rank == 0:
             state = dict(self.state_dict(), tick=self.tick + 1)
             state_path = training_state.state_path(run_dir, self.nimg)
@@ -142,9 +144,7 @@ def build_task(config, dataset, device):
         from training.distillation import DistillationTask
         return DistillationTask(config, dataset, device)
     from training.teacher import TeacherTask
-    config['network_kwargs'].update(img_resolution=dataset.resolution, img_channels=dataset.num_channels,
-                                    label_dim=dataset.label_dim)
-    return TeacherTask(config, device)
+    return TeacherTask(config, dataset, device)
 
 
 def check_dataset(dataset, config):

@@ -1,0 +1,345 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Augmentation of the images a teacher is trained on, reported to the network as conditioning labels.
+
+Karras et al. 2022 (EDM), appendix F.2; the geometry follows Karras et al. 2020, "Training
+Generative Adversarial Networks with Limited Data". Since the network is told what was done to an
+image, and is told "nothing" when it samples, augmentations do not leak into samples.
+
+The text of this file travels inside the snapshots of teachers, whose entry `augment_pipe` EDM's
+own loader rebuilds from it. It therefore imports nothing but torch and the persistence decorator,
+and keeps to Python 3.8 and the API of torch 1.12.
+
+Shapes: N batch, C channels, H W pixels, D labels. Matrices map points as column vectors.
+"""
+import math
+
+import torch
+from torch.nn import functional
+
+from torch_utils import persistence
+
+# Low-pass filter of the orthogonal wavelet symlet-6: upsampling by it and downsampling again changes nothing.
+SYM6 = [0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.048311742585633, 0.4910559419267466,
+        0.787641141030194, 0.3379294217276218, -0.07263752278646252, -0.021060292512300564, 0.04472490177066578,
+        0.0017677118642428036, -0.007800708325034148]
+MARGIN = len(SYM6) // 4         # pixels beyond the image that the filters reach
+
+
+@persistence.persistent_class
+class AugmentPipe:
+    """Random transformations of images, each with a strength and the probability `multiplier * p`.
+
+    Args:
+        p: Overall probability; every multiplier of 0 switches its transformation off.
+        xflip, yflip, rotate_int, translate_int: Multipliers of exact pixel operations: mirrored columns,
+            mirrored rows, quarter turns, whole-pixel shifts by up to `translate_int_max` of the image side.
+        scale, rotate_frac, aniso, translate_frac: Multipliers of resampling operations: zoom by 2^(scale_std n),
+            rotation by up to 180 degrees times `rotate_frac_max`, stretching by 2^(aniso_std n), along a random
+            axis with probability `aniso_rotate_prob`, shift by `translate_frac_std` n of the side; n is normal.
+        brightness, contrast, lumaflip, hue, saturation: Multipliers of colour operations, with the standard
+            deviations of brightness and of the base-2 logarithms of contrast and saturation, and the largest
+            hue rotation as a part of 180 degrees.
+    """
+
+    def __init__(self, p=1, xflip=0, yflip=0, rotate_int=0, translate_int=0, translate_int_max=0.125,
+                 scale=0, rotate_frac=0, aniso=0, translate_frac=0, scale_std=0.2, rotate_frac_max=1, aniso_std=0.2,
+                 aniso_rotate_prob=0.5, translate_frac_std=0.125,
+                 brightness=0, contrast=0, lumaflip=0, hue=0, saturation=0, brightness_std=0.2, contrast_std=0.5,
+                 hue_max=1, saturation_std=1):
+        self.p = float(p)
+        self.xflip = float(xflip)
+        self.yflip = float(yflip)
+        self.rotate_int = float(rotate_int)
+        self.translate_int = float(translate_int)
+        self.translate_int_max = float(translate_int_max)
+        self.scale = float(scale)
+        self.rotate_frac = float(rotate_frac)
+        self.aniso = float(aniso)
+        self.translate_frac = float(translate_frac)
+        self.scale_std = float(scale_std)
+        self.rotate_frac_max = float(rotate_frac_max)
+        self.aniso_std = float(aniso_std)
+        self.aniso_rotate_prob = float(aniso_rotate_prob)
+        self.translate_frac_std = float(translate_frac_std)
+        self.brightness = float(brightness)
+        self.contrast = float(contrast)
+        self.lumaflip = float(lumaflip)
+        self.hue = float(hue)
+        self.saturation = float(saturation)
+        self.brightness_std = float(brightness_std)
+        self.contrast_std = float(contrast_std)
+        self.hue_max = float(hue_max)
+        self.saturation_std = float(saturation_std)
+
+    def __call__(self, images):
+        """Augment images with fresh draws from the default generator of their device.
+
+        Args:
+            images: float32 [N, C, H, W], -1..1.
+        Returns:
+            Images of the same shape, not clipped to -1..1, and labels float32 [N, D].
+        """
+        return self.apply(images, self.draw(images.shape[0], device=images.device))
+
+    def draw(self, count, generator=None, device=None):
+        """Draw what shall happen to `count` images, in EDM's order; 0 means that nothing happens.
+
+        Args:
+            count:     Number of images.
+            generator: Generator to draw from, on whose device the numbers then are; None for the default one.
+            device:    Device of the numbers without a generator.
+        Returns:
+            Dict of tensors [N] or, for translations, [N, 2]; only transformations that are switched on.
+        """
+        source = RandomNumbers(count, generator, device)
+        # Functions, because each transformation draws its values first, then whether they count.
+        values = dict(
+            xflip=lambda: source.integer(2), yflip=lambda: source.integer(2), rotate_int=lambda: source.integer(4),
+            translate_int=lambda: source.uniform(2) * 2 - 1,
+            scale=source.normal, rotate_frac=lambda: source.angle(self.rotate_frac_max), aniso=source.normal,
+            translate_frac=lambda: source.normal(2),
+            brightness=source.normal, contrast=source.normal, lumaflip=lambda: source.integer(2),
+            hue=lambda: source.angle(self.hue_max), saturation=source.normal)
+        draws = {}
+        for name, value in values.items():
+            multiplier = getattr(self, name)
+            if multiplier > 0:
+                value = value()
+                axis = source.angle() if name == 'aniso' else None
+                draws[name] = source.sometimes(value, multiplier * self.p)
+                if axis is not None:
+                    draws['aniso_axis'] = source.sometimes(axis, self.aniso_rotate_prob)
+        return {name: value.t() if value.ndim == 2 else value for name, value in draws.items()}
+
+    def apply(self, images, draws):
+        """Augment images as drawn.
+
+        Args:
+            images: float32 [N, C, H, W], -1..1.
+            draws:  Numbers as `draw` returns them.
+        Returns:
+            Images of the same shape, and labels float32 [N, D]: one column per flip, rotate_int 2,
+            translate_int 2, scale 1, rotate_frac 2, aniso 2, translate_frac 2, then brightness 1,
+            contrast 1, lumaflip 1, hue 2, saturation 1, of what is switched on. All 0: nothing was done.
+        Raises:
+            ValueError: Colour operations on images with neither 1 nor 3 channels.
+        """
+        labels = []
+        images = self._move_pixels(images, draws, labels)
+        if any(name in draws for name in ('scale', 'rotate_frac', 'aniso', 'translate_frac')):
+            images = resample(images, self._geometry(images, draws, labels))
+        if any(name in draws for name in ('brightness', 'contrast', 'lumaflip', 'hue', 'saturation')):
+            images = recolour(images, self._colours(images, draws, labels))
+        return images, torch.stack([label.to(torch.float32) for label in labels], dim=1)     # [N, D]
+
+    def _move_pixels(self, images, draws, labels):
+        def pick(condition, changed, images):
+            return torch.where(condition[:, None, None, None], changed, images)
+
+        for name, axis in (('xflip', 3), ('yflip', 2)):
+            if name in draws:
+                images = pick(draws[name] == 1, images.flip(axis), images)
+                labels.append(draws[name])
+        if 'rotate_int' in draws:
+            turns = draws['rotate_int']
+            columns, rows = (turns == 1) | (turns == 2), (turns == 2) | (turns == 3)
+            images = pick(columns, images.flip(3), images)
+            images = pick(rows, images.flip(2), images)
+            images = pick(columns != rows, images.transpose(2, 3), images)
+            labels += [columns, rows]
+        if 'translate_int' in draws:
+            height, width = images.shape[2:]
+            reach = torch.tensor([width, height], device=images.device) * self.translate_int_max
+            shift = (draws['translate_int'] * reach).round()                 # [N, 2]
+            columns = reflect(torch.arange(width, device=images.device) - shift[:, :1], width)      # [N, W]
+            rows = reflect(torch.arange(height, device=images.device) + shift[:, 1:], height)       # [N, H]
+            image = torch.arange(len(images), device=images.device)[:, None, None]
+            images = images[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)    # [N, C, H, W]
+            labels += (shift / reach).unbind(1)
+        return images
+
+    def _geometry(self, images, draws, labels):
+        # The matrices [N, 3, 3] from points of the result to points of the source, in pixels from the centre.
+        height, width = images.shape[2:]
+        matrix = torch.eye(3, device=images.device).expand(len(images), 3, 3)
+        if 'scale' in draws:
+            shrink = 2 ** (-self.scale_std * draws['scale'])
+            matrix = matrix @ scaling(shrink, shrink)
+            labels.append(draws['scale'])
+        if 'rotate_frac' in draws:
+            turn = draws['rotate_frac']
+            matrix = matrix @ rotation(turn)
+            labels += [turn.cos() - 1, turn.sin()]
+        if 'aniso' in draws:
+            stretch, axis = 2 ** (self.aniso_std * draws['aniso']), draws['aniso_axis']
+            matrix = matrix @ rotation(-axis) @ scaling(1 / stretch, stretch) @ rotation(axis)
+            labels += [draws['aniso'] * axis.cos(), draws['aniso'] * axis.sin()]
+        if 'translate_frac' in draws:
+            x, y = draws['translate_frac'].unbind(1)
+            std = self.translate_frac_std
+            matrix = matrix @ translation(-x * (width * std), -y * (height * std))
+            labels += [x, y]
+        return matrix
+
+    def _colours(self, images, draws, labels):
+        # The matrices [N, 4, 4] from red, green, blue, 1 to the new red, green, blue, 1.
+        identity = torch.eye(4, device=images.device)
+        grey = torch.tensor([1.0, 1.0, 1.0, 0.0], device=images.device) / math.sqrt(3)
+        grey = grey.outer(grey)                                              # [4, 4], projection onto the grey axis
+        matrix = identity.expand(len(images), 4, 4)
+        if 'brightness' in draws:
+            offset = draws['brightness'] * self.brightness_std
+            matrix = stack([[1, 0, 0, offset], [0, 1, 0, offset], [0, 0, 1, offset], [0, 0, 0, 1]], offset) @ matrix
+            labels.append(draws['brightness'])
+        if 'contrast' in draws:
+            gain = 2 ** (self.contrast_std * draws['contrast'])
+            matrix = stack([[gain, 0, 0, 0], [0, gain, 0, 0], [0, 0, gain, 0], [0, 0, 0, 1]], gain) @ matrix
+            labels.append(draws['contrast'])
+        if 'lumaflip' in draws:
+            matrix = (identity - 2 * grey * draws['lumaflip'][:, None, None]) @ matrix
+            labels.append(draws['lumaflip'])
+        if 'hue' in draws:
+            matrix = hue_rotation(draws['hue']) @ matrix
+            labels += [draws['hue'].cos() - 1, draws['hue'].sin()]
+        if 'saturation' in draws:
+            gain = 2 ** (self.saturation_std * draws['saturation'])
+            matrix = (grey + (identity - grey) * gain[:, None, None]) @ matrix
+            labels.append(draws['saturation'])
+        return matrix
+
+
+class RandomNumbers:
+    """Random numbers for a batch: [N], or [k, N] where k is given.
+
+    Args:
+        count:     N.
+        generator: Generator to draw from, or None for the default one of `device`.
+        device:    Where to draw without a generator.
+    """
+
+    def __init__(self, count, generator=None, device=None):
+        self.count = count
+        self.options = dict(generator=generator, device=device if generator is None else generator.device)
+
+    def uniform(self, *k):
+        """Return numbers in 0..1."""
+        return torch.rand([*k, self.count], **self.options)
+
+    def normal(self, *k):
+        """Return standard normal numbers."""
+        return torch.randn([*k, self.count], **self.options)
+
+    def integer(self, size):
+        """Return whole numbers in 0..size-1."""
+        return torch.randint(size, [self.count], **self.options)
+
+    def angle(self, limit=1.0):
+        """Return angles up to 180 degrees times `limit` to either side, in radians."""
+        return (self.uniform() * 2 - 1) * (math.pi * limit)
+
+    def sometimes(self, value, probability):
+        """Keep the values of an image with some probability, else set them to 0."""
+        kept = self.uniform(*[1] * (value.ndim - 1)) < probability
+        return torch.where(kept, value, torch.zeros_like(value))
+
+
+def stack(rows, like):
+    """Build matrices [N, k, k] from rows of numbers and tensors [N], with type and device of the tensor `like`."""
+    entries = [torch.as_tensor(entry, dtype=like.dtype, device=like.device) for row in rows for entry in row]
+    return torch.stack([entry.expand_as(like) for entry in entries], dim=1).reshape(len(like), len(rows), len(rows))
+
+
+def translation(x, y):
+    """Return the matrices [N, 3, 3] of shifts by x and y, tensors [N]."""
+    return stack([[1, 0, x], [0, 1, y], [0, 0, 1]], x)
+
+
+def scaling(x, y):
+    """Return the matrices [N, 3, 3] of stretching by the factors x and y, tensors [N]."""
+    return stack([[x, 0, 0], [0, y, 0], [0, 0, 1]], x)
+
+
+def rotation(angle):
+    """Return the matrices [N, 3, 3] of rotations by the angles [N], in radians."""
+    cos, sin = angle.cos(), angle.sin()
+    return stack([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], angle)
+
+
+def hue_rotation(angle):
+    """Return the matrices [N, 4, 4] that rotate red, green, blue around the grey axis by the angles [N], in radians."""
+    cos, part = angle.cos(), (1 - angle.cos()) / 3
+    side = angle.sin() / math.sqrt(3)
+    a, b, c = cos + part, part - side, part + side
+    return stack([[a, b, c, 0], [c, a, b, 0], [b, c, a, 0], [0, 0, 0, 1]], angle)
+
+
+def reflect(index, size):
+    """Fold whole numbers into 0..size-1 as mirrors at the first and the last pixel do; returns int64."""
+    return (size - 1 - (size - 1 - index % (2 * size - 2)).abs()).to(torch.int64)
+
+
+def resample(images, matrix):
+    """Transform images by matrices, between pixels through twofold supersampling with a wavelet filter.
+
+    Args:
+        images: [N, C, H, W]; outside they continue as mirror images, by one image side at most.
+        matrix: Maps points of the result to points of `images`, in pixels from the centre, [N, 3, 3].
+    Returns:
+        [N, C, H, W].
+    """
+    count, channels, height, width = images.shape
+    left, top, right, bottom = padding(matrix, height, width)
+    images = functional.pad(images, [left, right, top, bottom], mode='reflect')
+    taps = torch.tensor(SYM6, dtype=images.dtype, device=images.device)
+    across, down = (taps.reshape(shape).repeat(channels, 1, 1, 1) for shape in ([1, 1, 1, -1], [1, 1, -1, 1]))
+
+    # The transposed convolution puts zeros between the pixels and convolves; length 2 per pixel.
+    reach = len(SYM6) // 2 - 1
+    images = functional.conv_transpose2d(images, across, stride=[1, 2], padding=[0, reach], groups=channels)
+    images = functional.conv_transpose2d(images, down, stride=[2, 1], padding=[reach, 0], groups=channels)
+
+    one = torch.ones_like(matrix[:, 0, 0])
+    matrix = translation(one * ((left - right) / 2), one * ((top - bottom) / 2)) @ matrix
+    matrix = scaling(2 * one, 2 * one) @ matrix @ scaling(one / 2, one / 2)
+    matrix = translation(-one / 2, -one / 2) @ matrix @ translation(one / 2, one / 2)
+    # grid_sample counts from -1 to 1.
+    size = [2 * (height + 2 * MARGIN), 2 * (width + 2 * MARGIN)]
+    matrix = matrix @ scaling(one * (size[1] / 2), one * (size[0] / 2))
+    matrix = scaling(one * (2 / images.shape[3]), one * (2 / images.shape[2])) @ matrix
+    grid = functional.affine_grid(matrix[:, :2], [count, channels, *size], align_corners=False)
+    images = functional.grid_sample(images, grid, mode='bilinear', padding_mode='zeros', align_corners=False)
+
+    images = functional.conv2d(images, across, stride=[1, 2], padding=[0, reach], groups=channels)
+    images = functional.conv2d(images, down, stride=[2, 1], padding=[reach, 0], groups=channels)
+    return images[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]                      # [N, C, H, W]
+
+
+def padding(matrix, height, width):
+    """Return how many pixels the images of a batch must be continued to the left, top, right and bottom."""
+    x, y = (width - 1) / 2, (height - 1) / 2
+    corners = torch.tensor([[-x, -y, 1], [x, -y, 1], [x, y, 1], [-x, y, 1]], dtype=matrix.dtype, device=matrix.device)
+    points = (matrix @ corners.t())[:, :2].transpose(0, 1).flatten(1)        # [2, 4 N]
+    needed = torch.cat([-points, points]).amax(dim=1).tolist()
+    sides = [(x, width), (y, height)] * 2
+    return [math.ceil(min(max(need + 2 * MARGIN - half, 0), side - 1)) for need, (half, side) in zip(needed, sides)]
+
+
+def recolour(images, matrix):
+    """Transform the colours of images.
+
+    Args:
+        images: [N, C, H, W], C 1 or 3.
+        matrix: Affine maps of red, green, blue, [N, 4, 4]; grey images use the mean of the three rows.
+    Returns:
+        [N, C, H, W].
+    Raises:
+        ValueError: Other numbers of channels.
+    """
+    channels = images.shape[1]
+    if channels not in (1, 3):
+        raise ValueError('colour augmentation of %d channels is not defined; use images with 1 or 3' % channels)
+    if channels == 3:
+        return torch.einsum('nij,njhw->nihw', matrix[:, :3, :3], images) + matrix[:, :3, 3, None, None]
+    row = matrix[:, :3].mean(dim=1)[:, :, None, None, None]                  # [N, 4, 1, 1, 1]
+    return images * row[:, :3].sum(dim=1) + row[:, 3]

@@ -1,13 +1,15 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Measure images with the Frechet distance of detector features, or make reference statistics.
+"""Measure images: FID and its relatives, from files or straight from a network; make and explain reference files.
 
-    python fid.py calc --images=out --ref=datasets/mnist-32x32-train-ref-mnist-classifier.npz --num=5000
+    python fid.py calc --images=out --ref=fid-refs/cifar10-32x32.npz
+    python fid.py gen --network=network-snapshot-005000.pkl --ref=fid-refs/cifar10-32x32.npz --seeds=0-49999
+    python fid.py ref --data=datasets/cifar10-32x32.zip --dest=cifar10-32x32.npz
     python -m torch_utils.launch --standalone --nproc_per_node=2 fid.py calc ...
 
-Options and the choice of images are those of EDM's program of this name. The work is
-done in evaluations/.
+`calc` and `ref` take the options of EDM's program of this name. The work is done in evaluations/;
+docs/metrics.md explains the numbers.
 """
 
 import contextlib
@@ -15,155 +17,345 @@ import json
 import os
 
 import click
+import numpy as np
 import torch
 
 from dnnlib.util import atomic_write
-from evaluations.detectors import detector_names, get_detector
-from evaluations.measure import hash_dataset, measure_dataset
-from evaluations.metrics import frechet_parts
-from evaluations.statistics import Reference, load_reference, save_reference
+from evaluations.detectors import detector_names, find_missing, get_detector
+from evaluations.image_sources import (QUANTISATION, GeneratedImages, choose_subset, describe_oddities, hash_dataset,
+                                       open_images)
+from evaluations.inception import full_precision
+from evaluations.measure import Meter, measure_images
+from evaluations.metric_names import DETECTOR_OF_WIDTH, METRICS, parse_metrics
+from evaluations.reference_files import describe_file, load_references
+from evaluations.results import (Comparison, add_reference_features, compute_results, describe_choice, describe_comparison,
+                                 describe_software, make_meters, print_comparison, print_results, print_summary,
+                                 require_any, summarise)
+from evaluations.statistics import FORMAT_VERSION, Reference, save_reference
+from generate import parse_seeds
 from torch_utils import distributed as dist
-from training.dataset import DatasetError, ImageFolderDataset
+from torch_utils.allocator import keep_freed_memory
+from training import samplers
+from training.checkpoint import load_network
+from training.sampler_options import add_sampler_options, build_sampler
 
+
+# ------------------------------------------------------------------------------------------------
+# Steps of the commands. What can fail runs on rank 0 first, so that a message appears once.
 
 @contextlib.contextmanager
-def _processes(data_option):
-    """Join the other processes for one command, and turn bad input into a one-line error.
-
-    The data set calls its path --data; the error has to name the option of this command.
-    """
+def _processes():
+    """Join the other processes for one command, and turn bad input into a one-line error."""
     try:
         dist.init()
-        torch.backends.cudnn.allow_tf32 = False     # the features must not depend on the GPU's generation
-        yield dist.get_device()
+        keep_freed_memory()
+        with full_precision():
+            yield dist.get_device()
         dist.destroy()
     except ValueError as err:
-        raise click.ClickException(str(err).replace('--data=', f'{data_option}=')) from err
+        raise click.ClickException(str(err)) from err
     except OSError as err:
         raise click.ClickException(f'{err.filename or "a file"} cannot be used: {err.strerror or err}') from err
 
 
 def _check_output(path, option, extension):
     """Make the parent folder of an output file, before any long work; refuse an unsuitable name."""
+    if path is None:
+        return
     if not path.lower().endswith(extension) or os.path.isdir(path):
         raise ValueError(f'{option}={path} must name a file ending in {extension}; try {option}=result{extension}')
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
 
 
-def _open_images(path, option, num=None, seed=0):
-    """Open a folder or zip without its labels, which must not matter here."""
-    dataset = ImageFolderDataset(path, max_size=num, random_seed=seed)
-    if num is not None and len(dataset) < num:
-        raise ValueError(f'{option}={path} holds {len(dataset)} images, but --num={num}; try --num={len(dataset)}')
-    if len(dataset) < 2:
-        raise ValueError(f'{option}={path} holds {len(dataset)} image; statistics need at least 2')
-    return dataset
+def _load_detectors(names, path, device):
+    """Return name -> `Detector`; all missing weights are reported together, before any is loaded."""
+    missing = find_missing(names, path)
+    if missing:
+        dist.rank0_first(lambda: _fail('\n'.join(missing)))
+    return dist.rank0_first(lambda: {name: get_detector(name, device, path=path) for name in names})
 
 
-def _open_labelled(path, num, seed, detector):
-    """Open the images with their classes; (None, reason) when the classes cannot be compared."""
-    if not detector.num_classes:
-        return None, f'detector {detector.name} does not classify'
-    try:
-        dataset = ImageFolderDataset(path, max_size=num, random_seed=seed, use_labels=True)
-    except DatasetError as err:
-        return None, str(err)
-    if not dataset.has_labels:
-        return None, 'the images have no dataset.json with labels'
-    if not dataset.has_onehot_labels or dataset.label_dim > detector.num_classes:
-        return None, f'the labels are not class numbers 0..{detector.num_classes - 1}'
-    return dataset, None
+def _fail(message):
+    raise ValueError(message)
+
+
+def _choose_detector(reference, detector):
+    """Return the name of the detector for a reference, None if the reference is not asked for."""
+    if detector is not None and reference.detector is not None and str(reference.path).lower().endswith('.pkl'):
+        return detector if detector == reference.detector else None     # EDM2: one of several in the file
+    name = detector or reference.detector or DETECTOR_OF_WIDTH.get(reference.mu.size)
+    if name is None:
+        raise ValueError(f'--ref={reference.path} does not say which detector made it; '
+                         f'give --detector, one of {", ".join(detector_names())}')
+    return name
+
+
+def _load_comparisons(opts, device):
+    """Load references and detectors, and decide which metrics are computed against which reference."""
+    def load_references_first():
+        _check_output(opts['json_path'], '--json', '.json')
+        metrics = parse_metrics(opts['metrics'])
+        pairs = [(ref, _choose_detector(ref, opts['detector'])) for path in opts['refs'] for ref in load_references(path)]
+        pairs = [(ref, name) for ref, name in pairs if name is not None]
+        return metrics, pairs or _fail(f'--ref={opts["refs"][0]} holds no statistics for --detector={opts["detector"]}')
+
+    metrics, pairs = dist.rank0_first(load_references_first)
+    detectors = _load_detectors(list(dict.fromkeys(name for _, name in pairs)), opts['detector_path'], device)
+    return [Comparison(ref, detectors[name], metrics) for ref, name in pairs]
+
+
+def _check_fit(comparisons, num_images, image_shape, what):
+    """Refuse images that do not fit detectors and references; return remarks."""
+    notes = []
+    for comparison in comparisons:
+        comparison.detector.check_shape(image_shape, what=what)
+        notes += comparison.reference.check(comparison.detector, image_shape)
+    return [*notes, *require_any(comparisons), *describe_choice(comparisons, num_images, image_shape)]
+
+
+def _open_samples(comparisons, images, num, seed):
+    """Open the images of `calc`; return (source, remarks)."""
+    labelling = [c.detector for c in comparisons if c.detector.labels_comparable]
+    source, unlabelled = open_images(images, '--images', num, seed, labelling[0].num_classes if labelling else 0)
+    notes = _check_fit(comparisons, num, source.image_shape, f'images of --images={images}')
+    notes += describe_oddities(images, source, {metric for c in comparisons for metric in c.metrics})
+    if labelling and unlabelled:
+        notes.append(f'no class accuracy: {unlabelled}')
+    for comparison in comparisons:
+        reference = comparison.reference
+        if len(source) == reference.num_images and reference.dataset_sha256 == hash_dataset(images):
+            notes.append(f'{images} are the images that {reference.path} was made from')
+    return source, notes
+
+
+def _measure(source, comparisons, batch, workers=0):
+    """Measure a source; return one list of results per comparison, None on other processes than rank 0."""
+    meters = make_meters(comparisons)
+    measure_images(source, list(meters.values()), batch, workers)
+    if dist.get_rank() == 0:
+        return [compute_results(comparison, meters[comparison.detector]) for comparison in comparisons]
+    return None
+
+
+def _print_blocks(comparisons, results):
+    """Print the numbers under the detector and reference that they belong to."""
+    for comparison, part in zip(comparisons, results):
+        print_comparison(comparison)
+        print_results(part)
+
+
+def _write_json(path, comparisons, results, device, **facts):
+    """Write everything worth keeping; `metric` and `value` repeat the last number printed."""
+    if path is not None:
+        content = dict(metric=results[-1]['metric'], value=results[-1]['value'], **facts, results=results,
+                       comparisons=[describe_comparison(c) for c in comparisons], software=describe_software(device))
+        with atomic_write(path) as f:
+            f.write((json.dumps(content, indent=2) + '\n').encode())
+
+
+def _echo_notes(notes):
+    for note in notes:
+        click.echo(f'Note: {note}')
+
+
+# ------------------------------------------------------------------------------------------------
+# Options that several commands have.
+
+def _measuring_options(command):
+    """Add the options of `calc` and `gen`."""
+    for option in reversed((
+        click.option('--ref', 'refs', help='Reference statistics; several: give it again', metavar='NPZ|PKL|URL', type=str,
+                     required=True, multiple=True),
+        click.option('--metrics', help=f'Some of {",".join(METRICS)}', metavar='LIST', type=str, default='fid', show_default=True),
+        click.option('--detector', help='Feature network  [default: that of --ref]', type=click.Choice(detector_names())),
+        click.option('--json', 'json_path', help='Also write the results here', metavar='JSON', type=str),
+    )):
+        command = option(command)
+    return command
+
+
+_detector_path = click.option('--detector-path', help='Weights of the detector, or their folder', metavar='FILE|DIR', type=str)
+_batch = click.option('--batch', help='Images per batch and process', metavar='INT', type=click.IntRange(min=1), default=64,
+                      show_default=True)
+_workers = click.option('--workers', help='Decoding processes, 0 for none', metavar='INT', type=click.IntRange(min=0), default=2,
+                        show_default=True)
 
 
 @click.group()
 def main():
-    """Frechet distance between images and reference statistics.
+    """Measure images, or a network's samples, against reference statistics.
 
-    The number is named after its detector and number of images, for instance
-    frechet-mnist-classifier-5000. It is comparable only to numbers of the same name
-    and reference; the name FID is kept for Inception with 50000 images.
+    Each number is named after what was measured: fid50k is the FID of the literature (Inception,
+    50,000 images), fid10k has 10,000 images, clip-fid50k and fd-dinov2-50k have other detectors,
+    frechet-mnist-classifier-2000 is the demo's. Numbers of different names cannot be compared.
     """
 
 
+# ------------------------------------------------------------------------------------------------
+# Commands.
+
 @main.command()
-@click.option('--images', help='Images to measure, folder or zip', metavar='ZIP|DIR', type=str, required=True)
-@click.option('--ref', help='Reference statistics, from `fid.py ref`', metavar='NPZ|URL', type=str, required=True)
-@click.option('--detector', help='Feature network  [default: that of --ref]', type=click.Choice(detector_names()))
+@click.option('--images', help='Folder, zip, or image_pack.npz', metavar='DIR|ZIP|NPZ', type=str, required=True)
+@_measuring_options
+@_detector_path
 @click.option('--num', help='Images to use', metavar='INT', type=click.IntRange(min=2), default=50000, show_default=True)
 @click.option('--seed', help='Choice of images if there are more', metavar='INT', type=int, default=0, show_default=True)
-@click.option('--batch', help='Largest batch per process', metavar='INT', type=click.IntRange(min=1), default=64, show_default=True)
-@click.option('--workers', help='Decoding processes, 0 for none', metavar='INT', type=click.IntRange(min=0), default=2, show_default=True)
-@click.option('--json', 'json_path', help='Also write the result here', metavar='JSON', type=str)
-def calc(images, ref, detector, num, seed, batch, workers, json_path):
-    """Measure a folder or zip of images against a reference."""
-    with _processes('--images') as device:
-        if json_path is not None:
-            _check_output(json_path, '--json', '.json')
-        reference = load_reference(ref)
-        if detector is None and reference.detector is None:
-            raise ValueError(f'--ref={ref} does not say which detector made it; give --detector, one of {", ".join(detector_names())}')
-        network = get_detector(detector or reference.detector, device)
-        dataset = _open_images(images, '--images', num, seed)
-        network.check_shape(dataset.image_shape, what=f'images of --images={images}')
-        notes = reference.check(network, dataset.image_shape)
-        labelled, reason = _open_labelled(images, num, seed, network)
-        if labelled is None:
-            notes.append(f'no class accuracy: {reason}')
-        if num <= network.feature_dim:
-            notes.append(f'--num={num} is not more than the {network.feature_dim} features; the distance is dominated by chance')
-        meter = measure_dataset(labelled or dataset, network, batch, workers)
+@_batch
+@_workers
+def calc(images, num, seed, batch, workers, **opts):
+    """Measure the images of a folder, zip or image pack.
+
+    `fid` is the Frechet distance of any detector; `is`, `sfid`, `kid`, `pr` (precision, recall) and `dc`
+    (density, coverage) come from the same pass. kid, pr and dc need single reference images: those
+    of `fid.py ref --features=10000`, or those inside an OpenAI reference.
+    """
+    with _processes() as device:
+        comparisons = _load_comparisons(opts, device)
+        source, notes = dist.rank0_first(lambda: _open_samples(comparisons, images, num, seed))
         if dist.get_rank() == 0:
-            result = _result(meter, reference, dataset, images=images, seed=seed)
-            _print_result(result, reference, notes)
-            if json_path is not None:
-                with atomic_write(json_path) as f:
-                    f.write((json.dumps(result, indent=2) + '\n').encode())
-
-
-def _result(meter, reference, dataset, **facts):
-    """Everything worth keeping about one measurement, as a plain dict."""
-    mean_term, cov_term = frechet_parts(meter.stats.mean(), meter.stats.cov(), reference.mu, reference.sigma)
-    name, num = meter.detector.name, meter.stats.num_images
-    return dict(
-        metric=f'frechet-{name}-{num}', value=mean_term + cov_term, mean_term=mean_term, cov_term=cov_term,
-        class_accuracy=meter.accuracy, num_images=num, image_shape=dataset.image_shape, **facts,
-        detector=name, detector_sha256=meter.detector.sha256, ref=reference.path, ref_sha256=reference.sha256,
-        ref_dataset=reference.dataset, ref_num_images=reference.num_images,
-    )
-
-
-def _print_result(result, reference, notes):
-    """Print notes, what was compared, and the numbers; the distance comes last."""
-    for note in notes:
-        click.echo(f'Note: {note}')
-    made_from = f'{reference.num_images} images of {reference.dataset}' if reference.dataset else 'origin unknown'
-    click.echo(f'Images:    {result["num_images"]} of {result["images"]}, seed {result["seed"]}')
-    click.echo(f'Reference: {reference.path} ({made_from}), sha256 {reference.sha256[:12]}')
-    click.echo(f'Terms:     means {result["mean_term"]:g}, covariances {result["cov_term"]:g}')
-    if result['class_accuracy'] is not None:
-        click.echo(f'class-accuracy-{result["detector"]}-{result["num_images"]}: {100 * result["class_accuracy"]:.2f} %')
-    click.echo(f'{result["metric"]}: {result["value"]:g}')
+            _echo_notes(notes)
+        add_reference_features(comparisons, batch)
+        results = _measure(source, comparisons, batch, workers)
+        if dist.get_rank() == 0:
+            click.echo(f'Images:    {len(source)} of {images}, seed {seed}')
+            _print_blocks(comparisons, results)
+            _write_json(opts['json_path'], comparisons, sum(results, []), device, images=images, seed=seed, num_images=len(source),
+                        image_shape=source.image_shape, batch=batch, notes=notes)
 
 
 @main.command()
-@click.option('--data', help='All images of the data set, folder or zip', metavar='ZIP|DIR', type=str, required=True)
+@click.option('--data', help='All images of the data set', metavar='DIR|ZIP|NPZ', type=str, required=True)
 @click.option('--dest', help='Where to write the statistics', metavar='NPZ', type=str, required=True)
-@click.option('--detector', help='Feature network', type=click.Choice(detector_names()), required=True)
-@click.option('--batch', help='Largest batch per process', metavar='INT', type=click.IntRange(min=1), default=64, show_default=True)
-@click.option('--workers', help='Decoding processes, 0 for none', metavar='INT', type=click.IntRange(min=0), default=2, show_default=True)
-def ref(data, dest, detector, batch, workers):
+@click.option('--detector', help='Feature network', type=click.Choice(detector_names()), default='inception', show_default=True)
+@_detector_path
+@click.option('--features', help='Also features of so many random images', metavar='INT', type=click.IntRange(min=0), default=0,
+              show_default=True)
+@click.option('--seed', help='Choice of these images', metavar='INT', type=int, default=0, show_default=True)
+@click.option('--spatial', help='Also spatial statistics, for sfid', is_flag=True)
+@_batch
+@_workers
+def ref(data, dest, detector, detector_path, features, seed, spatial, batch, workers):
     """Make reference statistics from all images of a data set."""
-    with _processes('--data') as device:
-        _check_output(dest, '--dest', '.npz')
-        network = get_detector(detector, device)
-        dataset = _open_images(data, '--data')
-        network.check_shape(dataset.image_shape, what=f'images of --data={data}')
-        stats = measure_dataset(dataset, network, batch, workers).stats
+    with _processes() as device:
+        dist.rank0_first(lambda: _check_output(dest, '--dest', '.npz'))
+        network = _load_detectors([detector], detector_path, device)[detector]
+        source = dist.rank0_first(lambda: _open_reference_images(data, network, spatial))
+        kept = np.zeros(len(source), dtype=bool)
+        kept[choose_subset(len(source), features, seed)] = True
+        meter = Meter(network, spatial=spatial, keep_features=kept if features else False)
+        measure_images(source, [meter], batch, workers)
         if dist.get_rank() == 0:
-            save_reference(dest, Reference(
-                mu=stats.mean(), sigma=stats.cov(), num_images=stats.num_images, image_shape=tuple(dataset.image_shape),
-                detector=network.name, detector_sha256=network.sha256, dataset=dataset.name, dataset_sha256=hash_dataset(data)))
-            click.echo(f'Statistics of {stats.num_images} images of {dataset.name} with {network.name} are in {dest}')
+            result = Reference(
+                mu=meter.stats.mean(), sigma=meter.stats.cov(), num_images=len(source), image_shape=tuple(source.image_shape),
+                detector=network.name, detector_sha256=network.sha256, preprocessing=network.preprocessing, dataset=source.name,
+                dataset_sha256=hash_dataset(data), software=f'torch {torch.__version__}, numpy {np.__version__}, {device.type}',
+                format_version=FORMAT_VERSION)
+            if spatial:
+                result.mu_s, result.sigma_s = meter.spatial_stats.mean(), meter.spatial_stats.cov()
+            if features:
+                result.features, result.features_seed = meter.features.numpy(), seed
+            save_reference(dest, result)
+            click.echo(f'Statistics of {len(source)} images of {source.name} with {network.name} are in {dest}')
+
+
+def _open_reference_images(data, network, spatial):
+    """Open the images of `ref`; refuse what the detector cannot measure."""
+    source, _ = open_images(data, '--data')
+    network.check_shape(source.image_shape, what=f'images of --data={data}')
+    if spatial and not network.spatial_dim:
+        raise ValueError(f'--spatial: detector {network.name} has no spatial features; leave it out, or use --detector=inception')
+    return source
+
+
+@main.command()
+@click.option('--network', help='Network snapshot: .pkl or .safetensors', metavar='PATH|URL', required=True)
+@_measuring_options
+@_detector_path
+@click.option('--seeds', help='Numbers and ranges, e.g. 1,2,5-10', metavar='LIST', default='0-49999', show_default=True)
+@click.option('--repeats', help='Blocks of so many further seeds', metavar='INT', type=click.IntRange(min=1), default=1,
+              show_default=True)
+@click.option('--class', 'class_idx', help='Class of all images  [default: random]', metavar='INT', type=click.IntRange(min=0))
+@click.option('--ema', help='Use averaged weights', metavar='BOOL', type=bool, default=True, show_default=True)
+@click.option('--trust-pickle', help='Run the code inside --network; for files you trust', is_flag=True)
+@add_sampler_options
+@_batch
+@click.option('--rng-device', help='Where to draw noise; auto: where computed', type=click.Choice(['auto', 'cpu', 'cuda']),
+              default='auto', show_default=True)
+def gen(network, seeds, repeats, class_idx, batch, rng_device, **opts):
+    """Generate images and measure them in one pass, without writing them.
+
+    The images are those that generate.py writes for the same seeds, options and --batch, so the
+    numbers are those of generate.py followed by `fid.py calc`. With --repeats=3 the blocks
+    after --seeds=0-49999 are 50000-99999 and 100000-149999, as EDM reports the best of.
+    """
+    with _processes() as device:
+        blocks = dist.rank0_first(lambda: _seed_blocks(seeds, repeats))
+        rng = dist.rank0_first(lambda: _choose_rng_device(rng_device, device))
+        comparisons = _load_comparisons(opts, device)
+        net, info, plan, notes = dist.rank0_first(lambda: _load_sampled(network, comparisons, class_idx, len(blocks[0][1]), device, opts))
+        dist.print0(f'Network:   {network} ({info.class_name}), {_plan_text(plan)}, {dist.get_world_size()} process(es) on {device.type}')
+        if dist.get_rank() == 0:
+            _echo_notes(notes)
+        add_reference_features(comparisons, batch)
+        measured = []
+        for text, block in blocks:
+            source = GeneratedImages(net, block, *plan, class_idx, rng, name=f'seeds {text}')
+            results = _measure(source, comparisons, batch)
+            if dist.get_rank() == 0:
+                click.echo(f'Seeds:     {text}')
+                _print_blocks(comparisons, results)
+                measured.append([dict(result, seeds=text) for part in results for result in part])
+        if dist.get_rank() == 0:
+            summary = summarise(measured) if repeats > 1 else []
+            print_summary(summary)
+            _write_json(opts['json_path'], comparisons, sum(measured, []), device, network=os.path.basename(network),
+                        network_sha256=info.sha256, class_name=info.class_name, key='ema' if opts['ema'] else 'net', sampler=plan[0],
+                        arguments={name: str(value) for name, value in plan[1].items()}, class_idx=class_idx,
+                        seeds=[text for text, _ in blocks], rng_device=torch.device(rng or device).type, quantisation=QUANTISATION,
+                        num_images=len(blocks[0][1]), image_shape=source.image_shape, batch=batch, notes=notes, summary=summary)
+
+
+def _seed_blocks(text, repeats):
+    """Return [(text, seeds int array)]: the seeds given, then the same pattern further along."""
+    first = parse_seeds(text)
+    if len(first) < 2:
+        raise ValueError(f'--seeds={text} is one image; statistics need at least 2, such as --seeds=0-1999')
+    span = int(first.max() - first.min()) + 1
+    blocks = [first + i * span for i in range(repeats)]
+    if repeats == 1 or len(first) != span:
+        return [(text if i == 0 else f'{text} + {i * span}', block) for i, block in enumerate(blocks)]
+    return [(f'{block.min()}-{block.max()}', block) for block in blocks]
+
+
+def _choose_rng_device(rng_device, device):
+    """Return where noise is drawn: 'cpu', or None for the device of the network."""
+    if rng_device == 'cuda' and device.type != 'cuda':
+        raise ValueError('--rng-device=cuda: there is no GPU; use --rng-device=cpu')
+    return 'cpu' if rng_device == 'cpu' else None
+
+
+def _load_sampled(network, comparisons, class_idx, count, device, opts):
+    """Load the network of `gen`; return (net, info, (sampler, arguments), remarks)."""
+    net, info = load_network(network, key='ema' if opts['ema'] else 'net', trust=opts['trust_pickle'])
+    samplers.check_class(net.label_dim, class_idx)
+    plan = build_sampler(net, opts, info.metadata)
+    shape = (net.img_channels, net.img_resolution, net.img_resolution)
+    notes = _check_fit(comparisons, count, shape, f'images of --network={network}')
+    return net.to(device, memory_format=torch.channels_last), info, plan, notes
+
+
+def _plan_text(plan):
+    return ', '.join([f'sampler {plan[0]}', *(f'{name}={value}' for name, value in plan[1].items())])
+
+
+@main.command()
+@click.argument('file', metavar='FILE')
+def inspect(file):
+    """Explain a reference file or an image pack: what it holds, of which images, made by which detector."""
+    try:
+        click.echo('\n'.join(describe_file(file)))
+    except ValueError as err:
+        raise click.ClickException(str(err)) from err
 
 
 if __name__ == '__main__':

@@ -21,7 +21,9 @@ import torch
 
 from dnnlib.util import atomic_write
 from evaluations.detectors import detector_names, get_detector
+from evaluations.image_sources import FolderImages
 from evaluations.measure import measure_dataset
+from evaluations.metric_names import metric_name
 from evaluations.report import format_table, make_row, measure_sampler, save_table
 from evaluations.statistics import load_reference
 from torch_utils import distributed as dist
@@ -101,7 +103,7 @@ def measure_real(path, num, detector, reference, batch):
     dataset = ImageFolderDataset(path, max_size=num, use_labels=True)
     detector.check_shape(dataset.image_shape, what=f'images of --data={path}')
     reference.check(detector, dataset.image_shape)
-    return make_row('real images', measure_dataset(dataset, detector, batch), reference)
+    return make_row('real images', measure_dataset(FolderImages(dataset), detector, batch), reference)
 
 
 def save_picture(path, samplers):
@@ -133,8 +135,9 @@ def run_comparison(teacher, student, ref, detector, num, seeds_start, steps, bat
     samplers = make_samplers(teacher_net, student_net, steps)
     for sampler in samplers:
         rows.append(measure_sampler(sampler, seeds, network, reference, batch, sampler.name, sampler.nfe))
-    title = f'frechet-{network.name}-{num}, seeds {seeds[0]} to {seeds[-1]}, device {device.type}'
-    save_table(os.path.join(outdir, 'comparison.json'), rows, metric=f'frechet-{network.name}-{num}',
+    metric = metric_name(network.name, 'fid', num)
+    title = f'{metric}, seeds {seeds[0]} to {seeds[-1]}, device {device.type}'
+    save_table(os.path.join(outdir, 'comparison.json'), rows, metric=metric,
                seeds=[seeds[0], seeds[-1]], steps=steps, batch=batch, device=device.type, data=data,
                teacher=str(teacher), teacher_sha256=teacher_info.sha256, student=str(student), student_sha256=student_info.sha256,
                detector_sha256=network.sha256, ref=reference.path, ref_sha256=reference.sha256)

@@ -1,13 +1,16 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Run a detector over images: batches, processes, progress and data-set hashes.
+"""Run detectors over images: batches, processes and progress.
+
+One pass over the images serves all metrics of all detectors. Which images share a batch does not
+depend on the number of processes, so neither does the rounding of features: one process and eight
+give the same statistics.
 
 Legend: N images, C channels, H W pixels, D features, K classes.
 """
 
-import hashlib
-import os
+import itertools
 import sys
 import time
 
@@ -15,63 +18,103 @@ import numpy as np
 import torch
 import tqdm
 
+from dnnlib.util import format_time
 from evaluations.statistics import FeatureStats
 from torch_utils import distributed as dist
-from training.dataset import DatasetError
 
-_LINE_SEC = 10      # seconds between progress lines when the output is not a terminal
+_LINE_SEC = 10          # seconds between progress lines when the output is not a terminal
+_AGREE_EVERY = 8        # rounds between two looks at whether another process has failed
+_CPU_PART = 16          # images per call of a detector on a CPU: the maps of more would not stay in its caches
+_LAST_WORDS_SEC = 2     # for rank 0 to say what is wrong, before the launcher ends it
 
 
-def progress(items, desc):
+def progress(items, desc, counts=None):
     """Yield the items of a list and show progress on rank 0.
 
     A bar on a terminal; elsewhere (a log file) one plain line every few seconds.
+
+    Args:
+        items: List.
+        desc: Words for what is done.
+        counts: Images per item, ints; None counts items as batches.
     """
     if dist.get_rank() != 0:
         yield from items
-    elif sys.stderr.isatty():
-        yield from tqdm.tqdm(items, desc=desc)
-    else:
-        begin = shown = time.monotonic()
-        for done, item in enumerate(items, start=1):
-            yield item
-            now = time.monotonic()
-            if now - shown >= _LINE_SEC or done == len(items):
-                print(f'{desc}: {done}/{len(items)} batches, {now - begin:.0f} sec', file=sys.stderr, flush=True)
-                shown = now
+        return
+    counts, unit = ([1] * len(items), 'batches') if counts is None else (counts, 'images')
+    total = sum(counts)
+    bar = tqdm.tqdm(desc=desc, total=total, unit='img' if unit == 'images' else 'batch', disable=not sys.stderr.isatty())
+    begin = shown = time.monotonic()
+    done = 0
+    for item, count in zip(items, counts):
+        yield item
+        done += count
+        bar.update(count)
+        now = time.monotonic()
+        if bar.disable and (now - shown >= _LINE_SEC or done == total):
+            left = format_time((total - done) * (now - begin) / done)
+            print(f'{desc}: {done}/{total} {unit}, {format_time(now - begin)}, {left} left', file=sys.stderr, flush=True)
+            shown = now
+    bar.close()
 
 
 class Meter:
-    """Collect everything that one pass over images can tell.
+    """Collect what one pass over images tells through one detector.
 
     Args:
         detector: The `Detector`.
+        spatial: Also collect mean and covariance of the spatial features.
+        keep_logits: Keep the class scores of all images.
+        keep_features: Keep features: True for those of all images, or a bool array by image number.
     """
 
-    def __init__(self, detector):
+    def __init__(self, detector, spatial=False, keep_logits=False, keep_features=False):
         self.detector = detector
         self.stats = FeatureStats(detector.feature_dim, device=detector.device)
+        self.spatial_stats = FeatureStats(detector.spatial_dim, device=detector.device) if spatial else None
+        self.logits = [] if keep_logits else None                   # after reduce(): [N, K] on rank 0, elsewhere None
+        self.features = None if keep_features is False else []      # after reduce(): [N or fewer, D] on rank 0
+        self._kept = None if isinstance(keep_features, bool) else torch.as_tensor(keep_features)
         self._votes = torch.zeros([2], dtype=torch.float64, device=detector.device)     # hits, labelled images
 
-    def append(self, images, labels=None):
+    def append(self, images, labels=None, positions=None):
         """Add a batch.
 
         Args:
             images: uint8 [N, C, H, W], 0..255; N may be 0.
             labels: Class indices, int tensor [N], or None.
+            positions: Image numbers, int array [N]; needed to keep the features of a part of the images.
         """
         if len(images) == 0:
             return
-        features, logits = self.detector.measure(images)
-        self.stats.append(features)
-        if labels is not None and logits is not None:
-            hits = logits.argmax(dim=1) == labels.to(logits.device)
+        measured = self._measure(images)
+        self.stats.append(measured.features)
+        if self.spatial_stats is not None:
+            self.spatial_stats.append(measured.spatial)
+        if self.logits is not None:
+            self.logits.append(measured.logits.cpu())
+        if self.features is not None:
+            features = measured.features.cpu()
+            self.features.append(features if self._kept is None else features[self._kept[positions]])
+        if labels is not None and self.detector.labels_comparable:
+            hits = measured.logits.argmax(dim=1) == labels.to(measured.logits.device)
             self._votes += torch.stack([hits.sum(), torch.tensor(len(hits), device=hits.device)])
 
+    def _measure(self, images):
+        """Return what the detector says of a batch."""
+        parts = images.split(_CPU_PART) if self.detector.device.type == 'cpu' else [images]
+        # Detectors without spatial features need not know of them.
+        options = dict(spatial=True) if self.spatial_stats is not None else {}
+        measured = [self.detector.measure(part, **options) for part in parts]
+        return type(measured[0])(*(None if column[0] is None else torch.cat(column) for column in zip(*measured)))
+
     def reduce(self):
-        """Add up the parts of all processes, in place, on every process."""
+        """Add up the parts of all processes: statistics on every process, kept rows on rank 0."""
         self.stats.reduce()
+        if self.spatial_stats is not None:
+            self.spatial_stats.reduce()
         dist.all_reduce_sum_(self._votes)
+        self.logits, self.features = _gather_rows(self.logits), _gather_rows(self.features)
 
     @property
     def accuracy(self):
@@ -80,93 +123,80 @@ class Meter:
         return hits / count if count else None
 
 
-def striped_batches(num_images, batch, rank=0, world_size=1):
-    """Split image numbers into the batches of one process.
+def _gather_rows(parts):
+    """Bring the batches of all processes together in their order; a tensor on rank 0, None elsewhere."""
+    if parts is None:
+        return None
+    gathered = dist.gather_objects(parts)
+    if gathered is None:
+        return None
+    # Processes took turns, so their batches alternate.
+    rows = [part for turn in itertools.zip_longest(*gathered) for part in turn if part is not None]
+    return torch.cat(rows)
 
-    EDM's rule: the range is cut into equal consecutive pieces, as many for each process,
-    at most `batch` long; the processes take turns. Pieces may be empty when images are few.
+
+def split_batches(num_images, batch, rank=0, world_size=1):
+    """Split image numbers into batches, and return those of one process.
+
+    Consecutive images, `batch` each, as generate.py groups them; the processes take turns. EDM makes
+    the batches a little smaller for some numbers of processes, which changes the last bits of features.
 
     Args:
         num_images: Number of images.
-        batch: Largest batch, at least 1.
+        batch: Images per batch, at least 1; the last batch may be smaller.
         rank, world_size: This process and the number of processes.
     Returns:
-        List of int arrays, equally many on every process.
+        List of int arrays; other processes may have one more or one fewer.
     """
-    count = ((num_images - 1) // (batch * world_size) + 1) * world_size
-    return np.array_split(np.arange(num_images), count)[rank::world_size]
+    return np.array_split(np.arange(num_images), range(batch, num_images, batch))[rank::world_size]
 
 
-class _BatchedImages(torch.utils.data.Dataset):
-    """Whole batches of a data set as items, so that an empty batch is nothing special.
-
-    An unusable image is returned as its error: raised in a worker process it would reach
-    the user wrapped in that process's traceback.
-    """
-
-    def __init__(self, dataset, batches):
-        self.dataset = dataset
-        self.batches = batches
-
-    def __len__(self):
-        return len(self.batches)
-
-    def __getitem__(self, i):
-        try:
-            pairs = [self.dataset[idx] for idx in self.batches[i]]
-        except DatasetError as err:
-            return err, None
-        images = np.stack([image for image, _ in pairs]) if pairs else np.zeros([0, *self.dataset.image_shape], dtype=np.uint8)
-        if not self.dataset.has_labels:
-            return torch.from_numpy(images), None
-        labels = np.array([onehot.argmax() for _, onehot in pairs], dtype=np.int64)
-        return torch.from_numpy(images), torch.from_numpy(labels)       # [N, C, H, W], [N]
-
-
-def measure_dataset(dataset, detector, batch=64, workers=0):
-    """Measure all images of a data set, shared among the processes.
+def measure_images(source, meters, batch=64, workers=0):
+    """Send all images of a source to all meters; the processes share the work.
 
     Args:
-        dataset: An `ImageFolderDataset`; if it has labels, they are compared with the detector's classes.
-        detector: The `Detector`, on every process.
-        batch: Largest batch per process.
+        source: See evaluations/image_sources.py.
+        meters: `Meter` objects, the same on every process; reduced when this returns.
+        batch: Images per batch.
         workers: Processes that decode images, besides this one; 0 decodes here.
-    Returns:
-        The `Meter`, reduced: the same on every process.
     Raises:
-        DatasetError: An image cannot be read, or has another shape than the first.
+        ValueError: An image cannot be used, by this or another process; rank 0 says which. The
+            other processes end.
     """
+    world_size = dist.get_world_size()
+    positions = split_batches(len(source), batch, dist.get_rank(), world_size)
+    rounds = -(-len(source) // (batch * world_size))
+    counts = [min(batch * world_size, len(source) - i * batch * world_size) for i in range(rounds)]
+    batches, error = iter(source.batches(positions, workers)), None
+    for i in progress(range(rounds), f'Measuring {source.name}', counts):
+        if error is None and i < len(positions):
+            try:
+                images, labels = next(batches)
+                for meter in meters:
+                    meter.append(images, labels, positions[i])
+            except torch.cuda.OutOfMemoryError:
+                error = ValueError(f'--batch={batch} does not fit into the memory of the GPU; try --batch={max(batch // 2, 1)}')
+            except ValueError as err:
+                error = err
+        if i % _AGREE_EVERY == 0 or i + 1 == rounds:
+            _agree(error)
+    for meter in meters:
+        meter.reduce()
+
+
+def _agree(error):
+    """Raise if any process has an error: on rank 0 the first of them; the others end quietly."""
+    if not dist.all_reduce_sum_(torch.tensor(float(error is not None))).item():
+        return
+    errors = dist.gather_objects(error)
+    if errors is not None:
+        raise next(err for err in errors if err is not None)
+    time.sleep(_LAST_WORDS_SEC)
+    raise SystemExit(1)
+
+
+def measure_dataset(source, detector, batch=64, workers=0):
+    """Measure all images of a source with one detector; return the reduced `Meter`."""
     meter = Meter(detector)
-    batches = striped_batches(len(dataset), batch, dist.get_rank(), dist.get_world_size())
-    loader = torch.utils.data.DataLoader(_BatchedImages(dataset, batches), batch_size=None, num_workers=workers)
-    for images, labels in progress(loader, f'Measuring {dataset.name}'):
-        if isinstance(images, DatasetError):
-            raise images
-        meter.append(images, labels)
-    meter.reduce()
+    measure_images(source, [meter], batch, workers)
     return meter
-
-
-def hash_dataset(path):
-    """Return a hash that tells whether two data sets are the same files.
-
-    Args:
-        path: A zip file (hash of its bytes) or a folder (names and bytes of its files, in order).
-    Returns:
-        sha256, hexadecimal.
-    """
-    digest = hashlib.sha256()
-    if os.path.isfile(path):
-        _update_from_file(digest, path)
-        return digest.hexdigest()
-    names = [os.path.relpath(os.path.join(root, name), path) for root, _, files in os.walk(path) for name in files]
-    for name in sorted(names):
-        digest.update(name.replace(os.sep, '/').encode() + b'\0')
-        _update_from_file(digest, os.path.join(path, name))
-    return digest.hexdigest()
-
-
-def _update_from_file(digest, path):
-    with open(path, 'rb') as f:
-        while block := f.read(1 << 20):
-            digest.update(block)

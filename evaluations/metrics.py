@@ -12,55 +12,76 @@ import torch
 _ROUNDING = 1e-6    # negative eigenvalues up to this fraction of the largest are rounding, not an error
 
 
-def _symmetric(name, sigma, dim):
+def _matrix(values, device=None):
+    """Return an argument as a float64 tensor; NumPy arrays go to `device`, tensors stay where they are."""
+    if isinstance(values, torch.Tensor):
+        return values.detach().to(device=device, dtype=torch.float64)
+    return torch.as_tensor(np.asarray(values, dtype=np.float64), device=device)
+
+
+def _symmetric(name, sigma, mu):
     """Check one covariance argument and return it as a symmetric float64 matrix."""
-    sigma = np.asarray(sigma, dtype=np.float64)
+    sigma = _matrix(sigma, mu.device)
+    dim = len(mu)
     if sigma.shape != (dim, dim):
-        raise ValueError(f'{name} has shape {sigma.shape}, but its mean has {dim} entries; it must be ({dim}, {dim})')
-    if not np.isfinite(sigma).all():
+        raise ValueError(f'{name} has shape {tuple(sigma.shape)}, but its mean has {dim} entries; it must be ({dim}, {dim})')
+    if not sigma.isfinite().all():
         raise ValueError(f'{name} holds values that are not finite; the features it was made from were broken')
     return (sigma + sigma.T) / 2
 
 
-def _eigenvalues(name, values):
-    """Clip eigenvalues that rounding made negative; refuse those that are truly negative."""
-    if values.size and values[0] < -_ROUNDING * max(values[-1], 1):
-        raise ValueError(f'{name} has the eigenvalue {values[0]:g}; a covariance has none below 0')
-    return np.clip(values, 0, None)
+def _factor(name, sigma):
+    """Return A of shape [D, R] with A A^T = sigma, where R is the rank.
+
+    Cholesky where it succeeds (one third of the time of an eigendecomposition). A matrix of fewer
+    images than features does not have full rank: its eigenvalues at the level of rounding are
+    left out, because their square roots (1e-8 for 1e-16) would add up to a visible error.
+    """
+    factor, failed = torch.linalg.cholesky_ex(sigma)        # [D, D]
+    if not failed:
+        return factor
+    w, v = torch.linalg.eigh(sigma)                         # [D], [D, D]
+    if len(w) and w[0] < -_ROUNDING * w[-1].clamp(min=1):
+        raise ValueError(f'{name} has the eigenvalue {float(w[0]):g}; a covariance has none below 0')
+    kept = w > len(w) * torch.finfo(w.dtype).eps * w[-1]
+    return v[:, kept] * w[kept].sqrt()                      # [D, R]
 
 
 def frechet_parts(mu1, sigma1, mu2, sigma2):
     """Return the two terms of the Frechet distance between two Gaussians.
 
-    tr((S1 S2)^(1/2)) is taken as the sum of the square roots of the eigenvalues of
-    the symmetric matrix S1^(1/2) S2 S1^(1/2). It equals the trace of the matrix
-    square root that the official programs take, but needs no such function, stays
+    With S1 = A A^T, the nonzero eigenvalues of S1 S2 are those of the symmetric matrix
+    A^T S2 A, so tr((S1 S2)^(1/2)) is the sum of their square roots. It equals the trace of the
+    matrix square root that the official programs take, but needs no such function, stays
     real, and is stable when a covariance has lower rank than features.
 
     Args:
-        mu1, mu2: Means, float [D].
+        mu1, mu2: Means, float [D]; NumPy arrays, or tensors (computed on the device of `mu1`).
         sigma1, sigma2: Covariances, float [D, D].
     Returns:
         (|mu1 - mu2|^2, tr S1 + tr S2 - 2 tr((S1 S2)^(1/2))), float64 numbers. The second
-        may be below 0 by rounding when the sets are identical.
+        may be below 0 by rounding when the sets are nearly identical.
     Raises:
         ValueError: Shapes that do not fit, values that are not finite, or a matrix
             that is not a covariance.
     """
-    mu1, mu2 = np.asarray(mu1, dtype=np.float64), np.asarray(mu2, dtype=np.float64)
+    mu1 = _matrix(mu1)
+    mu2 = _matrix(mu2, mu1.device)
     if mu1.ndim != 1 or mu1.shape != mu2.shape:
-        raise ValueError(f'the means have shapes {mu1.shape} and {mu2.shape}; both must be vectors of the same length')
-    if not (np.isfinite(mu1).all() and np.isfinite(mu2).all()):
+        raise ValueError(f'the means have shapes {tuple(mu1.shape)} and {tuple(mu2.shape)}; both must be vectors of the same length')
+    if not (mu1.isfinite().all() and mu2.isfinite().all()):
         raise ValueError('a mean holds values that are not finite; the features it was made from were broken')
-    sigma1 = _symmetric('sigma1', sigma1, mu1.size)
-    sigma2 = _symmetric('sigma2', sigma2, mu2.size)
+    sigma1 = _symmetric('sigma1', sigma1, mu1)
+    sigma2 = _symmetric('sigma2', sigma2, mu2)
 
-    w, v = np.linalg.eigh(sigma1)
-    root = (v * np.sqrt(_eigenvalues('sigma1', w))) @ v.T                   # [D, D]
-    product = root @ sigma2 @ root                                          # [D, D]
-    eig = _eigenvalues('the product of the covariances', np.linalg.eigvalsh((product + product.T) / 2))
-    cov_term = np.trace(sigma1) + np.trace(sigma2) - 2 * np.sqrt(eig).sum()
-    return float(np.square(mu1 - mu2).sum()), float(cov_term)
+    factor, other = _factor('sigma1', sigma1), sigma2       # [D, R], [D, D]
+    factor2 = _factor('sigma2', sigma2)
+    if factor2.shape[1] < factor.shape[1]:                  # the smaller rank leaves less to rounding
+        factor, other = factor2, sigma1
+    product = factor.T @ other @ factor                     # [R, R]
+    eig = torch.linalg.eigvalsh((product + product.T) / 2).clamp(min=0)
+    cov_term = sigma1.trace() + sigma2.trace() - 2 * eig.sqrt().sum()
+    return float((mu1 - mu2).square().sum()), float(cov_term)
 
 
 def frechet_distance(mu1, sigma1, mu2, sigma2):
@@ -77,6 +98,39 @@ def frechet_distance(mu1, sigma1, mu2, sigma2):
         ValueError: See `frechet_parts`.
     """
     return sum(frechet_parts(mu1, sigma1, mu2, sigma2))
+
+
+def as_features(name, features):
+    """Return features as a tensor [N, D] without copying them, after checking them.
+
+    Args:
+        name: Argument that gave them, for messages.
+        features: Tensor, or NumPy array (which may be mapped from a file), float [N, D].
+    Returns:
+        The tensor, on the device and of the type it had.
+    Raises:
+        ValueError: Another shape or type, no images, or values that are not finite.
+    """
+    features = features.detach() if isinstance(features, torch.Tensor) else torch.as_tensor(features)
+    if features.ndim != 2 or features.numel() == 0 or not features.is_floating_point():
+        raise ValueError(f'{name} is {features.dtype} of shape {tuple(features.shape)}; it must be floating-point '
+                         'features [N, D] of at least one image')
+    if not torch.stack(features.aminmax()).isfinite().all():      # unlike isfinite() of all, needs no memory
+        raise ValueError(f'{name} holds values that are not finite; the detector or its weights are broken')
+    return features
+
+
+def as_feature_pair(samples, reference):
+    """Return both sets as `as_features` does, the reference on the device of the samples.
+
+    Raises:
+        ValueError: See `as_features`; or the sets have different numbers of features.
+    """
+    samples, reference = as_features('samples', samples), as_features('reference', reference)
+    if samples.shape[1] != reference.shape[1]:
+        raise ValueError(f'samples have {samples.shape[1]} features and reference has {reference.shape[1]}; '
+                         'both must come from the same detector')
+    return samples, reference.to(samples.device)
 
 
 def class_accuracy(logits, labels):

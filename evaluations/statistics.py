@@ -3,22 +3,27 @@
 
 """Mean and covariance of features, and the reference files that hold them.
 
-Legend: N images, D features.
+Files of other programs are read by evaluations/reference_files.py.
+
+Legend: N M images, D features, S spatial features.
 """
 
 import dataclasses
-import hashlib
-import io
+import os
 import zipfile
 
 import numpy as np
 import torch
 
-from dnnlib.util import atomic_write, open_url
+from dnnlib.util import atomic_write, file_sha256, open_url
 from torch_utils import distributed as dist
 
-_TEXTS = ('detector', 'detector_sha256', 'dataset', 'dataset_sha256')
+FORMAT_VERSION = 2      # 1 had no version, preprocessing, spatial statistics and features
+_TEXTS = ('detector', 'detector_sha256', 'preprocessing', 'dataset', 'dataset_sha256', 'software')
+_NUMBERS = ('num_images', 'features_seed', 'format_version')
+_ARRAYS = ('mu', 'sigma', 'mu_s', 'sigma_s')
 _MAKE = 'fid.py ref makes one'
+_BLOCK_ROWS = 1024      # features per matrix product: products of single batches would wait for memory
 
 
 class FeatureStats:
@@ -36,16 +41,27 @@ class FeatureStats:
         self.num_images = 0
         self._sum = torch.zeros([dim], dtype=torch.float64, device=device)
         self._outer = torch.zeros([dim, dim], dtype=torch.float64, device=device)
+        self._waiting = []      # batches that do not fill a block yet
+        self._num_waiting = 0
 
     def append(self, features):
         """Add the features of a batch, float [N, D]; N may be 0."""
-        x = features.detach().to(self._sum)         # [N, D]
-        self._sum += x.sum(dim=0)                   # [D]
-        self._outer += x.T @ x                      # [D, D]
-        self.num_images += len(x)
+        self._waiting.append(features.detach())
+        self._num_waiting += len(features)
+        self.num_images += len(features)
+        if self._num_waiting >= _BLOCK_ROWS:
+            self._add_waiting()
+
+    def _add_waiting(self):
+        if self._waiting:
+            x = torch.cat(self._waiting).to(self._sum)      # [block, D]
+            self._sum += x.sum(dim=0)                       # [D]
+            self._outer.addmm_(x.T, x)                      # [D, D]
+            self._waiting, self._num_waiting = [], 0
 
     def reduce(self):
         """Add up the parts of all processes, in place, on every process."""
+        self._add_waiting()
         count = torch.tensor([self.num_images], dtype=torch.float64, device=self._sum.device)
         for part in (self._sum, self._outer, count):
             dist.all_reduce_sum_(part)
@@ -73,6 +89,7 @@ class FeatureStats:
     def _require(self, minimum, what):
         if self.num_images < minimum:
             raise ValueError(f'{what} needs at least {minimum} images, but there are {self.num_images}; give more images')
+        self._add_waiting()
 
 
 @dataclasses.dataclass
@@ -83,16 +100,24 @@ class Reference:
     as in the files published with EDM.
     """
 
-    mu: np.ndarray                      # float64 [D]
-    sigma: np.ndarray                   # float64 [D, D]
+    mu: np.ndarray                          # float64 [D]
+    sigma: np.ndarray                       # float64 [D, D]
     num_images: int | None = None
-    image_shape: tuple | None = None    # (C, H, W)
+    image_shape: tuple | None = None        # (C, H, W)
     detector: str | None = None
     detector_sha256: str | None = None
-    dataset: str | None = None          # base name of the folder or zip
-    dataset_sha256: str | None = None   # see `hash_dataset` in evaluations/measure.py
-    path: str | None = None             # where it was read from; not stored
-    sha256: str | None = None           # of the file it was read from; not stored
+    dataset: str | None = None              # base name of the folder or zip
+    dataset_sha256: str | None = None       # see `hash_dataset` in evaluations/image_sources.py
+    preprocessing: str | None = None        # resize rule and normalisation of the detector
+    mu_s: np.ndarray | None = None          # spatial statistics (sFID), float64 [S]
+    sigma_s: np.ndarray | None = None       # float64 [S, S]
+    features: np.ndarray | None = None      # of a random subset of the images, float32 [M, D]
+    features_seed: int | None = None        # seed of that choice
+    software: str | None = None             # what made the file
+    format_version: int | None = None
+    has_images: bool = False                # the file holds images as well (arr_0), as OpenAI's do; not stored
+    path: str | None = None                 # where it was read from; not stored
+    sha256: str | None = None               # of the file it was read from; not stored
 
     def check(self, detector, image_shape):
         """Refuse to compare images against statistics of another kind.
@@ -112,11 +137,16 @@ class Reference:
         if dim != detector.feature_dim:
             raise ValueError(f'--ref={self.path} holds {dim} features, but detector {detector.name} gives '
                              f'{detector.feature_dim}; the reference was made with another detector ({_MAKE})')
-        if self.detector is None:
-            return [f'{self.path} does not say which detector and images it was made from; assuming they fit']
+        if self.detector_sha256 is None:
+            what = 'images' if self.detector else 'detector and images'
+            return [f'{self.path} does not say which {what} it was made from; its {dim} features are taken for those of '
+                    f'{detector.name}']
         if self.detector_sha256 != detector.sha256:
             raise ValueError(f'--ref={self.path} was made with other weights of detector {self.detector} '
                              f'({self.detector_sha256[:12]}, here {detector.sha256[:12]}); make it again ({_MAKE})')
+        if self.preprocessing is not None and self.preprocessing != detector.preprocessing:
+            raise ValueError(f'--ref={self.path} was made with the preprocessing "{self.preprocessing}", but detector '
+                             f'{detector.name} now has "{detector.preprocessing}"; make it again ({_MAKE})')
         if self.image_shape != tuple(image_shape):
             raise ValueError(f'--ref={self.path} was made from images of shape {self.image_shape} (channels, height, width), '
                              f'but these have {tuple(image_shape)}; use a reference of the same resolution ({_MAKE})')
@@ -126,21 +156,24 @@ class Reference:
 def save_reference(path, ref):
     """Write a reference file, atomically.
 
-    The arrays are named as in EDM's files, so programs of that family read it too.
+    The arrays are named as in the files of EDM and OpenAI, so programs of that family read it too.
 
     Args:
         path: The `.npz` file to write; its folder must exist.
-        ref: The `Reference`; every stored field must be set.
+        ref: The `Reference`; fields that are None are left out.
     """
-    content = io.BytesIO()
-    np.savez(content, mu=ref.mu, sigma=ref.sigma, num_images=np.int64(ref.num_images),
-             image_shape=np.array(ref.image_shape, dtype=np.int64), **{k: np.str_(getattr(ref, k)) for k in _TEXTS})
+    content = {name: np.asarray(getattr(ref, name), dtype=np.float64) for name in _ARRAYS if getattr(ref, name) is not None}
+    if ref.features is not None:
+        content['features'] = np.asarray(ref.features, dtype=np.float32)
+    content['image_shape'] = np.array(ref.image_shape, dtype=np.int64)
+    content.update({name: np.str_(getattr(ref, name)) for name in _TEXTS if getattr(ref, name) is not None})
+    content.update({name: np.int64(getattr(ref, name)) for name in _NUMBERS if getattr(ref, name) is not None})
     with atomic_write(path) as f:
-        f.write(content.getvalue())
+        np.savez(f, **content)
 
 
 def load_reference(path, option='--ref'):
-    """Read a reference file of ours or of EDM; nothing in it is executed.
+    """Read a reference file of ours, of EDM or of OpenAI; nothing in it is executed.
 
     Args:
         path: `.npz` file or URL with `mu` and `sigma`.
@@ -151,20 +184,40 @@ def load_reference(path, option='--ref'):
         ValueError: Missing, unreadable, or not holding a mean and a covariance.
     """
     try:
-        with open_url(path) as f:
-            data = f.read()
+        local = open_url(path, return_filename=True)
+        sha256 = file_sha256(local)
     except OSError as err:
         raise ValueError(f'{option}={path} cannot be read: {err.strerror or err}; {_MAKE}') from err
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as npz:
-            mu, sigma = (np.asarray(npz[name], dtype=np.float64) for name in ('mu', 'sigma'))
-            facts = {name: str(npz[name]) for name in _TEXTS if name in npz}
-            if 'num_images' in npz:
-                facts['num_images'] = int(npz['num_images'])
-            if 'image_shape' in npz:
-                facts['image_shape'] = tuple(int(v) for v in npz['image_shape'])
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as err:
-        raise ValueError(f'{option}={path} is not a reference file, an .npz with mu and sigma ({err}); {_MAKE}') from err
-    if mu.ndim != 1 or sigma.shape != (mu.size, mu.size):
-        raise ValueError(f'{option}={path} holds mu {mu.shape} and sigma {sigma.shape}; they must be [D] and [D, D]; {_MAKE}')
-    return Reference(mu=mu, sigma=sigma, path=str(path), sha256=hashlib.sha256(data).hexdigest(), **facts)
+        with np.load(local, allow_pickle=False) as npz:
+            facts = _read_facts(npz)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as err:
+        reason = str(err).splitlines()[0] if str(err) else type(err).__name__
+        raise ValueError(f'{option}={path} is not a reference file, an .npz with mu and sigma ({reason}); {_MAKE}') from err
+    ref = Reference(path=os.fspath(path), sha256=sha256, **facts)
+    check_shapes(ref, f'{option}={path}')
+    return ref
+
+
+def _read_facts(npz):
+    """Return the fields of a `Reference` that an open npz file holds."""
+    names = set(npz.files)
+    facts = {name: np.asarray(npz[name], dtype=np.float64) for name in _ARRAYS if name in names or name in ('mu', 'sigma')}
+    if 'features' in names:
+        facts['features'] = np.asarray(npz['features'], dtype=np.float32)
+    facts.update({name: str(npz[name]) for name in _TEXTS if name in names})
+    facts.update({name: int(npz[name]) for name in _NUMBERS if name in names})
+    if 'image_shape' in names:
+        facts['image_shape'] = tuple(int(v) for v in npz['image_shape'])
+    return dict(facts, has_images='arr_0' in names)
+
+
+def check_shapes(ref, what):
+    """Raise ValueError, beginning with `what`, unless the arrays of a `Reference` fit together."""
+    for mu, sigma, names in ((ref.mu, ref.sigma, 'mu {} and sigma {}; they must be [D] and [D, D]'),
+                             (ref.mu_s, ref.sigma_s, 'mu_s {} and sigma_s {}; they must be [S] and [S, S]')):
+        if (mu is None) != (sigma is None) or (mu is not None and (mu.ndim != 1 or sigma.shape != (mu.size, mu.size))):
+            shapes = [None if array is None else array.shape for array in (mu, sigma)]
+            raise ValueError(f'{what} holds {names.format(*shapes)}; {_MAKE}')
+    if ref.features is not None and (ref.features.ndim != 2 or ref.features.shape[1] != ref.mu.size):
+        raise ValueError(f'{what} holds features {ref.features.shape}; they must be [M, {ref.mu.size}]; {_MAKE}')

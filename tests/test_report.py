@@ -91,7 +91,7 @@ def test_only_sampling_is_timed_and_the_first_batch_is_not(detector, monkeypatch
     monkeypatch.setattr(time, 'perf_counter', lambda: clock[0])
 
     class Slow:     # a detector that takes 100 seconds
-        name, feature_dim, device, num_classes = detector.name, detector.feature_dim, detector.device, 10
+        name, feature_dim, device, labels_comparable = detector.name, detector.feature_dim, detector.device, True
 
         def measure(self, images):
             clock[0] += 100

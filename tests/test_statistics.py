@@ -1,7 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Streaming mean and covariance, reference files, and the batches of each process."""
+"""Streaming mean and covariance, and reference files of ours and of EDM."""
 
 import types
 
@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluations.measure import hash_dataset, striped_batches
-from evaluations.statistics import FeatureStats, Reference, load_reference, save_reference
+from evaluations.statistics import FORMAT_VERSION, FeatureStats, Reference, load_reference, save_reference
 
 X = np.random.RandomState(0).randn(500, 16)     # vector V1 of the specification
 
@@ -24,12 +23,12 @@ def collect(parts, dim=16):
 
 def reference(**changes):
     facts = dict(mu=X.mean(axis=0), sigma=np.cov(X.T), num_images=500, image_shape=(1, 32, 32), detector='toy',
-                 detector_sha256='ab' * 32, dataset='digits', dataset_sha256='cd' * 32)
+                 detector_sha256='ab' * 32, dataset='digits', dataset_sha256='cd' * 32, preprocessing='x / 2')
     return Reference(**{**facts, **changes})
 
 
 def detector(**changes):
-    return types.SimpleNamespace(**{**dict(name='toy', feature_dim=16, sha256='ab' * 32), **changes})
+    return types.SimpleNamespace(**{**dict(name='toy', feature_dim=16, sha256='ab' * 32, preprocessing='x / 2'), **changes})
 
 
 def test_published_values():
@@ -38,7 +37,7 @@ def test_published_values():
     assert stats.cov()[0, :3] == pytest.approx([0.902794238919, 0.004396877491, -0.021567740013], abs=1e-12)
 
 
-@pytest.mark.parametrize('shards', [1, 3, 7, 500, 600])
+@pytest.mark.parametrize('shards', [1, 3, 7, 500, 600])     # sums are updated once per 1024 rows
 def test_any_split_gives_the_same_statistics(shards):
     stats = collect(np.array_split(X, shards))      # 600 shards: some are empty
     assert stats.num_images == 500
@@ -65,17 +64,43 @@ def test_too_few_images():
         collect([]).mean()
 
 
+def test_many_blocks_equal_one():
+    x = np.random.RandomState(1).rand(5000, 3) + 5
+    stats = collect(np.array_split(x, 37), dim=3)       # several blocks, and rows that wait at the end
+    stats.reduce()
+    assert stats.num_images == 5000
+    assert np.abs(stats.mean() - x.mean(axis=0)).max() < 1e-12 and np.abs(stats.cov() - np.cov(x.T)).max() < 1e-11
+
+
+def test_statistics_can_be_looked_at_and_continued():
+    stats = collect([X[:200]])
+    assert np.abs(stats.cov() - np.cov(X[:200].T)).max() < 1e-12
+    stats.append(torch.from_numpy(X[200:]))
+    assert np.abs(stats.cov() - np.cov(X.T)).max() < 1e-12
+
+
 def test_reference_round_trip(tmp_path):
     path = tmp_path / 'ref.npz'
     save_reference(path, reference())
     back = load_reference(path)
-    assert back.path == str(path) and len(back.sha256) == 64
-    for field in ('num_images', 'image_shape', 'detector', 'detector_sha256', 'dataset', 'dataset_sha256'):
+    assert back.path == str(path) and len(back.sha256) == 64 and not back.has_images
+    for field in ('num_images', 'image_shape', 'detector', 'detector_sha256', 'dataset', 'dataset_sha256', 'preprocessing'):
         assert getattr(back, field) == getattr(reference(), field)
+    assert back.mu_s is None and back.features is None and back.format_version is None
     with np.load(path, allow_pickle=False) as npz:      # the names and types of EDM's files
         assert npz['mu'].dtype == npz['sigma'].dtype == np.float64
         assert np.array_equal(npz['sigma'], back.sigma) and np.array_equal(npz['mu'], X.mean(axis=0))
     assert back.check(detector(), [1, 32, 32]) == []
+
+
+def test_optional_parts_round_trip(tmp_path):
+    parts = dict(mu_s=np.arange(3.0), sigma_s=np.eye(3), features=X[:5].astype(np.float32), features_seed=7, software='torch 9',
+                 format_version=FORMAT_VERSION)
+    save_reference(tmp_path / 'ref.npz', reference(**parts))
+    back = load_reference(tmp_path / 'ref.npz')
+    for name, value in parts.items():
+        assert np.array_equal(getattr(back, name), value), name
+    assert back.features.dtype == np.float32    # exactly what the detector gave
 
 
 def test_plain_edm_file_gets_a_remark(tmp_path):
@@ -90,6 +115,7 @@ def test_plain_edm_file_gets_a_remark(tmp_path):
     (dict(name='other'), (1, 32, 32), 'made with detector toy, but --detector=other'),
     (dict(feature_dim=8), (1, 32, 32), 'holds 16 features, but detector toy gives 8'),
     (dict(sha256='ef' * 32), (1, 32, 32), 'other weights'),
+    (dict(preprocessing='x / 3'), (1, 32, 32), 'now has "x / 3"'),
     (dict(), (3, 32, 32), r'images of shape \(1, 32, 32\)'),
     (dict(), (1, 64, 64), 'same resolution'),
 ])
@@ -110,36 +136,8 @@ def test_unusable_reference_files(tmp_path):
     refuse('cannot be read: No such file')
     refuse('not a reference file', mu=np.zeros(3))
     refuse('must be', mu=np.zeros(3), sigma=np.eye(2))
+    refuse('they must be .S. and .S, S.', mu=np.zeros(2), sigma=np.eye(2), mu_s=np.zeros(3))
+    refuse('features .4, 3.; they must be .M, 2.', mu=np.zeros(2), sigma=np.eye(2), features=np.zeros([4, 3]))
     refuse('not a reference file', mu=np.array([{}], dtype=object), sigma=np.eye(1))   # pickled: never loaded
     (tmp_path / 'bad.npz').write_bytes(b'not a zip')
     refuse('not a reference file')
-
-
-def test_batches_follow_the_published_rule():
-    def sizes(*args):
-        return [len(part) for part in striped_batches(*args)]
-
-    both = [striped_batches(103, 16, rank, 2) for rank in range(2)]
-    assert sizes(103, 16, 0, 2) == [13] * 4 and sizes(103, 16, 1, 2) == [13, 13, 13, 12]
-    assert both[0][1].tolist() == list(range(26, 39))                               # rank 0 takes pieces 0, 2, 4, 6
-    assert sorted(np.concatenate(sum(both, []))) == list(range(103))
-    one = sizes(50000, 64)
-    assert (one.count(64), one.count(63), len(one)) == (734, 48, 782)
-    eight = sum([sizes(50000, 64, rank, 8) for rank in range(8)], [])
-    assert (eight.count(64), eight.count(63)) == (608, 176)
-    assert [sizes(3, 64, rank, 8) for rank in range(8)] == [[1]] * 3 + [[0]] * 5    # upstream crashes here
-
-
-def test_dataset_hash_tells_contents_and_names_apart(tmp_path):
-    def folder(name, **files):
-        for key, text in files.items():
-            path = tmp_path / name / 'sub' / key
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        return hash_dataset(tmp_path / name)
-
-    same = folder('a', x='1', y='2')
-    assert folder('b', y='2', x='1') == same
-    assert folder('c', x='1', y='3') != same and folder('d', x='1', z='2') != same
-    (tmp_path / 'a.zip').write_bytes(b'abc')
-    assert hash_dataset(tmp_path / 'a.zip').startswith('ba7816bf8f01cfea')     # sha256 of "abc"

@@ -1,0 +1,320 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Inception Score, FID, sFID, precision and recall of .npz files, as OpenAI's guided-diffusion evaluator prints them.
+
+    python evaluations/evaluator.py SAMPLE.npz REF.npz
+    python evaluations/evaluator.py SAMPLE.npz none
+
+SAMPLE is an image pack such as generate.py writes; REF one of OpenAI's reference batches, any
+statistics with mu and sigma, or another image pack. The order of the two is that of GDD's
+scripts; OpenAI's program takes the reference first. Works in PyTorch; `--backend=tensorflow`
+runs the published frozen graph instead. fid.py measures folders and zips, and other detectors.
+
+Legend: N images, C channels, H W pixels.
+"""
+
+import os
+import sys
+
+if not __package__:     # run by its path: this folder would hide the standard library's `statistics`
+    _HERE = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [os.path.dirname(_HERE), *(path for path in sys.path if os.path.abspath(path) != _HERE)]
+
+import json
+
+import click
+import torch
+
+from dnnlib.util import atomic_write, file_sha256, is_url, open_url
+from evaluations.detectors import find_missing, get_detector
+from evaluations.image_sources import PackedImages
+from evaluations.inception import full_precision
+from evaluations.inception_score import SPLIT_SIZE, inception_score, seems_sorted
+from evaluations.kid import kernel_distance
+from evaluations.manifold import MODES, density_coverage, precision_recall
+from evaluations.measure import Meter, measure_images, progress
+from evaluations.metric_names import PROTOCOL_IMAGES, metric_name
+from evaluations.metrics import frechet_distance
+from evaluations.npz_images import Moments, open_npz_images
+from evaluations.results import describe_software
+
+_NEIGHBOURS = 3         # k of precision and recall in published numbers
+_DENSE_NEIGHBOURS = 5   # k of density and coverage
+_KID_SUBSETS, _KID_SIZE, _KID_SEED = 100, 1000, 0
+_LINES = {      # result -> name in the printed lines; the first five are those of OpenAI's program
+    'is': 'Inception Score', 'fid': 'FID', 'sfid': 'sFID', 'precision': 'Precision', 'recall': 'Recall',
+    'kid': 'KID', 'density': 'Density', 'coverage': 'Coverage',
+}
+
+
+class Side:
+    """One of the two files: what it holds, and what is measured of it.
+
+    Args:
+        path: File or URL.
+        option: Argument that gave it, for messages.
+    """
+
+    def __init__(self, path, option):
+        local = open_url(path, return_filename=True) if is_url(path) else path
+        self.path = path
+        self.option = option
+        self.npz = open_npz_images(local, option)
+        self.sha256 = file_sha256(local)
+        # Read now: a file that is no good must not be found out after the long part.
+        self._moments = {'fid': self.npz.statistics(), 'sfid': self.npz.spatial_statistics()}
+        self.labels = self.npz.labels if self.npz.has_images else None
+        self.meter = None
+
+    def has_moments(self, kind):
+        """Tell whether the file itself holds the statistics of 'fid' or 'sfid'."""
+        return self._moments[kind] is not None
+
+    def can(self, kind):
+        """Tell whether the statistics of 'fid' or 'sfid' are stored or can be measured."""
+        return self.has_moments(kind) or self.npz.has_images
+
+    def check(self, detector):
+        """Raise ValueError if stored statistics are not those of the detector's features."""
+        for kind, dim in (('fid', detector.feature_dim), ('sfid', detector.spatial_dim)):
+            if self.has_moments(kind) and len(self._moments[kind].mu) != dim:
+                raise ValueError(f'{self.option}={self.path} holds statistics of {len(self._moments[kind].mu)} features, '
+                                 f'but {detector.name} gives {dim} for {_LINES[kind]}; they were made with another detector, '
+                                 'for which there is fid.py')
+
+    def measure(self, detector, batch, **kept):
+        """Run the detector over the images; `kept` are options of `Meter`."""
+        self.meter = Meter(detector, **kept)
+        measure_images(PackedImages(self.npz), [self.meter], batch)
+
+    def moments(self, kind):
+        """Return the statistics of 'fid' or 'sfid' as `Moments`: those stored, or else those measured."""
+        if self.has_moments(kind):
+            return self._moments[kind]
+        stats = self.meter.stats if kind == 'fid' else self.meter.spatial_stats
+        return Moments(stats.mean(), stats.cov())
+
+    def features(self):
+        """Return the features of all images, float32 [N, D], on the device of the detector."""
+        return self.meter.features.to(self.meter.detector.device)
+
+
+def plan(sample, reference, extras=()):
+    """Decide what can be computed, before anything is.
+
+    Args:
+        sample, reference: The two `Side` objects; no reference is None.
+        extras: Options that need reference images.
+    Returns:
+        (kinds, notes): subset of {'is', 'fid', 'sfid', 'features'}, where 'features' stands for what
+        compares single images; list of one-line remarks.
+    Raises:
+        ValueError: The samples are no images, or too few; or reference images are missing for `extras`.
+    """
+    count = len(sample.npz)
+    if not sample.npz.has_images:
+        raise ValueError(f'SAMPLE={sample.path} holds statistics, but no images (arr_0); the order of arguments is SAMPLE REF')
+    for option in extras:
+        if reference is None or not reference.npz.has_images:
+            raise ValueError(f'{option} needs a REF with images (arr_0), such as VIRTUAL_*.npz or another image pack; leave {option} out')
+    kinds, notes = {'is'}, []
+    if sample.labels is not None and seems_sorted(sample.labels):
+        notes.append(f'{sample.path} is sorted by class; the Inception Score of consecutive groups of {SPLIT_SIZE} images '
+                     'is then far too low; shuffle the images')
+    if reference is None:
+        return kinds, notes
+    if sample.sha256 == reference.sha256:
+        notes.append('SAMPLE and REF are the same file')
+    if sample.has_moments('fid'):
+        notes.append(f'{sample.path} holds statistics, which OpenAI makes of whole data sets; they are used as those of the samples')
+    if count != PROTOCOL_IMAGES:
+        notes.append(f'{count} samples; published numbers have {PROTOCOL_IMAGES}, and all but the Inception Score change with it')
+    if reference.npz.has_images and reference.npz.shape[1:] != sample.npz.shape[1:]:
+        notes.append(f'the samples are {_size(sample)}, but the reference images {_size(reference)}')
+    kinds |= {kind for kind in ('fid', 'sfid') if reference.can(kind)}
+    if reference.npz.has_images:
+        kinds.add('features')
+        if reference.has_moments('fid') and not reference.has_moments('sfid'):
+            notes.append(f'{reference.path} has no mu_s: sFID is relative to its {len(reference.npz)} images, unlike FID')
+    else:
+        notes.append(f'no precision and recall: {reference.path} has no images (arr_0)')
+        if 'sfid' not in kinds:
+            notes.append(f'no sFID: {reference.path} has no spatial statistics (mu_s, sigma_s)')
+    for side in (sample, reference):
+        if side.npz.has_images and len(side.npz) <= _NEIGHBOURS:
+            raise ValueError(f'{side.option}={side.path} holds {len(side.npz)} images; '
+                             f'give at least {_NEIGHBOURS + 1}, better {PROTOCOL_IMAGES}')
+    return kinds, notes
+
+
+def _size(side):
+    _count, height, width, channels = side.npz.shape
+    return f'{width}x{height} pixels, {channels} channels'
+
+
+def run_detector(sample, reference, detector, kinds, batch):
+    """Measure the images of both sides with the lines that OpenAI's program prints meanwhile."""
+    spatial, features = 'sfid' in kinds, 'features' in kinds
+    for side, name, logits in ((reference, 'reference', False), (sample, 'sample', True)):
+        if side is None:
+            continue
+        if side.npz.has_images:
+            click.echo(f'computing {name} batch activations...')
+            side.measure(detector, batch, spatial=spatial and not side.has_moments('sfid'), keep_logits=logits, keep_features=features)
+        if spatial or 'fid' in kinds:
+            click.echo(f'computing/reading {name} batch statistics...')
+
+
+def compute(sample, reference, kinds, mode, kid=False, dense=False):
+    """Yield the results in the order of OpenAI's lines as dicts with `kind`, `value` and what the value depends on."""
+    score = inception_score(sample.meter.logits)
+    yield dict(kind='is', value=score.mean, groups=score.groups, split_size=SPLIT_SIZE)
+    for kind in ('fid', 'sfid'):
+        if kind in kinds:
+            stored = {side.option.lower(): side.has_moments(kind) for side in (sample, reference)}
+            value = frechet_distance(*sample.moments(kind), *reference.moments(kind))
+            yield dict(kind=kind, value=value, stored_statistics=stored)
+    if 'features' not in kinds:
+        return
+    sets = dict(samples=sample.features(), reference=reference.features())
+    manifold = precision_recall(**sets, k=_NEIGHBOURS, mode=mode, progress=progress)
+    yield dict(kind='precision', value=manifold.precision, k=_NEIGHBOURS, mode=mode)
+    yield dict(kind='recall', value=manifold.recall, k=_NEIGHBOURS, mode=mode)
+    if kid:
+        distance = kernel_distance(**sets, num_subsets=_KID_SUBSETS, subset_size=_KID_SIZE, seed=_KID_SEED)
+        yield dict(kind='kid', value=distance.mean, std=distance.std, num_subsets=_KID_SUBSETS, seed=_KID_SEED,
+                   subset_size=min(_KID_SIZE, *map(len, sets.values())))
+    if dense:
+        quality = density_coverage(**sets, k=_DENSE_NEIGHBOURS, progress=progress)
+        yield dict(kind='density', value=quality.density, k=_DENSE_NEIGHBOURS)
+        yield dict(kind='coverage', value=quality.coverage, k=_DENSE_NEIGHBOURS)
+
+
+def _check_json(path):
+    """Refuse an output that cannot be written, before any long work."""
+    if path is None:
+        return
+    if not path.lower().endswith('.json') or os.path.isdir(path) or not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        raise ValueError(f'--json={path} must name a file ending in .json in a folder that exists; try --json=result.json')
+
+
+def _choose_device(text):
+    """Return the device of --device, which may be None."""
+    if text is None:
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        device = torch.device(text)
+        torch.zeros([], dtype=torch.float64, device=device).item()      # statistics are kept in float64
+    except (RuntimeError, TypeError, AssertionError) as err:
+        raise ValueError(f'--device={text} cannot be used: {str(err).splitlines()[0]}; try --device=cpu') from err
+    return device
+
+
+def load_detector(backend, device, path):
+    """Return the Inception `Detector` of a backend.
+
+    Args:
+        backend: 'torch' or 'tensorflow'.
+        device: Where to run it.
+        path: Weights file, or None for those in pretrained/, in caches, or downloaded.
+    Raises:
+        ValueError: Weights missing or broken, or TensorFlow not installed.
+    """
+    if backend == 'tensorflow':
+        from evaluations.tensorflow_backend import load_frozen_graph
+        click.echo('warming up TensorFlow...')
+        return load_frozen_graph(device, path)
+    missing = find_missing(['inception'], path)
+    if missing:
+        raise ValueError(missing[0])
+    return get_detector('inception', device, path=path)
+
+
+def _print_setting(sample, reference, detector, notes, mode):
+    """Print what the numbers depend on, and remarks; `mode` is None without precision and recall."""
+    click.echo(f'Detector:  {detector.name}, sha256 {detector.sha256[:12]}; {detector.preprocessing}')
+    for name, side in (('Samples:', sample), ('Reference:', reference)):
+        if side is not None:
+            content = f'{len(side.npz)} images, {_size(side)}' if side.npz.has_images else 'statistics only'
+            click.echo(f'{name:<10s} {side.path} ({content}), sha256 {side.sha256[:12]}')
+    if mode is not None:
+        click.echo(f'Distances: {mode} arithmetic for precision and recall')
+    for note in (*detector.notes, *notes):
+        click.echo(f'Note: {note}')
+
+
+def _facts(side):
+    """Return what identifies one file, for the JSON output."""
+    return None if side is None else dict(path=str(side.path), sha256=side.sha256, num_images=len(side.npz),
+                                          shape=list(side.npz.shape[1:]))
+
+
+def evaluate(sample, ref, backend='torch', detector_path=None, device=None, batch=64, precision_mode='exact', kid=False,
+             dense=False, json_path=None):
+    """Do what the command says; see its options.
+
+    Returns:
+        dict that `--json` writes: `results` by kind, and what they depend on.
+    Raises:
+        ValueError: Input that cannot be used.
+    """
+    _check_json(json_path)
+    device = _choose_device(device)
+    samples, reference = Side(sample, 'SAMPLE'), None if ref.lower() == 'none' else Side(ref, 'REF')
+    kinds, notes = plan(samples, reference, ['--kid'] * kid + ['--density-coverage'] * dense)
+    detector = load_detector(backend, device, detector_path)
+    for side in filter(None, (samples, reference)):
+        side.check(detector)
+    _print_setting(samples, reference, detector, notes, precision_mode if 'features' in kinds else None)
+    results = {}
+    with full_precision():
+        run_detector(samples, reference, detector, kinds, batch)
+        click.echo('Computing evaluations...')
+        for result in compute(samples, reference, kinds, precision_mode, kid, dense):
+            kind = result.pop('kind')
+            results[kind] = dict(name=metric_name(detector.name, kind, len(samples.npz)), **result)
+            spread = f' (standard deviation {result["std"]!r} over {result["num_subsets"]} subsets)' if 'std' in result else ''
+            click.echo(f'{_LINES[kind]}: {result["value"]!r}{spread}')
+    content = dict(results=results, samples=_facts(samples), reference=_facts(reference), backend=backend, detector=detector.name,
+                   detector_sha256=detector.sha256, detector_file=detector.weights_path, detector_file_sha256=detector.file_sha256,
+                   preprocessing=detector.preprocessing, batch=batch, notes=[*detector.notes, *notes], software=describe_software(device))
+    if json_path is not None:
+        with atomic_write(json_path) as f:
+            f.write((json.dumps(content, indent=2) + '\n').encode())
+    return content
+
+
+@click.command()
+@click.argument('sample', metavar='SAMPLE.npz')
+@click.argument('ref', metavar='REF.npz|none')
+# Detector.
+@click.option('--backend', help='What runs the Inception network', type=click.Choice(['torch', 'tensorflow']),
+              default='torch', show_default=True)
+@click.option('--detector-path', help='Its weights  [default: pretrained/, caches, download]', metavar='FILE|DIR', type=str)
+# Metrics.
+@click.option('--precision-mode', help='Arithmetic of precision and recall', type=click.Choice(MODES), default='exact', show_default=True)
+@click.option('--kid', help='Also print KID', is_flag=True)
+@click.option('--density-coverage', 'dense', help='Also print density and coverage', is_flag=True)
+# Performance and output.
+@click.option('--device', help='Such as cpu or cuda:0  [default: a GPU, or else cpu]', metavar='DEVICE', type=str)
+@click.option('--batch', help='Images per batch', metavar='INT', type=click.IntRange(min=1), default=64, show_default=True)
+@click.option('--json', 'json_path', help='Also write numbers and facts here', metavar='JSON', type=str)
+def main(**options):
+    """Print Inception Score, FID, sFID, precision and recall of the images in SAMPLE.npz.
+
+    With `none` in the place of the reference, only the Inception Score. Published numbers have
+    50,000 samples, and OpenAI's VIRTUAL_*.npz of the data set as reference: statistics of all
+    images for FID and sFID, 10,000 images for precision and recall. Published precision and
+    recall were rounded to 16 bits; --precision-mode=openai-fp16 does the same.
+    """
+    try:
+        evaluate(**options)
+    except ValueError as err:
+        raise click.ClickException(str(err)) from err
+    except OSError as err:
+        raise click.ClickException(f'{err.filename or "a file"} cannot be used: {err.strerror or err}') from err
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,55 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which metrics there are, and how a number is called.
+
+A name says what was measured, with which detector, on how many images. The names of the literature
+are kept for its protocol: only the Frechet distance of Inception features is called FID, and only
+50,000 images make it fid50k.
+"""
+
+METRICS = ('fid', 'sfid', 'is', 'kid', 'pr', 'dc')
+# Widths of features by which statistics without a detector name are recognised.
+DETECTOR_OF_WIDTH = {2048: 'inception', 1024: 'dinov2-vit-l-14', 512: 'clip-vit-b-32'}
+PROTOCOL_IMAGES = 50000     # images behind published numbers
+_FRECHET_NAMES = {'inception': 'fid', 'clip-vit-b-32': 'clip-fid', 'dinov2-vit-l-14': 'fd-dinov2-'}
+
+
+def parse_metrics(text):
+    """Return the metrics of a comma-separated list, in the given order.
+
+    Args:
+        text: For instance 'fid,is,pr'. `fid` is the Frechet distance of any detector.
+    Raises:
+        ValueError: An unknown or repeated name, or none.
+    """
+    names = [name.strip().lower() for name in text.split(',')]
+    wrong = [name for name in names if name not in METRICS]
+    if wrong:
+        raise ValueError(f'--metrics={text}: {wrong[0]!r} is not known; write some of {",".join(METRICS)}')
+    if len(set(names)) < len(names):
+        raise ValueError(f'--metrics={text} holds a metric twice; write {",".join(dict.fromkeys(names))}')
+    return names
+
+
+def is_published_protocol(detector_name):
+    """Tell whether papers report distances of this detector's features."""
+    return detector_name in _FRECHET_NAMES
+
+
+def metric_name(detector_name, kind, num_images):
+    """Return the name under which a number is reported.
+
+    Args:
+        detector_name: Name of the detector.
+        kind: 'fid', 'sfid', 'is', 'kid', 'precision', 'recall', 'density', 'coverage' or 'class-accuracy'.
+        num_images: Images that were measured.
+    Returns:
+        For instance 'fid50k', 'fid10k', 'clip-fid50k', 'fd-dinov2-50k', 'is50k', 'frechet-mnist-classifier-2000'.
+    """
+    count = f'{num_images // 1000}k' if num_images % 1000 == 0 else str(num_images)
+    if kind == 'fid' and detector_name in _FRECHET_NAMES:
+        return f'{_FRECHET_NAMES[detector_name]}{count}'
+    if detector_name == 'inception':
+        return f'{kind}{count}'
+    return f'{"frechet" if kind == "fid" else kind}-{detector_name}-{num_images}'

@@ -7,7 +7,8 @@
 #   sh train.sh --list                    list the recipes
 #   sh train.sh NAME [train.py options]   run a recipe; later options win, and -n only prints what they come to
 # Variables: NPROC=8 processes per node (torchrun), DATA=FILE.zip training images (default: the recipe's, in datasets/),
-#   OUTDIR=training-runs, VENV=.venv (none: current Python), TORCHRUN="--nnodes=2 ..." torchrun options for several nodes.
+#   OUTDIR=training-runs, VENV=.venv (none: current Python), TORCHRUN="--nnodes=2 ..." torchrun options for several nodes,
+#   COMPARE=0 no closing table of the demo.
 set -eu
 cd "$(dirname "$0")"
 . torch_utils/venv.sh
@@ -116,6 +117,7 @@ run_recipe() {
     prepare_python requirements.txt
     # shellcheck disable=SC2086 # TORCHRUN holds several options
     "$PY" -m torch_utils.launch --nproc_per_node="$NPROC" ${TORCHRUN:---standalone} train.py --outdir="$OUTDIR" "$@"
+    [ "${COMPARE:-1}" = 1 ] || return 0
     case $name in
         demo | demo-long)
             [ -n "$flat" ] || OUTDIR=$(ls -d "$OUTDIR"/[0-9][0-9][0-9][0-9][0-9]-* | tail -n 1)
@@ -125,7 +127,7 @@ run_recipe() {
 
 case ${1:-demo} in
     --list) list_recipes ;;
-    -h | --help) sed -n '5,10s/^# \{0,1\}//p' "$0" ;;
+    -h | --help) sed -n '5,11s/^# \{0,1\}//p' "$0" ;;
     *)
         [ $# -gt 0 ] || set -- demo
         run_recipe "$@" ;;

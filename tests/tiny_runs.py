@@ -80,6 +80,16 @@ def read_stats(run_dir):
         return [json.loads(line, parse_constant=refuse) for line in file]
 
 
+def lasting(state):
+    """Leave out of a state what the clock decides: seconds, rates, memory."""
+    def of_clock(name):
+        return name.startswith(('Timing/', 'Resources/'))
+    statistics = {kind: {name: value for name, value in state['statistics'][kind].items() if not of_clock(name)}
+                  for kind in ('pending', 'moments')}
+    progress = dict(state['progress'], total_sec=0, tick_sec=0)
+    return dict(state, statistics=dict(state['statistics'], **statistics), progress=progress)
+
+
 def flatten(tree, prefix=''):
     """List (name, leaf) of nested dicts and lists."""
     if isinstance(tree, dict):

@@ -111,6 +111,15 @@ def rank0_first(function):
     return result if get_rank() == 0 else function()
 
 
+def rank0_only(function):
+    """Call a function on rank 0 only; where it fails, the others end quietly, as in `rank0_first`.
+
+    Returns:
+        Its result on rank 0, None elsewhere.
+    """
+    return rank0_first(lambda: function() if get_rank() == 0 else None)
+
+
 def broadcast_(tensor, src=0):
     """Overwrite a tensor with the values of rank `src`, in place.
 
@@ -173,8 +182,8 @@ def _in_place(tensor, collective):
         try:
             collective(buffer)
         except RuntimeError as error:
-            raise ProcessLost(f'process {get_rank()} stops, because another one has ended or cannot be reached '
-                              f'({" ".join(str(error).split())[:120]})') from error
+            raise ProcessLost(f'another process has ended or cannot be reached ({" ".join(str(error).split())[:120]}); '
+                              'its own message says why') from error
         if buffer is not data:
             data.copy_(buffer)
 

@@ -13,7 +13,7 @@ import torch
 
 import train
 from training import config as config_lib
-from training import networks
+from training import networks, training_state
 from training.checkpoint import save_snapshot
 from training.features import ProjectedFeatures
 
@@ -70,6 +70,15 @@ def use_random_backbones(setattr_=None):
     """Let training.distillation build its features without pretrained weights; `setattr_` as monkeypatch.setattr."""
     from training import distillation
     (setattr_ or setattr)(distillation, 'ProjectedFeatures', functools.partial(ProjectedFeatures, weights='random'))
+
+
+def use_small_steps(setattr_=setattr):
+    """Let train.py end ticks every 16 images, run R1 every 3 iterations and name states by images."""
+    def build_config(opts, original=config_lib.build_config):
+        return dict(original(opts), tick_nimg=16)
+    setattr_(config_lib, 'build_config', build_config)
+    setattr_(config_lib, 'R1_INTERVAL', 3)
+    setattr_(training_state, 'state_path', lambda run_dir, nimg: f'{run_dir}/training-state-{nimg:06d}.pt')
 
 
 def read_stats(run_dir):

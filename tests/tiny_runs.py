@@ -28,8 +28,11 @@ UNET = dict(model_type='SongUNet', embedding_type='fourier', encoder_type='resid
             attn_resolutions=[4], dropout=0.0)
 
 
-def write_zip(path, count=20, resolution=RESOLUTION, channels=3, classes=3):
-    """Write a data set of random images as dataset_tool.py would: PNG files and dataset.json (unless classes is 0)."""
+def write_zip(path, count=20, resolution=RESOLUTION, channels=3, classes=3, damaged=()):
+    """Write a data set of random images as dataset_tool.py would: PNG files and dataset.json (unless classes is 0).
+
+    The images numbered in `damaged` are cut off.
+    """
     rng = np.random.RandomState(0)
     labels = []
     with zipfile.ZipFile(path, 'w') as archive:
@@ -38,7 +41,7 @@ def write_zip(path, count=20, resolution=RESOLUTION, channels=3, classes=3):
             buffer = io.BytesIO()
             PIL.Image.fromarray(pixels).save(buffer, format='png')
             name = f'00000/img{k:08d}.png'
-            archive.writestr(name, buffer.getvalue())
+            archive.writestr(name, buffer.getvalue()[:60] if k in damaged else buffer.getvalue())
             labels.append([name, k % max(classes, 1)])
         if classes:
             archive.writestr('dataset.json', json.dumps({'labels': labels}))

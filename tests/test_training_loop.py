@@ -188,6 +188,21 @@ def test_interrupted_run_goes_on_bit_for_bit(unbroken, material, tmp_path):
         assert {name: a[name] for name in names} == {name: b[name] for name in names}
 
 
+def test_states_by_the_clock_lie_anywhere_in_a_tick(unbroken, material, tmp_path):
+    """With a state after every iteration, go on from the middle of a tick: the line of that tick covers both parts."""
+    kind, _run, run_dir, _path = unbroken
+    train_to_the_end(config_of(kind, material, 8 * BATCH, '--dump=1000', '--dump-min=1e-9'), tmp_path)
+    states = training_state.list_states(str(tmp_path))
+    assert [int(path[-9:-3]) for path in states] == [8, 16, 24, 32, 40, 48, 56, 64]
+    training_stats._counters.clear()
+    train_to_the_end(config_of(kind, material, 8 * BATCH, f'--resume={states[3]}'), tmp_path)
+    ends = [training_state.load_state(f'{folder}/training-state-000064.pt') for folder in (run_dir, str(tmp_path))]
+    assert not tiny_runs.differences(*map(tiny_runs.lasting, ends))
+    for a, b in zip(tiny_runs.read_stats(run_dir), tiny_runs.read_stats(tmp_path), strict=True):
+        names = [name for name in a if name.startswith(('Loss/', 'Grad/', 'Progress/'))]
+        assert a.keys() == b.keys() and {name: a[name] for name in names} == {name: b[name] for name in names}
+
+
 def test_finished_run_can_be_prolonged(unbroken, material, tmp_path):
     """k iterations, then a second command up to 2k: equal to 2k at once. Ticks end elsewhere, so their number differs."""
     kind, run, _run_dir, _path = unbroken

@@ -54,9 +54,6 @@ class SignalForwarder:
 
     def __init__(self):
         self.received = None
-        # Leaves SIGTERM to us: torchrun's handler would kill the processes after 30 seconds. (Current torch; versions
-        # that do not know this variable keep their handler, and SIGUSR1 is then the signal to use.)
-        os.environ.setdefault('TORCHELASTIC_SIGNALS_TO_HANDLE', 'SIGINT,SIGHUP,SIGQUIT')
         for number in PREEMPTION_SIGNALS:
             signal.signal(number, self._forward)
 
@@ -102,6 +99,10 @@ def main(args=None):
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     args = protect_script(sys.argv[1:] if args is None else args)
     logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)
+    # Leaves SIGTERM to us: torchrun's handler kills the processes after 30 seconds. Older versions of torch do not know
+    # the option and keep their handler; SIGUSR1 is the signal to use with them.
+    if '--signals-to-handle' in run.get_args_parser().format_help():
+        args = ['--signals-to-handle=SIGINT,SIGHUP,SIGQUIT', *args]
     try:
         run.main(args)
     except ChildFailedError as error:

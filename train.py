@@ -209,6 +209,7 @@ def launch(run, run_dir):
         run_training(run, run_dir)
     except Preempted as error:
         distributed.print0(f'Preempted: {error}', flush=True)
+        distributed.destroy()
         sys.exit(error.exit_code)
     # A damaged image comes up when its turn comes; another process may end at any time.
     except (DatasetError, StateError, distributed.ProcessLost) as error:

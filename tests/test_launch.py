@@ -45,7 +45,7 @@ def test_failure_is_quiet_and_keeps_its_code(tmp_path):
     ({0: 1}, None, 1, ''), ({1: 3, 0: -15}, None, 3, ''), ({0: 75, 1: 75}, signal.SIGUSR1, 75, ''), ({0: 1, 1: 75}, None, 75, ''),
     ({0: -9}, None, 137, 'Error: process 0 was ended by SIGKILL (out of memory?)\n'),
     ({0: 1, 3: -11}, None, 139, 'Error: process 3 was ended by SIGSEGV\n'),
-    ({0: -10, 1: -10}, signal.SIGUSR1, 75, ''), ({0: -15}, None, 1, ''), ({0: 200}, None, 1, '')])
+    ({0: -10, 1: -10}, signal.SIGUSR1, 75, ''), ({0: -15}, None, 1, ''), ({1: -6, 0: -15}, None, 1, ''), ({0: 200}, None, 1, '')])
 def test_exit_codes(failures, received, code, message, capsys):
     assert exit_code_of(failures, received) == code and capsys.readouterr().err == message
 

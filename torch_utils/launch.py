@@ -83,7 +83,7 @@ def exit_code_of(failures, received):
     if EXIT_PREEMPTED in codes or (received is not None and -received in codes):
         return EXIT_PREEMPTED
     for rank, code in failures.items():
-        if code < 0 and -code != signal.SIGTERM:        # SIGTERM is how torchrun ends the others
+        if code < 0 and -code not in (signal.SIGTERM, signal.SIGABRT):  # torchrun ends the others; C++ has spoken
             name = signal.Signals(-code).name
             print(f'Error: process {rank} was ended by {name}' + (' (out of memory?)' if name == 'SIGKILL' else ''),
                   file=sys.stderr, flush=True)

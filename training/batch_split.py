@@ -28,14 +28,13 @@ class SpectralVectors:
         layers = [layer for layer in module.modules() if isinstance(layer, SpectralNormConv2d)]
         self._vectors = [vector for layer in layers for vector in (layer.u, layer.v)]
 
-    def micro_batches(self, count, *tensors):
-        """Yield tensors in pieces of at most `count` images, with the vectors of the first piece before each."""
-        pieces = list(zip(*(tensor.split(count) for tensor in tensors)))
-        start = [vector.clone() for vector in self._vectors] if len(pieces) > 1 else []
-        for index, piece in enumerate(pieces):
-            if index and start:
+    def micro_batches(self, count, size):
+        """Divide a batch of `count` images into slices of at most `size`, with the vectors of the first before each."""
+        start = [vector.clone() for vector in self._vectors] if size < count else []
+        for begin in range(0, count, size):
+            if begin and start:
                 torch._foreach_copy_(self._vectors, start)
-            yield piece
+            yield slice(begin, begin + size)
 
 
 @torch.no_grad()

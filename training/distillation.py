@@ -91,8 +91,8 @@ class DistillationTask:
         """Accumulate the gradients of one stage over the micro-batches and take the optimizer step."""
         optimizer.zero_grad(set_to_none=True)
         z = rng.randn(images.shape, name).contiguous(memory_format=self.layout)
-        for x, y, noise in self.spectral_vectors.micro_batches(self.config['micro_batch'], images, labels, z):
-            backward(x, y, noise)
+        for part in self.spectral_vectors.micro_batches(len(images), self.config['micro_batch']):
+            backward(images[part], labels[part], z[part])
         bad, norm = finish_gradients(params)
         training_stats.report(f'Grad/{name}/nonfinite', bad)
         training_stats.report(f'Grad/{name}/norm', norm)

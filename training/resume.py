@@ -14,7 +14,6 @@ FREE_OPTIONS = ('resume', 'duration', 'device', 'batch_gpu', 'workers', 'cache',
                 'tick', 'snap', 'dump', 'dump_min', 'keep', 'grid')
 # Files may lie elsewhere: their contents are compared instead, see `identity`.
 FILE_OPTIONS = ('data', 'transfer', 'max_size')
-# Lines of these files carry the position of the run, and those beyond it are moved to NAME.discarded.
 TEMPORARY_PATTERN = re.compile(r'\.tmp-\d+-[0-9a-f]{12}')
 
 
@@ -27,7 +26,7 @@ def identity(config, processes):
     """
     fixed = {name: value for name, value in config['options'].items() if name not in FREE_OPTIONS + FILE_OPTIONS}
     data = config['dataset_kwargs']
-    files = dict(data=dataset_name(data['path']), images=data['max_size'], teacher=config.get('teacher', {}).get('sha256'))
+    files = dict(data=dataset_name(data['path']), images=data['max_size'], teacher=(config.get('teacher') or {}).get('sha256'))
     return json.loads(json.dumps(dict(options=fixed, files=files, processes=processes)))
 
 

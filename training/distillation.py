@@ -14,6 +14,7 @@ from training.config import REFERENCE_PROCESSES, ConfigError
 from training.discriminator import ProjectedDiscriminator
 from training.features import ProjectedFeatures
 from training.freeze import freeze_layers, freeze_table
+from training.frozen_weights import with_frozen_cast
 from training.gan_loss import GDDLoss
 from training.gradients import finish_gradients
 from training.optimizers import make_optimizer
@@ -53,10 +54,16 @@ class DistillationTask:
             for _name, tensor in misc.named_params_and_buffers(module):
                 distributed.broadcast_(tensor.detach())
         self.spectral_vectors = SpectralVectors(self.D)
-        self.loss = GDDLoss(self.G, self.D, self.F, **config['loss_kwargs'])
+        self.loss = GDDLoss(self.computing_generator(), self.D, self.F, **config['loss_kwargs'])
         self.d_params = list(self.D.parameters())
         self.g_optimizer = make_optimizer(config['optimizer_type'], self.g_params, **config['optimizer_kwargs'])
         self.d_optimizer = make_optimizer(config['optimizer_type'], self.d_params, **config['d_optimizer_kwargs'])
+
+    def computing_generator(self):
+        """Return G for forward passes: itself, or in bfloat16 a twin that does not convert frozen weights each time."""
+        if self.G.use_fp16 and self.device.type == 'cuda':
+            return with_frozen_cast(self.G, self.G.low_dtype)
+        return self.G
 
     def loss_gain(self, local_batch):
         """Return the factor on the summed main losses, before gradients are averaged over the processes.
@@ -112,6 +119,7 @@ class DistillationTask:
     def load_state_dict(self, state):
         """Continue from `state_dict()`."""
         self.G.load_state_dict(state['G'])
+        self.loss.G = self.computing_generator()
         self.D.load_state_dict(state['D'])
         self.g_optimizer.load_state_dict(state['g_optimizer'])
         self.d_optimizer.load_state_dict(state['d_optimizer'])

@@ -28,6 +28,7 @@ from benchmarks.instruments import FlopCounter, StageTimer, matmul_peak, peak_me
 from dnnlib.util import atomic_write
 from torch_utils import distributed
 from training import config as config_lib
+from training.parallel import available_cores
 from training.training_loop import TrainingRun
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -79,6 +80,8 @@ def synthetic_config(config, processes, world_size=1, batch=None, batch_gpu=None
     config['dataset_kwargs'] = dict(
         class_name='training.synthetic_data.SyntheticDataset', path='synthetic', resolution=resolution, channels=channels,
         classes=classes, use_labels=dataset['use_labels'], max_size=images, xflip=dataset['xflip'])
+    config['loader_kwargs'] = dict(config['loader_kwargs'],
+                                   num_workers=min(config['loader_kwargs']['num_workers'], available_cores() // world_size))
     if config['loss'] == 'gdd':
         config['feature_kwargs'] = dict(config['feature_kwargs'], weights='random')
         config['discriminator_kwargs'] = dict(config['discriminator_kwargs'], class_embed='random')

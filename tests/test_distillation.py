@@ -272,7 +272,7 @@ def test_generator_without_a_teacher(material):
     assert tiny_runs.differences(weights[0], load_network(material[1])[0].state_dict())
     kwargs = tasks[0].config['network_kwargs']
     assert (kwargs['img_resolution'], kwargs['img_channels'], kwargs['label_dim']) == (8, 3, 3)
-    assert 'Teacher: --transfer=random, random weights' in tasks[0].summary()
+    assert 'Teacher: none, random weights (--transfer=random)' in tasks[0].summary()
     tasks[0].step(*batch(), BatchRandom(0, 0), 0)
     assert tiny_runs.differences(weights[0], tasks[0].G.state_dict())
 

@@ -10,7 +10,7 @@ from torch_utils import distributed, misc, training_stats
 from training import networks
 from training.batch_split import SpectralVectors, average_running_statistics, synchronise_batch_norms
 from training.class_table import make_class_table
-from training.config import REFERENCE_PROCESSES, ConfigError
+from training.config import RANDOM_TEACHER, REFERENCE_PROCESSES, ConfigError
 from training.discriminator import ProjectedDiscriminator
 from training.features import ProjectedFeatures
 from training.freeze import freeze_layers, freeze_table
@@ -141,8 +141,8 @@ class DistillationTask:
         reduced = config['precision'] == 'bf16' and self.device.type != 'cuda'
         return [*freeze_table(self.G, config['freeze']),
                 *(['Precision: float32, since --precision=bf16 takes effect on CUDA only'] if reduced else []),
-                f"Teacher: --transfer={config['transfer']}" + (f" sha256 {config['teacher']['sha256'][:16]}" if config['teacher']
-                                                                else ', random weights'),
+                'Teacher: none, random weights (--transfer=random)' if config['transfer'] == RANDOM_TEACHER else
+                f"Teacher: --transfer={config['transfer']} sha256 {config['teacher']['sha256'][:16]}",
                 *self.F.weights_report,
                 f'Discriminator: {sum(p.numel() for p in self.D.parameters()):,} parameters on {", ".join(self.F.names)} '
                 f'at {self.F.input_size} pixels',
@@ -176,12 +176,12 @@ def generator_kwargs(config, info, dataset):
 
     Args:
         config:  Resolved options; network_kwargs None takes the architecture from the teacher.
-        info:    What `load_network` tells about the teacher; None with --transfer=random.
+        info:    What `load_teacher` tells about the teacher.
         dataset: Training images.
     Raises:
         ConfigError: Teacher and data do not fit, or the teacher is no EDM network.
     """
-    if info is not None and info.class_name not in ('EDMPrecond', 'GDDPrecond'):
+    if info.class_name not in ('EDMPrecond', 'GDDPrecond'):
         raise ConfigError(f"--transfer={config['transfer']} is a {info.class_name}, whose weights mean something else to the "
                           'student; give a teacher trained with --precond=edm, such as edm-cifar10-32x32-uncond-ve.pkl')
     drop = ('augment_dim', 'sigma_min', 'sigma_max', 'sigma_data', 'label_dropout')

@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """What every run that starts from a teacher (`--transfer`) does with it, be it distillation or further training."""
+from dnnlib import EasyDict
 from torch_utils import distributed
 from training.checkpoint import copy_params_and_buffers, load_network
 from training.config import RANDOM_TEACHER, ConfigError
@@ -12,12 +13,12 @@ def load_teacher(config):
     Args:
         config: Resolved options (training/config.py); gets the entry `teacher`.
     Returns:
-        What `load_network` returns: the network, float32 on the CPU, and the facts about its file. None twice
-        for --transfer=random.
+        What `load_network` returns: the network, float32 on the CPU, and the facts about its file. With
+        --transfer=random no network, and no constructor arguments (init_kwargs) among the facts.
     """
     if config['transfer'] == RANDOM_TEACHER:
-        config['teacher'] = None
-        return None, None
+        config['teacher'] = dict(sha256='none', class_name='GDDPrecond')
+        return None, EasyDict(class_name='GDDPrecond', init_kwargs=None)
     teacher, info = distributed.rank0_first(
         lambda: load_network(config['transfer'], option='--transfer', trust=config['trust_pickle']))
     config['teacher'] = dict(sha256=info.sha256, class_name=info.class_name)
@@ -29,7 +30,7 @@ def complete_network_kwargs(config, info, dataset, drop):
 
     Args:
         config:  Resolved options; network_kwargs None takes the architecture from the teacher.
-        info:    What `load_network` tells about the teacher; None without one.
+        info:    What `load_teacher` tells about the teacher.
         dataset: Training images.
         drop:    Arguments of the teacher that are not taken over.
     Returns:
@@ -37,7 +38,7 @@ def complete_network_kwargs(config, info, dataset, drop):
     Raises:
         ConfigError: Resolution, channels or number of classes differ.
     """
-    if info is None:
+    if info.init_kwargs is None:
         return config['network_kwargs'] | dict(img_resolution=dataset.resolution, img_channels=dataset.num_channels,
                                                label_dim=dataset.label_dim)
     data, teacher, kept = config['dataset_kwargs']['path'], config['transfer'], info.init_kwargs

@@ -21,7 +21,7 @@ import time
 import click
 
 from training import config as config_lib
-from training.official_options import LOSS_ALIASES, check_official_options
+from training.official_options import LOSS_ALIASES, OFFICIAL_OPTIONS, check_official_options
 
 
 def parse_int_list(_ctx, _param, text):
@@ -54,8 +54,7 @@ def parse_loss(_ctx, _param, name):
 
 # Options that only some losses read: with the others they are refused, not ignored.
 DISTILLATION_OPTIONS = ('dlr', 'loss_type', 'r1_type', 'r1_gamma', 'backbone', 'd_resolution', 'd_channel_max',
-                        'class_embed', 'sync_bn', 'diffaug', 'd_pretrained', 'd_type', 'interp224', 'use_gp', 'optimizer_type',
-                        'weight_decay')
+                        'class_embed', 'sync_bn', 'diffaug')
 TEACHER_OPTIONS = ('augment', 'label_dropout', 'lr_rampup', 'lr_rampdown')
 EDM_OPTIONS = ('p_mean', 'p_std')
 Positive = click.FloatRange(min=0, min_open=True)
@@ -102,24 +101,25 @@ Share = click.FloatRange(min=0, max=1)
 @click.option('--lr-rampdown',   help='Linear decay to 0 at the end', metavar='KIMG', type=click.IntRange(min=0), default=0)
 @click.option('--p-mean',        help='Mean of ln sigma in training (edm)', metavar='FLOAT', type=float, default=-1.2)
 @click.option('--p-std',         help='Standard deviation of ln sigma (edm)', metavar='FLOAT', type=Positive, default=1.2)
+# Distillation: options of the official code that few runs need.
+@click.option('--use-gp',        help='0 = R1 off, D keeps the rate x 16/17', metavar='BOOL', type=bool, default=True)
+@click.option('--d-pretrained',  help='0 = random weights in the backbones', metavar='BOOL', type=bool, default=True)
+@click.option('--interp224',     help='0 = convolutional backbones get images as they are', metavar='BOOL', type=bool, default=True)
+@click.option('--d-type',        help='Official name of this discriminator', metavar='xl', type=str, default='xl')
+@click.option('--optimizer-type', help='Optimizer of G and D', type=click.Choice(['adam', 'radam']), default='adam')
+@click.option('--weight-decay',  help='L2 term of both optimizers', metavar='FLOAT', type=NonNegative, default=0)
 # Distillation (--loss=gdd).
 @click.option('--freeze',        help='Freeze level of the generator (GDD-I: 1)', metavar='0..3', type=click.IntRange(0, 3), default=0)
 @click.option('--dlr',           help='Learning rate of D, before x 16/17', metavar='FLOAT', type=Positive, default=4e-4)
 @click.option('--loss-type',     help='Adversarial loss', type=click.Choice(['ns', 'hinge']), default='ns')
 @click.option('--r1-type',       help='Gradient penalty on real images', type=click.Choice(['r1', 'none']), default='r1')
-@click.option('--use-gp',        help='0 = R1 off, D keeps the rate x 16/17', metavar='BOOL', type=bool, default=True)
 @click.option('--r1-gamma',      help='Weight of R1, for the sum over 1/4 of the batch', metavar='FLOAT', type=NonNegative, default=0.01)
 @click.option('--backbone',      help='Official set 0..3, or timm names: a,b', metavar='SET|LIST', type=str, default='0')
-@click.option('--d-pretrained',  help='0 = random weights in the backbones', metavar='BOOL', type=bool, default=True)
 @click.option('--d-resolution',  help='Input size of the backbones', metavar='PIXELS', type=click.IntRange(min=32), default=224)
-@click.option('--interp224',     help='0 = convolutional backbones get images as they are', metavar='BOOL', type=bool, default=True)
-@click.option('--d-type',        help='Official name of this discriminator', metavar='xl', type=str, default='xl')
 @click.option('--d-channel-max', help='Cap on the width of D  [default: none]', metavar='INT', type=click.IntRange(min=8))
 @click.option('--class-embed',   help='Class table of D: FILE.npy, random or computed', metavar='NPY|NAME', type=str, default='random')
 @click.option('--sync-bn',       help='Batch norm of D over all processes', metavar='BOOL', type=bool, default=False)
 @click.option('--diffaug',       help='DiffAugment in front of the backbones', metavar='BOOL', type=bool, default=False)
-@click.option('--optimizer-type', help='Optimizer of G and D', type=click.Choice(['adam', 'radam']), default='adam')
-@click.option('--weight-decay',  help='L2 term of both optimizers', metavar='FLOAT', type=NonNegative, default=0)
 # Performance.
 @click.option('--device',        help='Where to train', type=click.Choice(['auto', 'cpu', 'cuda']), default='auto')
 @click.option('--precision',     help='Number type inside the U-Net  [default: fp32]', type=click.Choice(['fp32', 'fp16', 'bf16']))
@@ -161,7 +161,7 @@ def refuse_unused(ctx):
     loss = config_lib.choose_loss(params['loss'], params['precond'])
     check_official_options(dict(params, loss=loss))
     for names, needed, reason in (
-            (DISTILLATION_OPTIONS, ('gdd',), 'a teacher has no discriminator'),
+            (DISTILLATION_OPTIONS + OFFICIAL_OPTIONS, ('gdd',), 'a teacher has no discriminator'),
             (TEACHER_OPTIONS, config_lib.TEACHER_LOSSES, 'distillation has no such thing'),
             (EDM_OPTIONS, ('edm',), 'the other losses draw sigma differently')):
         given = [name for name in names if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]

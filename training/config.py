@@ -104,9 +104,13 @@ def build_config(opts):
         transfer=opts['transfer'], trust_pickle=opts['trust_pickle'], resume=opts['resume'])
     config['network_options'] = _network_options(opts, config['precision'])
     config['network_kwargs'] = _network_kwargs(opts, config['network_options'])
-    adam = dict(betas=[0.0, 0.99], weight_decay=opts['weight_decay']) if loss == 'gdd' else dict(betas=[0.9, 0.999])
-    config['optimizer_kwargs'] = dict(lr=opts['lr'], eps=1e-8, **adam)
+    betas = [0.0, 0.99] if loss == 'gdd' else [0.9, 0.999]
+    config['optimizer_kwargs'] = dict(lr=opts['lr'], betas=betas, eps=1e-8)
     config.update(_distillation_config(opts) if loss == 'gdd' else _teacher_config(opts))
+    if loss == 'gdd':
+        config['optimizer_type'] = opts['optimizer_type']
+        for name in ('optimizer_kwargs', 'd_optimizer_kwargs'):
+            config[name]['weight_decay'] = opts['weight_decay']
     # What a resumed run is compared by; --fp16 and --precond are other spellings of entries that are there.
     config['options'] = {name: value for name, value in opts.items() if name not in ('fp16', 'precond')}
     return config
@@ -200,8 +204,7 @@ def _distillation_config(opts):
                             weights='pretrained' if opts['d_pretrained'] else 'random', diffaugment=opts['diffaug'],
                             moved_statistics=opts['compat'] == 'official', fused=opts['compat'] == 'clean'),
         discriminator_kwargs=dict(channel_max=opts['d_channel_max'], class_embed=opts['class_embed']),
-        d_optimizer_kwargs=dict(lr=opts['dlr'] * lazy, betas=[0.0, 0.99 ** lazy], eps=1e-8, weight_decay=opts['weight_decay']),
-        optimizer_type=opts['optimizer_type'])
+        d_optimizer_kwargs=dict(lr=opts['dlr'] * lazy, betas=[0.0, 0.99 ** lazy], eps=1e-8))
 
 
 def _check_options(opts):

@@ -9,6 +9,9 @@ from training.config import ConfigError
 # Names of the method in the newer official repository -> ours.
 LOSS_ALIASES = {'d2o': 'gdd'}
 
+# What else only distillation reads.
+OFFICIAL_OPTIONS = ('d_pretrained', 'd_type', 'interp224', 'use_gp', 'optimizer_type', 'weight_decay')
+
 # Option -> its one value here, and why another cannot be had.
 ONE_VALUE = {
     'd_type': ('xl', 'the other discriminators of the official command line, its default among them, do not exist'),

@@ -114,12 +114,13 @@ def matmul_peak(dtype, device, size=None, seconds=0.5):
     Args:
         dtype:   Number type.
         device:  Device.
-        size:    Side of the matrices; None for one that keeps the device busy.
+        size:    Side of the matrices; None for one that keeps a GPU busy, or that a CPU finishes before it turns to
+                 another process.
         seconds: Time to try.
     Returns:
         Operations per second of the fastest product, as the training would get them (TF32 as it is set).
     """
-    size = size or (8192 if device.type == 'cuda' else 1024)
+    size = size or (8192 if device.type == 'cuda' else 512)
     a, b = (torch.randn([size, size], device=device).to(dtype) for _ in range(2))
     product = functools.partial(torch.mm, a, b)
     seconds_of(product, device)             # chooses the kernel

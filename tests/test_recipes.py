@@ -154,6 +154,18 @@ GDD = {
 TABLE = 'pretrained/imagenet-class-embeddings-tf_efficientnet_lite0.npy'
 
 
+def test_document_lists_every_recipe_with_its_numbers():
+    text = (ROOT / 'docs/recipes.md').read_text()
+    rows = [line for line in text.splitlines() if line.startswith('| `gdd-')]
+    assert [name for row in rows for name in re.findall('`(gdd-[a-z0-9-]+)`', row)] == [
+        name for pair in zip(list(GDD)[:5], list(GDD)[5:]) for name in pair]
+    for row, entry in zip(rows, GDD.values()):
+        assert f'`{entry[1]}`' in row and f'| {entry[8]} ({128 if entry[8] == 512 else 64}) |' in row
+        assert f'| {entry[11]} | {entry[12]:,}, {entry[13]} |' in row and f'| {entry[7]} |' in row
+    for total, frozen in {entry[-4:-2] for entry in GDD.values() if entry[-3]}:
+        assert f'{total:,} | {frozen:,} ' in text
+
+
 @pytest.mark.parametrize('name', GDD)
 def test_published_distillations(name, resolved, listed):
     config = resolved[name]

@@ -21,6 +21,7 @@ import time
 import click
 
 from training import config as config_lib
+from training.official_options import LOSS_ALIASES, OFFICIAL_OPTIONS, check_official_options
 
 
 def parse_int_list(_ctx, _param, text):
@@ -46,10 +47,15 @@ def parse_grid(_ctx, _param, text):
     return [int(match.group(1)), int(match.group(2))]
 
 
+def parse_loss(_ctx, _param, name):
+    """Take the names of the newer official repository for ours."""
+    return LOSS_ALIASES.get(name, name)
+
+
 # Options that only some losses read: with the others they are refused, not ignored.
 DISTILLATION_OPTIONS = ('dlr', 'loss_type', 'r1_type', 'r1_gamma', 'backbone', 'd_resolution', 'd_channel_max',
                         'class_embed', 'sync_bn', 'diffaug')
-TEACHER_OPTIONS = ('augment', 'label_dropout', 'ls', 'lr_rampup', 'lr_rampdown')
+TEACHER_OPTIONS = ('augment', 'label_dropout', 'lr_rampup', 'lr_rampdown')
 EDM_OPTIONS = ('p_mean', 'p_std')
 Positive = click.FloatRange(min=0, min_open=True)
 NonNegative = click.FloatRange(min=0)
@@ -62,11 +68,12 @@ Share = click.FloatRange(min=0, max=1)
 @click.option('--data',          help='Training images: EDM-format zip or folder', metavar='ZIP|DIR', type=str, required=True)
 @click.option('--cond',          help='Class-conditional networks; needs labels', metavar='BOOL', type=bool, default=False)
 @click.option('--loss',          help='gdd distils; edm, vp, ve train a teacher  [default: gdd]',
-              type=click.Choice(config_lib.LOSSES))
-@click.option('--precond',       help='The same choice under its EDM name; implies --loss', type=click.Choice(config_lib.LOSSES))
+              type=click.Choice([*config_lib.LOSSES, *LOSS_ALIASES]), callback=parse_loss)
+@click.option('--precond',       help='The same choice under its EDM name; implies --loss',
+              type=click.Choice([*config_lib.LOSSES, *LOSS_ALIASES]), callback=parse_loss)
 @click.option('--arch',          help='Architecture  [default: as --transfer, or ddpmpp]',
               type=click.Choice(list(config_lib.ARCHITECTURES)))
-@click.option('--transfer',      help='Teacher to distil, or to train on; an EDM pickle', metavar='PKL|URL', type=str)
+@click.option('--transfer',      help='Teacher to distil or train on; EDM pickle, or random', metavar='PKL|URL', type=str)
 @click.option('--trust-pickle',  help='Run the code inside --transfer; for files you trust', is_flag=True)
 @click.option('--duration',      help='Training length  [default: 200]', metavar='MIMG', type=Positive)
 @click.option('--resume',        help='training-state-*.pt to go on from; auto: the newest', metavar='PT|auto', type=str)
@@ -94,6 +101,13 @@ Share = click.FloatRange(min=0, max=1)
 @click.option('--lr-rampdown',   help='Linear decay to 0 at the end', metavar='KIMG', type=click.IntRange(min=0), default=0)
 @click.option('--p-mean',        help='Mean of ln sigma in training (edm)', metavar='FLOAT', type=float, default=-1.2)
 @click.option('--p-std',         help='Standard deviation of ln sigma (edm)', metavar='FLOAT', type=Positive, default=1.2)
+# Distillation: options of the official code that few runs need.
+@click.option('--use-gp',        help='0 = R1 off, D keeps the rate x 16/17', metavar='BOOL', type=bool, default=True)
+@click.option('--d-pretrained',  help='0 = random weights in the backbones', metavar='BOOL', type=bool, default=True)
+@click.option('--interp224',     help='0 = convolutional backbones get images as they are', metavar='BOOL', type=bool, default=True)
+@click.option('--d-type',        help='Official name of this discriminator', metavar='xl', type=str, default='xl')
+@click.option('--optimizer-type', help='Optimizer of G and D', type=click.Choice(['adam', 'radam']), default='adam')
+@click.option('--weight-decay',  help='L2 term of both optimizers', metavar='FLOAT', type=NonNegative, default=0)
 # Distillation (--loss=gdd).
 @click.option('--freeze',        help='Freeze level of the generator (GDD-I: 1)', metavar='0..3', type=click.IntRange(0, 3), default=0)
 @click.option('--dlr',           help='Learning rate of D, before x 16/17', metavar='FLOAT', type=Positive, default=4e-4)
@@ -114,6 +128,7 @@ Share = click.FloatRange(min=0, max=1)
 @click.option('--channels-last', help='NHWC memory order', metavar='BOOL', type=bool, default=True)
 @click.option('--cache',         help='Keep decoded images in memory', metavar='BOOL', type=bool, default=True)
 @click.option('--workers',       help='Loader processes; 0 = load in the main one', metavar='INT', type=click.IntRange(min=0), default=1)
+@click.option('--persistent-workers', help='1: they always live as long as the run', metavar='1', type=bool, default=True)
 # Output.
 @click.option('--desc',          help='Suffix of the run folder', metavar='STR', type=str)
 @click.option('--nosubdir',      help='Write into --outdir itself', is_flag=True)
@@ -144,8 +159,9 @@ def refuse_unused(ctx):
     """Refuse options that the chosen loss would ignore, also with their default values."""
     params = ctx.params
     loss = config_lib.choose_loss(params['loss'], params['precond'])
+    check_official_options(dict(params, loss=loss))
     for names, needed, reason in (
-            (DISTILLATION_OPTIONS, ('gdd',), 'a teacher has no discriminator'),
+            (DISTILLATION_OPTIONS + OFFICIAL_OPTIONS, ('gdd',), 'a teacher has no discriminator'),
             (TEACHER_OPTIONS, config_lib.TEACHER_LOSSES, 'distillation has no such thing'),
             (EDM_OPTIONS, ('edm',), 'the other losses draw sigma differently')):
         given = [name for name in names if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]

@@ -39,6 +39,7 @@ AUGMENT_DIM = 9
 # The official recipes run on 4 processes; `clean` gives their R1 strength to any number of processes.
 REFERENCE_PROCESSES = 4
 R1_INTERVAL = 16
+RANDOM_TEACHER = 'random'       # --transfer: weights of the generator drawn as for training from scratch
 
 
 class ConfigError(ValueError):
@@ -106,6 +107,10 @@ def build_config(opts):
     betas = [0.0, 0.99] if loss == 'gdd' else [0.9, 0.999]
     config['optimizer_kwargs'] = dict(lr=opts['lr'], betas=betas, eps=1e-8)
     config.update(_distillation_config(opts) if loss == 'gdd' else _teacher_config(opts))
+    if loss == 'gdd':
+        config['optimizer_type'] = opts['optimizer_type']
+        for name in ('optimizer_kwargs', 'd_optimizer_kwargs'):
+            config[name]['weight_decay'] = opts['weight_decay']
     # What a resumed run is compared by; --fp16 and --precond are other spellings of entries that are there.
     config['options'] = {name: value for name, value in opts.items() if name not in ('fp16', 'precond')}
     return config
@@ -194,8 +199,9 @@ def _distillation_config(opts):
     return dict(
         freeze=opts['freeze'], sync_bn=opts['sync_bn'],
         loss_kwargs=dict(loss_type=opts['loss_type'], r1_gamma=opts['r1_gamma']),
-        r1_interval=R1_INTERVAL if opts['r1_type'] == 'r1' else 0,
-        feature_kwargs=dict(names=names, input_size=opts['d_resolution'], diffaugment=opts['diffaug'],
+        r1_interval=R1_INTERVAL if opts['r1_type'] == 'r1' and opts['use_gp'] else 0,
+        feature_kwargs=dict(names=names, input_size=opts['d_resolution'] if opts['interp224'] else None,
+                            weights='pretrained' if opts['d_pretrained'] else 'random', diffaugment=opts['diffaug'],
                             moved_statistics=opts['compat'] == 'official', fused=opts['compat'] == 'clean'),
         discriminator_kwargs=dict(channel_max=opts['d_channel_max'], class_embed=opts['class_embed']),
         d_optimizer_kwargs=dict(lr=opts['dlr'] * lazy, betas=[0.0, 0.99 ** lazy], eps=1e-8))
@@ -205,6 +211,9 @@ def _check_options(opts):
     if opts['loss'] == 'gdd' and not opts['transfer']:
         raise ConfigError('--transfer is missing: --loss=gdd distils a teacher, give its EDM pickle, for example '
                           '--transfer=pretrained/edm-mnist-32x32-cond-ve.pkl; to train a teacher use --loss=edm')
+    if opts['transfer'] == RANDOM_TEACHER and (opts['loss'] != 'gdd' or not opts['arch']):
+        raise ConfigError('--transfer=random is a generator without a teacher, for comparison: it needs --loss=gdd and --arch; '
+                          'add --arch=ncsnpp, or leave --transfer out to train a teacher from random weights')
     if opts['loss'] != 'gdd' and opts['freeze']:
         raise ConfigError(f"--freeze={opts['freeze']} needs --loss=gdd; a teacher trains all layers, use --freeze=0")
     if opts['trust_pickle'] and not opts['transfer']:

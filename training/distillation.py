@@ -10,12 +10,14 @@ from torch_utils import distributed, misc, training_stats
 from training import networks
 from training.batch_split import SpectralVectors, average_running_statistics, synchronise_batch_norms
 from training.class_table import make_class_table
-from training.config import REFERENCE_PROCESSES, ConfigError
+from training.config import RANDOM_TEACHER, REFERENCE_PROCESSES, ConfigError
 from training.discriminator import ProjectedDiscriminator
 from training.features import ProjectedFeatures
 from training.freeze import freeze_layers, freeze_table
+from training.frozen_weights import with_frozen_cast
 from training.gan_loss import GDDLoss
 from training.gradients import finish_gradients
+from training.optimizers import make_optimizer
 from training.randomness import derive_seed
 from training.transfer import complete_network_kwargs, copy_teacher, load_teacher
 
@@ -48,13 +50,20 @@ class DistillationTask:
         self.D = build_discriminator(config, self.F, dataset, device).to(memory_format=layout).train()
         if config['sync_bn']:
             synchronise_batch_norms(self.D)
-        for module in (self.G, self.D) + ((self.F,) if config['compat'] == 'clean' else ()):
+        for module in (self.G, self.D, self.F if config['compat'] == 'clean' else self.F.backbones):
             for _name, tensor in misc.named_params_and_buffers(module):
                 distributed.broadcast_(tensor.detach())
         self.spectral_vectors = SpectralVectors(self.D)
-        self.loss = GDDLoss(self.G, self.D, self.F, **config['loss_kwargs'])
-        self.g_optimizer = torch.optim.Adam(self.g_params, fused=True, **config['optimizer_kwargs'])
-        self.d_optimizer = torch.optim.Adam(self.D.parameters(), fused=True, **config['d_optimizer_kwargs'])
+        self.loss = GDDLoss(self.computing_generator(), self.D, self.F, **config['loss_kwargs'])
+        self.d_params = list(self.D.parameters())
+        self.g_optimizer = make_optimizer(config['optimizer_type'], self.g_params, **config['optimizer_kwargs'])
+        self.d_optimizer = make_optimizer(config['optimizer_type'], self.d_params, **config['d_optimizer_kwargs'])
+
+    def computing_generator(self):
+        """Return G for forward passes: itself, or in bfloat16 a twin that does not convert frozen weights each time."""
+        if self.G.use_fp16 and self.device.type == 'cuda':
+            return with_frozen_cast(self.G, self.G.low_dtype)
+        return self.G
 
     def loss_gain(self, local_batch):
         """Return the factor on the summed main losses, before gradients are averaged over the processes.
@@ -78,12 +87,11 @@ class DistillationTask:
         gain = self.loss_gain(len(images))
         self._stage('G', self.g_optimizer, self.g_params, images, labels, rng,
                     lambda x, y, z: self.loss.generator_stage(x, y, z, gain=gain))
-        d_params = list(self.D.parameters())
-        self._stage('D', self.d_optimizer, d_params, images, labels, rng,
+        self._stage('D', self.d_optimizer, self.d_params, images, labels, rng,
                     lambda x, y, z: self.loss.discriminator_stage(x, y, z, gain=gain))
         interval = self.config['r1_interval']
         if interval and iteration and iteration % interval == 0:
-            self._stage('R1', self.d_optimizer, d_params, images, labels, rng, lambda x, y, _z: self.loss.r1_stage(
+            self._stage('R1', self.d_optimizer, self.d_params, images, labels, rng, lambda x, y, _z: self.loss.r1_stage(
                 x, y, gain=float(interval), fraction=len(x) / len(images)))
         average_running_statistics(self.D)
 
@@ -111,6 +119,7 @@ class DistillationTask:
     def load_state_dict(self, state):
         """Continue from `state_dict()`."""
         self.G.load_state_dict(state['G'])
+        self.loss.G = self.computing_generator()
         self.D.load_state_dict(state['D'])
         self.g_optimizer.load_state_dict(state['g_optimizer'])
         self.d_optimizer.load_state_dict(state['d_optimizer'])
@@ -129,18 +138,37 @@ class DistillationTask:
     def summary(self):
         """Return lines that describe what is trained and against what."""
         config = self.config
-        processes = distributed.get_world_size() if config['compat'] == 'official' else REFERENCE_PROCESSES
-        share = config['batch_size'] / processes
-        gamma = config['loss_kwargs']['r1_gamma']
         reduced = config['precision'] == 'bf16' and self.device.type != 'cuda'
         return [*freeze_table(self.G, config['freeze']),
                 *(['Precision: float32, since --precision=bf16 takes effect on CUDA only'] if reduced else []),
+                'Teacher: none, random weights (--transfer=random)' if config['transfer'] == RANDOM_TEACHER else
                 f"Teacher: --transfer={config['transfer']} sha256 {config['teacher']['sha256'][:16]}",
                 *self.F.weights_report,
                 f'Discriminator: {sum(p.numel() for p in self.D.parameters()):,} parameters on {", ".join(self.F.names)} '
                 f'at {self.F.input_size} pixels',
-                f"R1: --r1-gamma={gamma:g} against the loss of {share:g} images (--compat={config['compat']}): "
-                f'effective gamma {gamma / share:.3g}']
+                describe_r1(config, distributed.get_world_size())]
+
+
+def describe_r1(config, world_size):
+    """Say in one line how strong R1 is with so many processes, and how to get the strength of the published ones.
+
+    The main losses are sums over the images of one process, R1 is a mean over them, however they are accumulated.
+
+    Args:
+        config:     Resolved options.
+        world_size: Number of processes.
+    """
+    if not config['r1_interval']:
+        return 'R1: off'
+    official = config['compat'] == 'official'
+    gamma = config['loss_kwargs']['r1_gamma']
+    share = config['batch_size'] / (world_size if official else REFERENCE_PROCESSES)
+    line = (f"R1: --r1-gamma={gamma:g} against the loss of {share:g} images (--compat={config['compat']}): "
+            f'effective gamma {gamma / share:.3g}')
+    if official and world_size != REFERENCE_PROCESSES:
+        line += (f'; {gamma * REFERENCE_PROCESSES / config["batch_size"]:.3g} with {REFERENCE_PROCESSES} processes, '
+                 f'which --r1-gamma={gamma * REFERENCE_PROCESSES / world_size:g} gives here')
+    return line
 
 
 def generator_kwargs(config, info, dataset):
@@ -148,7 +176,7 @@ def generator_kwargs(config, info, dataset):
 
     Args:
         config:  Resolved options; network_kwargs None takes the architecture from the teacher.
-        info:    What `load_network` tells about the teacher.
+        info:    What `load_teacher` tells about the teacher.
         dataset: Training images.
     Raises:
         ConfigError: Teacher and data do not fit, or the teacher is no EDM network.
@@ -164,7 +192,7 @@ def build_features(config, dataset, device):
     """Build the frozen feature networks; `clean` draws one projection, `official` one per rank."""
     rank = distributed.get_rank() if config['compat'] == 'official' else 0
     kwargs = dict(config['feature_kwargs'])
-    target = kwargs.pop('input_size')
+    target = kwargs.pop('input_size') or dataset.resolution
     interpolate = dataset.resolution < target
     torch.manual_seed(derive_seed(config['seed'], 'projection', rank))
     try:

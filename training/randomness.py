@@ -19,6 +19,13 @@ def derive_seed(*parts):
     return (zlib.crc32(text) << 31) ^ zlib.crc32(text[::-1] + b'.')
 
 
+def to_device(tensor, device):
+    """Copy a tensor to a device without making the host wait: from ordinary memory a copy to a GPU would."""
+    if device.type == 'cuda' and tensor.device.type == 'cpu':
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 class BatchRandom:
     """Random numbers of one iteration.
 
@@ -71,8 +78,8 @@ class BatchRandom:
             generator = torch.Generator(self.device).manual_seed(derive_seed(self.seed, self.nimg, purpose))
             drawn, part = draw(count * self.world_size, generator), slice(self.rank, None, self.world_size)
         if isinstance(drawn, dict):
-            return {name: value[part].to(self.device) for name, value in drawn.items()}
-        return drawn[part].to(self.device)                                   # [N, ...]
+            return {name: to_device(value[part], self.device) for name, value in drawn.items()}
+        return to_device(drawn[part], self.device)                           # [N, ...]
 
     def seed_global(self):
         """Seed torch's global generators for whatever layers draw themselves (dropout, DiffAugment)."""

@@ -16,6 +16,7 @@ from training.features import ProjectedFeatures
 from training.freeze import freeze_layers, freeze_table
 from training.gan_loss import GDDLoss
 from training.gradients import finish_gradients
+from training.input_augment import InputAugment
 from training.randomness import derive_seed
 from training.transfer import complete_network_kwargs, copy_teacher, load_teacher
 
@@ -52,7 +53,8 @@ class DistillationTask:
             for _name, tensor in misc.named_params_and_buffers(module):
                 distributed.broadcast_(tensor.detach())
         self.spectral_vectors = SpectralVectors(self.D)
-        self.loss = GDDLoss(self.G, self.D, self.F, **config['loss_kwargs'])
+        self.augment = InputAugment(config['ada_kwargs'], self.F.diffaugment, self.F.names, device)
+        self.loss = GDDLoss(self.G, self.D, self.F, observe=self.augment.observe, **config['loss_kwargs'])
         self.g_optimizer = torch.optim.Adam(self.g_params, fused=True, **config['optimizer_kwargs'])
         self.d_optimizer = torch.optim.Adam(self.D.parameters(), fused=True, **config['d_optimizer_kwargs'])
 
@@ -77,22 +79,24 @@ class DistillationTask:
         """
         gain = self.loss_gain(len(images))
         self._stage('G', self.g_optimizer, self.g_params, images, labels, rng,
-                    lambda x, y, z: self.loss.generator_stage(x, y, z, gain=gain))
+                    lambda x, y, z, augment: self.loss.generator_stage(x, y, z, gain=gain, augment=augment))
         d_params = list(self.D.parameters())
         self._stage('D', self.d_optimizer, d_params, images, labels, rng,
-                    lambda x, y, z: self.loss.discriminator_stage(x, y, z, gain=gain))
+                    lambda x, y, z, augment: self.loss.discriminator_stage(x, y, z, gain=gain, augment=augment))
         interval = self.config['r1_interval']
         if interval and iteration and iteration % interval == 0:
-            self._stage('R1', self.d_optimizer, d_params, images, labels, rng, lambda x, y, _z: self.loss.r1_stage(
-                x, y, gain=float(interval), fraction=len(x) / len(images)))
+            self._stage('R1', self.d_optimizer, d_params, images, labels, rng, lambda x, y, _z, augment: self.loss.r1_stage(
+                x, y, gain=float(interval), fraction=len(x) / len(images), augment=augment))
+        self.augment.finish_iteration(iteration)
         average_running_statistics(self.D)
 
     def _stage(self, name, optimizer, params, images, labels, rng, backward):
         """Accumulate the gradients of one stage over the micro-batches and take the optimizer step."""
         optimizer.zero_grad(set_to_none=True)
         z = rng.randn(images.shape, name).contiguous(memory_format=self.layout)
+        augment = self.augment.stage(name, images, rng)
         for part in self.spectral_vectors.micro_batches(len(images), self.config['micro_batch']):
-            backward(images[part], labels[part], z[part])
+            backward(images[part], labels[part], z[part], augment(part))
         bad, norm = finish_gradients(params)
         training_stats.report(f'Grad/{name}/nonfinite', bad)
         training_stats.report(f'Grad/{name}/norm', norm)
@@ -100,13 +104,14 @@ class DistillationTask:
 
     def snapshot_entries(self):
         """Return what to store beside the EMA."""
-        return dict(net=self.G)
+        return dict(net=self.G, augment_pipe=self.augment.description())
 
     def state_dict(self):
         """Return everything a resume needs. All ranks call this together, as each may have a projection of its own."""
         digests = distributed.gather_objects(misc.checksum(self.F.projection_state()))
         return dict(G=self.G.state_dict(), D=self.D.state_dict(), projection=self.F.projection_state(), projection_digests=digests,
-                    g_optimizer=self.g_optimizer.state_dict(), d_optimizer=self.d_optimizer.state_dict())
+                    g_optimizer=self.g_optimizer.state_dict(), d_optimizer=self.d_optimizer.state_dict(),
+                    augment=self.augment.state_dict())
 
     def load_state_dict(self, state):
         """Continue from `state_dict()`."""
@@ -114,6 +119,7 @@ class DistillationTask:
         self.D.load_state_dict(state['D'])
         self.g_optimizer.load_state_dict(state['g_optimizer'])
         self.d_optimizer.load_state_dict(state['d_optimizer'])
+        self.augment.load_state_dict(state['augment'])
         if self.config['compat'] == 'clean':
             self.F.load_projection_state(state['projection'])
         else:       # every process has redrawn its own from the seed
@@ -133,12 +139,14 @@ class DistillationTask:
         share = config['batch_size'] / processes
         gamma = config['loss_kwargs']['r1_gamma']
         reduced = config['precision'] == 'bf16' and self.device.type != 'cuda'
+        notice = [config['augment_notice']] if config['augment_notice'] else []
         return [*freeze_table(self.G, config['freeze']),
                 *(['Precision: float32, since --precision=bf16 takes effect on CUDA only'] if reduced else []),
                 f"Teacher: --transfer={config['transfer']} sha256 {config['teacher']['sha256'][:16]}",
                 *self.F.weights_report,
                 f'Discriminator: {sum(p.numel() for p in self.D.parameters()):,} parameters on {", ".join(self.F.names)} '
                 f'at {self.F.input_size} pixels',
+                f'Augmentation: {self.augment}', *notice,
                 f"R1: --r1-gamma={gamma:g} against the loss of {share:g} images (--compat={config['compat']}): "
                 f'effective gamma {gamma / share:.3g}']
 

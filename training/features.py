@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from training import backbones
 from training.backbone_weights import build_stages
-from training.diffaugment import diff_augment
+from training.diffaugment import apply_draws, draw
 
 CCM_CHANNELS = (64, 128, 256, 512)       # after cross-channel mixing, per stage
 FEATURE_CHANNELS = (64, 64, 128, 256)    # after cross-scale mixing: what the discriminator sees
@@ -156,11 +156,13 @@ class ProjectedFeatures(nn.Module):
         """Stay in eval mode: the features must not depend on the batch."""
         return super().train(False)
 
-    def forward(self, x):
+    def forward(self, x, draws=None):
         """Compute the features.
 
         Args:
-            x: Images, float32 [N, C, H, W], -1..1; C = 1 is repeated to 3.
+            x:     Images, float32 [N, C, H, W], -1..1; C = 1 is repeated to 3.
+            draws: {backbone key: parameters of DiffAugment}, see `diffaugment.draw`; None for fresh
+                   ones. Not looked at without `diffaugment`.
         Returns:
             Dict of backbone key -> list of four maps, fine to coarse, [N, 64, S/2, S/2] ..
             [N, 256, S/16, S/16] (VGG: twice as large).
@@ -170,7 +172,8 @@ class ProjectedFeatures(nn.Module):
         x = self._as_rgb(x)                                                 # [N, 3, H, W]
         features = {}
         for name in self.names:
-            maps = self._stage_maps(name, diff_augment(x) if self.diffaugment else x)
+            augmented = apply_draws(x, draws[name] if draws else draw(x)) if self.diffaugment else x
+            maps = self._stage_maps(name, augmented)
             if name in self.readouts:
                 maps = self.readouts[name](maps)
             features[name] = self.projections[name](maps)

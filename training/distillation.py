@@ -96,7 +96,7 @@ class DistillationTask:
         z = rng.randn(images.shape, name).contiguous(memory_format=self.layout)
         augment = self.augment.stage(name, images, rng)
         for part in self.spectral_vectors.micro_batches(len(images), self.config['micro_batch']):
-            backward(images[part], labels[part], z[part], augment(part))
+            backward(images[part], labels[part], z[part], augment(part.start, part.stop))
         bad, norm = finish_gradients(params)
         training_stats.report(f'Grad/{name}/nonfinite', bad)
         training_stats.report(f'Grad/{name}/norm', norm)
@@ -147,6 +147,7 @@ class DistillationTask:
                 f'Discriminator: {sum(p.numel() for p in self.D.parameters()):,} parameters on {", ".join(self.F.names)} '
                 f'at {self.F.input_size} pixels',
                 f'Augmentation: {self.augment}', *notice,
+                'R1: off (--r1-type=none)' if not config['r1_interval'] else
                 f"R1: --r1-gamma={gamma:g} against the loss of {share:g} images (--compat={config['compat']}): "
                 f'effective gamma {gamma / share:.3g}']
 

@@ -40,10 +40,9 @@ class InputAugment:
         pipe = self.pipe if name != 'R1' else None
 
         def draw(count, generator):
-            draws = ada.draw(count, generator) if pipe else {}
+            draws = _named('ada', ada.draw(count, generator)) if pipe else {}
             for backbone in self.backbones:
-                values = diffaugment.draw(images, count, generator)
-                draws.update({f'{backbone}/{key}': value for key, value in values.items()})
+                draws.update(_named(backbone, diffaugment.draw(images, count, generator)))
             return draws
 
         if pipe is None and not self.backbones:
@@ -99,8 +98,14 @@ class _MicroBatch:
         """
         draws = self.draws[kind]
         if self.pipe:
-            images = self.pipe.apply(images, draws)
-        if not self.backbones:
-            return images, None
-        return images, {name: {key.split('/', 1)[1]: value for key, value in draws.items() if key.startswith(f'{name}/')}
-                        for name in self.backbones}
+            images = self.pipe.apply(images, _of('ada', draws))
+        return images, {name: _of(name, draws) for name in self.backbones} or None
+
+
+def _named(owner, draws):
+    # BatchRandom shares one flat dict between the processes.
+    return {f'{owner}:{key}': value for key, value in draws.items()}
+
+
+def _of(owner, draws):
+    return {key.split(':', 1)[1]: value for key, value in draws.items() if key.startswith(f'{owner}:')}

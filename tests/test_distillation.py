@@ -99,7 +99,7 @@ def test_teacher_and_data_must_agree(info, text):
 
 @pytest.mark.parametrize('args, text', [
     (('--d-resolution=33',), '--backbone=tf_efficientnet_lite0 with --d-resolution=33 on images of 8 pixels: .*try 32'),
-    (('--backbone=7',), '--backbone=7 with .* choose from deit_base_distilled'),
+    (('--backbone=7',), "--backbone=7 with .*'7' is neither an official set"),
     (('--class-embed=nothing.npy',), '--class-embed=nothing.npy: .*cannot be read'),
 ])
 def test_discriminator_options_are_explained(args, text, material):

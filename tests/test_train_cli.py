@@ -111,7 +111,7 @@ BAD_INPUT = {
     'precision of the CPU': (EDM, '--fp16=1', '--precision=fp16 (or --fp16=True) needs a GPU', 'use --precision=fp32 or bf16'),
     'continuing another kind': (EDM, '--transfer={vp}', '--transfer={vp} is a VPPrecond', 'trained with --precond=edm'),
     'continuing a smaller one': ((*EDM, '--cbase=16'), '--transfer={teacher}', '--transfer={teacher}: the weights do not fit', 'leave out --arch'),
-    'backbone': (GDD, '--backbone=resnet', '--backbone=resnet', 'choose from deit_base_distilled'),
+    'backbone': (GDD, '--backbone=resnet', '--backbone=resnet', 'did you mean resnet'),
     'backbone size': (GDD, '--d-resolution=100', '--d-resolution=100', 'try 96'),
     'class table': (GDD, '--class-embed=none.npy', '--class-embed=none.npy', 'cannot be read'),
     'no GPU': (EDM, '--device=cuda', "GPU number 0, but this machine shows 0", 'use the CPU'),

@@ -191,21 +191,22 @@ def build_discriminator(config, features, dataset, device):
     table = None
     if dataset.label_dim:
         try:
-            table = build_class_table(config['seed'], source, features, dataset, device)
+            table = build_class_table(config, source, features, dataset, device)
         except ValueError as error:
             raise ConfigError(f'--class-embed={source}: {error}') from error
     return ProjectedDiscriminator(features.names, features.channels, features.resolutions, label_dim=dataset.label_dim,
                                   class_table=table, **kwargs).to(device)
 
 
-def build_class_table(seed, source, features, dataset, device):
+def build_class_table(config, source, features, dataset, device):
     """Make the start values of the discriminator's class embeddings, as --class-embed says."""
     pooled = labels = None
     if source == 'random':
-        source = f'random:{seed}'
+        source = f"random:{config['seed']}"
     elif source == 'computed':
         pooled, labels = pooled_dataset_features(features, dataset, device)
-    return make_class_table(dataset.label_dim, source, pooled, labels)
+    return distributed.rank0_first(lambda: make_class_table(    # one process downloads
+        dataset.label_dim, source, pooled, labels, all_rows=config['compat'] == 'official'))
 
 
 @torch.no_grad()

@@ -241,7 +241,8 @@ def test_distributions():
         assert draws[name].std().item() == pytest.approx(std, rel=0.02) and abs(draws[name].mean()) < 0.02 * std + 1e-3 + std / 50
     for name, limit in dict(turn_before=math.pi, turn_after=math.pi, hue=math.pi, shift_int=0.125).items():
         assert limit * 0.999 < draws[name].abs().max() <= limit and abs(draws[name].mean()) < limit / 50
-    assert sorted(draws['quarter_turns'].unique().tolist()) == [0, 1, 2, 3] and draws['mirror'].mean() == pytest.approx(0.5, abs=0.01)
+    assert sorted(draws['quarter_turns'].unique().tolist()) == [0, 1, 2, 3]
+    assert draws['mirror'].mean().item() == pytest.approx(0.5, abs=0.01)
 
 
 def test_gates():

@@ -157,10 +157,11 @@ def test_positions_of_another_size_are_loaded(monkeypatch):
 # Names and weights.
 
 @pytest.mark.parametrize('name, text', [
-    ('resnet5', "backbone 'resnet5' is neither an official set .*; did you mean resnet50"), ('7', 'such as resnet50 or vit_small'),
+    ('resnet5', "backbone 'resnet5' is neither an official set .*; did you mean resnet50"),
+    ('7', 'such as resnet50 or vit_small'),
     ('', 'such as resnet50'), ('vit_smal_patch16', 'did you mean vit_small_patch16_'),
     ('resnet50.foo', "timm knows no weights 'foo' of resnet50; use resnet50.a1_in1k, "),
-    ('inception_v3', "'inception_v3' turns 224 pixels into maps of 52x52, 25x25, 12x12, 5x5; they must halve exactly from 56 to 7"),
+    ('inception_v3', 'turns 224 pixels into maps of 52x52, 25x25, 12x12, 5x5; they must halve exactly from 56 to 7'),
     ('levit_128', "'levit_128' has maps at strides 16, 32, 64; four at 4, 8, 16 and 32 are needed")])
 def test_names_that_cannot_be_used(name, text):
     with pytest.raises(BackboneError, match=text) as caught:

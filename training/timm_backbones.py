@@ -166,7 +166,8 @@ def create_timm_stages(spec):
     infos = [(info['num_chs'], info['reduction']) for info in getattr(model, 'feature_info', [])]
     if spec.family == 'timm_transformer':
         if not hasattr(model, 'forward_intermediates'):
-            raise BackboneError(f'backbone {spec.name!r}: this version of timm gives no tokens of {type(model).__name__}; use a ViT')
+            raise BackboneError(f'backbone {spec.name!r}: this version of timm gives no tokens of {type(model).__name__}; '
+                                'use a ViT, such as vit_small_patch16_224')
         options = {} if spec.input_size == _image_size(model, spec.name) else dict(img_size=spec.input_size)
         net = _create(spec.name, **options)
         if hasattr(net, 'prune_intermediate_layers'):

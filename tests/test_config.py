@@ -147,6 +147,32 @@ def test_backbones(number, names):
     assert build(*GDD, f'--backbone={number}')['feature_kwargs']['names'] == names
 
 
+@pytest.mark.parametrize('args, expected', [
+    ((), None), (('--augment=0',), None), (('--augment=0.12',), None), (('--augment=0', '--ada-target=0.6'), None),
+    (('--ada-target=0.6',), dict(p=0, target=0.6, batch_size=512, limit=1.0)),
+    (('--augment=0.5', '--augment-p=0.2'), dict(p=0.2, target=0, batch_size=512, limit=1.0)),
+    (('--ada-target=0.6', '--augment-p=0.2', '--compat=official'), dict(p=0.2, target=0.6, batch_size=512, limit=None))])
+def test_augmentation_of_distillation(args, expected):
+    """The official rule: --augment is a switch, and without a probability or a target there is no pipe at all."""
+    config = build(*GDD, *args)
+    assert config['ada_kwargs'] == expected and 'augment_kwargs' not in config
+    expects = any(arg.startswith('--augment=0.') for arg in args) or len(args) > 1
+    assert (config['augment_notice'] is not None) == (expects and expected is None)
+
+
+def test_inactive_augmentation_is_explained():
+    assert build(*GDD, '--augment=0.12')['augment_notice'] == (
+        'Warning: no augmentation: --augment=0.12 only permits it, as in the official code; add --ada-target=0.6 (adaptive) '
+        'or --augment-p=0.2 (fixed), or leave --augment out')
+    assert build(*GDD, '--augment=0', '--augment-p=0.3')['augment_notice'] == (
+        'Warning: no augmentation: --augment=0 switches off what --augment-p=0.3 asks for; leave --augment out')
+
+
+def test_both_spellings_of_the_backbones():
+    """The official option and the plural; the last one counts, as with any option given twice."""
+    assert build(*GDD, '--backbones=3') == build(*GDD, '--backbone=3') == build(*GDD, '--backbone=0', '--backbones=3')
+
+
 def test_official_accidents_are_one_switch():
     assert build(*GDD, '--compat=official')['feature_kwargs']['moved_statistics']
     assert not build(*GDD)['feature_kwargs']['moved_statistics']
@@ -222,7 +248,8 @@ EFFECTS = {
     'batch_gpu': (GDD, '--batch-gpu=16'), 'cbase': (ARCH, '--cbase=64'), 'cres': (ARCH, '--cres=1,2'),
     'num_blocks': (ARCH, '--num-blocks=1'), 'attn_res': (ARCH, '--attn-res=8'), 'lr': (GDD, '--lr=1e-5'),
     'lr_rampup': (EDM, '--lr-rampup=7'), 'lr_rampdown': (EDM, '--lr-rampdown=7'), 'p_mean': (EDM, '--p-mean=-0.4'),
-    'p_std': (EDM, '--p-std=1'), 'augment': (EDM, '--augment=0.15'), 'ls': (EDM, '--ls=100'),
+    'p_std': (EDM, '--p-std=1'), 'augment': (EDM, '--augment=0.15'), 'augment_p': (GDD, '--augment-p=0.2'),
+    'ada_target': (GDD, '--ada-target=0.6'), 'ls': (EDM, '--ls=100'),
     'label_dropout': ((*EDM, '--cond=1'), '--label-dropout=0.1'), 'precision': (EDM, '--precision=bf16'),
     'ema': (GDD, '--ema=0.1'), 'ema_warmup': (GDD, '--ema-warmup=0'),
     'ema_beta': (GDD, '--ema-beta=0.99'), 'dropout': (GDD, '--dropout=0.1'), 'xflip': (GDD, '--xflip=1'),
@@ -273,7 +300,8 @@ def test_every_resolved_value_is_read():
 
 
 @pytest.mark.parametrize('option', ['--dlr=1e-4', '--r1-gamma=0.01', '--backbone=0', '--class-embed=random', '--diffaug=0',
-                                    '--d-type=xl', '--use-gp=1', '--weight-decay=0', '--optimizer-type=adam', '--interp224=1'])
+                                    '--d-type=xl', '--use-gp=1', '--weight-decay=0', '--optimizer-type=adam', '--interp224=1',
+                                    '--augment-p=0', '--ada-target=0'])
 def test_options_of_the_discriminator_are_refused_for_teachers(option):
     """Also with their default value: whoever types them expects something of them."""
     result = CliRunner().invoke(train.main, [*EDM, option, '-n'])
@@ -281,7 +309,7 @@ def test_options_of_the_discriminator_are_refused_for_teachers(option):
     assert 'needs --loss=gdd; a teacher has no discriminator, leave it out' in result.output
 
 
-@pytest.mark.parametrize('option', ['--augment=0.12', '--label-dropout=0', '--lr-rampup=10000', '--lr-rampdown=0'])
+@pytest.mark.parametrize('option', ['--label-dropout=0', '--lr-rampup=10000', '--lr-rampdown=0'])
 def test_options_of_teachers_are_refused_for_distillation(option):
     result = CliRunner().invoke(train.main, [*GDD, option, '-n'])
     assert result.exit_code == 1 and result.output.startswith(f'Error: {option.split("=")[0]}=')

@@ -99,7 +99,7 @@ def test_teacher_and_data_must_agree(info, text):
 
 @pytest.mark.parametrize('args, text', [
     (('--d-resolution=33',), '--backbone=tf_efficientnet_lite0 with --d-resolution=33 on images of 8 pixels: .*try 32'),
-    (('--backbone=7',), '--backbone=7 with .* choose from deit_base_distilled'),
+    (('--backbone=7',), "--backbone=7 with .*'7' is neither an official set"),
     (('--class-embed=nothing.npy',), '--class-embed=nothing.npy: .*cannot be read'),
 ])
 def test_discriminator_options_are_explained(args, text, material):
@@ -162,8 +162,8 @@ def test_order_of_the_stages(material, monkeypatch):
     noises = [call[3] for call in calls if call[0] != 'R1']
     assert all(not torch.equal(a, b) for i, a in enumerate(noises) for b in noises[:i])
     assert all(torch.equal(call[1], images) and torch.equal(call[2], labels) for call in calls)
-    assert [call[-1] for call in calls if call[0] == 'R1'] == [dict(gain=3.0, fraction=1.0)] * 2
-    assert [call[-1] for call in calls if call[0] == 'G'] == [dict(gain=0.25)] * 7
+    assert [call[-1] for call in calls if call[0] == 'R1'] == [dict(gain=3.0, fraction=1.0, augment=None)] * 2
+    assert [call[-1] for call in calls if call[0] == 'G'] == [dict(gain=0.25, augment=None)] * 7
 
 
 def test_generator_step_against_the_equations(material):
@@ -206,8 +206,9 @@ def test_accumulation_shares_r1_and_sums_the_rest(material, monkeypatch):
         monkeypatch.setattr(task.loss, method, lambda x, *args, original=original, method=method, **options: (
             gains.append((method, len(x), options)), original(x, *args, **options)))
     task.step(*batch(), BatchRandom(0, 0), 1)
-    assert gains == ([('generator_stage', 4, dict(gain=0.25))] * 2 + [('discriminator_stage', 4, dict(gain=0.25))] * 2
-                     + [('r1_stage', 4, dict(gain=1.0, fraction=0.5))] * 2)
+    main = dict(gain=0.25, augment=None)
+    assert gains == ([('generator_stage', 4, main)] * 2 + [('discriminator_stage', 4, main)] * 2
+                     + [('r1_stage', 4, dict(gain=1.0, fraction=0.5, augment=None))] * 2)
 
 
 def test_state_of_a_run_with_another_seed_is_taken_over(material):

@@ -223,8 +223,6 @@ def official_command(name):
         f"--dlr={'1e-4' if backbones is VGG else '4e-5'}", f'--duration={duration}', '--seed=42', '--workers=4', '--dropout=0',
         '--fp16=1', '--loss-type=ns', '--r1-gamma=1e-4', '--r1-type=r1', '--use-gp=1', '--d-type=xl', '--diffaug=0',
         '--ada-target=0', '--precond=gdd', '--loss=gdd', *([f'--augment={augment}'] if augment else [])]
-    if not any(param.name == 'ada_target' for param in train.main.params):      # comes together with --augment for gdd
-        command = [arg for arg in command if not arg.startswith(('--ada-target', '--augment'))]
     return command
 
 

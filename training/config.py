@@ -29,7 +29,7 @@ LOSSES = ('gdd', *TEACHER_LOSSES)
 # Options whose default depends on the loss: EDM's recipe for teachers, GDD's for distillation.
 LOSS_DEFAULTS = {
     'gdd': dict(batch=512, duration=200.0, lr=4e-4, dropout=0.0, tick=25, snap=10),
-    **dict.fromkeys(TEACHER_LOSSES, dict(batch=512, duration=200.0, lr=1e-3, dropout=0.13, tick=50, snap=50)),
+    **dict.fromkeys(TEACHER_LOSSES, dict(batch=512, duration=200.0, lr=1e-3, dropout=0.13, tick=50, snap=50, augment=0.12)),
 }
 
 # Augmentation of EDM's teachers: multipliers of --augment, of which mirroring is always on, and the number of labels.
@@ -204,7 +204,27 @@ def _distillation_config(opts):
                             weights='pretrained' if opts['d_pretrained'] else 'random', diffaugment=opts['diffaug'],
                             moved_statistics=opts['compat'] == 'official', fused=opts['compat'] == 'clean'),
         discriminator_kwargs=dict(channel_max=opts['d_channel_max'], class_embed=opts['class_embed']),
+        ada_kwargs=_ada_kwargs(opts), augment_notice=_augment_notice(opts),
         d_optimizer_kwargs=dict(lr=opts['dlr'] * lazy, betas=[0.0, 0.99 ** lazy], eps=1e-8))
+
+
+def _ada_kwargs(opts):
+    """Arguments of the adaptive augmentation, or None where it is inactive (official rule, with --augment as a switch)."""
+    if opts['augment'] == 0 or not (opts['augment_p'] or opts['ada_target']):
+        return None
+    return dict(p=opts['augment_p'], target=opts['ada_target'], batch_size=opts['batch'],
+                limit=None if opts['compat'] == 'official' else 1.0)
+
+
+def _augment_notice(opts):
+    """What to tell whoever asks for augmentation and does not get it, or None."""
+    given = [f'--{name.replace("_", "-")}={opts[name]:g}' for name in ('augment_p', 'ada_target') if opts[name]]
+    if opts['augment'] and not given:
+        return (f"Warning: no augmentation: --augment={opts['augment']:g} only permits it, as in the official code; "
+                'add --ada-target=0.6 (adaptive) or --augment-p=0.2 (fixed), or leave --augment out')
+    if opts['augment'] == 0 and given:
+        return f'Warning: no augmentation: --augment=0 switches off what {given[0]} asks for; leave --augment out'
+    return None
 
 
 def _check_options(opts):

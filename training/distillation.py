@@ -17,6 +17,7 @@ from training.freeze import freeze_layers, freeze_table
 from training.frozen_weights import with_frozen_cast
 from training.gan_loss import GDDLoss
 from training.gradients import finish_gradients
+from training.input_augment import InputAugment
 from training.optimizers import make_optimizer
 from training.randomness import derive_seed
 from training.transfer import complete_network_kwargs, copy_teacher, load_teacher
@@ -54,7 +55,9 @@ class DistillationTask:
             for _name, tensor in misc.named_params_and_buffers(module):
                 distributed.broadcast_(tensor.detach())
         self.spectral_vectors = SpectralVectors(self.D)
-        self.loss = GDDLoss(self.computing_generator(), self.D, self.F, **config['loss_kwargs'])
+        self.augment = InputAugment(config['ada_kwargs'], self.F.diffaugment, self.F.names, device)
+        self.loss = GDDLoss(self.computing_generator(), self.D, self.F, observe=self.augment.observe,
+                            **config['loss_kwargs'])
         self.d_params = list(self.D.parameters())
         self.g_optimizer = make_optimizer(config['optimizer_type'], self.g_params, **config['optimizer_kwargs'])
         self.d_optimizer = make_optimizer(config['optimizer_type'], self.d_params, **config['d_optimizer_kwargs'])
@@ -86,21 +89,23 @@ class DistillationTask:
         """
         gain = self.loss_gain(len(images))
         self._stage('G', self.g_optimizer, self.g_params, images, labels, rng,
-                    lambda x, y, z: self.loss.generator_stage(x, y, z, gain=gain))
+                    lambda x, y, z, augment: self.loss.generator_stage(x, y, z, gain=gain, augment=augment))
         self._stage('D', self.d_optimizer, self.d_params, images, labels, rng,
-                    lambda x, y, z: self.loss.discriminator_stage(x, y, z, gain=gain))
+                    lambda x, y, z, augment: self.loss.discriminator_stage(x, y, z, gain=gain, augment=augment))
         interval = self.config['r1_interval']
         if interval and iteration and iteration % interval == 0:
-            self._stage('R1', self.d_optimizer, self.d_params, images, labels, rng, lambda x, y, _z: self.loss.r1_stage(
-                x, y, gain=float(interval), fraction=len(x) / len(images)))
+            self._stage('R1', self.d_optimizer, self.d_params, images, labels, rng, lambda x, y, _z, augment: self.loss.r1_stage(
+                x, y, gain=float(interval), fraction=len(x) / len(images), augment=augment))
+        self.augment.finish_iteration(iteration)
         average_running_statistics(self.D)
 
     def _stage(self, name, optimizer, params, images, labels, rng, backward):
         """Accumulate the gradients of one stage over the micro-batches and take the optimizer step."""
         optimizer.zero_grad(set_to_none=True)
         z = rng.randn(images.shape, name).contiguous(memory_format=self.layout)
+        augment = self.augment.stage(name, images, rng)
         for part in self.spectral_vectors.micro_batches(len(images), self.config['micro_batch']):
-            backward(images[part], labels[part], z[part])
+            backward(images[part], labels[part], z[part], augment(part.start, part.stop))
         bad, norm = finish_gradients(params)
         training_stats.report(f'Grad/{name}/nonfinite', bad)
         training_stats.report(f'Grad/{name}/norm', norm)
@@ -108,13 +113,14 @@ class DistillationTask:
 
     def snapshot_entries(self):
         """Return what to store beside the EMA."""
-        return dict(net=self.G)
+        return dict(net=self.G, augment_pipe=self.augment.description())
 
     def state_dict(self):
         """Return everything a resume needs. All ranks call this together, as each may have a projection of its own."""
         digests = distributed.gather_objects(misc.checksum(self.F.projection_state()))
         return dict(G=self.G.state_dict(), D=self.D.state_dict(), projection=self.F.projection_state(), projection_digests=digests,
-                    g_optimizer=self.g_optimizer.state_dict(), d_optimizer=self.d_optimizer.state_dict())
+                    g_optimizer=self.g_optimizer.state_dict(), d_optimizer=self.d_optimizer.state_dict(),
+                    augment=self.augment.state_dict())
 
     def load_state_dict(self, state):
         """Continue from `state_dict()`."""
@@ -123,6 +129,7 @@ class DistillationTask:
         self.D.load_state_dict(state['D'])
         self.g_optimizer.load_state_dict(state['g_optimizer'])
         self.d_optimizer.load_state_dict(state['d_optimizer'])
+        self.augment.load_state_dict(state['augment'])
         if self.config['compat'] == 'clean':
             self.F.load_projection_state(state['projection'])
         else:       # every process has redrawn its own from the seed
@@ -139,6 +146,7 @@ class DistillationTask:
         """Return lines that describe what is trained and against what."""
         config = self.config
         reduced = config['precision'] == 'bf16' and self.device.type != 'cuda'
+        notice = [config['augment_notice']] if config['augment_notice'] else []
         return [*freeze_table(self.G, config['freeze']),
                 *(['Precision: float32, since --precision=bf16 takes effect on CUDA only'] if reduced else []),
                 'Teacher: none, random weights (--transfer=random)' if config['transfer'] == RANDOM_TEACHER else
@@ -146,6 +154,7 @@ class DistillationTask:
                 *self.F.weights_report,
                 f'Discriminator: {sum(p.numel() for p in self.D.parameters()):,} parameters on {", ".join(self.F.names)} '
                 f'at {self.F.input_size} pixels',
+                f'Augmentation: {self.augment}', *notice,
                 describe_r1(config, distributed.get_world_size())]
 
 
@@ -210,21 +219,22 @@ def build_discriminator(config, features, dataset, device):
     table = None
     if dataset.label_dim:
         try:
-            table = build_class_table(config['seed'], source, features, dataset, device)
+            table = build_class_table(config, source, features, dataset, device)
         except ValueError as error:
             raise ConfigError(f'--class-embed={source}: {error}') from error
     return ProjectedDiscriminator(features.names, features.channels, features.resolutions, label_dim=dataset.label_dim,
                                   class_table=table, **kwargs).to(device)
 
 
-def build_class_table(seed, source, features, dataset, device):
+def build_class_table(config, source, features, dataset, device):
     """Make the start values of the discriminator's class embeddings, as --class-embed says."""
     pooled = labels = None
     if source == 'random':
-        source = f'random:{seed}'
+        source = f"random:{config['seed']}"
     elif source == 'computed':
         pooled, labels = pooled_dataset_features(features, dataset, device)
-    return make_class_table(dataset.label_dim, source, pooled, labels)
+    return distributed.rank0_first(lambda: make_class_table(    # one process downloads
+        dataset.label_dim, source, pooled, labels, all_rows=config['compat'] == 'official'))
 
 
 @torch.no_grad()

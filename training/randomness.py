@@ -10,7 +10,7 @@ import zlib
 
 import torch
 
-PURPOSES = ('noise', 'G', 'D', 'R1', 'dropout', 'augment')
+PURPOSES = ('noise', 'G', 'D', 'R1', 'dropout', 'augment', 'G/fake', 'D/fake', 'D/real', 'R1/real')
 
 
 def derive_seed(*parts):
@@ -82,5 +82,5 @@ class BatchRandom:
         return to_device(drawn[part], self.device)                           # [N, ...]
 
     def seed_global(self):
-        """Seed torch's global generators for whatever layers draw themselves (dropout, DiffAugment)."""
+        """Seed torch's global generators for whatever layers draw themselves (dropout)."""
         torch.manual_seed(derive_seed(self.seed, self.nimg, 'dropout', self.rank))

@@ -6,7 +6,7 @@ Per iteration, on one batch of real images: G main, D main and, every `r1_interv
 """
 import torch
 
-from torch_utils import distributed, misc, training_stats
+from torch_utils import distributed, misc
 from training import networks
 from training.batch_split import SpectralVectors, average_running_statistics, synchronise_batch_norms
 from training.class_table import make_class_table
@@ -15,7 +15,7 @@ from training.discriminator import ProjectedDiscriminator
 from training.features import ProjectedFeatures
 from training.freeze import freeze_layers, freeze_table
 from training.gan_loss import GDDLoss
-from training.gradients import finish_gradients
+from training.gradients import StepGuard
 from training.randomness import derive_seed
 from training.transfer import complete_network_kwargs, copy_teacher, load_teacher
 
@@ -51,6 +51,7 @@ class DistillationTask:
         for module in (self.G, self.D) + ((self.F,) if config['compat'] == 'clean' else ()):
             for _name, tensor in misc.named_params_and_buffers(module):
                 distributed.broadcast_(tensor.detach())
+        self.guard = StepGuard(config['nan'])
         self.spectral_vectors = SpectralVectors(self.D)
         self.loss = GDDLoss(self.G, self.D, self.F, **config['loss_kwargs'])
         self.g_optimizer = torch.optim.Adam(self.g_params, fused=True, **config['optimizer_kwargs'])
@@ -74,10 +75,12 @@ class DistillationTask:
             labels:    One-hot labels [N, K]; K = 0 without classes.
             rng:       BatchRandom of this iteration.
             iteration: Index of the iteration, from 0.
+        Returns:
+            What the averages shall know of G's step, as `StepGuard.step`.
         """
         gain = self.loss_gain(len(images))
-        self._stage('G', self.g_optimizer, self.g_params, images, labels, rng,
-                    lambda x, y, z: self.loss.generator_stage(x, y, z, gain=gain))
+        skipped = self._stage('G', self.g_optimizer, self.g_params, images, labels, rng,
+                              lambda x, y, z: self.loss.generator_stage(x, y, z, gain=gain))
         d_params = list(self.D.parameters())
         self._stage('D', self.d_optimizer, d_params, images, labels, rng,
                     lambda x, y, z: self.loss.discriminator_stage(x, y, z, gain=gain))
@@ -86,6 +89,7 @@ class DistillationTask:
             self._stage('R1', self.d_optimizer, d_params, images, labels, rng, lambda x, y, _z: self.loss.r1_stage(
                 x, y, gain=float(interval), fraction=len(x) / len(images)))
         average_running_statistics(self.D)
+        return skipped
 
     def _stage(self, name, optimizer, params, images, labels, rng, backward):
         """Accumulate the gradients of one stage over the micro-batches and take the optimizer step."""
@@ -93,10 +97,7 @@ class DistillationTask:
         z = rng.randn(images.shape, name).contiguous(memory_format=self.layout)
         for part in self.spectral_vectors.micro_batches(len(images), self.config['micro_batch']):
             backward(images[part], labels[part], z[part])
-        bad, norm = finish_gradients(params)
-        training_stats.report(f'Grad/{name}/nonfinite', bad)
-        training_stats.report(f'Grad/{name}/norm', norm)
-        optimizer.step()
+        return self.guard.step(name, optimizer, params)
 
     def snapshot_entries(self):
         """Return what to store beside the EMA."""

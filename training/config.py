@@ -101,7 +101,8 @@ def build_config(opts):
         loader_kwargs=dict(num_workers=opts['workers']),
         ema_kwargs=dict(halflife_nimg=round(opts['ema'][0] * 1e6), rampup=opts['ema_warmup'], beta=opts['ema_beta'],
                         extra_nimg=[round(mimg * 1e6) for mimg in opts['ema'][1:]]),
-        nan=opts['nan'] or ('zero' if opts['compat'] == 'official' else 'skip'), nan_limit=opts['nan_limit'], tensorboard=opts['tensorboard'], metrics_kwargs=_metrics_kwargs(opts),
+        nan=opts['nan'] or ('zero' if opts['compat'] == 'official' else 'skip'), nan_limit=opts['nan_limit'],
+        tensorboard=opts['tensorboard'], metrics_kwargs=_metrics_kwargs(opts),
         transfer=opts['transfer'], trust_pickle=opts['trust_pickle'], resume=opts['resume'])
     config['network_options'] = _network_options(opts, config['precision'])
     config['network_kwargs'] = _network_kwargs(opts, config['network_options'])

@@ -67,7 +67,7 @@ def test_defaults_of_distillation():
     assert (config['tick_nimg'], config['snapshot_ticks'], config['state_ticks'], config['keep_states']) == (25000, 10, 20, 2)
     assert config['optimizer_kwargs'] == dict(lr=4e-4, betas=[0.0, 0.99], eps=1e-8)
     assert config['loss_kwargs'] == dict(loss_type='ns', r1_gamma=0.01) and config['r1_interval'] == 16
-    assert config['ema_kwargs'] == dict(halflife_nimg=500_000, rampup=0.05, beta=0, extra_nimg=[])
+    assert config['ema_kwargs'] == dict(halflife_nimg=500_000, rampup=0.05, beta=0)
     assert config['network_kwargs'] is None and config['freeze'] == 0
     assert config['network_options'] == dict(dropout=0.0, use_fp16=False) and config['precision'] == 'fp32'
     assert config['feature_kwargs']['names'] == ['deit_base_distilled_patch16_224', 'tf_efficientnet_lite0']
@@ -82,7 +82,7 @@ def test_defaults_of_teachers(loss):
     assert (config['tick_nimg'], config['snapshot_ticks'], config['lr_rampup_nimg']) == (50000, 50, 10_000_000)
     assert config['optimizer_kwargs'] == dict(lr=1e-3, betas=[0.9, 0.999], eps=1e-8)
     assert config['network_kwargs'] == dict(config_lib.ARCHITECTURES['ddpmpp'], augment_dim=9, dropout=0.13, use_fp16=False)
-    assert config['ema_kwargs'] == dict(halflife_nimg=500_000, rampup=0.05, beta=0, extra_nimg=[])
+    assert config['ema_kwargs'] == dict(halflife_nimg=500_000, rampup=0.05, beta=0)
     assert config['augment_kwargs'] == dict(p=0.12, xflip=1e8, yflip=1, scale=1, rotate_frac=1, aniso=1, translate_frac=1)
     assert config['loss_kwargs'] == (dict(P_mean=-1.2, P_std=1.2) if loss == 'edm' else {}) and config['loss_scaling'] == 1
     assert not {'d_optimizer_kwargs', 'feature_kwargs', 'freeze'} & set(config)
@@ -172,7 +172,7 @@ def test_options_that_exclude_or_need_each_other(args, text):
 
 def test_half_lives():
     """The first is the official one; each further one has its own average."""
-    assert build(*GDD, '--ema=0.05')['ema_kwargs'] == dict(halflife_nimg=50_000, rampup=0.05, beta=0, extra_nimg=[])
+    assert build(*GDD, '--ema=0.05')['ema_kwargs'] == dict(halflife_nimg=50_000, rampup=0.05, beta=0)
     assert build(*GDD, '--ema=0.5,0.05,0')['ema_kwargs'] == dict(halflife_nimg=500_000, rampup=0.05, beta=0, extra_nimg=[50_000, 0])
 
 

@@ -99,11 +99,12 @@ def build_config(opts):
                             use_labels=opts['cond'], xflip=opts['xflip'], cache=opts['cache'], resolution=None,
                             max_size=opts['max_size']),
         loader_kwargs=dict(num_workers=opts['workers']),
-        ema_kwargs=dict(halflife_nimg=round(opts['ema'][0] * 1e6), rampup=opts['ema_warmup'], beta=opts['ema_beta'],
-                        extra_nimg=[round(mimg * 1e6) for mimg in opts['ema'][1:]]),
+        ema_kwargs=dict(halflife_nimg=round(opts['ema'][0] * 1e6), rampup=opts['ema_warmup'], beta=opts['ema_beta']),
         nan=opts['nan'] or ('zero' if opts['compat'] == 'official' else 'skip'), nan_limit=opts['nan_limit'],
         tensorboard=opts['tensorboard'], metrics_kwargs=_metrics_kwargs(opts),
         transfer=opts['transfer'], trust_pickle=opts['trust_pickle'], resume=opts['resume'])
+    if len(opts['ema']) > 1:
+        config['ema_kwargs']['extra_nimg'] = [round(mimg * 1e6) for mimg in opts['ema'][1:]]
     config['network_options'] = _network_options(opts, config['precision'])
     config['network_kwargs'] = _network_kwargs(opts, config['network_options'])
     betas = [0.0, 0.99] if loss == 'gdd' else [0.9, 0.999]

@@ -20,7 +20,8 @@ from training import export_formats, samplers
 from training.checkpoint import load_network, save_snapshot
 from training.noise_levels import SIGMA_MAX
 from training.safetensors_file import describe_network, require_own_class, save_safetensors
-from training.sampler_options import build_sampler
+from training.sampler_options import add_key_options, build_sampler
+from training.snapshot_entries import choose_key
 
 SUFFIXES = {'safetensors': '.safetensors', 'onnx': '.onnx', 'torchscript': '.pt', 'pkl': '.pkl'}
 FUNCTION_FORMATS = ('onnx', 'torchscript')      # These hold a function, the others the network.
@@ -88,11 +89,10 @@ def write_file(path, net, info, plan, opts):
         require_own_class(net)
         save_snapshot(path, ema=net, dataset_kwargs=info.dataset_kwargs, metadata=dict(info.metadata, source=source))
         return read_network(path, 'ema', net, plan)
-    key = 'ema' if opts.ema else 'net'
-    config = describe_network(net, info, key=key, source=source, torch=str(torch.__version__), **plan)
+    config = describe_network(net, info, key=opts.key, source=source, torch=str(torch.__version__), **plan)
     if opts.format == 'safetensors':
         save_safetensors(path, net, config)
-        return read_network(path, key, net, plan)
+        return read_network(path, opts.key, net, plan)
     module = export_formats.build_function(net, **plan)
     names = export_formats.input_names(net, plan.function)
     config.update(inputs=list(names), outputs=[export_formats.OUTPUT[plan.function]])
@@ -154,7 +154,8 @@ def run(opts):
     elif opts.opset is not None:
         warn(f'--opset={opts.opset} has no effect with --format={opts.format}')
     opts.opset = opts.opset or DEFAULT_OPSET
-    net, info = load_network(opts.network, key='ema' if opts.ema else 'net', trust=opts.trust_pickle)
+    opts.key = choose_key(opts.ema, opts.key)
+    net, info = load_network(opts.network, key=opts.key, trust=opts.trust_pickle)
     plan = choose_function(opts, net, info.metadata)
     check_network(net, plan, opts)
     at = f' at sigma {", ".join(f"{level:g}" for level in plan.levels)}' if plan.levels else ''
@@ -180,7 +181,7 @@ def run(opts):
 @click.option('--format',       help='What to write', type=click.Choice(list(SUFFIXES)), required=True)
 @click.option('--dest',         help='File to write  [default: beside --network]', metavar='FILE')
 @click.option('--overwrite',    help='Replace --dest if it exists', is_flag=True)
-@click.option('--ema',          help='Use averaged weights', metavar='BOOL', type=bool, default=True, show_default=True)
+@add_key_options
 @click.option('--trust-pickle', help='Run the code inside --network; for files you trust', is_flag=True)
 # What ONNX and TorchScript files compute.
 @click.option('--function',     help='[default: generator for GDD, denoiser for others]',

@@ -21,23 +21,24 @@ import numpy as np
 import torch
 
 from dnnlib.util import atomic_write
-from evaluations.detectors import detector_names, find_missing, get_detector
+from evaluations.comparisons import check_fit, load_comparisons, load_detectors
+from evaluations.detectors import detector_names
 from evaluations.image_sources import (QUANTISATION, GeneratedImages, choose_subset, describe_oddities, hash_dataset,
                                        open_images)
 from evaluations.inception import full_precision
 from evaluations.measure import Meter, measure_images
-from evaluations.metric_names import DETECTOR_OF_WIDTH, METRICS, parse_metrics
-from evaluations.reference_files import describe_file, load_references
-from evaluations.results import (Comparison, add_reference_features, compute_results, describe_choice, describe_comparison,
-                                 describe_software, make_meters, print_comparison, print_results, print_summary,
-                                 require_any, summarise)
+from evaluations.metric_names import METRICS, parse_metrics
+from evaluations.reference_files import describe_file
+from evaluations.results import (add_reference_features, compute_results, describe_comparison, describe_software, make_meters,
+                                 print_comparison, print_results, print_summary, summarise)
 from evaluations.statistics import FORMAT_VERSION, Reference, save_reference
 from generate import parse_seeds
 from torch_utils import distributed as dist
 from torch_utils.allocator import keep_freed_memory
 from training import samplers
 from training.checkpoint import load_network
-from training.sampler_options import add_sampler_options, build_sampler
+from training.sampler_options import add_key_options, add_sampler_options, build_sampler
+from training.snapshot_entries import choose_key
 
 
 # ------------------------------------------------------------------------------------------------
@@ -67,57 +68,21 @@ def _check_output(path, option, extension):
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
 
 
-def _load_detectors(names, path, device):
-    """Return name -> `Detector`; all missing weights are reported together, before any is loaded."""
-    missing = find_missing(names, path)
-    if missing:
-        dist.rank0_first(lambda: _fail('\n'.join(missing)))
-    return dist.rank0_first(lambda: {name: get_detector(name, device, path=path) for name in names})
-
-
-def _fail(message):
-    raise ValueError(message)
-
-
-def _choose_detector(reference, detector):
-    """Return the name of the detector for a reference, None if the reference is not asked for."""
-    if detector is not None and reference.detector is not None and str(reference.path).lower().endswith('.pkl'):
-        return detector if detector == reference.detector else None     # EDM2: one of several in the file
-    name = detector or reference.detector or DETECTOR_OF_WIDTH.get(reference.mu.size)
-    if name is None:
-        raise ValueError(f'--ref={reference.path} does not say which detector made it; '
-                         f'give --detector, one of {", ".join(detector_names())}')
-    return name
-
-
 def _load_comparisons(opts, device):
     """Load references and detectors, and decide which metrics are computed against which reference."""
-    def load_references_first():
+    def check_first():
         _check_output(opts['json_path'], '--json', '.json')
-        metrics = parse_metrics(opts['metrics'])
-        pairs = [(ref, _choose_detector(ref, opts['detector'])) for path in opts['refs'] for ref in load_references(path)]
-        pairs = [(ref, name) for ref, name in pairs if name is not None]
-        return metrics, pairs or _fail(f'--ref={opts["refs"][0]} holds no statistics for --detector={opts["detector"]}')
+        return parse_metrics(opts['metrics'])
 
-    metrics, pairs = dist.rank0_first(load_references_first)
-    detectors = _load_detectors(list(dict.fromkeys(name for _, name in pairs)), opts['detector_path'], device)
-    return [Comparison(ref, detectors[name], metrics) for ref, name in pairs]
-
-
-def _check_fit(comparisons, num_images, image_shape, what):
-    """Refuse images that do not fit detectors and references; return remarks."""
-    notes = []
-    for comparison in comparisons:
-        comparison.detector.check_shape(image_shape, what=what)
-        notes += comparison.reference.check(comparison.detector, image_shape)
-    return [*notes, *require_any(comparisons), *describe_choice(comparisons, num_images, image_shape)]
+    metrics = dist.rank0_first(check_first)
+    return load_comparisons(opts['refs'], metrics, opts['detector'], opts['detector_path'], device)
 
 
 def _open_samples(comparisons, images, num, seed):
     """Open the images of `calc`; return (source, remarks)."""
     labelling = [c.detector for c in comparisons if c.detector.labels_comparable]
     source, unlabelled = open_images(images, '--images', num, seed, labelling[0].num_classes if labelling else 0)
-    notes = _check_fit(comparisons, num, source.image_shape, f'images of --images={images}')
+    notes = check_fit(comparisons, num, source.image_shape, f'images of --images={images}')
     notes += describe_oddities(images, source, {metric for c in comparisons for metric in c.metrics})
     if labelling and unlabelled:
         notes.append(f'no class accuracy: {unlabelled}')
@@ -238,7 +203,7 @@ def ref(data, dest, detector, detector_path, features, seed, spatial, batch, wor
     """Make reference statistics from all images of a data set."""
     with _processes() as device:
         dist.rank0_first(lambda: _check_output(dest, '--dest', '.npz'))
-        network = _load_detectors([detector], detector_path, device)[detector]
+        network = load_detectors([detector], detector_path, device)[detector]
         source = dist.rank0_first(lambda: _open_reference_images(data, network, spatial))
         kept = np.zeros(len(source), dtype=bool)
         kept[choose_subset(len(source), features, seed)] = True
@@ -275,7 +240,7 @@ def _open_reference_images(data, network, spatial):
 @click.option('--repeats', help='Blocks of so many further seeds', metavar='INT', type=click.IntRange(min=1), default=1,
               show_default=True)
 @click.option('--class', 'class_idx', help='Class of all images  [default: random]', metavar='INT', type=click.IntRange(min=0))
-@click.option('--ema', help='Use averaged weights', metavar='BOOL', type=bool, default=True, show_default=True)
+@add_key_options
 @click.option('--trust-pickle', help='Run the code inside --network; for files you trust', is_flag=True)
 @add_sampler_options
 @_batch
@@ -290,6 +255,7 @@ def gen(network, seeds, repeats, class_idx, batch, rng_device, **opts):
     """
     with _processes() as device:
         blocks = dist.rank0_first(lambda: _seed_blocks(seeds, repeats))
+        opts['key'] = dist.rank0_first(lambda: choose_key(opts['ema'], opts['key']))
         rng = dist.rank0_first(lambda: _choose_rng_device(rng_device, device))
         comparisons = _load_comparisons(opts, device)
         net, info, plan, notes = dist.rank0_first(lambda: _load_sampled(network, comparisons, class_idx, len(blocks[0][1]), device, opts))
@@ -309,7 +275,7 @@ def gen(network, seeds, repeats, class_idx, batch, rng_device, **opts):
             summary = summarise(measured) if repeats > 1 else []
             print_summary(summary)
             _write_json(opts['json_path'], comparisons, sum(measured, []), device, network=os.path.basename(network),
-                        network_sha256=info.sha256, class_name=info.class_name, key='ema' if opts['ema'] else 'net', sampler=plan[0],
+                        network_sha256=info.sha256, class_name=info.class_name, key=opts['key'], sampler=plan[0],
                         arguments={name: str(value) for name, value in plan[1].items()}, class_idx=class_idx,
                         seeds=[text for text, _ in blocks], rng_device=torch.device(rng or device).type, quantisation=QUANTISATION,
                         num_images=len(blocks[0][1]), image_shape=source.image_shape, batch=batch, notes=notes, summary=summary)
@@ -336,11 +302,11 @@ def _choose_rng_device(rng_device, device):
 
 def _load_sampled(network, comparisons, class_idx, count, device, opts):
     """Load the network of `gen`; return (net, info, (sampler, arguments), remarks)."""
-    net, info = load_network(network, key='ema' if opts['ema'] else 'net', trust=opts['trust_pickle'])
+    net, info = load_network(network, key=opts['key'], trust=opts['trust_pickle'])
     samplers.check_class(net.label_dim, class_idx)
     plan = build_sampler(net, opts, info.metadata)
     shape = (net.img_channels, net.img_resolution, net.img_resolution)
-    notes = _check_fit(comparisons, count, shape, f'images of --network={network}')
+    notes = check_fit(comparisons, count, shape, f'images of --network={network}')
     return net.to(device, memory_format=torch.channels_last), info, plan, notes
 
 

@@ -23,8 +23,9 @@ from training import samplers
 from training.checkpoint import load_network
 from training.image_grid import save_grid, save_png
 from training.image_output import PACK_FILE, ImagePack, claim_folder, png_name, read_images, write_labels
-from training.sampler_options import add_sampler_options, build_sampler
+from training.sampler_options import add_key_options, add_sampler_options, build_sampler
 from training.seed_list import find_repeats, parse_seeds, split_positions
+from training.snapshot_entries import choose_key
 
 MAX_GRID_IMAGES = 256
 STATUS_SEC = 10     # between progress lines where there is no terminal
@@ -69,7 +70,7 @@ def load_everywhere(opts, device):
     for turn in ('first', 'others'):
         with together():
             if (turn == 'first') == (dist.get_rank() == 0):
-                net, info = load_network(opts.network, key='ema' if opts.ema else 'net', trust=opts.trust_pickle)
+                net, info = load_network(opts.network, key=opts.key, trust=opts.trust_pickle)
     return net.to(device, memory_format=torch.channels_last), info
 
 
@@ -185,7 +186,7 @@ def settings_record(opts, plan, info, device):
     """Return what is needed to make the same images again, as plain values without machine paths."""
     return dict(
         network=os.path.basename(str(opts.network)), sha256=info.sha256, class_name=info.class_name,
-        key='ema' if opts.ema else 'net', sampler=plan.sampler, arguments={k: str(v) for k, v in plan.kwargs.items()},
+        key=opts.key, sampler=plan.sampler, arguments={k: str(v) for k, v in plan.kwargs.items()},
         seeds=opts.seed_text, class_idx=opts.class_idx, subdirs=opts.subdirs, batch=opts.batch,
         processes=dist.get_world_size(), device=device.type,
         rng_device=torch.device(opts.rng_device or device).type, torch=torch.__version__,
@@ -228,8 +229,7 @@ DEVICE = click.Choice(['auto', 'cpu', 'cuda'])
               show_default=True)
 @click.option('--class', 'class_idx', help='Class of all images  [default: random]', metavar='INT',
               type=click.IntRange(min=0))
-@click.option('--ema',              help='Use averaged weights', metavar='BOOL', type=bool, default=True,
-              show_default=True)
+@add_key_options
 @click.option('--trust-pickle',     help='May run code inside --network; for files you trust', is_flag=True)
 # Sampler; options without effect on the chosen sampler are reported.
 @add_sampler_options
@@ -254,6 +254,7 @@ def cmdline(**options):
     """
     opts = EasyDict(options)
     try:
+        opts.key = choose_key(opts.ema, opts.key)
         opts.seed_text, opts.seeds = opts.seeds, parse_seeds(opts.seeds)
         if opts.rng_device == 'cuda' and (opts.device == 'cpu' or not torch.cuda.is_available()):
             raise ValueError('--rng-device=cuda: needs a GPU and --device=auto or cuda; use --rng-device=cpu')

@@ -20,6 +20,7 @@ import time
 
 import click
 
+from evaluations.metric_names import parse_live_metrics
 from training import config as config_lib
 from training.official_options import LOSS_ALIASES, OFFICIAL_OPTIONS, check_official_options
 
@@ -50,6 +51,25 @@ def parse_grid(_ctx, _param, text):
 def parse_loss(_ctx, _param, name):
     """Take the names of the newer official repository for ours."""
     return LOSS_ALIASES.get(name, name)
+
+
+def parse_halflives(_ctx, _param, text):
+    """Parse '0.5,0.05' into a list of half-lives in millions of images; the first is the main one."""
+    try:
+        values = [float(part) for part in text.split(',')]
+    except ValueError:
+        values = [-1.0]
+    if not all(0 <= value < 1e6 for value in values) or len(set(values)) < len(values):
+        raise click.BadParameter(f'{text!r} must be one or several different numbers, at least 0, such as 0.5 or 0.5,0.05')
+    return values
+
+
+def parse_metrics(_ctx, _param, text):
+    """Parse 'fd10k,is50k' into a list of names."""
+    try:
+        return None if text is None else parse_live_metrics(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 # Options that only some losses read: with the others they are refused, not ignored.
@@ -85,12 +105,15 @@ Share = click.FloatRange(min=0, max=1)
 @click.option('--num-blocks',    help='Blocks per resolution  [default: of --arch]', metavar='INT', type=click.IntRange(min=1))
 @click.option('--attn-res',      help='Resolutions with attention  [default: of --arch]', metavar='LIST', callback=parse_int_list)
 @click.option('--lr',            help='Learning rate  [default: 4e-4 gdd, 1e-3 teachers]', metavar='FLOAT', type=Positive)
-@click.option('--ema',           help='Half-life of the average', metavar='MIMG', type=NonNegative, default=0.5)
+@click.option('--ema',           help='Half-life of the average; several: 0.5,0.05', metavar='MIMG,...', callback=parse_halflives, default='0.5')
 @click.option('--ema-warmup',    help='Half-life / images seen, at most  [default: 0.05]; 0 = off', metavar='FLOAT', type=NonNegative)
 @click.option('--ema-beta',      help='Fixed decay instead of a half-life; 0 = off', metavar='FLOAT',
               type=click.FloatRange(min=0, max=1, max_open=True), default=0)
 @click.option('--dropout',       help='Dropout  [default: 0 gdd, 0.13 teachers]', metavar='FLOAT', type=Share)
 @click.option('--xflip',         help='Add mirrored images', metavar='BOOL', type=bool, default=False)
+@click.option('--nan',           help='Non-finite gradients  [default: skip; zero if official]', type=click.Choice(['skip', 'zero']))
+@click.option('--nan-limit',     help='Stop after so many non-finite steps; 0 = never', metavar='INT',
+              type=click.IntRange(min=0), default=100)
 @click.option('--compat',        help='Accidents of the official code: keep or repair', type=click.Choice(['clean', 'official']), default='clean')
 @click.option('--max-size',      help='Use a random subset of the images', metavar='INT', type=click.IntRange(min=1))
 @click.option('--augment',       help='Probability (teachers: 0.12); gdd: a switch, 0 = off', metavar='FLOAT', type=Share)
@@ -140,6 +163,13 @@ Share = click.FloatRange(min=0, max=1)
 @click.option('--dump-min',      help='Training state at least every; 0 = by ticks only', metavar='MINUTES', type=NonNegative, default=30)
 @click.option('--keep',          help='States to keep; 0 = all', metavar='INT', type=click.IntRange(min=0), default=2)
 @click.option('--grid',          help='Sample grid at snapshots, 0 = none', metavar='ROWSxCOLS', callback=parse_grid, default='8x10')
+@click.option('--tensorboard',   help='Also write events for TensorBoard', metavar='BOOL', type=bool, default=False)
+# Numbers at snapshots, of the average (docs/training.md).
+@click.option('--metrics',       help='Measure at snapshots: fid50k,fd10k,...', metavar='LIST', callback=parse_metrics)
+@click.option('--metrics-ref',   help='Reference statistics of --metrics', metavar='NPZ|URL', type=str)
+@click.option('--metrics-detector', help='Feature network  [default: that of --metrics-ref]', metavar='NAME', type=str)
+@click.option('--metrics-detector-path', help='Weights of the detector, or their folder', metavar='FILE|DIR', type=str)
+@click.option('--metrics-batch', help='Images per batch and process', metavar='INT', type=click.IntRange(min=1), default=64)
 @click.option('--seed',          help='Random seed', metavar='INT', type=click.IntRange(0, 2 ** 31 - 1), default=0)
 @click.option('-n', '--dry-run', help='Print the resolved options and stop', is_flag=True)
 @click.pass_context
@@ -218,6 +248,7 @@ def check_writable(run_dir):
 def launch(run, run_dir):
     """Print the options and train."""
     from torch_utils import distributed
+    from training.gradients import NonFiniteError
     from training.image_files import DatasetError
     from training.preemption import Preempted
     from training.training_loop import run_training
@@ -230,7 +261,7 @@ def launch(run, run_dir):
         distributed.destroy()
         sys.exit(error.exit_code)
     # A damaged image comes up when its turn comes; another process may end at any time.
-    except (DatasetError, StateError, distributed.ProcessLost) as error:
+    except (DatasetError, NonFiniteError, StateError, distributed.ProcessLost) as error:
         fail(error)
     distributed.destroy()
 

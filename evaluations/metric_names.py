@@ -8,7 +8,11 @@ are kept for its protocol: only the Frechet distance of Inception features is ca
 50,000 images make it fid50k.
 """
 
+import re
+
 METRICS = ('fid', 'sfid', 'is', 'kid', 'pr', 'dc')
+LIVE_METRICS = ('fd', *METRICS)     # while training, a number of images follows
+_LIVE_NAME = re.compile(rf'({"|".join(LIVE_METRICS)})(\d{{1,9}})(k?)')
 # Widths of features by which statistics without a detector name are recognised.
 DETECTOR_OF_WIDTH = {2048: 'inception', 1024: 'dinov2-vit-l-14', 512: 'clip-vit-b-32'}
 PROTOCOL_IMAGES = 50000     # images behind published numbers
@@ -30,6 +34,33 @@ def parse_metrics(text):
     if len(set(names)) < len(names):
         raise ValueError(f'--metrics={text} holds a metric twice; write {",".join(dict.fromkeys(names))}')
     return names
+
+
+def parse_live_metrics(text):
+    """Return the metrics to measure while training, such as ['fd2k', 'is50k'], from a comma-separated list.
+
+    A name is one of METRICS, or `fd` for the Frechet distance of any detector, and a number of images.
+
+    Args:
+        text: For instance 'fid10k,fd2000'.
+    Raises:
+        ValueError: An unknown or repeated name, fewer than 2 images, or no name.
+    """
+    names = [name.strip().lower() for name in text.split(',')]
+    for name in names:
+        match = _LIVE_NAME.fullmatch(name)
+        if not match or split_live_metric(name)[1] < 2:
+            raise ValueError(f'--metrics={text}: {name!r} is not known; write one of {",".join(LIVE_METRICS)} and a number of '
+                             'images, at least 2, such as fd10k or fid50k')
+    if len({split_live_metric(name) for name in names}) < len(names):
+        raise ValueError(f'--metrics={text} holds a metric twice; write {",".join(dict.fromkeys(names))}')
+    return names
+
+
+def split_live_metric(name):
+    """Return (kind, number of images) of a name that `parse_live_metrics` has accepted: ('fd', 2000) for 'fd2k'."""
+    kind, count, thousands = _LIVE_NAME.fullmatch(name).groups()
+    return kind, int(count) * (1000 if thousands else 1)
 
 
 def is_published_protocol(detector_name):

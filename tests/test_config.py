@@ -192,12 +192,34 @@ def test_official_accidents_are_one_switch():
     ((*EDM, '--fp16=0', '--precision=fp16'), '--fp16=False means --precision=fp32 with --loss=edm, not --precision=fp16'),
     ((*GDD[:2], '--transfer=random'), '--transfer=random is .* needs --loss=gdd and --arch; add --arch=ncsnpp'),
     ((*EDM, '--transfer=random', '--arch=adm'), '--transfer=random is .* leave --transfer out to train a teacher from random'),
+    ((*GDD, '--ema=0.5,0.05', '--ema-beta=0.99'), '--ema-beta=0.99 replaces the half-life, of which --ema gives 2; leave one'),
+    ((*GDD, '--metrics=fd2k'), '--metrics=fd2k needs --metrics-ref, .* for example --metrics-ref=datasets/mnist'),
+    ((*GDD, '--metrics-ref=a.npz'), '--metrics-ref=a.npz needs --metrics, .* for example --metrics=fd10k, or leave it out'),
+    ((*GDD, '--metrics-detector-path=a'), '--metrics-detector-path=a needs --metrics'),
     ((*GDD, '--precision=fp16'), '--precision=fp16 does not go with --loss=gdd, .* use --precision=bf16'),
 ])
 def test_options_that_exclude_or_need_each_other(args, text):
     with pytest.raises(ConfigError, match=text) as caught:
         build(*args)
     assert '\n' not in str(caught.value)
+
+
+def test_half_lives():
+    """The first is the official one; each further one has its own average."""
+    assert build(*GDD, '--ema=0.05')['ema_kwargs'] == dict(halflife_nimg=50_000, rampup=0.05, beta=0)
+    assert build(*GDD, '--ema=0.5,0.05,0')['ema_kwargs'] == dict(halflife_nimg=500_000, rampup=0.05, beta=0, extra_nimg=[50_000, 0])
+
+
+def test_non_finite_gradients_are_treated_as_officially_on_request():
+    assert build(*GDD)['nan'] == 'skip' and build(*GDD, '--nan=zero')['nan'] == 'zero'
+    assert build(*GDD, '--compat=official')['nan'] == 'zero' and build(*GDD, '--compat=official', '--nan=skip')['nan'] == 'skip'
+
+
+def test_metrics_are_resolved():
+    assert build(*GDD)['metrics_kwargs'] is None
+    assert build(*MEASURED, '--metrics= FD2k,is50K')['metrics_kwargs'] == dict(
+        class_name='evaluations.live_metrics.LiveMetrics', metrics=['fd2k', 'is50k'], ref='ref.npz', detector=None,
+        detector_path=None, batch=64)
 
 
 @pytest.mark.parametrize('text, expected', [('1,2,2', [1, 2, 2]), ('1-3', [1, 2, 3]), ('4, 1-2,8', [4, 1, 2, 8])])
@@ -207,7 +229,8 @@ def test_lists(text, expected):
 
 @pytest.mark.parametrize('option', ['--cres=1,,2', '--cres=3-1', '--attn-res=x', '--grid=0x4', '--grid=8', '--grid=65x64',
                                     '--freeze=4', '--ema-beta=1', '--duration=0', '--batch=0', '--dropout=1.5', '--seed=-1',
-                                    '--augment=2', '--ls=0', '--loss=ddpm', '--precision=fp8', '--p-std=0', '--label-dropout=-1'])
+                                    '--augment=2', '--ls=0', '--ema=-1', '--ema=0.5,0.5', '--ema=x', '--ema=', '--ema=nan', '--nan=keep',
+                                    '--nan-limit=-1', '--metrics=fid', '--metrics=fd1', '--metrics=fd2k,fd2000', '--metrics=2k', '--loss=ddpm', '--precision=fp8', '--p-std=0', '--label-dropout=-1'])
 def test_malformed_values_are_refused_by_the_command_line(option):
     result = CliRunner().invoke(train.main, [*GDD, option, '--dry-run'])
     assert result.exit_code == 2 and option.split('=')[0] in result.output and 'Traceback' not in result.output
@@ -240,6 +263,7 @@ def test_run_folders_count_on(tmp_path):
 
 # Option -> (arguments without it, with it). A new option of train.py needs a line here.
 ARCH = (*GDD, '--arch=ncsnpp')
+MEASURED = (*GDD, '--metrics=fd2k', '--metrics-ref=ref.npz')
 EFFECTS = {
     'outdir': (GDD, '--outdir=elsewhere'), 'data': (GDD, '--data=other.zip'), 'cond': (GDD, '--cond=1'),
     'loss': (EDM[:2], '--loss=edm', '--loss=vp'), 'precond': (EDM[:2], '--precond=edm', '--precond=ve'), 'arch': (GDD, '--arch=adm'),
@@ -261,6 +285,11 @@ EFFECTS = {
     'bench': (GDD, '--bench=0'), 'channels_last': (GDD, '--channels-last=0'), 'cache': (GDD, '--cache=0'),
     'workers': (GDD, '--workers=0'), 'desc': (GDD, '--desc=name'), 'nosubdir': (GDD, '--nosubdir'),
     'tick': (GDD, '--tick=1'), 'snap': (GDD, '--snap=1'), 'dump': (GDD, '--dump=1'), 'dump_min': (GDD, '--dump-min=5'), 'keep': (GDD, '--keep=0'),
+    'nan': (GDD, '--nan=zero'), 'nan_limit': (GDD, '--nan-limit=7'), 'tensorboard': (GDD, '--tensorboard=1'),
+    'metrics': ((*GDD, '--metrics-ref=ref.npz', '--metrics=fd2k'), '--metrics=fd3k'),
+    'metrics_ref': ((*GDD, '--metrics=fd2k', '--metrics-ref=ref.npz'), '--metrics-ref=other.npz'),
+    'metrics_detector': (MEASURED, '--metrics-detector=inception'), 'metrics_batch': (MEASURED, '--metrics-batch=8'),
+    'metrics_detector_path': (MEASURED, '--metrics-detector-path=weights'),
     'grid': (GDD, '--grid=2x2'), 'seed': (GDD, '--seed=1'), 'dry_run': None,
     'use_gp': (GDD, '--use-gp=0'), 'd_pretrained': (GDD, '--d-pretrained=0'), 'interp224': (GDD, '--interp224=0'),
     'optimizer_type': (GDD, '--optimizer-type=radam'), 'weight_decay': (GDD, '--weight-decay=0.01'),

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from training.ema import EMA
+from training.ema import EMA, _lerp_on_device, entry_name
 
 
 def small_net(value=0.0):
@@ -81,3 +81,79 @@ def test_buffers_are_copied_and_the_network_is_left_alone():
     ema.update(net, nimg=0, batch=1)
     assert ema.net.running_mean.tolist() == [7.0] * 3 and ema.net.num_batches_tracked.item() == 5
     assert net.training and all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+
+
+def test_buffers_of_other_types_are_copied_for_every_half_life():
+    net = small_net(2.0)
+    ema = EMA(net, 1000, extra_nimg=[10])
+    net.num_batches_tracked.fill_(9)
+    net.running_var.fill_(3.0)
+    ema.update(net, nimg=0, batch=1)
+    for own in ema.nets.values():
+        assert own.num_batches_tracked.item() == 9 and own.running_var.tolist() == [3.0] * 3
+
+
+# ------------------------------------------------------------------------------------------------
+# Several half-lives.
+
+def train(*halflives, skip_at=(), values=(1.0, 4.0, -2.0, 3.0)):
+    net = small_net(0.0)
+    ema, nimg = EMA(net, halflives[0], rampup=0, extra_nimg=halflives[1:]), 0
+    for i, value in enumerate(values):
+        torch.nn.init.constant_(net.weight, value)
+        ema.update(net, nimg, batch=100, skip=torch.tensor(float(i in skip_at)))
+        nimg += 100
+    return ema
+
+
+def test_every_half_life_equals_an_average_of_its_own():
+    ema = train(300, 50, 100000)
+    assert list(ema.nets) == ['ema', 'ema-5e-05', 'ema-0.1'] and list(ema.extra_nets) == ['ema-5e-05', 'ema-0.1']
+    for net, halflife in zip(ema.nets.values(), (300, 50, 100000)):
+        alone = train(halflife)
+        assert torch.equal(net.weight, alone.net.weight)
+    weights = [net.weight[0].item() for net in ema.nets.values()]
+    assert len(set(weights)) == 3 and ema.net is ema.nets['ema']
+
+
+@pytest.mark.parametrize('nimg, name', [(50_000, 'ema-0.05'), (500_000, 'ema-0.5'), (2_000_000, 'ema-2'), (0, 'ema-0'), (1234, 'ema-0.001234')])
+def test_names_are_half_lives_in_millions(nimg, name):
+    assert entry_name(nimg) == name
+
+
+def test_skipped_step_changes_nothing():
+    """Not even towards the unchanged network: the average of three steps, of which one was skipped, has seen two."""
+    skipped = train(300, 50, skip_at=[2])
+    shorter = train(300, 50, values=(1.0, 4.0))
+    following = train(300, 50, skip_at=[2], values=(1.0, 4.0, -2.0))
+    for key, net in following.nets.items():
+        assert torch.equal(net.weight, shorter.nets[key].weight)
+        assert not torch.equal(net.weight, skipped.nets[key].weight)
+
+
+def test_update_on_a_device_agrees_with_the_host_and_is_exact_at_both_ends():
+    """What CUDA runs, with the weight in a tensor: equal up to rounding, and bit for bit where nothing may change."""
+    generator = torch.Generator().manual_seed(0)
+    own, other = ([torch.randn(5, generator=generator), torch.randn(2, 3, generator=generator)] for _ in range(2))
+    for weight in (0.0, 1.0, 0.25, 1e-4):
+        found = [x.clone() for x in own]
+        _lerp_on_device(found, other, torch.tensor(weight))
+        for x, a, b in zip(found, own, other):
+            assert torch.allclose(x, a + weight * (b - a), atol=1e-6)
+            assert weight not in (0.0, 1.0) or torch.equal(x, b if weight else a)
+
+
+def test_state_holds_all_half_lives():
+    ema, fresh = train(300, 50), EMA(small_net(), 300, rampup=0, extra_nimg=[50])
+    fresh.load_state_dict(copy.deepcopy(ema.state_dict()))
+    assert all(torch.equal(net.weight, ema.nets[key].weight) for key, net in fresh.nets.items())
+    with pytest.raises(ValueError, match='averages of the state are ema, ema-5e-05, those of --ema are ema$'):
+        EMA(small_net(), 300).load_state_dict(ema.state_dict())
+
+
+def test_another_network_object_is_noticed():
+    """The tensors of the network are collected once; a second network must not be mistaken for the first."""
+    ema = EMA(small_net(), 0)
+    for value in (1.0, 2.0):
+        ema.update(small_net(value), nimg=100, batch=1)
+        assert ema.net.weight.tolist() == [value] * 3

@@ -19,7 +19,7 @@ from upstream_files import small_network, upstream_bytes
 import export
 import generate
 from training import export_formats, networks, samplers
-from training.checkpoint import load_network
+from training.checkpoint import load_network, save_snapshot
 from training.pickle_records import SnapshotError
 
 need('safetensors')
@@ -94,6 +94,16 @@ def test_generate_takes_safetensors(tmp_path):
         assert CliRunner().invoke(generate.cmdline, arguments).exit_code == 0
     packs = [np.load(tmp_path / f'{name}-images' / 'image_pack.npz')['arr_0'] for name in ('a.pkl', 'a.safetensors')]
     assert np.array_equal(*packs)
+
+
+def test_further_average(tmp_path):
+    network = write_snapshot(tmp_path / 'a.pkl', **SMALLEST)
+    ema, net = (load_network(network, key=key)[0] for key in ('ema', 'net'))
+    save_snapshot(network, ema=ema, extra={'ema-0.05': net})
+    run(network, 'safetensors', '--key=ema-0.05')
+    found, info = load_network(str(tmp_path / 'a.safetensors'), key='ema-0.05')
+    assert torch.equal(found.model.map_layer0.weight, net.model.map_layer0.weight) and info.entries == ['ema-0.05']
+    assert '--key=loss_fn names no network' in fail(network, 'safetensors', '--key=loss_fn')
 
 
 def test_raw_weights(tmp_path):

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 import fid
 import generate
+from evaluations import comparisons
 from evaluations.detectors import Detector, Measured, get_detector
 from evaluations.metrics import frechet_distance
 from evaluations.statistics import load_reference
@@ -197,8 +198,8 @@ def stub(monkeypatch):
             return get_detector(name, device, path=path)
         return Detector('inception', run_stub, 4, (path or '') + 'ab' * 32, device, num_classes=3, spatial_dim=2, preprocessing='quarters')
 
-    monkeypatch.setattr(fid, 'get_detector', get)
-    monkeypatch.setattr(fid, 'find_missing', lambda names, path: [])
+    monkeypatch.setattr(comparisons, 'get_detector', get)
+    monkeypatch.setattr(comparisons, 'find_missing', lambda names, path: [])
 
 
 def numbers(path):
@@ -255,7 +256,7 @@ def test_weights_can_be_given(data, tmp_path, stub):
 
 
 def test_missing_weights_are_listed_before_any_work(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(fid, 'find_missing', lambda names, path: [f'detector {name}: nothing at {path}' for name in names])
+    monkeypatch.setattr(comparisons, 'find_missing', lambda names, path: [f'detector {name}: nothing at {path}' for name in names])
     output = run('ref', f'--data={data["a"]}', f'--dest={tmp_path}/new/x.npz', '--detector-path=here', FAST, ok=False)
     assert output.strip() == 'Error: detector inception: nothing at here' and not (tmp_path / 'new' / 'x.npz').exists()
 
@@ -287,8 +288,8 @@ def test_image_pack_equals_its_images(data, tmp_path):
 ])
 def test_refusals(data, snapshots, tmp_path, monkeypatch, command, changes, words):
     if changes.get('detector') == 'tf_efficientnet_lite0':
-        monkeypatch.setattr(fid, 'find_missing', lambda names, path: [])
-        monkeypatch.setattr(fid, 'get_detector', lambda name, device, path: Detector(name, None, 64, 'ab', device))
+        monkeypatch.setattr(comparisons, 'find_missing', lambda names, path: [])
+        monkeypatch.setattr(comparisons, 'get_detector', lambda name, device, path: Detector(name, None, 64, 'ab', device))
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     args = {'calc': dict(images=data['b'], ref=data['ref'], num=10, workers=0), 'gen': dict(network=snapshots['gdd'], ref=data['ref'], seeds='0-3'),
             'ref': dict(data=data['a'], dest=tmp_path / 'x.npz', detector='mnist-classifier')}[command]
@@ -319,7 +320,7 @@ def snapshots(tmp_path_factory):
                     torch.nn.init.normal_(parameter, std=0.1)
             nets.append(net)
         paths[name] = str(folder / f'{name}.pkl')
-        save_snapshot(paths[name], ema=nets[0], net=nets[1])
+        save_snapshot(paths[name], ema=nets[0], net=nets[1], extra={'ema-0.05': nets[1]})
     return paths
 
 
@@ -358,14 +359,14 @@ def test_blocks_of_seeds(data, snapshots, tmp_path):
 
 
 @pytest.mark.parametrize('name, setting, option', [
-    ('gdd', [], '--ema=False'), ('gdd', [], '--class=3'), ('gdd', [], '--sigma_max=40'), ('gdd', [], '--sampler=multi_step'),
+    ('gdd', [], '--ema=False'), ('gdd', [], '--key=ema-0.05'), ('gdd', [], '--class=3'), ('gdd', [], '--sigma_max=40'), ('gdd', [], '--sampler=multi_step'),
     ('edm', ['--steps=3'], '--steps=2'), ('edm', ['--steps=3'], '--S_churn=40'), ('edm', ['--steps=3'], '--solver=euler'),
 ])
 def test_options_change_the_number(data, snapshots, tmp_path, name, setting, option):
     plain, changed = (generated(snapshots, data['ref'], tmp_path / 'r.json', '--seeds=0-3', *args, name=name)[1]
                       for args in (setting, [*setting, option]))
     assert abs(plain['value'] / changed['value'] - 1) > 1e-4
-    assert changed['key'] == ('net' if 'ema' in option else 'ema') and changed['class_idx'] == (3 if 'class' in option else None)
+    assert changed['key'] == {'--ema=False': 'net', '--key=ema-0.05': 'ema-0.05'}.get(option, 'ema') and changed['class_idx'] == (3 if 'class' in option else None)
 
 
 def test_trust_and_noise_reach_their_users(data, snapshots, tmp_path, monkeypatch):
@@ -387,7 +388,7 @@ def test_list_of_options_is_deliberate():
     measuring = {'refs', 'metrics', 'detector', 'json_path', 'detector_path', 'batch'}
     assert names['calc'] == measuring | {'images', 'num', 'seed', 'workers'}
     assert names['ref'] == {'data', 'dest', 'detector', 'detector_path', 'features', 'seed', 'spatial', 'batch', 'workers'}
-    assert names['gen'] == measuring | set(SAMPLER_PARAMETERS) | {'network', 'seeds', 'repeats', 'class_idx', 'ema', 'trust_pickle', 'rng_device'}
+    assert names['gen'] == measuring | set(SAMPLER_PARAMETERS) | {'network', 'seeds', 'repeats', 'class_idx', 'ema', 'key', 'trust_pickle', 'rng_device'}
     for command in fid.main.commands.values():
         for param in command.params:
             if param.opts != ['file']:

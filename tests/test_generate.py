@@ -33,6 +33,7 @@ def snapshots(tmp_path_factory):
     nets['nan'].model.dec['8x8_aux_conv'].bias.data.fill_(float('nan'))
     for name, net in nets.items():
         save_snapshot(str(folder / f'{name}.pkl'), ema=net, net=nets['other'] if name == 'gdd' else None,
+                      extra={'ema-0.05': nets['other']} if name == 'gdd' else None,
                       metadata={'num_steps': 2, 'middle_sigma': 0.5} if name == 'grey' else None)
     return {name: str(folder / f'{name}.pkl') for name in nets}
 
@@ -115,7 +116,7 @@ def test_one_class(snapshots, tmp_path):
 FEW = ['--steps=4']
 CHURN = [*FEW, '--S_churn=30']
 EFFECTS = {
-    'network': ('gdd', [], '--network=OTHER'), 'ema': ('gdd', [], '--ema=False'), 'class_idx': ('gdd', [], '--class=3'),
+    'network': ('gdd', [], '--network=OTHER'), 'ema': ('gdd', [], '--ema=False'), 'key': ('gdd', [], '--key=ema-0.05'), 'class_idx': ('gdd', [], '--class=3'),
     'sampler': [('gdd', [], '--sampler=multi_step'), ('gdd', [], '--sampler=edm'), ('edm', FEW, '--sampler=multi_step')],
     'steps': [('edm', [], '--steps=3'), ('gdd', ['--sampler=multi_step'], '--steps=4')],
     'sigma_min': [('edm', FEW, '--sigma_min=5'), ('gdd', ['--sampler=multi_step', '--steps=3'], '--sigma_min=10')],
@@ -294,7 +295,10 @@ def test_memory_does_not_grow_with_the_number_of_images(snapshots, tmp_path, mon
     ('edm', ['--steps=1'], '--steps=1: the edm sampler needs at least 2'),
     ('edm', ['--sigma_min=100'], 'sigma_min=100'),
     ('edm', ['--rho=nan'], '--rho=nan'),
-    ('edm', ['--ema=False'], "no entry 'net'"),
+    ('edm', ['--ema=False'], "no entry 'net'"), ('edm', ['--key=ema-0.05'], "no entry 'ema-0.05'"),
+    ('gdd', ['--key=augment_pipe'], '--key=augment_pipe names no network of a snapshot; use ema, net, or'),
+    ('gdd', ['--key=net', '--ema=1'], '--ema=True does not go with --key=net; leave --ema out'),
+    ('gdd', ['--key=ema-0.05', '--ema=0'], '--ema=False does not go with --key=ema-0.05'),
     ('gdd', ['--sampler=two_step', '--steps=3'], '--sampler=multi_step'),
     ('gdd', ['--sampler=multi_step', '--middle-sigma=80'], '--middle-sigma=80'),
     ('gdd', ['--skip-existing', '--overwrite'], 'leave one out'),

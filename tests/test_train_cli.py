@@ -39,6 +39,7 @@ def files(tmp_path_factory):
         five=tiny_runs.write_zip(folder / 'five.zip', classes=5),
         unconditional=tiny_runs.write_teacher(folder / 'unconditional.pkl', classes=0),
         vp=tiny_runs.write_teacher(folder / 'vp.pkl', cls=networks.VPPrecond))
+    made['ref'] = os.path.join(ROOT, 'datasets', 'mnist-32x32-train-ref-mnist-classifier.npz')
     for name in ('missing', 'foreign', 'damaged', 'text', 'folder', 'empty_zip', 'no_zip'):
         made[name] = str(folder / f'{name}.{"zip" if name.endswith("zip") else "pkl"}')
     with open(made['foreign'], 'wb') as file:
@@ -114,6 +115,13 @@ BAD_INPUT = {
     'backbone': (GDD, '--backbone=resnet', '--backbone=resnet', 'did you mean resnet'),
     'backbone size': (GDD, '--d-resolution=100', '--d-resolution=100', 'try 96'),
     'class table': (GDD, '--class-embed=none.npy', '--class-embed=none.npy', 'cannot be read'),
+    'metric name': (GDD, '--metrics=fid', "'--metrics': --metrics=fid: 'fid' is not known", 'such as fd10k or fid50k'),
+    'metrics without reference': (EDM, '--metrics=fd2k', '--metrics=fd2k needs --metrics-ref', 'fid.py ref makes such files'),
+    'metrics reference missing': ((*GDD, '--metrics=fd2k'), '--metrics-ref=none.npz', '--metrics-ref=none.npz cannot be read', 'fid.py ref'),
+    'metrics reference of other images': ((*GDD, '--metrics=fd2k'), '--metrics-ref={ref}', 'images of --data of shape (3, 8, 8)',
+                                          'detector mnist-classifier, which takes (1, 32, 32)'),
+    'detector weights missing': ((*GDD, '--metrics=fd2k', '--metrics-ref={ref}'), '--metrics-detector-path={missing}',
+                                 'detector mnist-classifier: there is no file {missing}', ''),
     'no GPU': (EDM, '--device=cuda', "GPU number 0, but this machine shows 0", 'use the CPU'),
 }
 
@@ -234,3 +242,13 @@ def test_only_rank_0_reports_at_once(files, tmp_path, monkeypatch):
         monkeypatch.setenv('RANK', rank)
         result = CliRunner().invoke(train.main, ['--outdir=runs', '--data=d.zip'])
         assert error_line(result).startswith(f'Error: {prefix}--transfer is missing') and waits == waited
+
+
+def test_diverged_run_stops_in_one_line_after_the_options(command, files):
+    """A learning rate beyond reason: the second step on has NaN gradients."""
+    result = command(*[arg.format(**files) for arg in EDM], tiny_runs.duration(80), '--lr=1e37', '--nan-limit=3', '--nosubdir')
+    lines = [line for line in result.output.splitlines() if line.startswith('Error: ')]
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit) and 'Traceback' not in result.output
+    assert len(lines) == 1 and result.output.endswith(lines[0] + '\n')
+    assert '--nan-limit=3 is reached: 3 optimizer steps had non-finite gradients by 0.032 kimg; the newest files in runs are ' in lines[0]
+    assert 'network-snapshot-000000.pkl; go on from there with a lower --lr' in lines[0]

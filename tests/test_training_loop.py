@@ -22,6 +22,7 @@ BATCH = 8
 PROGRESS = ['Progress/tick', 'Progress/kimg', 'Timing/total_sec', 'Timing/sec_per_tick', 'Timing/sec_per_kimg',
             'Timing/img_per_sec', 'Timing/maintenance_sec', 'Resources/cpu_mem_gb', 'Resources/peak_gpu_mem_gb',
             'Resources/peak_gpu_mem_reserved_gb']
+TEACHER_END, GAN_END = ['LearningRate'], ['LearningRate/G', 'LearningRate/D']
 TEACHER_STATS = ['Loss/loss', 'Grad/nonfinite', 'Grad/norm']
 GAN_STATS = ['Loss/logits/fake/tf_efficientnet_lite0', 'Loss/logits/fake', 'Loss/probs/fake', 'Loss/G/loss',
              'Grad/G/nonfinite', 'Grad/G/norm', 'Loss/logits/real', 'Loss/signs/real', 'Loss/probs/real', 'Loss/D/loss',
@@ -106,8 +107,9 @@ def test_statistics_are_strict_json_with_the_expected_names(unbroken):
     lines = tiny_runs.read_stats(run_dir)
     first = TEACHER_STATS if kind == 'teacher' else GAN_STATS
     last = first + (R1_STATS if kind == 'distillation' else [])
-    assert list(lines[0]) == [*first, *PROGRESS, 'timestamp']
-    assert set(lines[-1]) == {*last, *PROGRESS, 'timestamp'}
+    end = [*(TEACHER_END if kind == 'teacher' else GAN_END), 'Progress/nonfinite_steps', 'timestamp']
+    assert list(lines[0]) == [*first, *PROGRESS, *end]
+    assert set(lines[-1]) == {*last, *PROGRESS, *end}
     assert [line['Progress/kimg']['mean'] for line in lines] == pytest.approx([0.008, 0.024, 0.040, 0.056, 0.064])
     assert [line['Progress/tick']['mean'] for line in lines] == [0, 1, 2, 3, 4]
     for line in lines:
@@ -281,7 +283,8 @@ def test_state_that_does_not_fit_the_networks_is_one_line(unbroken, material, tm
     """Options alike, contents not: as if the code had changed in between."""
     kind, _run, run_dir, _path = unbroken
     state = training_state.load_state(f'{run_dir}/training-state-000024.pt')
-    del state['ema'][next(iter(state['ema']))]
+    averages = state['ema']['ema']
+    del averages[next(iter(averages))]
     path = f'{tmp_path}/training-state-000024.pt'
     training_state.save_state(path, state)
     with pytest.raises(training_state.StateError, match='does not fit the networks of this run .*Missing key') as caught:

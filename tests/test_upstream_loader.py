@@ -107,6 +107,7 @@ def checkout(tmp_path_factory, one_thread):
         if loss_fn is not None:
             extras = dict(loss_fn=loss_fn, augment_pipe=AugmentPipe(**PIPE) if kwargs.get('augment_dim') == 9 else None)
         save_snapshot(folder / f'{case}.pkl', ema=net, net=net if case == 'gdd' else None,
+                      extra={'ema-0.05': small_network(cls, **kwargs)} if case == 'gdd' else None,
                       dataset_kwargs=dict(path='cifar10.zip', use_labels=True), metadata=dict(nimg=1000), **extras)
         latents[case] = latents_of(net).numpy()
     np.savez(folder / 'inputs.npz', **latents)
@@ -136,7 +137,7 @@ def test_each_file_holds_one_text_per_module(checkout):
     _folder, facts, _outputs = checkout
     assert facts['texts'] == 3          # networks, loss, augment: the same in all files
     assert facts['edm']['keys'] == ['ema', 'loss_fn', 'augment_pipe', 'dataset_kwargs', 'metadata']
-    assert facts['gdd']['keys'] == ['net', 'ema', 'augment_pipe', 'dataset_kwargs', 'metadata']
+    assert facts['gdd']['keys'] == ['net', 'ema', 'ema-0.05', 'augment_pipe', 'dataset_kwargs', 'metadata']
 
 
 @pytest.mark.parametrize('case', [case for case, (_cls, _kwargs, loss_fn) in CASES.items() if loss_fn is not None])

@@ -19,7 +19,7 @@ from training.network_builder import build_network, describe_names
 from training.pickle_reader import read_snapshot
 from training.pickle_records import SnapshotError, UnknownClassError, UnsafePickleError, shown
 from training.safetensors_file import is_safetensors, load_safetensors
-from training.snapshot_entries import describe_entry, plain_entry, portable
+from training.snapshot_entries import describe_entry, is_network_entry, plain_entry, portable
 from training.trusted_pickle import run_snapshot
 
 __all__ = ['SnapshotError', 'atomic_write', 'copy_params_and_buffers', 'load_network', 'save_snapshot']
@@ -29,7 +29,7 @@ REFUSAL = ('the file is refused and nothing in it was run; only if you trust who
            'which runs the code in it as EDM does')
 
 
-def save_snapshot(path, *, ema, net=None, loss_fn=None, augment_pipe=None, dataset_kwargs=None, metadata=None):
+def save_snapshot(path, *, ema, net=None, loss_fn=None, augment_pipe=None, dataset_kwargs=None, metadata=None, extra=None):
     """Write networks as a snapshot that EDM, GDD and this project can load.
 
     The networks in the file are on the CPU, float32, in eval mode and without gradients; those
@@ -44,12 +44,14 @@ def save_snapshot(path, *, ema, net=None, loss_fn=None, augment_pipe=None, datas
         augment_pipe:   Augmentation of a teacher, a persistent object; of a student, a dict of primitives; or None.
         dataset_kwargs: Arguments of the training set: nested dict of primitives.
         metadata:       Anything to keep beside the networks: nested dict of primitives.
+        extra:          Further averages by key, such as {'ema-0.05': network}; EDM's programs pass over them.
     Raises:
         ValueError: something given cannot be part of a snapshot.
     """
     if ema is None:
         raise ValueError('ema=None: a snapshot needs a network')
-    for name, value in (('ema', ema), ('net', net), ('loss_fn', loss_fn), ('augment_pipe', augment_pipe)):
+    extra = extra or {}
+    for name, value in (('ema', ema), ('net', net), ('loss_fn', loss_fn), ('augment_pipe', augment_pipe), *extra.items()):
         described = name == 'augment_pipe' and isinstance(value, dict)
         if value is not None and not described and not persistence.is_persistent(value):
             raise ValueError(f'{name} is a {type(value).__name__}, which a snapshot cannot hold; '
@@ -57,6 +59,7 @@ def save_snapshot(path, *, ema, net=None, loss_fn=None, augment_pipe=None, datas
     # The order of upstream's files: EDM writes ema, loss_fn, ...; GDD net, ema, ...
     content = {} if net is None else {'net': net}
     content['ema'] = ema
+    content.update(extra)
     if loss_fn is not None:
         content['loss_fn'] = loss_fn
     content.update(augment_pipe=augment_pipe, dataset_kwargs=portable(dataset_kwargs or {}))
@@ -73,7 +76,8 @@ def load_network(path_or_url, key='ema', *, option='--network', trust=False):
 
     Args:
         path_or_url: Local file, or URL (kept in the download cache).
-        key:         'ema' for the averaged weights, 'net' for the raw ones (GDD, this project).
+        key:         'ema' for the averaged weights, 'net' for the raw ones (GDD, this project), 'ema-0.05' and the
+                     like for further averages (this project).
         option:      Command-line option the path came from, for error messages.
         trust:       Run the file as EDM does, should it hold something outside the list of the safe
                      reader (`--trust-pickle`). This executes code of the file, with a warning.
@@ -95,7 +99,7 @@ def load_network(path_or_url, key='ema', *, option='--network', trust=False):
     except SnapshotError as error:
         raise type(error)(f'{name}: {error}') from error
     extras = {entry: describe_entry(entry, value) for entry, value in top.items()
-              if entry not in ('ema', 'net', 'dataset_kwargs', 'metadata')}
+              if not is_network_entry(entry) and entry not in ('dataset_kwargs', 'metadata')}
     info = EasyDict(
         path=path, sha256=hashlib.sha256(data).hexdigest(), **facts, entries=list(top), extras=extras,
         dataset_kwargs=plain_entry(top, 'dataset_kwargs'), metadata=plain_entry(top, 'metadata'))

@@ -100,8 +100,12 @@ def build_config(opts):
                             use_labels=opts['cond'], xflip=opts['xflip'], cache=opts['cache'], resolution=None,
                             max_size=opts['max_size']),
         loader_kwargs=dict(num_workers=opts['workers']),
-        ema_kwargs=dict(halflife_nimg=round(opts['ema'] * 1e6), rampup=opts['ema_warmup'], beta=opts['ema_beta']),
+        ema_kwargs=dict(halflife_nimg=round(opts['ema'][0] * 1e6), rampup=opts['ema_warmup'], beta=opts['ema_beta']),
+        nan=opts['nan'] or ('zero' if opts['compat'] == 'official' else 'skip'), nan_limit=opts['nan_limit'],
+        tensorboard=opts['tensorboard'], metrics_kwargs=_metrics_kwargs(opts),
         transfer=opts['transfer'], trust_pickle=opts['trust_pickle'], resume=opts['resume'])
+    if len(opts['ema']) > 1:
+        config['ema_kwargs']['extra_nimg'] = [round(mimg * 1e6) for mimg in opts['ema'][1:]]
     config['network_options'] = _network_options(opts, config['precision'])
     config['network_kwargs'] = _network_kwargs(opts, config['network_options'])
     betas = [0.0, 0.99] if loss == 'gdd' else [0.9, 0.999]
@@ -183,6 +187,21 @@ def _network_kwargs(opts, options):
     return kwargs | options
 
 
+def _metrics_kwargs(opts):
+    """What is measured at snapshots and with what, or None; a class named, since training does not import evaluation."""
+    if not opts['metrics']:
+        given = [name for name in ('ref', 'detector', 'detector_path') if opts[f'metrics_{name}'] is not None]
+        if given:
+            raise ConfigError(f"--metrics-{given[0].replace('_', '-')}={opts[f'metrics_{given[0]}']} needs --metrics, the numbers "
+                              'to measure; add for example --metrics=fd10k, or leave it out')
+        return None
+    if opts['metrics_ref'] is None:
+        raise ConfigError(f"--metrics={','.join(opts['metrics'])} needs --metrics-ref, the statistics to compare with; for example "
+                          '--metrics-ref=datasets/mnist-32x32-train-ref-mnist-classifier.npz; fid.py ref makes such files')
+    return dict(class_name='evaluations.live_metrics.LiveMetrics', metrics=opts['metrics'], ref=opts['metrics_ref'],
+                detector=opts['metrics_detector'], detector_path=opts['metrics_detector_path'], batch=opts['metrics_batch'])
+
+
 def _teacher_config(opts):
     """Everything that only the training of teachers has."""
     return dict(
@@ -240,6 +259,9 @@ def _check_options(opts):
         raise ConfigError('--trust-pickle is about the file of --transfer, which is not given; leave it out')
     if opts['label_dropout'] and not opts['cond']:
         raise ConfigError(f"--label-dropout={opts['label_dropout']:g} needs labels to drop; use --cond=True, or leave it out")
+    if opts['ema_beta'] and len(opts['ema']) > 1:
+        raise ConfigError(f"--ema-beta={opts['ema_beta']:g} replaces the half-life, of which --ema gives {len(opts['ema'])}; "
+                          'leave one of the two out')
     if opts['duration'] <= 0:
         raise ConfigError(f"--duration={opts['duration']} must be above 0 million images; try 0.01")
 

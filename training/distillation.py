@@ -6,7 +6,7 @@ Per iteration, on one batch of real images: G main, D main and, every `r1_interv
 """
 import torch
 
-from torch_utils import distributed, misc, training_stats
+from torch_utils import distributed, misc
 from training import networks
 from training.batch_split import SpectralVectors, average_running_statistics, synchronise_batch_norms
 from training.class_table import make_class_table
@@ -16,7 +16,7 @@ from training.features import ProjectedFeatures
 from training.freeze import freeze_layers, freeze_table
 from training.frozen_weights import with_frozen_cast
 from training.gan_loss import GDDLoss
-from training.gradients import finish_gradients
+from training.gradients import StepGuard
 from training.input_augment import InputAugment
 from training.optimizers import make_optimizer
 from training.randomness import derive_seed
@@ -54,6 +54,7 @@ class DistillationTask:
         for module in (self.G, self.D, self.F if config['compat'] == 'clean' else self.F.backbones):
             for _name, tensor in misc.named_params_and_buffers(module):
                 distributed.broadcast_(tensor.detach())
+        self.guard = StepGuard(config['nan'])
         self.spectral_vectors = SpectralVectors(self.D)
         self.augment = InputAugment(config['ada_kwargs'], self.F.diffaugment, self.F.names, device)
         self.loss = GDDLoss(self.computing_generator(), self.D, self.F, observe=self.augment.observe,
@@ -86,10 +87,12 @@ class DistillationTask:
             labels:    One-hot labels [N, K]; K = 0 without classes.
             rng:       BatchRandom of this iteration.
             iteration: Index of the iteration, from 0.
+        Returns:
+            What the averages shall know of G's step, as `StepGuard.step`.
         """
         gain = self.loss_gain(len(images))
-        self._stage('G', self.g_optimizer, self.g_params, images, labels, rng,
-                    lambda x, y, z, augment: self.loss.generator_stage(x, y, z, gain=gain, augment=augment))
+        skipped = self._stage('G', self.g_optimizer, self.g_params, images, labels, rng,
+                              lambda x, y, z, augment: self.loss.generator_stage(x, y, z, gain=gain, augment=augment))
         self._stage('D', self.d_optimizer, self.d_params, images, labels, rng,
                     lambda x, y, z, augment: self.loss.discriminator_stage(x, y, z, gain=gain, augment=augment))
         interval = self.config['r1_interval']
@@ -98,6 +101,7 @@ class DistillationTask:
                 x, y, gain=float(interval), fraction=len(x) / len(images), augment=augment))
         self.augment.finish_iteration(iteration)
         average_running_statistics(self.D)
+        return skipped
 
     def _stage(self, name, optimizer, params, images, labels, rng, backward):
         """Accumulate the gradients of one stage over the micro-batches and take the optimizer step."""
@@ -106,10 +110,7 @@ class DistillationTask:
         augment = self.augment.stage(name, images, rng)
         for part in self.spectral_vectors.micro_batches(len(images), self.config['micro_batch']):
             backward(images[part], labels[part], z[part], augment(part.start, part.stop))
-        bad, norm = finish_gradients(params)
-        training_stats.report(f'Grad/{name}/nonfinite', bad)
-        training_stats.report(f'Grad/{name}/norm', norm)
-        optimizer.step()
+        return self.guard.step(name, optimizer, params)
 
     def snapshot_entries(self):
         """Return what to store beside the EMA."""

@@ -1,14 +1,24 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Gradients between backward() and the optimizer step: average over processes, sanitise, count.
+"""From backward() to the optimizer step: average gradients over processes, and keep non-finite ones out.
 
 One flattened all-reduce per optimizer step replaces torch's DistributedDataParallel: parameters
 that are switched between frozen and trained, the second-order R1 term and accumulation over
 micro-batches then need no special cases, and the order of summation is fixed.
+
+Whether a step is skipped depends on the averaged gradient, which is the same on every process, so
+all decide alike without talking. On a GPU the decision stays there: fused Adam reads it from a
+tensor (the interface that torch made for its GradScaler), and the host never waits.
 """
 import torch
 
-from torch_utils import distributed
+from torch_utils import distributed, training_stats
+
+NAN_MODES = ('skip', 'zero')
+
+
+class NonFiniteError(ValueError):
+    """Too many optimizer steps with non-finite gradients; the message is one line for the user."""
 
 
 def average_over_processes(params):
@@ -20,32 +30,117 @@ def average_over_processes(params):
     world_size = distributed.get_world_size()
     if world_size == 1 or not params:
         return
-    flat = torch.cat([p.grad.reshape(-1) for p in params]).div_(world_size)
-    distributed.all_reduce_sum_(flat)
-    for p, grad in zip(params, flat.split([p.numel() for p in params])):
-        p.grad.copy_(grad.view_as(p.grad))
+    _replace([p.grad for p in params], lambda flat: distributed.all_reduce_sum_(flat.div_(world_size)))
 
 
-def finish_gradients(params):
-    """Average gradients over the processes and make them finite.
+def _replace(grads, function):
+    # Apply an in-place function to all gradients at once, as one vector; no loop over them in Python.
+    flat = torch._C._nn.flatten_dense_tensors(grads)
+    function(flat)
+    torch._foreach_copy_(grads, torch._C._nn.unflatten_dense_tensors(flat, grads))
 
-    NaN becomes 0 and +-inf becomes +-1e5, as in EDM and GDD; unlike there the replaced entries are counted.
+
+def finish_gradients(params, mode='skip'):
+    """Average gradients over the processes, and tell whether they are finite.
+
+    Judged by the norm: it is finite only if every entry is, and overflows (above 1.8e19) where the squares
+    that Adam keeps would. With mode 'zero' NaN becomes 0 and +-inf becomes +-1e5, as in EDM and GDD.
 
     Args:
         params: Parameters; those without a gradient are left out.
+        mode:   'skip' leaves non-finite gradients as they are, for the optimizer to pass over; or 'zero'.
     Returns:
-        Number of non-finite entries, int64 scalar tensor on the device (no host synchronisation),
-        and the gradient norm, float32 scalar tensor.
+        Whether the norm is not finite, 1.0 or 0.0, and the norm before any replacement: float32 scalar tensors on the
+        device of the gradients, the same on every process. Nothing is read back from a GPU.
     """
     params = [p for p in params if p.grad is not None]
     average_over_processes(params)
     grads = [p.grad for p in params]
     norm = torch.stack(torch._foreach_norm(grads)).norm()
-    # One finite norm proves every entry finite, so the count below is only paid for on trouble;
-    # on the CPU reading the norm costs nothing, on a GPU the count runs without a host decision.
-    if norm.device.type == 'cpu' and bool(norm.isfinite()):
-        return torch.zeros([], dtype=torch.int64), norm
-    bad = torch.stack([(~g.isfinite()).sum() for g in grads]).sum()
-    for g in grads:
-        torch.nan_to_num(g, nan=0.0, posinf=1e5, neginf=-1e5, out=g)
-    return bad, norm
+    found = norm.isfinite().logical_not().to(torch.float32)
+    # On the CPU reading the norm costs nothing; on a GPU the replacement runs without a host decision.
+    if mode == 'zero' and (norm.device.type != 'cpu' or found.item()):
+        _replace(grads, lambda flat: torch.nan_to_num(flat, nan=0.0, posinf=1e5, neginf=-1e5, out=flat))
+    return found, norm
+
+
+class StepGuard:
+    """Take optimizer steps, and skip and count those with non-finite gradients.
+
+    A skipped step leaves parameters, moments and the step counter of Adam as they are, bit for bit.
+
+    Args:
+        mode: 'skip' for this, or 'zero' to replace non-finite entries and take the step, as EDM and GDD do.
+    """
+
+    def __init__(self, mode='skip'):
+        self.mode = mode
+        self._optimizers = {}       # optimizer -> name of its first step
+        self._counts = {}           # name -> float32 scalar tensor on the device
+        self._before = {}           # name -> int, from before a resume
+
+    def step(self, name, optimizer, params, scaling=1.0):
+        """Finish the gradients and take one step; report Grad/NAME/norm and Grad/NAME/nonfinite.
+
+        Args:
+            name:      Whose step it is, such as 'G'; '' where there is only one.
+            optimizer: torch.optim.Adam with fused=True, which is what can skip without the host.
+            params:    Its parameters.
+            scaling:   Factor of the loss, which the reported norm is divided by.
+        Returns:
+            1.0 if the step was skipped, else 0.0, as a tensor on the device; None if this guard skips nothing.
+        """
+        found, norm = finish_gradients(params, self.mode)
+        label = _label('Grad', name)
+        training_stats.report(f'{label}/nonfinite', found)
+        training_stats.report(f'{label}/norm', norm / scaling)
+        self._counts[name] = self._counts[name] + found if name in self._counts else found
+        self._optimizers.setdefault(optimizer, name)
+        optimizer.found_inf = found if self.mode == 'skip' else None
+        optimizer.step()
+        return optimizer.found_inf
+
+    def counts(self):
+        """Return name -> non-finite steps of the whole run, int. Waits for the GPU."""
+        names = list(self._counts)
+        new = torch.stack([self._counts[name] for name in names]).tolist() if names else []
+        total = dict(self._before)
+        for name, count in zip(names, new):
+            total[name] = total.get(name, 0) + round(count)
+        return total
+
+    def report(self):
+        """Report the learning rates and the number of non-finite steps; call once per tick, on all ranks."""
+        for optimizer, name in self._optimizers.items():
+            training_stats.report0(_label('LearningRate', name), optimizer.param_groups[0]['lr'])
+        training_stats.report0('Progress/nonfinite_steps', sum(self.counts().values()))
+
+    def check(self, limit, nimg, describe_files):
+        """Stop a run that has had too many non-finite steps.
+
+        Args:
+            limit:   Steps allowed are one fewer; 0 allows any number.
+            nimg:    Images seen.
+            describe_files: Function that says what the run has left behind.
+        Raises:
+            NonFiniteError: On every rank alike.
+        """
+        counts = {name: count for name, count in self.counts().items() if count} if limit else {}
+        if sum(counts.values()) >= max(limit, 1):
+            named = ', '.join(f'{name} {count}' for name, count in counts.items() if name)
+            raise NonFiniteError(
+                f'--nan-limit={limit} is reached: {sum(counts.values())} optimizer steps had non-finite gradients'
+                f'{f" ({named})" if named else ""} by {nimg / 1000:g} kimg; {describe_files()}; go on from there with a lower --lr '
+                'or --precision=fp32, or with --nan-limit=0 for any number')
+
+    def state_dict(self):
+        """Return the numbers of non-finite steps."""
+        return self.counts()
+
+    def load_state_dict(self, state):
+        """Continue from `state_dict()`."""
+        self._before, self._counts = dict(state), {}
+
+
+def _label(prefix, name):
+    return f'{prefix}/{name}' if name else prefix

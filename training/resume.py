@@ -11,7 +11,8 @@ from training.config import ConfigError, dataset_name, next_run_dir, run_descrip
 
 # Options of train.py that a resumed run may change: how long, where and how it runs, what it leaves behind.
 FREE_OPTIONS = ('resume', 'duration', 'device', 'batch_gpu', 'workers', 'cache', 'bench', 'channels_last', 'trust_pickle',
-                'tick', 'snap', 'dump', 'dump_min', 'keep', 'grid')
+                'tick', 'snap', 'dump', 'dump_min', 'keep', 'grid', 'nan_limit', 'tensorboard',
+                'metrics', 'metrics_ref', 'metrics_detector', 'metrics_detector_path', 'metrics_batch')
 # Files may lie elsewhere: their contents are compared instead, see `identity`.
 FILE_OPTIONS = ('data', 'transfer', 'max_size')
 TEMPORARY_PATTERN = re.compile(r'\.tmp-\d+-[0-9a-f]{12}')

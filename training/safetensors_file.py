@@ -15,13 +15,12 @@ import torch
 from dnnlib.util import EasyDict, atomic_write, file_sha256
 from training.network_builder import PRECONDITIONERS, build_from_tensors, edited_attributes
 from training.pickle_records import SnapshotError, shown
-from training.snapshot_entries import plain_entry, portable
+from training.snapshot_entries import is_network_entry, plain_entry, portable
 
 SUFFIX = '.safetensors'
 FORMAT_NAME, FORMAT_VERSION = 'gdd-network', 1
 INSTALL_HINT = "pip install 'safetensors>=0.4.3'"
 FLAVOURS = ('edm', 'gdd')
-KEYS = ('ema', 'net')
 # Facts that are in the constructor arguments too, repeated for readers that know nothing of this project.
 REPEATED = ('img_resolution', 'img_channels', 'label_dim')
 INFINITY = 'Infinity'       # JSON has no such number
@@ -68,7 +67,7 @@ def save_safetensors(path, net, config):
     Args:
         path:   File to write; its folder must exist.
         net:    Network of a class of `training.networks`.
-        config: Its configuration, see `describe_network`; needs the entry `key` ('ema' or 'net').
+        config: Its configuration, see `describe_network`; needs the entry `key`, such as 'ema'.
     Raises:
         ValueError: the class is not ours, or the package safetensors is missing.
     """
@@ -97,7 +96,7 @@ def load_safetensors(path, key):
 
     Args:
         path: Local file.
-        key:  'ema' or 'net': the weights that are expected.
+        key:  'ema', 'net' or a further average: the weights that are expected.
     Returns:
         (net, info) as `training.checkpoint.load_network` returns them.
     Raises:
@@ -116,7 +115,7 @@ def load_safetensors(path, key):
                             'export.py') from error
     if config['key'] != key:
         raise SnapshotError(f'has no entry {key!r} (it holds {config["key"]}); export the other weights of the snapshot '
-                            'with --ema')
+                            'with --key')
     net = build_from_tensors(config['class_name'], config['init_kwargs'], tensors, config['attributes'])
     for name in REPEATED:
         if type(config[name]) is not int or config[name] != getattr(net, name):
@@ -163,9 +162,10 @@ def _parse_config(text):
     missing = [name for name in ('class_name', 'init_kwargs', 'attributes', 'flavour', 'key', *REPEATED) if name not in config]
     if missing:
         raise SnapshotError(f'the configuration lacks {", ".join(missing)}')
-    for name, choices in (('flavour', FLAVOURS), ('key', KEYS)):
-        if config[name] not in choices:
-            raise SnapshotError(f'{name} is {shown(config[name])} in the configuration, but must be one of {", ".join(choices)}')
+    if config['flavour'] not in FLAVOURS:
+        raise SnapshotError(f'flavour is {shown(config["flavour"])} in the configuration, but must be one of {", ".join(FLAVOURS)}')
+    if not isinstance(config['key'], str) or not is_network_entry(config['key']):
+        raise SnapshotError(f'key is {shown(config["key"])} in the configuration, but must be ema, net or a further average')
     if not isinstance(config['init_kwargs'], dict) or not isinstance(config['attributes'], dict):
         raise SnapshotError('init_kwargs and attributes of the configuration must be objects')
     if not all(isinstance(values, dict) for values in config['attributes'].values()):

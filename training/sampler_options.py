@@ -67,6 +67,12 @@ def add_sampler_options(command):
     return command
 
 
+def add_key_options(command):
+    """Add --ema and --key to a function that click.command() turns into a command; see `snapshot_entries.choose_key`."""
+    key = click.option('--key', help='Entry: ema, net, ema-0.05, ...  [default: ema]', metavar='NAME')
+    return click.option('--ema', help='1 is --key=ema, 0 is --key=net', metavar='BOOL', type=bool)(key(command))
+
+
 def build_sampler(net, opts, metadata=None, warn=None):
     """Decide on the sampler and its arguments.
 

@@ -26,6 +26,31 @@ DESCRIBED_CLASSES = ('EDMLoss', 'VPLoss', 'VELoss', 'AugmentPipe')
 _log = logging.getLogger(__name__)
 
 
+def is_network_entry(entry):
+    """Tell from the name of an entry whether it holds a network: ema, net, or a further average such as ema-0.05."""
+    return entry in ('ema', 'net') or entry.startswith('ema-')
+
+
+def choose_key(ema, key):
+    """Settle --ema and --key, of which the first is the official spelling for two of the keys.
+
+    Args:
+        ema: Whether averaged weights are wanted, or None where not said.
+        key: Entry of the snapshot, or None.
+    Returns:
+        Name of an entry.
+    Raises:
+        ValueError: they contradict each other, or the key is none of a network.
+    """
+    if key is None:
+        return 'net' if ema is False else 'ema'
+    if not is_network_entry(key):
+        raise ValueError(f'--key={key} names no network of a snapshot; use ema, net, or a further average such as ema-0.05')
+    if ema is not None and ema == (key == 'net'):
+        raise ValueError(f'--ema={ema} does not go with --key={key}; leave --ema out')
+    return key
+
+
 def plain_entry(top, entry):
     """Return a dict entry of a snapshot if it is made of plain values only, else {} with a warning.
 

@@ -20,6 +20,11 @@ def grid_labels(label_dim, rows, columns, device):
     return torch.eye(label_dim, device=device)[classes]
 
 
+def trained_sampler(config):
+    """Return how the network of a run is meant to be sampled: a name in `samplers.SAMPLERS` and its arguments."""
+    return 'one_step' if config['loss'] == 'gdd' else 'edm', {}
+
+
 @torch.no_grad()
 def sample_grid(net, rows, columns, sampler, device, seed=0):
     """Sample rows x columns images whose noise depends on the seed alone.
@@ -44,13 +49,13 @@ def sample_grid(net, rows, columns, sampler, device, seed=0):
     return samplers.to_uint8(torch.cat(images).nan_to_num())
 
 
-def save_all(run_dir, nimg, ema_net, entries, config, device):
+def save_all(run_dir, nimg, ema, entries, config, device):
     """Write network-snapshot-KKKKKK.pkl and fakes-KKKKKK.png; call on rank 0 only.
 
     Args:
         run_dir:  Folder of the run.
         nimg:     Images seen.
-        ema_net:  Averaged network.
+        ema:      The averages, an `EMA`; the grid shows the first.
         entries:  What else to store, by key ('net', or 'loss_fn' and 'augment_pipe').
         config:   Resolved options.
         device:   Device to sample on.
@@ -61,10 +66,10 @@ def save_all(run_dir, nimg, ema_net, entries, config, device):
     path = os.path.join(run_dir, f'network-snapshot-{kimg}.pkl')
     dataset_kwargs = dict(config['dataset_kwargs'], path=os.path.basename(config['dataset_kwargs']['path']))
     metadata = dict(loss=config['loss'], compat=config['compat'], nimg=nimg, batch_size=config['batch_size'])
-    save_snapshot(path, ema=ema_net, dataset_kwargs=dataset_kwargs, metadata=metadata, **entries)
+    save_snapshot(path, ema=ema.net, extra=ema.extra_nets, dataset_kwargs=dataset_kwargs, metadata=metadata, **entries)
     if config['grid_size']:
         rows, columns = config['grid_size']
-        sampler = 'one_step' if config['loss'] == 'gdd' else 'edm'
-        images = sample_grid(ema_net, rows, columns, sampler, device)
+        sampler, _arguments = trained_sampler(config)
+        images = sample_grid(ema.net, rows, columns, sampler, device)
         save_grid(os.path.join(run_dir, f'fakes-{kimg}.png'), images, columns)
     return path

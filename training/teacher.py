@@ -9,7 +9,7 @@ from torch_utils import training_stats
 from training import networks
 from training.augment import AugmentPipe
 from training.config import ConfigError
-from training.gradients import finish_gradients
+from training.gradients import StepGuard
 from training.loss import EDMLoss, VELoss, VPLoss
 from training.transfer import complete_network_kwargs, copy_teacher, load_teacher
 
@@ -51,6 +51,7 @@ class TeacherTask:
         self.augment_pipe = AugmentPipe(**config['augment_kwargs']) if config['augment_kwargs'] else None
         self.params = list(self.net.parameters())
         self.optimizer = torch.optim.Adam(self.params, fused=True, **config['optimizer_kwargs'])
+        self.guard = StepGuard(config['nan'])
 
     def _complete_config(self, dataset):
         """Complete network_kwargs from the data and --transfer; return the network to start from, or None."""
@@ -75,6 +76,8 @@ class TeacherTask:
             labels:    One-hot labels [N, K], K may be 0.
             rng:       BatchRandom of this iteration.
             iteration: Index of the iteration, from 0 (unused: every iteration is alike).
+        Returns:
+            What the averages shall know of the step, as `StepGuard.step`.
         """
         count, scaling = len(images), self.config['loss_scaling']
         draw_level = rng.randn if self.loss_fn.level_draw == 'randn' else rng.rand
@@ -94,10 +97,7 @@ class TeacherTask:
             (loss.sum() / count * scaling).backward()
         for group in self.optimizer.param_groups:
             group['lr'] = self.config['optimizer_kwargs']['lr'] * self.lr_factor(rng.nimg)
-        bad, norm = finish_gradients(self.params)
-        training_stats.report('Grad/nonfinite', bad)
-        training_stats.report('Grad/norm', norm / scaling)
-        self.optimizer.step()
+        return self.guard.step('', self.optimizer, self.params, scaling)
 
     def lr_factor(self, nimg):
         """Return the learning rate after `nimg` images as a fraction of --lr, 0..1."""

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dnnlib.util import Logger, atomic_write, construct_class_by_name
 from torch_utils import distributed, misc, training_stats
 from training import config as config_lib
-from training import resume, snapshots, training_state
+from training import resume, run_logs, snapshots, training_state
 from training.dataset import InfiniteSampler, load_batches
 from training.ema import EMA
 from training.preemption import Interruption, Preempted, ignore_signals
@@ -48,6 +48,8 @@ class TrainingRun:
         # Snapshots name the data as used, with all defaults filled in (EDM).
         copies = 2 if config['dataset_kwargs']['xflip'] else 1
         config['dataset_kwargs'].update(resolution=self.dataset.resolution, max_size=len(self.dataset) // copies)
+        self.metrics = build_metrics(config, self.dataset, self.device)
+        self.tensorboard = run_logs.TensorBoard() if config['tensorboard'] else None
         torch.manual_seed(derive_seed(config['seed'], 'init'))
         self.task = build_task(config, self.dataset, self.device)
         self.ema = EMA(self.task.trained, **config['ema_kwargs'])
@@ -64,8 +66,9 @@ class TrainingRun:
         Random numbers and the position in the data follow from the seed and `nimg`.
         """
         return dict(nimg=self.nimg, tick=self.tick, iteration=self.iteration, last_tick_nimg=self.last_tick_nimg,
-                    task=self.task.state_dict(), ema=self.ema.state_dict(), statistics=self.collector.state_dict(),
-                    progress=self.progress.state_dict(), run=resume.identity(self.config, self.world_size))
+                    task=self.task.state_dict(), ema=self.ema.state_dict(), nonfinite=self.task.guard.state_dict(),
+                    statistics=self.collector.state_dict(), progress=self.progress.state_dict(),
+                    run=resume.identity(self.config, self.world_size))
 
     def load_state(self, state):
         """Continue from `state_dict()`, read from the file of --resume.
@@ -84,6 +87,7 @@ class TrainingRun:
         try:
             self.task.load_state_dict(state['task'])
             self.ema.load_state_dict(state['ema'])
+            self.task.guard.load_state_dict(state['nonfinite'])
         except (RuntimeError, ValueError, KeyError) as error:
             reason = ' '.join(str(error).split())[:200]
             raise training_state.StateError(f'{where} does not fit the networks of this run ({reason}); give the options '
@@ -113,8 +117,8 @@ class TrainingRun:
         rng = BatchRandom(self.config['seed'], self.nimg, self.rank, self.world_size, self.device,
                           self.config['compat'])
         rng.seed_global()
-        self.task.step(images, labels, rng, self.iteration)
-        self.ema.update(self.task.trained, self.nimg, self.config['batch_size'])
+        skipped = self.task.step(images, labels, rng, self.iteration)
+        self.ema.update(self.task.trained, self.nimg, self.config['batch_size'], skipped)
         self.nimg += self.config['batch_size']
         self.iteration += 1
 
@@ -135,7 +139,10 @@ class TrainingRun:
                 self.progress.advance(self.config['batch_size'])
                 done = self.nimg >= total
                 stop, write_state = interruption.poll(self.iteration)
-                if done or self.tick == 0 or self.nimg >= self.last_tick_nimg + self.config['tick_nimg']:
+                due = done or self.tick == 0 or self.nimg >= self.last_tick_nimg + self.config['tick_nimg']
+                if due or self.device.type == 'cpu':      # on a GPU the host would have to wait: there once per tick
+                    self.check_nonfinite(run_dir)
+                if due:
                     write_state |= done or (self.tick > 0 and self.tick % self.config['state_ticks'] == 0)
                     path = self.end_of_tick(run_dir, done) or path
                 if write_state:
@@ -153,8 +160,9 @@ class TrainingRun:
         """Print the status line, save a snapshot when it is due, write the statistics; returns the path of a snapshot."""
         self.progress.end_of_tick(self.tick, self.nimg, self.device)
         path = self.save_snapshot(run_dir) if done or self.tick % self.config['snapshot_ticks'] == 0 else None
+        self.task.guard.report()
         self.collector.update()
-        write_stats(run_dir, self.collector, self.rank)
+        write_stats(run_dir, self.collector, self.rank, self.tensorboard)
         self.tick += 1
         self.last_tick_nimg = self.nimg
         self.progress.maintenance_done()
@@ -162,16 +170,19 @@ class TrainingRun:
 
     def check_replicas(self):
         """Make sure that all processes hold the same networks."""
-        for module in [*self.task.replicas(), self.ema.net]:
+        for module in [*self.task.replicas(), *self.ema.nets.values()]:
             misc.check_ddp_consistency(module)
 
     def save_snapshot(self, run_dir):
-        """Save a snapshot; returns its path on rank 0."""
+        """Save a snapshot and measure it; returns its path on rank 0."""
         self.check_replicas()
-        if self.rank != 0:
-            return None
-        entries = {key: copy.deepcopy(value) for key, value in self.task.snapshot_entries().items()}
-        return snapshots.save_all(run_dir, self.nimg, self.ema.net, entries, self.config, self.device)
+        path = None
+        if self.rank == 0:
+            entries = {key: copy.deepcopy(value) for key, value in self.task.snapshot_entries().items()}
+            path = snapshots.save_all(run_dir, self.nimg, self.ema, entries, self.config, self.device)
+        if self.metrics is not None:
+            self.metrics.measure(self.ema.net, *snapshots.trained_sampler(self.config), self.nimg, run_dir, path)
+        return path
 
     def save_state(self, run_dir):
         """Write a training state and delete old ones; returns its path, once it is complete."""
@@ -182,6 +193,19 @@ class TrainingRun:
             training_state.remove_old_states(run_dir, self.config['keep_states'], path)
         distributed.barrier()
         return path
+
+    def check_nonfinite(self, run_dir):
+        """Stop a run with too many non-finite optimizer steps (NonFiniteError, on all ranks)."""
+        if self.config['nan_limit']:
+            self.task.guard.check(self.config['nan_limit'], self.nimg, lambda: run_logs.describe_files(run_dir))
+
+
+def build_metrics(config, dataset, device):
+    """Construct what measures snapshots, or None without --metrics; unusable settings end the run here."""
+    if config['metrics_kwargs'] is None:
+        return None
+    shape = (dataset.num_channels, dataset.resolution, dataset.resolution)
+    return construct_class_by_name(**config['metrics_kwargs'], image_shape=shape, device=device)
 
 
 def build_task(config, dataset, device):
@@ -205,14 +229,16 @@ def check_dataset(dataset, config):
                                      'make one with dataset_tool.py, or use --cond=False')
 
 
-def write_stats(run_dir, collector, rank):
-    """Append one line of statistics to stats.jsonl (strict JSON: missing values are null)."""
+def write_stats(run_dir, collector, rank, tensorboard=None):
+    """Append one line of statistics to stats.jsonl (strict JSON: missing values are null), and the means to TensorBoard."""
     if rank != 0:
         return
     stats = {name: {key: (value if value == value and abs(value) != float('inf') else None)
                     for key, value in entry.items()} for name, entry in collector.as_dict().items()}
     with open(os.path.join(run_dir, 'stats.jsonl'), 'at', encoding='utf-8') as file:
         file.write(json.dumps(dict(stats, timestamp=time.time())) + '\n')
+    if tensorboard is not None:
+        tensorboard.write(run_dir, stats)
 
 
 @contextlib.contextmanager
@@ -243,7 +269,7 @@ def run_training(run, run_dir):
         StateError: Another process trains in the folder.
     """
     with prepared_run_dir(run, run_dir):
-        for line in run.task.summary():
+        for line in [*run.task.summary(), *(run.metrics.notes if run.metrics is not None else ())]:
             distributed.print0(line)
         path = run.run(run_dir)
         if run.rank == 0:

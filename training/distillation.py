@@ -7,16 +7,17 @@ Per iteration, on one batch of real images: G main, D main and, every `r1_interv
 import torch
 
 from torch_utils import distributed, misc, training_stats
-from training import networks
 from training.class_table import make_class_table
 from training.config import REFERENCE_PROCESSES, ConfigError
 from training.discriminator import ProjectedDiscriminator
 from training.features import ProjectedFeatures
 from training.freeze import freeze_layers, freeze_table
 from training.gan_loss import GDDLoss
+from training.generator import build_generator
 from training.gradients import finish_gradients
+from training.instance_distillation import build_instance_loss
 from training.randomness import derive_seed
-from training.transfer import complete_network_kwargs, copy_teacher, load_teacher
+from training.samplers import jump_levels
 
 CLASS_TABLE_IMAGES = 4096
 
@@ -35,12 +36,10 @@ class DistillationTask:
     def __init__(self, config, dataset, device):
         self.config, self.device = config, device
         self.layout = layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
-        teacher, info = load_teacher(config)
-        config['network_kwargs'] = generator_kwargs(config, info, dataset)
-        self.G = networks.GDDPrecond(**config['network_kwargs'])
-        copy_teacher(config, teacher, self.G)
-        self.G = self.trained = self.G.to(device, memory_format=layout).train()
+        self.G, teacher = build_generator(config, dataset, device)
+        self.trained = self.G
         self.g_params = freeze_layers(self.G, config['freeze'])
+        self.instance = build_instance_loss(config, self.G, teacher, device) if config['instance_kwargs'] else None
 
         self.F = build_features(config, dataset, device).to(memory_format=layout)
         torch.manual_seed(derive_seed(config['seed'], 'discriminator'))
@@ -48,7 +47,7 @@ class DistillationTask:
         for module in (self.G, self.D) + ((self.F,) if config['compat'] == 'clean' else ()):
             for _name, tensor in misc.named_params_and_buffers(module):
                 distributed.broadcast_(tensor.detach())
-        self.loss = GDDLoss(self.G, self.D, self.F, **config['loss_kwargs'])
+        self.loss = GDDLoss(self.G, self.D, self.F, levels=jump_levels(**config['sampler_kwargs']), **config['loss_kwargs'])
         self.g_optimizer = torch.optim.Adam(self.g_params, fused=True, **config['optimizer_kwargs'])
         self.d_optimizer = torch.optim.Adam(self.D.parameters(), fused=True, **config['d_optimizer_kwargs'])
 
@@ -72,8 +71,9 @@ class DistillationTask:
             iteration: Index of the iteration, from 0.
         """
         gain = self.loss_gain(len(images))
+        add_distance = self.instance.batch(rng, len(images)) if self.instance else lambda x, y, z: None
         self._stage('G', self.g_optimizer, self.g_params, images, labels, rng,
-                    lambda x, y, z: self.loss.generator_stage(x, y, z, gain=gain))
+                    lambda x, y, z: (self.loss.generator_stage(x, y, z, gain=gain), add_distance(x, y, z)))
         d_params = list(self.D.parameters())
         self._stage('D', self.d_optimizer, d_params, images, labels, rng,
                     lambda x, y, z: self.loss.discriminator_stage(x, y, z, gain=gain))
@@ -125,28 +125,12 @@ class DistillationTask:
         return [*freeze_table(self.G, config['freeze']),
                 *(['Precision: float32, since --precision=bf16 takes effect on CUDA only'] if reduced else []),
                 f"Teacher: --transfer={config['transfer']} sha256 {config['teacher']['sha256'][:16]}",
+                *(self.instance.summary(config) if self.instance else []),
                 *self.F.weights_report,
                 f'Discriminator: {sum(p.numel() for p in self.D.parameters()):,} parameters on {", ".join(self.F.names)} '
                 f'at {self.F.input_size} pixels',
                 f"R1: --r1-gamma={gamma:g} against the loss of {share:g} images (--compat={config['compat']}): "
                 f'effective gamma {gamma / share:.3g}']
-
-
-def generator_kwargs(config, info, dataset):
-    """Complete the generator's constructor arguments and check teacher against data.
-
-    Args:
-        config:  Resolved options; network_kwargs None takes the architecture from the teacher.
-        info:    What `load_network` tells about the teacher.
-        dataset: Training images.
-    Raises:
-        ConfigError: Teacher and data do not fit, or the teacher is no EDM network.
-    """
-    if info.class_name not in ('EDMPrecond', 'GDDPrecond'):
-        raise ConfigError(f"--transfer={config['transfer']} is a {info.class_name}, whose weights mean something else to the "
-                          'student; give a teacher trained with --precond=edm, such as edm-cifar10-32x32-uncond-ve.pkl')
-    drop = ('augment_dim', 'sigma_min', 'sigma_max', 'sigma_data', 'label_dropout')
-    return complete_network_kwargs(config, info, dataset, drop)
 
 
 def build_features(config, dataset, device):

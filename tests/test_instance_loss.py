@@ -86,6 +86,11 @@ def test_indices_of_progressive_distillation():
     assert t[width == 2].unique().tolist() == [2, 4, 6, 8] and t[width == 8].unique().tolist() == [8]
 
 
+def test_with_two_intervals_pd_and_rcd_are_one_method():
+    pd, rcd = (draw_indices(kind, 2, 5, generator()) for kind in ('pd', 'rcd'))
+    assert pd.keys() == rcd.keys() and all(torch.equal(pd[name], rcd[name]) for name in pd) and pd['u'].tolist() == [1] * 5
+
+
 @pytest.mark.parametrize('kind, steps, text', [
     ('pd', 12, '--max-steps=12: --teacher-type=pd .* power of two; use --max-steps=16'),
     ('cd', 1, '--max-steps=1: .* use --max-steps=1024'), ('xd', 8, '--teacher-type=xd is unknown; use one of pd, cd, ctm, rcd')])

@@ -24,6 +24,7 @@ from training.training_loop import TrainingRun
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TEACHER_NAMES = ('Loss/loss', 'Grad/norm')
+INSTANCE_NAMES = ('Loss/dist/fake', 'Grad/G/norm')
 GAN_NAMES = ('Loss/G/loss', 'Loss/D/loss', 'Loss/r1_penalty', 'Loss/logits/fake', 'Loss/logits/real', 'Grad/G/norm',
              'Grad/D/norm', 'Grad/R1/norm')
 
@@ -62,10 +63,13 @@ def all_runs(data, teacher, folder, *args):
     common = (f'--data={data}', '--cond=1', '--grid=0', '--channels-last=0')
     edm = (*tiny_runs.TEACHER_ARGS, *common, '--dropout=0')
     gdd = (*tiny_runs.GAN_ARGS, f'--transfer={teacher}', *common, '--freeze=1', '--r1-gamma=0.1', '--lr=1e-3', '--dlr=1e-3')
+    instance = (*tiny_runs.COMMON_ARGS, f'--transfer={teacher}', *common, '--teacher-type=ctm', '--teacher-only=1',
+                '--max-steps=8', '--distance=huber', '--lr=1e-2')
     config = tiny_runs.make_config
     return dict(
         teacher=train(config(*edm, tiny_runs.duration(48), *args), f'{folder}/teacher', TEACHER_NAMES),
         augmented=train(config(*edm, tiny_runs.duration(16), '--augment=0.5', *args), f'{folder}/augmented', TEACHER_NAMES),
+        instance=train(config(*instance, tiny_runs.duration(24), *args), f'{folder}/instance', INSTANCE_NAMES),
         official=train(config(*edm, tiny_runs.duration(8), '--compat=official'), f'{folder}/official', TEACHER_NAMES),
         unnormalised=train(dict(config(*gdd, tiny_runs.duration(40)), r1_interval=2), f'{folder}/unnormalised', GAN_NAMES,
                            lambda run: remove_normalisation(run.task.D)),
@@ -162,6 +166,14 @@ def test_distillation_has_the_same_losses_and_parameters_up_to_batch_norm(runs):
     # The first iteration, before rounding could have been amplified by Adam: equal to float32 precision.
     agree(found[:1], two['unnormalised']['means'][:1], rel=2e-5)
     assert relative_distance(one['unnormalised'], two['unnormalised']) < 2e-2
+
+
+def test_instance_based_distillation_has_the_same_losses_and_parameters(runs):
+    one, two, _ended = runs
+    found = one['instance']['means']
+    assert set(found[0]) == set(INSTANCE_NAMES) and two['instance']['differing'] == []
+    agree(found, two['instance']['means'], rel=1e-3)
+    assert relative_distance(one['instance'], two['instance']) < 2e-2
 
 
 def test_noise_of_their_own_is_noticed(runs):

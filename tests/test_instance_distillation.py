@@ -144,6 +144,8 @@ def test_distance_is_a_mean_beside_a_sum(material):
 def test_generator_of_several_steps_trains_through_all_of_them(steps, levels, material):
     task = make_task(material, f'--multi-step-g={steps}', *(('--middle-sigma=0.5',) if steps == 2 else ()))
     assert task.loss.levels == pytest.approx(levels, rel=1e-5)
+    shown = [line for line in task.summary() if line.startswith('Generator: ')]
+    assert shown == {1: [], 2: ['Generator: 2 steps, at 80, 0.5'], 3: ['Generator: 3 steps, at 80, 9.723, 0.47']}[steps]
     images, labels = batch()
     z = BatchRandom(0, 0).randn(images.shape, 'G')
     net = task.G

@@ -125,6 +125,8 @@ class DistillationTask:
         return [*freeze_table(self.G, config['freeze']),
                 *(['Precision: float32, since --precision=bf16 takes effect on CUDA only'] if reduced else []),
                 f"Teacher: --transfer={config['transfer']} sha256 {config['teacher']['sha256'][:16]}",
+                *([f"Generator: {len(self.loss.levels)} steps, at {', '.join(f'{level:.4g}' for level in self.loss.levels)}"]
+                  if len(self.loss.levels) > 1 else []),
                 *(self.instance.summary(config) if self.instance else []),
                 *self.F.weights_report,
                 f'Discriminator: {sum(p.numel() for p in self.D.parameters()):,} parameters on {", ".join(self.F.names)} '

@@ -183,6 +183,10 @@ class InstanceTask:
         self.g_optimizer.load_state_dict(state['g_optimizer'])
         self.g_optimizer.param_groups[0].update(self.config['optimizer_kwargs'])
 
+    def replicas(self):
+        """Return the networks that are equal on all processes."""
+        return [self.G]
+
     def summary(self):
         """Return lines that describe what is trained and against what."""
         config = self.config

@@ -221,14 +221,17 @@ def test_consistency_targets_are_the_end_of_the_exact_trajectory(kind):
     """
     steps, count = 64, 200
     drawn = draw_indices(kind, steps, count, generator(3))
+    on_path = dict(drawn)
     if kind == 'ctm':
-        drawn['u'] = drawn['t'] - 1
-        drawn['s'] = torch.where(drawn['s'] > 0, drawn['u'] - 1, 0)
+        on_path['u'] = drawn['t'] - 1
+        on_path['s'] = torch.where(drawn['s'] > 0, on_path['u'] - 1, 0)
     start = image_levels(index_levels(steps)[drawn['t']], torch.zeros([], dtype=torch.float64))
     v = MEAN + (SPREAD ** 2 + start ** 2).sqrt() * torch.randn([count, 1, 2, 2], generator=generator(5), dtype=torch.float64)
-    target = distillation_target(kind, ideal_student, ideal_denoiser, v, drawn, None, steps)
+    target, other = (distillation_target(kind, ideal_student, ideal_denoiser, v, indices, None, steps)
+                     for indices in (on_path, drawn))
     end = exact(v, start, torch.full_like(start, 0.002))
     assert (target - end).abs().max() < 2e-3
+    assert kind == 'cd' or (other - end).abs().max() > 0.1
     # Wrong: one-step denoising is the mean of all possible ends, not the end of this trajectory.
     assert (ideal_denoiser(v, start, None) - end).abs().max() > 0.1
     # Wrong: the noisy image divided by its level.

@@ -48,14 +48,15 @@ def parse_grid(_ctx, _param, text):
 # Options that only some losses read: with the others they are refused, not ignored.
 DISTILLATION_OPTIONS = ('dlr', 'loss_type', 'r1_type', 'r1_gamma', 'backbone', 'd_resolution', 'd_channel_max',
                         'class_embed', 'diffaug')
-STUDENT_OPTIONS = ('teacher_type', 'teacher_only', 'target', 'max_steps', 'distance', 'lpips', 'multi_step_g',
-                   'middle_sigma')
-INSTANCE_OPTIONS = ('target', 'max_steps', 'distance', 'lpips')
 TEACHER_OPTIONS = ('augment', 'label_dropout', 'ls', 'lr_rampup', 'lr_rampdown')
 EDM_OPTIONS = ('p_mean', 'p_std')
 Positive = click.FloatRange(min=0, min_open=True)
 NonNegative = click.FloatRange(min=0)
 Share = click.FloatRange(min=0, max=1)
+# Options of methods that need not be used.
+STUDENT_OPTIONS = ('teacher_type', 'teacher_only', 'target', 'max_steps', 'distance', 'lpips', 'multi_step_g',
+                   'middle_sigma')
+INSTANCE_OPTIONS = ('target', 'max_steps', 'distance', 'lpips')
 
 
 @click.command(help=__doc__, context_settings=dict(show_default=True, max_content_width=110))

@@ -8,7 +8,9 @@ import sys
 import pytest
 import tiny_runs
 import torch
+from click.testing import CliRunner
 
+import train
 from torch_utils import training_stats
 from training import config as config_lib
 from training import networks, samplers
@@ -239,7 +241,8 @@ def test_distance_is_the_one_asked_for(material):
 # ------------------------------------------------------------------------------------------------
 # Options.
 
-BASE = ('--data=d.zip', '--transfer=t.pkl')
+GAN = ('--data=d.zip', '--transfer=t.pkl')
+TEACHER = ('--data=d.zip', '--loss=edm')
 
 
 @pytest.mark.parametrize('args, text', [
@@ -251,21 +254,41 @@ BASE = ('--data=d.zip', '--transfer=t.pkl')
     (('--multi-step-g=2', '--middle-sigma=80'), '--middle-sigma=80 must lie below 80')])
 def test_options_that_exclude_or_need_each_other(args, text):
     with pytest.raises(ConfigError, match=text) as caught:
-        tiny_runs.make_config(*BASE, *args)
+        tiny_runs.make_config(*GAN, *args)
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('base, option, text', [
+    (TEACHER, '--teacher-type=none', 'needs --loss=gdd; a teacher is not distilled, leave it out'),
+    (TEACHER, '--multi-step-g=1', 'needs --loss=gdd; a teacher is not distilled, leave it out'),
+    *[(GAN, option, 'needs a method that compares with a score network; add for example --teacher-type=cd, or leave it out')
+      for option in ('--target=t.pkl', '--max-steps=1024', '--distance=huber', '--lpips=True')],
+    *[((*GAN, '--teacher-type=cd', '--teacher-only=1'), option,
+       'is about the adversarial loss, which --teacher-only=True leaves out; leave one out')
+      for option in ('--dlr=0.0004', '--backbone=0', '--class-embed=random', '--diffaug=False')]])
+def test_options_without_effect_on_the_method_are_refused(base, option, text):
+    """Also with their default value."""
+    result = CliRunner().invoke(train.main, ['--outdir=runs', *base, option, '-n'])
+    assert result.exit_code == 1 and result.output == f'Error: {option} {text}\n'
+
+
+@pytest.mark.parametrize('option', ['--max-steps=1', '--multi-step-g=0', '--middle-sigma=0', '--teacher-type=dmd', '--distance=l1'])
+def test_malformed_values_are_refused_by_the_command_line(option):
+    result = CliRunner().invoke(train.main, ['--outdir=runs', *GAN, option, '-n'])
+    assert result.exit_code == 2 and option.split('=')[0] in result.output
 
 
 @pytest.mark.parametrize('args, distance', [((), 'lpips'), (('--lpips=1',), 'lpips'), (('--lpips=0',), 'l2'),
                                             (('--distance=huber',), 'huber'), (('--lpips=0', '--distance=l2'), 'l2')])
 def test_official_spelling_of_the_distance(args, distance):
-    config = tiny_runs.make_config(*BASE, '--teacher-type=ctm', *args)
+    config = tiny_runs.make_config(*GAN, '--teacher-type=ctm', *args)
     assert config['instance_kwargs'] == dict(kind='ctm', max_steps=1024, distance=distance)
 
 
 def test_number_of_steps_is_part_of_the_options():
-    assert tiny_runs.make_config(*BASE)['sampler_kwargs'] == dict(num_steps=1)
-    assert tiny_runs.make_config(*BASE, '--multi-step-g=2')['sampler_kwargs'] == dict(num_steps=2, middle_sigma=0.8)
-    assert config_lib.SIGMA_MAX == samplers.SIGMA_MAX and samplers.MIDDLE_SIGMA == 0.8
+    assert tiny_runs.make_config(*GAN)['sampler_kwargs'] == dict(num_steps=1)
+    assert tiny_runs.make_config(*GAN, '--multi-step-g=2')['sampler_kwargs'] == dict(num_steps=2, middle_sigma=0.8)
+    assert config_lib.SIGMA_MAX == samplers.SIGMA_MAX and config_lib.MIDDLE_SIGMA == samplers.MIDDLE_SIGMA
 
 
 # ------------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from training.instance_loss import (INSTANCE_TYPES, check_max_steps, distillation_target, draw_indices, euler_jump, heun_step, hop,
+from training.config import check_max_steps
+from training.instance_loss import (INSTANCE_TYPES, distillation_target, draw_indices, euler_jump, heun_step, hop,
                                     image_levels, index_levels, uniform_between)
 
 N = 6
@@ -92,7 +93,7 @@ def test_with_two_intervals_pd_and_rcd_are_one_method():
 
 
 @pytest.mark.parametrize('kind, steps, text', [
-    ('pd', 12, '--max-steps=12: --teacher-type=pd .* power of two; use --max-steps=16'),
+    ('pd', 12, '--max-steps=12: --teacher-type=pd .* power of two; use --max-steps=8'),
     ('cd', 1, '--max-steps=1: .* use --max-steps=1024'), ('xd', 8, '--teacher-type=xd is unknown; use one of pd, cd, ctm, rcd')])
 def test_impossible_numbers_of_steps(kind, steps, text):
     for call in (lambda: check_max_steps(kind, steps), lambda: draw_indices(kind, steps, 2, generator())):

@@ -35,6 +35,7 @@ LOSS_DEFAULTS = {
 # Instance-based distillation: --teacher-type and --distance.
 TEACHER_TYPES = ('none', 'pd', 'cd', 'ctm', 'rcd')
 DISTANCES = ('lpips', 'l2', 'huber')
+SIGMA_MAX, MIDDLE_SIGMA = 80.0, 0.8      # noise levels of a generator's two steps
 
 # Augmentation of EDM's teachers: multipliers of --augment, of which mirroring is always on, and the number of labels.
 AUGMENTATIONS = dict(xflip=1e8, yflip=1, scale=1, rotate_frac=1, aniso=1, translate_frac=1)
@@ -43,7 +44,6 @@ AUGMENT_DIM = 9
 # The official recipes run on 4 processes; `clean` gives their R1 strength to any number of processes.
 REFERENCE_PROCESSES = 4
 R1_INTERVAL = 16
-SIGMA_MAX = 80.0      # noise level of a generator's first step
 
 
 class ConfigError(ValueError):
@@ -109,6 +109,9 @@ def build_config(opts):
     betas = [0.0, 0.99] if loss == 'gdd' else [0.9, 0.999]
     config['optimizer_kwargs'] = dict(lr=opts['lr'], betas=betas, eps=1e-8)
     config.update(_distillation_config(opts) if loss == 'gdd' else _teacher_config(opts))
+    if loss == 'gdd':
+        config.update(teacher_only=opts['teacher_only'], target=opts['target'], instance_kwargs=_instance_kwargs(opts),
+                      sampler_kwargs=_sampler_kwargs(opts))
     return config
 
 
@@ -179,6 +182,46 @@ def _network_kwargs(opts, options):
     return kwargs | options
 
 
+def _instance_kwargs(opts):
+    """Everything about the distance to a frozen score network; None without one."""
+    kind = opts['teacher_type']
+    if kind == 'none':
+        if opts['teacher_only']:
+            raise ConfigError('--teacher-only=True leaves nothing to train on with --teacher-type=none; add for example '
+                              '--teacher-type=cd')
+        return None
+    check_max_steps(kind, opts['max_steps'])
+    asked = {None: None, True: 'lpips', False: 'l2'}[opts['lpips']]
+    distance = opts['distance'] or asked or 'lpips'
+    if asked not in (None, distance):
+        raise ConfigError(f"--lpips={opts['lpips']} means --distance={asked}, not --distance={distance}; leave --lpips out")
+    return dict(kind=kind, max_steps=opts['max_steps'], distance=distance)
+
+
+def check_max_steps(kind, max_steps):
+    """Raise ConfigError if a method (one of TEACHER_TYPES) cannot divide the noise range into `max_steps` intervals."""
+    if kind not in TEACHER_TYPES[1:]:
+        raise ConfigError(f'--teacher-type={kind} is unknown; use one of {", ".join(TEACHER_TYPES[1:])}')
+    if max_steps < 2:
+        raise ConfigError(f'--max-steps={max_steps}: a jump and its middle need at least 2 intervals; use --max-steps=1024')
+    if kind == 'pd' and max_steps & (max_steps - 1):
+        raise ConfigError(f'--max-steps={max_steps}: --teacher-type=pd halves the number of steps again and again, so it must be '
+                          f'a power of two; use --max-steps={2 ** (max_steps.bit_length() - 1)}')
+
+
+def _sampler_kwargs(opts):
+    """How the generator makes an image, in training and afterwards."""
+    steps, middle = opts['multi_step_g'], opts['middle_sigma']
+    if steps > 1 and opts['teacher_only']:
+        raise ConfigError(f'--multi-step-g={steps} is about the generated images of the adversarial loss, which '
+                          '--teacher-only=True leaves out; leave one out (generate.py --sampler=multi_step works anyway)')
+    if middle is not None and steps != 2:
+        raise ConfigError(f'--middle-sigma={middle:g} is the second noise level of 2 steps; use --multi-step-g=2, or leave it out')
+    if middle is not None and middle >= SIGMA_MAX:
+        raise ConfigError(f'--middle-sigma={middle:g} must lie below {SIGMA_MAX:g}, the level of the first step; use {MIDDLE_SIGMA}')
+    return dict(num_steps=steps) | (dict(middle_sigma=MIDDLE_SIGMA if middle is None else middle) if steps == 2 else {})
+
+
 def _teacher_config(opts):
     """Everything that only the training of teachers has."""
     return dict(
@@ -193,45 +236,13 @@ def _distillation_config(opts):
     lazy = R1_INTERVAL / (R1_INTERVAL + 1) if opts['r1_type'] == 'r1' else 1.0
     names = BACKBONE_SETS.get(opts['backbone']) or [name.strip() for name in opts['backbone'].split(',')]
     return dict(
-        freeze=opts['freeze'], teacher_only=opts['teacher_only'], target=opts['target'],
-        instance_kwargs=_instance_kwargs(opts), sampler_kwargs=_sampler_kwargs(opts),
+        freeze=opts['freeze'],
         loss_kwargs=dict(loss_type=opts['loss_type'], r1_gamma=opts['r1_gamma']),
         r1_interval=R1_INTERVAL if opts['r1_type'] == 'r1' else 0,
         feature_kwargs=dict(names=names, input_size=opts['d_resolution'], diffaugment=opts['diffaug'],
                             moved_statistics=opts['compat'] == 'official', fused=opts['compat'] == 'clean'),
         discriminator_kwargs=dict(channel_max=opts['d_channel_max'], class_embed=opts['class_embed']),
         d_optimizer_kwargs=dict(lr=opts['dlr'] * lazy, betas=[0.0, 0.99 ** lazy], eps=1e-8))
-
-
-def _instance_kwargs(opts):
-    """Everything about the distance to a frozen score network; None without one."""
-    kind = opts['teacher_type']
-    if kind == 'none':
-        if opts['teacher_only']:
-            raise ConfigError('--teacher-only=True leaves nothing to train on with --teacher-type=none; add for example '
-                              '--teacher-type=cd')
-        return None
-    if kind == 'pd' and opts['max_steps'] & (opts['max_steps'] - 1):
-        raise ConfigError(f"--max-steps={opts['max_steps']}: --teacher-type=pd halves the number of steps again and again, so it "
-                          f"must be a power of two; use --max-steps={2 ** (opts['max_steps'].bit_length() - 1)}")
-    asked = {None: None, True: 'lpips', False: 'l2'}[opts['lpips']]
-    distance = opts['distance'] or asked or 'lpips'
-    if asked not in (None, distance):
-        raise ConfigError(f"--lpips={opts['lpips']} means --distance={asked}, not --distance={distance}; leave --lpips out")
-    return dict(kind=kind, max_steps=opts['max_steps'], distance=distance)
-
-
-def _sampler_kwargs(opts):
-    """How the generator makes an image, in training and afterwards."""
-    steps, middle = opts['multi_step_g'], opts['middle_sigma']
-    if steps > 1 and opts['teacher_only']:
-        raise ConfigError(f'--multi-step-g={steps} is about the generated images of the adversarial loss, which '
-                          '--teacher-only=True leaves out; leave one out (generate.py --sampler=multi_step works anyway)')
-    if middle is not None and steps != 2:
-        raise ConfigError(f'--middle-sigma={middle:g} is the second noise level of 2 steps; use --multi-step-g=2, or leave it out')
-    if middle is not None and middle >= SIGMA_MAX:
-        raise ConfigError(f'--middle-sigma={middle:g} must lie below {SIGMA_MAX:g}, the level of the first step; use 0.8')
-    return dict(num_steps=steps) | (dict(middle_sigma=0.8 if middle is None else middle) if steps == 2 else {})
 
 
 def _check_options(opts):

@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional
 
 from training.backbone_weights import WeightsError, read_weights
+from training.config import DISTANCES
 
-DISTANCES = ('lpips', 'l2', 'huber')
 LPIPS_SIZE = 224
 VGG_FILE = 'vgg16-397923af.pth'
 VGG_URL = f'https://download.pytorch.org/models/{VGG_FILE}'

@@ -7,12 +7,12 @@ import torch
 
 from torch_utils import distributed, misc, training_stats
 from training.checkpoint import load_network
-from training.config import ConfigError
+from training.config import ConfigError, check_max_steps
 from training.distances import build_distance
 from training.freeze import freeze_layers, freeze_table
 from training.generator import build_generator
 from training.gradients import finish_gradients
-from training.instance_loss import check_max_steps, distillation_target, draw_indices, image_levels, index_levels
+from training.instance_loss import distillation_target, draw_indices, image_levels, index_levels
 
 # Preconditioned networks that denoise at any noise level; each is used with its own coefficients.
 SCORE_NETWORKS = ('EDMPrecond', 'VPPrecond', 'VEPrecond', 'iDDPMPrecond')

@@ -14,27 +14,16 @@ import functools
 
 import torch
 
+from training.config import TEACHER_TYPES, check_max_steps
 from training.noise_levels import edm_levels
 
-INSTANCE_TYPES = ('pd', 'cd', 'ctm', 'rcd')
+INSTANCE_TYPES = TEACHER_TYPES[1:]
 
 
 @functools.lru_cache(maxsize=8)
 def index_levels(max_steps):
     """Return the noise level of every time index, float64 [M + 1]: 0.002 at index 0, 80 at index M, EDM's spacing."""
     return edm_levels(max_steps + 1).flip(0)
-
-
-def check_max_steps(kind, max_steps):
-    """Raise ValueError if a method cannot divide the noise range into `max_steps` intervals."""
-    if kind not in INSTANCE_TYPES:
-        raise ValueError(f'--teacher-type={kind} is unknown; use one of {", ".join(INSTANCE_TYPES)}')
-    if max_steps < 2:
-        raise ValueError(f'--max-steps={max_steps}: a jump and its middle need at least 2 intervals; use --max-steps=1024')
-    if kind == 'pd' and max_steps & (max_steps - 1):
-        nearest = 2 ** round(torch.tensor(max_steps).log2().item())
-        raise ValueError(f'--max-steps={max_steps}: --teacher-type=pd halves the number of steps again and again, so it must '
-                         f'be a power of two; use --max-steps={nearest}')
 
 
 def uniform_between(low, high, generator):

@@ -120,7 +120,8 @@ def test_methods_are_compared_on_equal_terms(name, resolved):
         assert [key for key in config if config[key] != demo[key] and key != 'total_nimg'] == differing
         assert config['freeze'] == (kind == 'two') and config['sampler_kwargs']['num_steps'] == 1 + (kind == 'two')
     else:
-        assert config['instance_kwargs'] == dict(kind=kind, max_steps=4 if kind in ('pd', 'rcd') else 16, distance='huber')
+        assert config['instance_kwargs'] == dict(kind=kind, max_steps=dict(cd=16, ctm=8, pd=4, rcd=4)[kind],
+                                                 distance='huber')
         assert config['teacher_only'] and config['freeze'] == 0 and config['target'] is None
 
 

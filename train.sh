@@ -45,9 +45,9 @@ demo-teacher                 |  1 | mnist-train-32x32 | the EDM teacher of the d
 # Other distillation methods on the demo, 12,000 images each (GDD-I: demo --duration=0.012); see docs/methods.md
 demo-gdd                     |  1 | mnist-32x32       | GDD, all layers trained | $DEMO --freeze=0 --duration=0.012 --tick=1 --desc=demo-gdd
 demo-cd                      |  1 | mnist-32x32       | consistency distillation | $DEMO_DISTANCE --teacher-type=cd --max-steps=16 --desc=demo-cd
-demo-ctm                     |  1 | mnist-32x32       | as CTM | $DEMO_DISTANCE --teacher-type=ctm --max-steps=8 --desc=demo-ctm
+demo-ctm                     |  1 | mnist-32x32       | trajectory model, as CTM | $DEMO_DISTANCE --teacher-type=ctm --max-steps=8 --desc=demo-ctm
 demo-pd                      |  1 | mnist-32x32       | progressive distillation | $DEMO_DISTANCE --teacher-type=pd --max-steps=4 --desc=demo-pd
-demo-rcd                     |  1 | mnist-32x32       | RCD | $DEMO_DISTANCE --teacher-type=rcd --max-steps=4 --desc=demo-rcd
+demo-rcd                     |  1 | mnist-32x32       | RCD, from the highest level | $DEMO_DISTANCE --teacher-type=rcd --max-steps=4 --desc=demo-rcd
 demo-two-step                |  1 | mnist-32x32       | GDD-I with two steps | $DEMO --multi-step-g=2 --duration=0.012 --tick=1 --desc=demo-two-step
 # EDM teachers, the nine published configurations
 edm-cifar10-32x32-cond-vp    |  8 | cifar10-32x32     | CIFAR-10 with classes, DDPM++, about 2 days on V100 | $EDM --cond=1 --arch=ddpmpp

@@ -205,8 +205,8 @@ def check_max_steps(kind, max_steps):
     if max_steps < 2:
         raise ConfigError(f'--max-steps={max_steps}: a jump and its middle need at least 2 intervals; use --max-steps=1024')
     if kind == 'pd' and max_steps & (max_steps - 1):
-        raise ConfigError(f'--max-steps={max_steps}: --teacher-type=pd halves the number of steps again and again, so it must be '
-                          f'a power of two; use --max-steps={2 ** (max_steps.bit_length() - 1)}')
+        raise ConfigError(f'--max-steps={max_steps}: --teacher-type=pd halves the number of steps again and again, so it '
+                          f'must be a power of two; use --max-steps={2 ** (max_steps.bit_length() - 1)}')
 
 
 def _sampler_kwargs(opts):
@@ -216,9 +216,11 @@ def _sampler_kwargs(opts):
         raise ConfigError(f'--multi-step-g={steps} is about the generated images of the adversarial loss, which '
                           '--teacher-only=True leaves out; leave one out (generate.py --sampler=multi_step works anyway)')
     if middle is not None and steps != 2:
-        raise ConfigError(f'--middle-sigma={middle:g} is the second noise level of 2 steps; use --multi-step-g=2, or leave it out')
+        raise ConfigError(f'--middle-sigma={middle:g} is the second noise level of 2 steps; use --multi-step-g=2, or leave '
+                          'it out')
     if middle is not None and middle >= SIGMA_MAX:
-        raise ConfigError(f'--middle-sigma={middle:g} must lie below {SIGMA_MAX:g}, the level of the first step; use {MIDDLE_SIGMA}')
+        raise ConfigError(f'--middle-sigma={middle:g} must lie below {SIGMA_MAX:g}, the level of the first step; '
+                          f'use {MIDDLE_SIGMA}')
     return dict(num_steps=steps) | (dict(middle_sigma=MIDDLE_SIGMA if middle is None else middle) if steps == 2 else {})
 
 

@@ -99,8 +99,8 @@ def find_vgg(pretrained_dir='pretrained'):
         torch.hub.download_url_to_file(VGG_URL, cached, hash_prefix='397923af', progress=False)
         return cached
     except Exception as error:      # URL and file-system errors have no common base class.
-        raise WeightsError(f'--distance=lpips (or --lpips=1) needs the file {VGG_FILE}, which is neither in {pretrained_dir!r} '
-                           f'nor in the cache of torch.hub, and cannot be downloaded ({type(error).__name__}); put it into '
+        raise WeightsError(f'--distance=lpips (or --lpips=1) needs the file {VGG_FILE}, which is neither in '
+                           f'{pretrained_dir!r} nor in the cache of torch.hub, and cannot be downloaded ({type(error).__name__}); put it into '
                            f'{pretrained_dir!r}, or use --distance=huber, which needs nothing') from None
 
 

@@ -124,8 +124,8 @@ def check_score_network(name, teacher, student):
     for what, attribute in (('resolution', 'img_resolution'), ('channels', 'img_channels'), ('classes', 'label_dim')):
         ours, theirs = getattr(student, attribute), getattr(teacher, attribute)
         if ours != theirs:
-            raise ConfigError(f'{name} has {theirs} {what}, but the student of --transfer has {ours}; both must be the same, '
-                              'so give a teacher of the same images, or leave --target out')
+            raise ConfigError(f'{name} has {theirs} {what}, but the student of --transfer has {ours}; both must be the '
+                              'same, so give a teacher of the same images, or leave --target out')
 
 
 class InstanceTask:

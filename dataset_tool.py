@@ -98,7 +98,7 @@ def main():
 @click.option('--source',       help='Folder, .zip, .npz, MNIST or CIFAR-10 file', metavar='PATH', required=True)
 @click.option('--dest',         help='New .zip file or folder',                metavar='PATH', required=True)
 @click.option('--max-images',   help='Stop after this many images',            metavar='INT',  type=click.IntRange(min=1))
-@click.option('--transform',    help='Crop before resizing',                   type=click.Choice(list(TRANSFORMS)[1:]))
+@click.option('--transform',    help='How to get to --resolution  [default: resize]', type=click.Choice(list(TRANSFORMS)[1:]))
 @click.option('--resolution',   help='Output size in pixels, such as 64x64',   metavar='WxH',  callback=parse_pair)
 @click.option('--labels',       help='From dataset.json or folder names, or no labels', type=click.Choice(['auto', 'none']),
               default='auto', show_default=True)

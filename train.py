@@ -15,6 +15,7 @@ Examples:
 import json
 import os
 import re
+import sys
 import time
 
 import click
@@ -47,7 +48,7 @@ def parse_grid(_ctx, _param, text):
 
 # Options that only some losses read: with the others they are refused, not ignored.
 DISTILLATION_OPTIONS = ('dlr', 'loss_type', 'r1_type', 'r1_gamma', 'backbone', 'd_resolution', 'd_channel_max',
-                        'class_embed', 'diffaug')
+                        'class_embed', 'sync_bn', 'diffaug')
 TEACHER_OPTIONS = ('augment', 'label_dropout', 'ls', 'lr_rampup', 'lr_rampdown')
 EDM_OPTIONS = ('p_mean', 'p_std')
 Positive = click.FloatRange(min=0, min_open=True)
@@ -72,7 +73,7 @@ INSTANCE_OPTIONS = ('target', 'max_steps', 'distance', 'lpips')
 @click.option('--transfer',      help='Teacher to distil, or to train on; an EDM pickle', metavar='PKL|URL', type=str)
 @click.option('--trust-pickle',  help='Run the code inside --transfer; for files you trust', is_flag=True)
 @click.option('--duration',      help='Training length  [default: 200]', metavar='MIMG', type=Positive)
-@click.option('--resume',        help='Continue from training-state-*.pt, in its folder', metavar='PT', type=str)
+@click.option('--resume',        help='training-state-*.pt to go on from; auto: the newest', metavar='PT|auto', type=str)
 # Hyperparameters of the network and the optimizer.
 @click.option('--batch',         help='Total batch size  [default: 512]', metavar='INT', type=click.IntRange(min=1))
 @click.option('--batch-gpu',     help='Limit of one forward pass; accumulates gradients', metavar='INT', type=click.IntRange(min=1))
@@ -109,6 +110,7 @@ INSTANCE_OPTIONS = ('target', 'max_steps', 'distance', 'lpips')
 @click.option('--d-resolution',  help='Input size of the backbones', metavar='PIXELS', type=click.IntRange(min=32), default=224)
 @click.option('--d-channel-max', help='Cap on the width of D  [default: none]', metavar='INT', type=click.IntRange(min=8))
 @click.option('--class-embed',   help='Class table of D: FILE.npy, random or computed', metavar='NPY|NAME', type=str, default='random')
+@click.option('--sync-bn',       help='Batch norm of D over all processes', metavar='BOOL', type=bool, default=False)
 @click.option('--diffaug',       help='DiffAugment in front of the backbones', metavar='BOOL', type=bool, default=False)
 # Instance-based distillation (--loss=gdd); adds a distance to the adversarial loss, see docs/methods.md.
 @click.option('--teacher-type',  help='Method', type=click.Choice(config_lib.TEACHER_TYPES), default='none')
@@ -131,6 +133,7 @@ INSTANCE_OPTIONS = ('target', 'max_steps', 'distance', 'lpips')
 @click.option('--tick',          help='Status line every  [default: 25 gdd, 50 others]', metavar='KIMG', type=click.IntRange(min=1))
 @click.option('--snap',          help='Snapshot and grid every  [default: 10 gdd, 50 others]', metavar='TICKS', type=click.IntRange(min=1))
 @click.option('--dump',          help='Training state every', metavar='TICKS', type=click.IntRange(min=1), default=20)
+@click.option('--dump-min',      help='Training state at least every; 0 = by ticks only', metavar='MINUTES', type=NonNegative, default=30)
 @click.option('--keep',          help='States to keep; 0 = all', metavar='INT', type=click.IntRange(min=0), default=2)
 @click.option('--grid',          help='Sample grid at snapshots, 0 = none', metavar='ROWSxCOLS', callback=parse_grid, default='8x10')
 @click.option('--seed',          help='Random seed', metavar='INT', type=click.IntRange(0, 2 ** 31 - 1), default=0)
@@ -182,19 +185,34 @@ def given_option(ctx, names):
 def prepare(config, outdir, desc, nosubdir):
     """Join the processes and build every part of the run; nothing is written yet."""
     from torch_utils import distributed
+    from training import resume
     from training.training_loop import TrainingRun
     distributed.init(None if config['device'] == 'auto' else config['device'])
-    if config['resume']:
+    run_dir = choose_run_dir(config, outdir, desc, nosubdir)
+    distributed.barrier()       # no process may create the folder before all have looked at it
+    run = TrainingRun(config)
+    if config['resume'] == 'auto':      # only now do the options name all that makes a run: teacher, data
+        found = distributed.rank0_only(lambda: resume.find_run(config, run.world_size, outdir, desc, nosubdir))
+        run_dir, config['resume'], notes = distributed.broadcast_object(found)
+        distributed.print0(*notes, sep='\n', end='\n' if notes else '')
+        run.load_resume()
+    return run, run_dir
+
+
+def choose_run_dir(config, outdir, desc, nosubdir):
+    """Name the run folder, as far as it does not depend on what --resume=auto finds."""
+    from torch_utils import distributed
+    if config['resume'] not in (None, 'auto'):
         run_dir = os.path.dirname(config['resume']) or '.'
     elif nosubdir:
         run_dir = outdir
     else:
         run_dir = config_lib.next_run_dir(outdir, config_lib.run_description(config, distributed.get_world_size(), desc))
     if not config['resume'] and os.path.exists(os.path.join(run_dir, 'training_options.json')):
-        raise config_lib.ConfigError(f'--outdir={run_dir} with --nosubdir already holds a run; choose an empty folder')
+        raise config_lib.ConfigError(f'--outdir={run_dir} with --nosubdir already holds a run; choose an empty folder, '
+                                     'or go on with it by --resume=auto')
     check_writable(run_dir)
-    distributed.barrier()       # no process may create the folder before all have looked at it
-    return TrainingRun(config), run_dir
+    return run_dir
 
 
 def check_writable(run_dir):
@@ -211,22 +229,30 @@ def launch(run, run_dir):
     """Print the options and train."""
     from torch_utils import distributed
     from training.image_files import DatasetError
+    from training.preemption import Preempted
     from training.training_loop import run_training
+    from training.training_state import StateError
     distributed.print0(f'Training options:\n{json.dumps(run.config, indent=2)}\n\nRun folder: {run_dir}')
     try:
         run_training(run, run_dir)
-    except DatasetError as error:       # a damaged image comes up when its turn comes
+    except Preempted as error:
+        distributed.print0(f'Preempted: {error}', flush=True)
+        distributed.destroy()
+        sys.exit(error.exit_code)
+    # A damaged image comes up when its turn comes; another process may end at any time.
+    except (DatasetError, StateError, distributed.ProcessLost) as error:
         fail(error)
     distributed.destroy()
 
 
 def fail(error):
     """End with one line: rank 0's, or that of another process if rank 0 has nothing to say."""
+    from torch_utils.distributed import ProcessLost
     rank = os.environ.get('RANK', '0')
-    if rank == '0':
+    if rank == '0' and not isinstance(error, ProcessLost):
         raise click.ClickException(str(error))
     # All processes usually find the same mistake, and the launcher ends this one as soon as rank 0
-    # has reported it. Ending first could silence rank 0.
+    # has reported it. Ending first could silence rank 0, or whoever else knows why a process was lost.
     time.sleep(5)
     raise click.ClickException(f'process {rank}: {error}')
 

@@ -126,12 +126,14 @@ run_recipe() {
 
     prepare_python requirements.txt
     # shellcheck disable=SC2086 # TORCHRUN holds several options
-    "$PY" -m torch_utils.launch --nproc_per_node="$NPROC" ${TORCHRUN:---standalone} train.py --outdir="$OUTDIR" "$@"
-    [ "${COMPARE:-1}" = 1 ] || return 0
-    case $name in
-        demo | demo-long | demo-gdd | demo-cd | demo-ctm | demo-pd | demo-rcd | demo-two-step)
+    set -- -m torch_utils.launch --nproc_per_node="$NPROC" ${TORCHRUN:---standalone} train.py --outdir="$OUTDIR" "$@"
+    case $name:${COMPARE:-1} in
+        demo:1 | demo-long:1 | demo-gdd:1 | demo-cd:1 | demo-ctm:1 | demo-pd:1 | demo-rcd:1 | demo-two-step:1)
+            trap : TERM USR1        # a preempted run returns its code, see docs/training.md
+            "$PY" "$@"
             [ -n "$flat" ] || OUTDIR=$(ls -d "$OUTDIR"/[0-9][0-9][0-9][0-9][0-9]-* | tail -n 1)
             compare "$OUTDIR" ;;
+        *) exec "$PY" "$@" ;;       # signals reach the launcher
     esac
 }
 

@@ -81,7 +81,7 @@ class Detector:
                              f'{self.name}; it takes RGB images, 3 channels, or grey ones, 1 channel')
 
     def measure(self, images, spatial=False):
-        """Return features and class scores from one pass.
+        """Return features and class scores from one pass; TF32 is switched off meanwhile.
 
         Args:
             images: uint8 [N, C, H, W], 0..255, on any device.
@@ -98,7 +98,7 @@ class Detector:
         if spatial and not self.spatial_dim:
             raise ValueError(f'detector {self.name} has no spatial features; inception does')
         self.check_shape(images.shape[1:])
-        with torch.no_grad():
+        with torch.no_grad(), inception.full_precision():
             return self._run(images.to(self.device), spatial)
 
     def features(self, images):

@@ -32,16 +32,13 @@ from evaluations.image_sources import PackedImages
 from evaluations.inception import full_precision
 from evaluations.inception_score import SPLIT_SIZE, inception_score, seems_sorted
 from evaluations.kid import kernel_distance
-from evaluations.manifold import MODES, density_coverage, precision_recall
+from evaluations.manifold import DC_NEIGHBOURS, MODES, PR_NEIGHBOURS, density_coverage, precision_recall
 from evaluations.measure import Meter, measure_images, progress
 from evaluations.metric_names import PROTOCOL_IMAGES, metric_name
 from evaluations.metrics import frechet_distance
-from evaluations.npz_images import Moments, open_npz_images
+from evaluations.npz_images import Moments, NpzImages
 from evaluations.results import describe_software
 
-_NEIGHBOURS = 3         # k of precision and recall in published numbers
-_DENSE_NEIGHBOURS = 5   # k of density and coverage
-_KID_SUBSETS, _KID_SIZE, _KID_SEED = 100, 1000, 0
 _LINES = {      # result -> name in the printed lines; the first five are those of OpenAI's program
     'is': 'Inception Score', 'fid': 'FID', 'sfid': 'sFID', 'precision': 'Precision', 'recall': 'Recall',
     'kid': 'KID', 'density': 'Density', 'coverage': 'Coverage',
@@ -60,7 +57,7 @@ class Side:
         local = open_url(path, return_filename=True) if is_url(path) else path
         self.path = path
         self.option = option
-        self.npz = open_npz_images(local, option)
+        self.npz = NpzImages(local, option)
         self.sha256 = file_sha256(local)
         # Read now: a file that is no good must not be found out after the long part.
         self._moments = {'fid': self.npz.statistics(), 'sfid': self.npz.spatial_statistics()}
@@ -142,9 +139,9 @@ def plan(sample, reference, extras=()):
         if 'sfid' not in kinds:
             notes.append(f'no sFID: {reference.path} has no spatial statistics (mu_s, sigma_s)')
     for side in (sample, reference):
-        if side.npz.has_images and len(side.npz) <= _NEIGHBOURS:
+        if side.npz.has_images and len(side.npz) <= PR_NEIGHBOURS:
             raise ValueError(f'{side.option}={side.path} holds {len(side.npz)} images; '
-                             f'give at least {_NEIGHBOURS + 1}, better {PROTOCOL_IMAGES}')
+                             f'give at least {PR_NEIGHBOURS + 1}, better {PROTOCOL_IMAGES}')
     return kinds, notes
 
 
@@ -178,17 +175,17 @@ def compute(sample, reference, kinds, mode, kid=False, dense=False):
     if 'features' not in kinds:
         return
     sets = dict(samples=sample.features(), reference=reference.features())
-    manifold = precision_recall(**sets, k=_NEIGHBOURS, mode=mode, progress=progress)
-    yield dict(kind='precision', value=manifold.precision, k=_NEIGHBOURS, mode=mode)
-    yield dict(kind='recall', value=manifold.recall, k=_NEIGHBOURS, mode=mode)
+    manifold = precision_recall(**sets, mode=mode, progress=progress)
+    yield dict(kind='precision', value=manifold.precision, k=PR_NEIGHBOURS, mode=mode)
+    yield dict(kind='recall', value=manifold.recall, k=PR_NEIGHBOURS, mode=mode)
     if kid:
-        distance = kernel_distance(**sets, num_subsets=_KID_SUBSETS, subset_size=_KID_SIZE, seed=_KID_SEED)
-        yield dict(kind='kid', value=distance.mean, std=distance.std, num_subsets=_KID_SUBSETS, seed=_KID_SEED,
-                   subset_size=min(_KID_SIZE, *map(len, sets.values())))
+        distance = kernel_distance(**sets)
+        yield dict(kind='kid', value=distance.mean, std=distance.std, num_subsets=distance.num_subsets,
+                   subset_size=distance.subset_size, seed=distance.seed)
     if dense:
-        quality = density_coverage(**sets, k=_DENSE_NEIGHBOURS, progress=progress)
-        yield dict(kind='density', value=quality.density, k=_DENSE_NEIGHBOURS)
-        yield dict(kind='coverage', value=quality.coverage, k=_DENSE_NEIGHBOURS)
+        quality = density_coverage(**sets, progress=progress)
+        yield dict(kind='density', value=quality.density, k=DC_NEIGHBOURS)
+        yield dict(kind='coverage', value=quality.coverage, k=DC_NEIGHBOURS)
 
 
 def _check_json(path):

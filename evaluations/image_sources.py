@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from evaluations.inception_score import seems_sorted
-from evaluations.npz_images import open_npz_images
+from evaluations.npz_images import NpzImages
 from training.dataset import DatasetError, ImageFolderDataset
 from training.image_files import FileTree
 from training.samplers import check_finite, sample_batch, to_uint8
@@ -138,7 +138,7 @@ class _WholeBatches(torch.utils.data.Dataset):
 
 def _open_pack(path, option, num, seed, num_classes):
     """Open an image pack; return (source, why it has no labels or None)."""
-    pack = open_npz_images(path, option)
+    pack = NpzImages(path, option)
     if not pack.has_images:
         raise ValueError(f'{option}={path} holds statistics, but no images (arr_0); give it as --ref, or a file with images')
     labels, reason = None, 'the detector does not know the classes of the images'

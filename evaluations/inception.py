@@ -181,7 +181,7 @@ class InceptionV3FID(nn.Module):
         self.fc = nn.Linear(FEATURE_DIM, NUM_CLASSES)
 
     def forward(self, images, spatial=False):
-        """Return features of a batch; TF32 is switched off meanwhile.
+        """Return features of a batch.
 
         Args:
             images: uint8 or float [N, 3, H, W], 0..255, any size.
@@ -190,23 +190,22 @@ class InceptionV3FID(nn.Module):
             (pool_3 features float32 [N, 2048]; class scores without the bias, as the Inception Score
             takes them, float32 [N, 1008]; spatial features float32 [N, 2023] or None).
         """
-        with full_precision():
-            x = resize_bilinear_tf1(images, INPUT_SIZE)
-            x = (x - 128) / 128
-            x = x.contiguous(memory_format=torch.channels_last)         # [N, 3, 299, 299]
-            x = self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x))               # [N, 32, 147, 147]
-            x = self.Conv2d_2b_3x3(x)                                   # [N, 64, 147, 147]
-            x = functional.max_pool2d(x, 3, stride=2)                   # [N, 64, 73, 73]
-            x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x))               # [N, 192, 71, 71]
-            x = functional.max_pool2d(x, 3, stride=2)                   # [N, 192, 35, 35]
-            x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x)))          # [N, 288, 35, 35]
-            x = self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))          # [N, 768, 17, 17]
-            x = self.Mixed_6d(x)                                        # [N, 768, 17, 17]
-            maps = flatten_spatial(x) if spatial else None              # [N, 2023]
-            x = self.Mixed_7a(self.Mixed_6e(x))                         # [N, 1280, 8, 8]
-            x = self.Mixed_7c(self.Mixed_7b(x))                         # [N, 2048, 8, 8]
-            pooled = x.mean(dim=(2, 3))                                 # [N, 2048]
-            return pooled, pooled @ self.fc.weight.T, maps
+        x = resize_bilinear_tf1(images, INPUT_SIZE)
+        x = (x - 128) / 128
+        x = x.contiguous(memory_format=torch.channels_last)         # [N, 3, 299, 299]
+        x = self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x))               # [N, 32, 147, 147]
+        x = self.Conv2d_2b_3x3(x)                                   # [N, 64, 147, 147]
+        x = functional.max_pool2d(x, 3, stride=2)                   # [N, 64, 73, 73]
+        x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x))               # [N, 192, 71, 71]
+        x = functional.max_pool2d(x, 3, stride=2)                   # [N, 192, 35, 35]
+        x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x)))          # [N, 288, 35, 35]
+        x = self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))          # [N, 768, 17, 17]
+        x = self.Mixed_6d(x)                                        # [N, 768, 17, 17]
+        maps = flatten_spatial(x) if spatial else None              # [N, 2023]
+        x = self.Mixed_7a(self.Mixed_6e(x))                         # [N, 1280, 8, 8]
+        x = self.Mixed_7c(self.Mixed_7b(x))                         # [N, 2048, 8, 8]
+        pooled = x.mean(dim=(2, 3))                                 # [N, 2048]
+        return pooled, pooled @ self.fc.weight.T, maps
 
 
 def flatten_spatial(x, channels=SPATIAL_CHANNELS):

@@ -14,11 +14,17 @@ import torch
 from evaluations.metrics import as_feature_pair
 
 
+NUM_SUBSETS, SUBSET_SIZE = 100, 1000        # of published numbers
+
+
 class KernelDistance(typing.NamedTuple):
-    """Mean and population standard deviation of the distance over random subsets."""
+    """Mean and population standard deviation of the distance over random subsets, and how these were drawn."""
 
     mean: float
     std: float
+    num_subsets: int
+    subset_size: int
+    seed: int
 
 
 def polynomial_kernel(x, y):
@@ -43,7 +49,7 @@ def squared_mmd(x, y):
     return self_terms - 2 * polynomial_kernel(x, y).mean()
 
 
-def kernel_distance(*, samples, reference, num_subsets=100, subset_size=1000, seed=0):
+def kernel_distance(*, samples, reference, num_subsets=NUM_SUBSETS, subset_size=SUBSET_SIZE, seed=0):
     """Estimate the kernel distance on random subsets of both sets.
 
     One NumPy generator draws all subsets without replacement, that of the samples before that
@@ -66,11 +72,12 @@ def kernel_distance(*, samples, reference, num_subsets=100, subset_size=1000, se
     size = min(subset_size, len(samples), len(reference))
     if size < 2 or num_subsets < 1:
         raise ValueError(f'KID of {len(samples)} samples and {len(reference)} reference images with num_subsets={num_subsets}, '
-                         f'subset_size={subset_size} is not defined; it needs 1 subset and 2 images at least, 100 and 1000 are usual')
+                         f'subset_size={subset_size} is not defined; it needs 1 subset and 2 images at least, '
+                         f'{NUM_SUBSETS} and {SUBSET_SIZE} are usual')
     rng = np.random.RandomState(seed)
     values = []
     for _ in range(num_subsets):
         x, y = (part[torch.from_numpy(rng.choice(len(part), size, replace=False)).to(part.device)].to(torch.float64)
                 for part in (samples, reference))                           # [subset_size, D]
         values.append(float(squared_mmd(x, y)))
-    return KernelDistance(float(np.mean(values)), float(np.std(values)))
+    return KernelDistance(float(np.mean(values)), float(np.std(values)), num_subsets, size, seed)

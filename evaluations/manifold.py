@@ -18,6 +18,8 @@ from evaluations.metrics import as_feature_pair, as_features
 
 MODES = ('exact', 'openai-fp16')
 BLOCK = 4096                # rows and columns of a tile
+PR_NEIGHBOURS = 3           # k of published precision and recall
+DC_NEIGHBOURS = 5           # k of density and coverage, the authors' choice
 _OPENAI_BLOCK = 10000       # rows and columns for which OpenAI's program chooses one precision
 _SAFE_HALF = 60000          # below the largest float16, 65504, with room for rounding
 _GROUP = 64                 # columns that are reduced to their minimum before the search
@@ -165,7 +167,7 @@ def _make_arithmetic(mode):
     return _ARITHMETIC[mode]
 
 
-def manifold_radii(features, k=3, mode='exact', block=BLOCK, progress=None):
+def manifold_radii(features, k=PR_NEIGHBOURS, mode='exact', block=BLOCK, progress=None):
     """Return the squared distance of each point to its k-th nearest other point.
 
     The point itself is counted at rank 0, as in OpenAI's program, so a point with k copies has radius 0.
@@ -198,7 +200,7 @@ def manifold_radii(features, k=3, mode='exact', block=BLOCK, progress=None):
     return torch.cat([found.amax(dim=1) for found in nearest if found is not None])
 
 
-def precision_recall(*, samples, reference, k=3, mode='exact', block=BLOCK, progress=None):
+def precision_recall(*, samples, reference, k=PR_NEIGHBOURS, mode='exact', block=BLOCK, progress=None):
     """Return the improved precision and recall of samples, as OpenAI's evaluator defines them.
 
     Precision is the fraction of samples within the radius of some reference point; recall is the
@@ -228,7 +230,7 @@ def precision_recall(*, samples, reference, k=3, mode='exact', block=BLOCK, prog
     return PrecisionRecall(float(precise.double().mean()), float(recalled.double().mean()))
 
 
-def density_coverage(*, samples, reference, k=5, block=BLOCK, progress=None):
+def density_coverage(*, samples, reference, k=DC_NEIGHBOURS, block=BLOCK, progress=None):
     """Return density and coverage of samples.
 
     Unlike `precision_recall`, and as in the authors' program, a distance equal to the radius does not count.

@@ -171,8 +171,3 @@ class NpzImages:
     def spatial_statistics(self):
         """Return the stored statistics of spatial features, `mu_s` and `sigma_s`, as `Moments`, or None."""
         return self._moments('mu_s', 'sigma_s')
-
-
-def open_npz_images(path, option='FILE'):
-    """Open an `.npz` file of images or statistics; see `NpzImages`."""
-    return NpzImages(path, option)

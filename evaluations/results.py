@@ -16,17 +16,15 @@ from dnnlib.util import open_url
 from evaluations.image_sources import PackedImages
 from evaluations.inception_score import SPLIT_SIZE, inception_score
 from evaluations.kid import kernel_distance
-from evaluations.manifold import density_coverage, precision_recall
+from evaluations.manifold import DC_NEIGHBOURS, PR_NEIGHBOURS, density_coverage, precision_recall
 from evaluations.measure import Meter, measure_images, progress
 from evaluations.metric_names import PROTOCOL_IMAGES, is_published_protocol, metric_name
 from evaluations.metrics import frechet_parts
-from evaluations.npz_images import open_npz_images
+from evaluations.npz_images import NpzImages
 from evaluations.reference_files import resolution_in_name
 from torch_utils import distributed as dist
 
 NEED_FEATURES = {'kid', 'pr', 'dc'}     # metrics that need features of single reference images
-_KID_SUBSETS, _KID_SIZE, _KID_SEED = 100, 1000, 0
-_PR_K, _DC_K = 3, 5
 
 
 class Comparison:
@@ -96,7 +94,7 @@ def add_reference_features(comparisons, batch=64):
             comparison.features = torch.from_numpy(reference.features)
             continue
         meter = Meter(comparison.detector, keep_features=True)
-        source = PackedImages(open_npz_images(open_url(reference.path, return_filename=True), '--ref'))
+        source = PackedImages(NpzImages(open_url(reference.path, return_filename=True), '--ref'))
         comparison.detector.check_shape(source.image_shape, what=f'images inside --ref={reference.path}')
         measure_images(source, [meter], batch)
         comparison.features = meter.features
@@ -142,24 +140,22 @@ def _inception_score(_comparison, meter, entry):
 
 
 def _kid(comparison, meter, entry):
-    result = kernel_distance(samples=meter.features.to(comparison.detector.device), reference=comparison.features,
-                             num_subsets=_KID_SUBSETS, subset_size=_KID_SIZE, seed=_KID_SEED)
-    size = min(_KID_SIZE, len(meter.features), len(comparison.features))
-    return [entry('kid', result.mean, std=result.std, num_subsets=_KID_SUBSETS, subset_size=size, subset_seed=_KID_SEED,
-                  num_reference=len(comparison.features))]
+    result = kernel_distance(samples=meter.features.to(comparison.detector.device), reference=comparison.features)
+    return [entry('kid', result.mean, std=result.std, num_subsets=result.num_subsets, subset_size=result.subset_size,
+                  subset_seed=result.seed, num_reference=len(comparison.features))]
 
 
 def _precision_recall(comparison, meter, entry):
-    result = precision_recall(samples=meter.features.to(comparison.detector.device), reference=comparison.features, k=_PR_K,
+    result = precision_recall(samples=meter.features.to(comparison.detector.device), reference=comparison.features,
                               progress=progress)
-    facts = dict(k=_PR_K, mode='exact', num_reference=len(comparison.features))
+    facts = dict(k=PR_NEIGHBOURS, mode='exact', num_reference=len(comparison.features))
     return [entry('precision', result.precision, **facts), entry('recall', result.recall, **facts)]
 
 
 def _density_coverage(comparison, meter, entry):
-    result = density_coverage(samples=meter.features.to(comparison.detector.device), reference=comparison.features, k=_DC_K,
+    result = density_coverage(samples=meter.features.to(comparison.detector.device), reference=comparison.features,
                               progress=progress)
-    facts = dict(k=_DC_K, num_reference=len(comparison.features))
+    facts = dict(k=DC_NEIGHBOURS, num_reference=len(comparison.features))
     return [entry('density', result.density, **facts), entry('coverage', result.coverage, **facts)]
 
 

@@ -23,6 +23,9 @@ _TEXTS = ('detector', 'detector_sha256', 'preprocessing', 'dataset', 'dataset_sh
 _NUMBERS = ('num_images', 'features_seed', 'format_version')
 _ARRAYS = ('mu', 'sigma', 'mu_s', 'sigma_s')
 _MAKE = 'fid.py ref makes one'
+# References of published numbers, by file name.
+_PUBLISHED_FOLDER = 'https://nvlabs-fi-cdn.nvidia.com/edm/fid-refs'
+_PUBLISHED = ('cifar10-32x32.npz', 'ffhq-64x64.npz', 'afhqv2-64x64.npz', 'imagenet-64x64.npz', 'imagenet-64x64-baseline.npz')
 _BLOCK_ROWS = 1024      # features per matrix product: products of single batches would wait for memory
 
 
@@ -187,7 +190,7 @@ def load_reference(path, option='--ref'):
         local = open_url(path, return_filename=True)
         sha256 = file_sha256(local)
     except OSError as err:
-        raise ValueError(f'{option}={path} cannot be read: {err.strerror or err}; {_MAKE}') from err
+        raise ValueError(f'{option}={path} cannot be read: {err.strerror or err}; {_origin(path)}') from err
     try:
         with np.load(local, allow_pickle=False) as npz:
             facts = _read_facts(npz)
@@ -197,6 +200,12 @@ def load_reference(path, option='--ref'):
     ref = Reference(path=os.fspath(path), sha256=sha256, **facts)
     check_shapes(ref, f'{option}={path}')
     return ref
+
+
+def _origin(path):
+    """Say where a missing reference can be had."""
+    folder, name = os.path.split(os.fspath(path))
+    return f'fetch it from {_PUBLISHED_FOLDER}/{name} into {folder or "."}' if name in _PUBLISHED else _MAKE
 
 
 def _read_facts(npz):

@@ -18,7 +18,6 @@ import PIL.Image
 import torch
 from torch.nn import functional
 
-from evaluations.inception import full_precision
 from training.backbones import IMAGENET_MEAN, IMAGENET_STD
 
 INPUT_SIZE = 224
@@ -135,11 +134,9 @@ def fill_dinov2(model, state):
 
 def clip_features(model, images):
     """Return CLIP's image embedding, not normalised, float32 [N, 512], of uint8 images [N, 3, H, W]."""
-    with full_precision():
-        return model(preprocess_clip(images))           # [N, D]
+    return model(preprocess_clip(images))           # [N, D]
 
 
 def dinov2_features(model, images):
     """Return DINOv2's class token after the last norm, float32 [N, 1024], of uint8 images [N, 3, H, W]."""
-    with full_precision():
-        return model(preprocess_dinov2(images))         # [N, D]
+    return model(preprocess_dinov2(images))         # [N, D]

@@ -50,6 +50,7 @@ HOSTILE_GLOBALS = [
     ('builtins', 'object'), ('functools', 'partial'), ('operator', 'attrgetter'), ('pickle', 'loads'), ('runpy', 'run_path'),
     ('torch.storage', '_load_from_bytes'), ('collections', 'OrderedDict'), ('dnnlib.util', 'EasyDict'), ('builtins', 'set'),
     ('_codecs', 'encode'), ('torch._utils', '_rebuild_tensor'), ('torch.nn.modules.container', 'ModuleDict')]
+HOSTILE_CODECS = ['zlib', 'hex', 'punycode', 'idna', 'rot13', 'utf-7', 'unicode_escape']
 SIZES = [0, 1, 2, 3, 7, 255, 256, 65535, 65536, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 62, 2 ** 63 - 1, 2 ** 64 - 1]
 CODES = [opcode.code.encode('latin1') for opcode in pickletools.opcodes]
 
@@ -141,6 +142,8 @@ def edit_values(ops, rng):
     """Change one or two numbers or names: most such files can be read, and must fail when the network is built."""
     ops = list(ops)
     indices = [i for i, op in enumerate(ops) if op[:1] in b'KMJG\x8cX\x88\x89N' and i]
+    if rng.random() < 0.5:      # the constructor arguments of the whole network, which stand at the end
+        indices = indices[-60:]
     for _ in range(rng.randint(1, 2)):
         index = rng.choice(indices)
         op, other = ops[index], ops[rng.choice(indices)]
@@ -167,11 +170,17 @@ def swap_globals(ops, rng):
         if op[:1] == b'c' and rng.random() < 0.3:
             ops[index] = f'c{module}\n{name}\n'.encode()
         if op[:1] == b'\x93' and rng.random() < 0.3:
-            ops[index] = b'00' + b''.join(b'X' + len(t).to_bytes(4, 'little') + t.encode() for t in (module, name)) + b'\x93'
+            ops[index] = b'00' + b''.join(text_operation(text) for text in (module, name)) + b'\x93'
         if op[:1] == b'\x8c' and op[2:] in texts and rng.random() < 0.05:
             text = rng.choice([module, name]).encode()
             ops[index] = b'\x8c' + bytes([len(text)]) + text
+        if op == text_operation('latin1') and rng.random() < 0.5:
+            ops[index] = text_operation(rng.choice(HOSTILE_CODECS))
     return b''.join(ops)
+
+
+def text_operation(text):
+    return b'X' + len(text).to_bytes(4, 'little') + text.encode()
 
 
 def nest(ops, rng):
@@ -228,6 +237,11 @@ def read(data):
     except SnapshotError as error:
         if '\n' in str(error) or not str(error) or len(str(error)) > 1000:
             raise AssertionError(f'not one short line: {error!s:.300}') from error
+        cause = error
+        while cause is not None:        # a clear message that comes after trying to fill the memory is no success
+            if isinstance(cause, (MemoryError, RecursionError)):
+                raise AssertionError(f'{type(cause).__name__} on the way') from error
+            cause = cause.__cause__
         return type(error).__name__
 
 

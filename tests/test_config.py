@@ -227,10 +227,10 @@ EFFECTS = {
     'dlr': (GDD, '--dlr=1e-5'), 'loss_type': (GDD, '--loss-type=hinge'), 'r1_type': (GDD, '--r1-type=none'),
     'r1_gamma': (GDD, '--r1-gamma=1'), 'backbone': (GDD, '--backbone=3'), 'd_resolution': (GDD, '--d-resolution=64'),
     'd_channel_max': (GDD, '--d-channel-max=64'), 'class_embed': (GDD, '--class-embed=computed'),
-    'diffaug': (GDD, '--diffaug=1'), 'device': (GDD, '--device=cpu'), 'fp16': (GDD, '--fp16=1'),
+    'sync_bn': (GDD, '--sync-bn=1'), 'diffaug': (GDD, '--diffaug=1'), 'device': (GDD, '--device=cpu'), 'fp16': (GDD, '--fp16=1'),
     'bench': (GDD, '--bench=0'), 'channels_last': (GDD, '--channels-last=0'), 'cache': (GDD, '--cache=0'),
     'workers': (GDD, '--workers=0'), 'desc': (GDD, '--desc=name'), 'nosubdir': (GDD, '--nosubdir'),
-    'tick': (GDD, '--tick=1'), 'snap': (GDD, '--snap=1'), 'dump': (GDD, '--dump=1'), 'keep': (GDD, '--keep=0'),
+    'tick': (GDD, '--tick=1'), 'snap': (GDD, '--snap=1'), 'dump': (GDD, '--dump=1'), 'dump_min': (GDD, '--dump-min=5'), 'keep': (GDD, '--keep=0'),
     'grid': (GDD, '--grid=2x2'), 'seed': (GDD, '--seed=1'), 'dry_run': None,
 }
 

@@ -3,23 +3,31 @@
 
 """Numbers from the same features as independent programs: torch-fidelity and prdc, which the tests install.
 
-Tolerances: the other programs take means and kernels in float32; ours in float64.
+Tolerances: the other programs take means and kernels in float32; ours in float64. Where images are measured as well, the
+features themselves differ by up to 1e-4 relative, and so do the numbers.
 """
 
+import json
+
 import numpy as np
+import PIL.Image
 import prdc
 import pytest
 import torch
+from torch_fidelity import calculate_metrics
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
+import fid
+from evaluations.inception import random_state
 from evaluations.inception_score import inception_score
 from evaluations.kid import kernel_distance
 from evaluations.manifold import density_coverage, precision_recall
 from evaluations.metrics import frechet_distance
 from evaluations.statistics import FeatureStats
+from inception_files import torch_state
 
 
 def make_features(seed, count, shift=0.0, spread=1.0, dim=64):
@@ -91,3 +99,36 @@ def test_density_and_coverage(sets, k):
     assert ours.coverage == pytest.approx(theirs['coverage'], abs=1.5 / 500)
     assert pr.precision == pytest.approx(theirs['precision'], abs=1.5 / 700)
     assert pr.recall == pytest.approx(theirs['recall'], abs=1.5 / 500)
+
+
+def write_images(folder, seed, contrasts):
+    """Write smooth random PNG images, 32x32 pixels, one for each contrast."""
+    folder.mkdir()
+    rs = np.random.RandomState(seed)
+    for i, contrast in enumerate(contrasts):
+        pixels = (128 + rs.uniform(-contrast, contrast, [4, 8, 3])).astype(np.uint8).repeat(8, axis=0).repeat(4, axis=1)
+        PIL.Image.fromarray(pixels).save(folder / f'{i:02d}.png')
+    return str(folder)
+
+
+def test_programs_agree_from_files_to_numbers(tmp_path):
+    """The same PNG files and the same (random) Inception weights: all of torch-fidelity, and fid.py."""
+    weights = str(tmp_path / 'random.pth')
+    torch.save(torch_state(random_state(seed=3)), weights)
+    samples = write_images(tmp_path / 'samples', 1, np.linspace(100, 115, 14))      # less diverse than the reference
+    real = write_images(tmp_path / 'real', 2, np.linspace(60, 127, 12))
+    theirs = calculate_metrics(
+        input1=samples, input2=real, isc=True, fid=True, kid=True, prc=True, isc_splits=1, samples_shuffle=False, kid_subset_size=12,
+        rng_seed=0, feature_extractor='inception-v3-compat', feature_extractor_weights_path=weights, batch_size=4, cuda=False,
+        cache=False, save_cpu_ram=True, verbose=False)
+    ours = tmp_path / 'ours.json'
+    fid.main(['ref', f'--data={real}', f'--dest={tmp_path}/ref.npz', f'--detector-path={weights}', '--features=12', '--workers=0'],
+             standalone_mode=False)
+    fid.main(['calc', f'--images={samples}', f'--ref={tmp_path}/ref.npz', f'--detector-path={weights}', '--num=14', '--metrics=is,kid,pr,fid',
+              f'--json={ours}', '--workers=0'], standalone_mode=False)
+    found = {result['metric'].split('-')[0]: result['value'] for result in json.loads(ours.read_text())['results']}
+    names = {'is': 'inception_score_mean', 'kid': 'kernel_inception_distance_mean', 'frechet': 'frechet_inception_distance',
+             'precision': 'precision', 'recall': 'recall'}
+    assert found == pytest.approx({name: theirs[key] for name, key in names.items()}, rel=1e-4)
+    # Numbers that could tell a mistake.
+    assert found['is'] > 1.0001 and found['kid'] > 1e-4 and found['frechet'] > 0.1 and 0 < found['recall'] < found['precision'] - 0.1

@@ -9,7 +9,8 @@ import numpy as np
 import PIL.Image
 import pytest
 from test_dataset import ROOT, encode, png_16bit_rgb, random_pixels, write_files
-from test_dataset_tool import colour, invoke, python2_batch, write_cifar10, write_mnist
+from test_dataset_arrays import python2_batch, write_cifar10, write_mnist
+from test_dataset_tool import colour, invoke
 
 from training import dataset_inspection
 from training.dataset_inspection import choose_samples

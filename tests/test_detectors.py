@@ -12,7 +12,7 @@ import torch
 
 from evaluations import detector_weights, detectors, inception, vit_detectors
 from evaluations.detector_weights import PUBLISHED, PublishedFile
-from evaluations.detectors import PRETRAINED_DIR, detector_names, find_missing, get_detector
+from evaluations.detectors import PRETRAINED_DIR, Detector, Measured, detector_names, find_missing, get_detector
 from inception_files import graph_bytes, torch_state
 
 
@@ -48,6 +48,24 @@ def test_mnist_classifier_interface():
     assert detector.file_sha256 == detector.sha256 and detector.notes == ()
     assert not features.requires_grad
     assert torch.equal(detector.features(x), features) and torch.equal(detector.logits(x), logits)
+
+
+def test_tf32_is_off_while_a_detector_runs():
+    switches = torch.backends.cudnn, torch.backends.cuda.matmul
+    before, seen = [switch.allow_tf32 for switch in switches], []
+
+    def run(images, _spatial):
+        seen.extend(switch.allow_tf32 for switch in switches)
+        return Measured(images.flatten(1).float())
+
+    try:
+        for switch in switches:
+            switch.allow_tf32 = True
+        Detector('toy', run, 12, 'ab' * 32, 'cpu').measure(torch.zeros([1, 3, 2, 2], dtype=torch.uint8))
+        assert seen == [False, False] and all(switch.allow_tf32 for switch in switches)
+    finally:
+        for switch, value in zip(switches, before):
+            switch.allow_tf32 = value
 
 
 @pytest.mark.parametrize('images, words', [

@@ -127,17 +127,6 @@ def test_every_size_and_the_batch_composition(network):
     assert relative(together[1], alone[0]) < 1e-5
 
 
-def test_tf32_is_off_inside_and_restored():
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    try:
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-        with inception.full_precision():
-            assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
-        assert torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
-
-
 def test_all_formats_hold_the_same_weights(state, tmp_path):
     path = tmp_path / 'weights'
 

@@ -31,6 +31,12 @@ def test_groups_in_file_order(logits):
     assert np.average(score.groups, weights=[30, 30, 30, 10]) != pytest.approx(score.mean, rel=1e-3)
 
 
+def test_groups_have_5000_images():
+    logits = torch.randn([5003, 4], generator=torch.Generator().manual_seed(0))
+    first, rest = (inception_score(part).mean for part in (logits[:5000], logits[5000:]))
+    assert inception_score(logits).groups == pytest.approx([first, rest], rel=1e-12) and abs(first - rest) > 1e-3
+
+
 def test_one_group(logits):
     score = inception_score(logits)
     assert score.mean == pytest.approx(2.427875855971, rel=1e-9)

@@ -21,7 +21,7 @@ from evaluations.manifold import density_coverage, precision_recall
 from evaluations.measure import Meter, _gather_rows, measure_dataset, measure_images, progress, split_batches
 from evaluations.metric_names import metric_name, parse_metrics
 from evaluations.metrics import frechet_distance
-from evaluations.npz_images import open_npz_images
+from evaluations.npz_images import NpzImages
 from evaluations.results import Comparison
 from evaluations.statistics import Reference
 from torch_utils import distributed
@@ -99,7 +99,7 @@ def test_sources_give_the_same_images_and_labels(paths, num, seed):
 def test_layout_of_grey_images_is_that_of_files(tmp_path):
     """One channel: its stride does not show in is_contiguous(), but decides which kernels run."""
     np.savez(tmp_path / 'grey.npz', arr_0=IMAGES[..., :1])
-    images = next(PackedImages(open_npz_images(tmp_path / 'grey.npz')).batches([np.arange(4)]))[0]
+    images = next(PackedImages(NpzImages(tmp_path / 'grey.npz')).batches([np.arange(4)]))[0]
     assert images.stride() == (16, 16, 4, 1)
 
 
@@ -202,7 +202,7 @@ def test_meter_collects_what_it_was_asked_for(paths):
 
 def test_batch_size_and_source_do_not_matter(paths):
     dataset = FolderImages(ImageFolderDataset(paths[0]))
-    one, two = measure_dataset(dataset, toy(), batch=7), measure_dataset(PackedImages(open_npz_images(paths[2])), toy(), batch=50)
+    one, two = measure_dataset(dataset, toy(), batch=7), measure_dataset(PackedImages(NpzImages(paths[2])), toy(), batch=50)
     assert np.allclose(one.stats.cov(), two.stats.cov(), rtol=1e-5) and one.accuracy is None
 
 

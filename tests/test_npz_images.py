@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from evaluations.npz_images import open_npz_images
+from evaluations.npz_images import NpzImages
 
 IMAGES = np.random.RandomState(11).randint(0, 256, size=(7, 4, 4, 3)).astype(np.uint8)
 
@@ -27,7 +27,7 @@ def test_published_vector(save, savez):
     path = save(savez=savez, arr_0=IMAGES)
     with zipfile.ZipFile(path) as archive:
         assert archive.getinfo('arr_0.npy').file_size == 464
-    pack = open_npz_images(path)
+    pack = NpzImages(path)
     assert (len(pack), pack.shape, pack.dtype) == (7, (7, 4, 4, 3), np.uint8)
     batches = list(pack.batches(3))
     assert [int(batch.sum()) for batch in batches] == [18494, 20255, 5598]
@@ -38,13 +38,13 @@ def test_published_vector(save, savez):
 
 @pytest.mark.parametrize('size', [1, 7, 100])
 def test_batches_and_repetition(save, size):
-    pack = open_npz_images(save(arr_0=IMAGES))
+    pack = NpzImages(save(arr_0=IMAGES))
     for _ in range(2):
         assert (np.concatenate(list(pack.batches(size))) == IMAGES).all()
 
 
 def test_fortran_order(save):
-    pack = open_npz_images(save(arr_0=np.asfortranarray(IMAGES)))
+    pack = NpzImages(save(arr_0=np.asfortranarray(IMAGES)))
     assert [len(batch) for batch in pack.batches(3)] == [3, 3, 1]
     assert (np.concatenate(list(pack.batches(3))) == IMAGES).all()
 
@@ -54,12 +54,12 @@ def test_header_version_2(tmp_path):
     np.lib.format.write_array(content, IMAGES, version=(2, 0))
     with zipfile.ZipFile(tmp_path / 'v2.npz', 'w') as archive:
         archive.writestr('arr_0.npy', content.getvalue())
-    assert (next(open_npz_images(tmp_path / 'v2.npz').batches(7)) == IMAGES).all()
+    assert (next(NpzImages(tmp_path / 'v2.npz').batches(7)) == IMAGES).all()
 
 
 def test_only_what_is_asked_for_is_read(save, monkeypatch):
     # A stream that is read in the order of the batches never holds more than one of them.
-    pack = open_npz_images(save(savez=np.savez_compressed, arr_0=np.zeros([64, 32, 32, 3], dtype=np.uint8)))
+    pack = NpzImages(save(savez=np.savez_compressed, arr_0=np.zeros([64, 32, 32, 3], dtype=np.uint8)))
     read = []
     readinto = zipfile.ZipExtFile.readinto
     monkeypatch.setattr(zipfile.ZipExtFile, 'readinto', lambda self, view: read.append(count := readinto(self, view)) or count)
@@ -71,18 +71,18 @@ def test_only_what_is_asked_for_is_read(save, monkeypatch):
 
 
 def test_labels(save):
-    assert open_npz_images(save(arr_0=IMAGES)).labels is None
-    labels = open_npz_images(save(arr_0=IMAGES, arr_1=np.arange(7, dtype=np.int32))).labels
+    assert NpzImages(save(arr_0=IMAGES)).labels is None
+    labels = NpzImages(save(arr_0=IMAGES, arr_1=np.arange(7, dtype=np.int32))).labels
     assert labels.dtype == np.int64 and labels.tolist() == list(range(7))
     for wrong in (np.arange(6), np.zeros([7, 10]), np.ones(7)):
         with pytest.raises(ValueError, match=r'array arr_1, is .* one class number per image, int \[7\]'):
-            open_npz_images(save(arr_0=IMAGES, arr_1=wrong)).labels
+            NpzImages(save(arr_0=IMAGES, arr_1=wrong)).labels
 
 
 def test_statistics(save):
-    pack = open_npz_images(save(arr_0=IMAGES))
+    pack = NpzImages(save(arr_0=IMAGES))
     assert pack.statistics() is None and pack.spatial_statistics() is None
-    pack = open_npz_images(save(mu=np.arange(3, dtype=np.float32), sigma=np.eye(3), mu_s=np.ones(2), sigma_s=np.eye(2) * 2))
+    pack = NpzImages(save(mu=np.arange(3, dtype=np.float32), sigma=np.eye(3), mu_s=np.ones(2), sigma_s=np.eye(2) * 2))
     assert not pack.has_images and len(pack) == 0
     assert pack.statistics().mu.dtype == np.float64 and pack.statistics().mu.tolist() == [0, 1, 2]
     assert pack.spatial_statistics().sigma.tolist() == [[2, 0], [0, 2]]
@@ -96,7 +96,7 @@ def test_statistics(save):
 ])
 def test_bad_statistics_are_named(save, arrays, words):
     with pytest.raises(ValueError, match=words):
-        open_npz_images(save(**arrays), option='REF').statistics()
+        NpzImages(save(**arrays), option='REF').statistics()
 
 
 @pytest.mark.parametrize('arrays, words', [
@@ -109,17 +109,17 @@ def test_bad_statistics_are_named(save, arrays, words):
 ])
 def test_bad_images_are_named(save, arrays, words):
     with pytest.raises(ValueError, match=words):
-        open_npz_images(save(**arrays))
+        NpzImages(save(**arrays))
 
 
 def test_files_that_are_no_npz(tmp_path):
     with pytest.raises(ValueError, match='SAMPLE=.*absent.npz cannot be read: No such file'):
-        open_npz_images(tmp_path / 'absent.npz', option='SAMPLE')
+        NpzImages(tmp_path / 'absent.npz', option='SAMPLE')
     with pytest.raises(ValueError, match='cannot be read: Is a directory'):
-        open_npz_images(tmp_path)
+        NpzImages(tmp_path)
     np.save(tmp_path / 'single.npy', IMAGES)
     with pytest.raises(ValueError, match='cannot be read: File is not a zip file; give an .npz file'):
-        open_npz_images(tmp_path / 'single.npy')
+        NpzImages(tmp_path / 'single.npy')
 
 
 def test_truncated_member(tmp_path):
@@ -129,7 +129,7 @@ def test_truncated_member(tmp_path):
         with zipfile.ZipFile(tmp_path / 'cut.npz', 'w') as archive:
             archive.writestr('arr_0.npy', content.getvalue()[:cut])
         with pytest.raises(ValueError, match=words):
-            open_npz_images(tmp_path / 'cut.npz')
+            NpzImages(tmp_path / 'cut.npz')
 
 
 @pytest.mark.parametrize('savez', [np.savez, np.savez_compressed])
@@ -139,7 +139,7 @@ def test_damage_never_passes_and_never_gives_another_error(save, savez):
     for position in range(0, len(good), 7):
         path.write_bytes(good[:position] + bytes([good[position] ^ 0x55]) + good[position + 1 :])
         try:
-            pack = open_npz_images(path)
+            pack = NpzImages(path)
             assert (np.concatenate(list(pack.batches(3))) == IMAGES).all()
             passed += 1                     # damage outside of the images, such as dates
             assert pack.labels is None or pack.labels.shape == (7,)
@@ -149,4 +149,4 @@ def test_damage_never_passes_and_never_gives_another_error(save, savez):
     for length in range(0, len(good), 90):
         path.write_bytes(good[:length])
         with pytest.raises(ValueError):
-            list(open_npz_images(path).batches(3))
+            list(NpzImages(path).batches(3))

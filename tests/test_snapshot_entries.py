@@ -23,7 +23,8 @@ def test_plain_entries():
 
 
 @pytest.mark.parametrize('value', [[1], 'text', {'a': object()}, {'a': {1, 2}}, {'a': torch.zeros(1)},
-                                   {'a': [0] * 20_000}, {'a': [[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]}])
+                                   {'a': [0] * 20_000}, {'a': ['x' * 1000] * 2000}, {'x' * 2_000_000: 1},
+                                   {'a': [[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]}])
 def test_entries_that_are_not_plain_are_left_out_with_a_warning(value, caplog):
     assert plain_entry({'metadata': value}, 'metadata') == {}
     assert 'the entry metadata of the snapshot is not made of plain values' in caplog.text

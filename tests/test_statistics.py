@@ -133,7 +133,9 @@ def test_unusable_reference_files(tmp_path):
             load_reference(path)
         assert '--ref=' in str(info.value) and '\n' not in str(info.value)
 
-    refuse('cannot be read: No such file')
+    refuse('cannot be read: No such file.*; fid.py ref makes one')
+    with pytest.raises(ValueError, match=f'; fetch it from https://nvlabs.*/edm/fid-refs/ffhq-64x64.npz into {tmp_path}$'):
+        load_reference(tmp_path / 'ffhq-64x64.npz')
     refuse('not a reference file', mu=np.zeros(3))
     refuse('must be', mu=np.zeros(3), sigma=np.eye(2))
     refuse('they must be .S. and .S, S.', mu=np.zeros(2), sigma=np.eye(2), mu_s=np.zeros(3))

@@ -166,8 +166,9 @@ def test_grid_is_a_picture_of_the_average(unbroken):
 # ------------------------------------------------------------------------------------------------
 # Resume.
 
-def without(state, *names):
-    return {key: value for key, value in state.items() if key not in names}
+def training_part(run):
+    """State of a run without its ticks."""
+    return {key: value for key, value in run.state_dict().items() if key in ('nimg', 'iteration', 'task', 'ema')}
 
 
 def test_interrupted_run_goes_on_bit_for_bit(unbroken, material, tmp_path):
@@ -179,11 +180,27 @@ def test_interrupted_run_goes_on_bit_for_bit(unbroken, material, tmp_path):
     train_to_the_end(config, tmp_path)
     for name in ('training-state-000040.pt', 'training-state-000064.pt'):
         states = [training_state.load_state(f'{folder}/{name}') for folder in (run_dir, str(tmp_path))]
-        assert states[0]['nimg'] == int(name[15:21]) and not tiny_runs.differences(*states)
+        assert states[0]['nimg'] == int(name[15:21]) and not tiny_runs.differences(*map(tiny_runs.lasting, states))
     expected, found = tiny_runs.read_stats(run_dir)[2:], tiny_runs.read_stats(tmp_path)
     for a, b in zip(expected, found, strict=True):
+        assert a.keys() == b.keys()
         names = [name for name in a if name.startswith(('Loss/', 'Grad/', 'Progress/'))]
         assert {name: a[name] for name in names} == {name: b[name] for name in names}
+
+
+def test_states_by_the_clock_lie_anywhere_in_a_tick(unbroken, material, tmp_path):
+    """With a state after every iteration, go on from the middle of a tick: the line of that tick covers both parts."""
+    kind, _run, run_dir, _path = unbroken
+    train_to_the_end(config_of(kind, material, 8 * BATCH, '--dump=1000', '--dump-min=1e-9'), tmp_path)
+    states = training_state.list_states(str(tmp_path))
+    assert [int(path[-9:-3]) for path in states] == [8, 16, 24, 32, 40, 48, 56, 64]
+    training_stats._counters.clear()
+    train_to_the_end(config_of(kind, material, 8 * BATCH, f'--resume={states[3]}'), tmp_path)
+    ends = [training_state.load_state(f'{folder}/training-state-000064.pt') for folder in (run_dir, str(tmp_path))]
+    assert not tiny_runs.differences(*map(tiny_runs.lasting, ends))
+    for a, b in zip(tiny_runs.read_stats(run_dir), tiny_runs.read_stats(tmp_path), strict=True):
+        names = [name for name in a if name.startswith(('Loss/', 'Grad/', 'Progress/'))]
+        assert a.keys() == b.keys() and {name: a[name] for name in names} == {name: b[name] for name in names}
 
 
 def test_finished_run_can_be_prolonged(unbroken, material, tmp_path):
@@ -193,7 +210,7 @@ def test_finished_run_can_be_prolonged(unbroken, material, tmp_path):
     state = f'{tmp_path}/training-state-000032.pt'
     resumed, path = train_to_the_end(config_of(kind, material, 8 * BATCH, f'--resume={state}'), tmp_path)
     assert resumed.nimg == 64 and resumed.iteration == 8 and path == f'{tmp_path}/network-snapshot-000000.pkl'
-    assert not tiny_runs.differences(without(run.state_dict(), 'tick'), without(resumed.state_dict(), 'tick'))
+    assert not tiny_runs.differences(training_part(run), training_part(resumed))
     assert len(tiny_runs.read_stats(tmp_path)) == 3 + 2     # the log goes on in the same folder
 
 
@@ -215,39 +232,51 @@ def test_run_that_is_complete_already_changes_nothing(unbroken, material, tmp_pa
     state = f'{tmp_path}/training-state-000064.pt'
     shutil.copy(f'{run_dir}/training-state-000064.pt', state)
     again, path = train_to_the_end(config_of(kind, material, 8 * BATCH, f'--resume={state}'), tmp_path)
-    assert path is None and not tiny_runs.differences(without(run.state_dict(), 'tick'), without(again.state_dict(), 'tick'))
+    assert path is None and not tiny_runs.differences(training_part(run), training_part(again))
     assert sorted(os.listdir(tmp_path)) == ['log.txt', 'training-state-000064.pt', 'training_options.json']
     assert 'Nothing to do: 0.064 kimg are done; raise --duration to go on' in capsys.readouterr().out
 
 
+# Options, and what the message says of them.
 MISFITS = {
-    'teacher': [(('--batch=4',), 'was written with batch_size=8, this run has 4; give the options of the interrupted run'),
-                (('--cond=0', '--label-dropout=0'), 'does not fit the networks of this run .*map_label'),
-                (('--cbase=16',), 'does not fit the networks of this run .*size mismatch')],
-    'distillation': [(('--freeze=0',), 'does not fit the networks of this run .*parameter group'),
-                     (('--d-channel-max=8',), 'does not fit the networks of this run .*size mismatch')],
+    'teacher': [(('--batch=4',), '--batch=8, this run has --batch=4; give the options of the interrupted run'),
+                (('--cond=0', '--label-dropout=0'), '--label-dropout=0.1, this run has --label-dropout=0 .and 1 more.; give'),
+                (('--cbase=16',), '--cbase=8, this run has --cbase=16'), (('--max-size=10',), 'images of --data=20, this run has 10'),
+                (('--lr=0.003',), '--lr=0.01, this run has --lr=0.003'), (('--attn-res=8',), '--attn-res=4, this run has --attn-res=8'),
+                (('--seed=4',), '--seed=3, this run has --seed=4')],
+    'distillation': [(('--freeze=0',), '--freeze=1, this run has --freeze=0'), (('--dlr=0.0017',), '--dlr=0.0004, this run has'),
+                     (('--d-channel-max=8',), '--d-channel-max=16, this run has --d-channel-max=8'),
+                     (('--compat=official',), '--compat=clean, this run has --compat=official'),
+                     (('--sync-bn=1',), '--sync-bn=False, this run has --sync-bn=True')],
 }
 
 
 def test_resume_with_other_options_is_one_line(unbroken, material):
     kind, _run, run_dir, _path = unbroken
+    state = f'{run_dir}/training-state-000024.pt'
     for args, text in MISFITS[kind]:
-        with pytest.raises(training_state.StateError, match=text) as caught:
-            TrainingRun(config_of(kind, material, 64, f'--resume={run_dir}/training-state-000024.pt', *args))
-        assert '\n' not in str(caught.value) and str(caught.value).startswith(f'--resume={run_dir}/training-state-000024.pt')
+        with pytest.raises(training_state.StateError, match=f'was written with {text}') as caught:
+            TrainingRun(config_of(kind, material, 64, f'--resume={state}', *args))
+        assert '\n' not in str(caught.value) and str(caught.value).startswith(f'--resume={state} was written with ')
 
 
-def test_learning_rates_of_a_resumed_run_are_those_asked_for(unbroken, material):
+def test_documented_options_may_change(unbroken, material):
     kind, _run, run_dir, _path = unbroken
-    args = ('--lr=0.003', '--dlr=0.0017') if kind == 'distillation' else ('--lr=0.003',)
-    run = TrainingRun(config_of(kind, material, 64, f'--resume={run_dir}/training-state-000024.pt', *args))
-    if kind == 'teacher':
-        images, labels = next(run.batches())
-        run.train_step(images, labels)
-        assert run.task.optimizer.param_groups[0]['lr'] == 0.003
-    else:
-        assert run.task.g_optimizer.param_groups[0]['lr'] == 0.003
-        assert run.task.d_optimizer.param_groups[0]['lr'] == pytest.approx(0.0017 * 16 / 17)
+    args = ('--tick=7', '--snap=3', '--dump=4', '--dump-min=9', '--keep=1', '--workers=1', '--cache=0', '--bench=0', '--batch-gpu=4',
+            '--grid=3x3', '--channels-last=0')
+    assert TrainingRun(config_of(kind, material, 640, f'--resume={run_dir}/training-state-000024.pt', *args)).nimg == 24
+
+
+def test_state_that_does_not_fit_the_networks_is_one_line(unbroken, material, tmp_path):
+    """Options alike, contents not: as if the code had changed in between."""
+    kind, _run, run_dir, _path = unbroken
+    state = training_state.load_state(f'{run_dir}/training-state-000024.pt')
+    del state['ema'][next(iter(state['ema']))]
+    path = f'{tmp_path}/training-state-000024.pt'
+    training_state.save_state(path, state)
+    with pytest.raises(training_state.StateError, match='does not fit the networks of this run .*Missing key') as caught:
+        TrainingRun(config_of(kind, material, 64, f'--resume={path}'))
+    assert '\n' not in str(caught.value)
 
 
 # ------------------------------------------------------------------------------------------------

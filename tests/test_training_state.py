@@ -11,7 +11,7 @@ import torch
 
 from training import training_state
 
-STATE = dict(nimg=1234, tick=3, iteration=7, loss='edm', batch_size=8, ema=dict(weight=torch.zeros(2)),
+STATE = dict(nimg=1234, tick=3, iteration=7, run={}, statistics={}, progress={}, ema=dict(weight=torch.zeros(2)),
              task=dict(net=dict(weight=torch.arange(6.0).reshape(2, 3)), lr=[0.1, 'x', None, True]))
 
 
@@ -109,3 +109,42 @@ def test_retention_never_deletes_the_state_just_written(tmp_path):
     make_states(tmp_path, 10, 20, 30, 11)
     training_state.remove_old_states(str(tmp_path), 1, training_state.state_path(str(tmp_path), 11000))
     assert states(tmp_path) == [11, 20, 30]
+
+
+# ------------------------------------------------------------------------------------------------
+# Which state goes on, and who may.
+
+def test_newest_complete_state(tmp_path):
+    """Damaged ones are skipped with a line each; temporary and foreign files are no states."""
+    assert training_state.newest_complete_state(str(tmp_path)) == (None, [])
+    paths = [training_state.state_path(str(tmp_path), kimg * 1000) for kimg in (1, 2, 3, 4)]
+    for path in paths:
+        training_state.save_state(path, STATE)
+    (tmp_path / '.tmp-77-0123456789ab').write_bytes(b'half')
+    assert training_state.newest_complete_state(str(tmp_path)) == (paths[3], [])
+    os.truncate(paths[3], os.path.getsize(paths[3]) // 2)
+    os.truncate(paths[2], os.path.getsize(paths[2]) - 1)
+    path, skipped = training_state.newest_complete_state(str(tmp_path))
+    assert path == paths[1] and len(skipped) == 2
+    assert re.fullmatch(re.escape(f'Skipping {paths[3]}: damaged or incomplete (') + r'\w+\)', skipped[0])
+    for path in paths[:2]:
+        os.truncate(path, 0)
+    path, skipped = training_state.newest_complete_state(str(tmp_path))
+    assert path is None and len(skipped) == 4
+
+
+def test_later_states_are_set_aside_not_deleted(tmp_path):
+    make_states(tmp_path, 10, 20, 30)
+    assert training_state.set_aside_states(str(tmp_path), 10500) == ['training-state-000020.pt', 'training-state-000030.pt']
+    assert states(tmp_path) == [10] and sorted(os.listdir(tmp_path))[1:] == ['training-state-000020.pt.discarded',
+                                                                             'training-state-000030.pt.discarded']
+    assert training_state.set_aside_states(str(tmp_path), 10500) == []
+
+
+def test_a_folder_has_one_process_at_a_time(tmp_path):
+    with training_state.lock(str(tmp_path)):
+        with pytest.raises(training_state.StateError, match=f'{tmp_path} is in use by another process that trains there; wait'):
+            with training_state.lock(str(tmp_path)):
+                pass
+    with training_state.lock(str(tmp_path)):
+        assert not os.listdir(tmp_path)

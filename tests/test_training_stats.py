@@ -125,3 +125,26 @@ def test_reports_do_not_read_back(monkeypatch):
         report('x', value)
     collector.update()
     assert collector.num('x') == 6
+
+
+def test_saved_collector_goes_on_as_if_nothing_had_happened(monkeypatch):
+    """Saving in the middle of an interval changes nothing, and a new process reports the whole interval."""
+    collector, copies = Collector(), []
+    for step, value in enumerate([1.0, 2.0, 4.0]):
+        report('x', torch.tensor([value]))
+        if step == 0:
+            report('once', 7)
+            collector.update()
+        if step == 1:
+            copies.append(collector.state_dict())
+    collector.update()
+    expected = collector.as_dict()
+    assert expected['x'] == dict(num=2, mean=3.0, std=1.0) and expected['once'].mean == 7      # kept from the first interval
+    monkeypatch.setattr(training_stats, '_counters', {})
+    report('y', 1)                              # something that the saved run had not, before the other is loaded
+    other = Collector()
+    other.load_state_dict(copies[0])
+    report('x', torch.tensor([4.0]))
+    other.update()
+    assert {name: other.as_dict()[name] for name in expected} == expected and other.num('y') == 0
+    assert all(isinstance(number, float) for number in copies[0]['pending']['x'])

@@ -6,12 +6,13 @@ What is equal: images, labels and noise of the whole batch (`--compat=clean`), s
 averaged gradients and, up to the order of float32 sums, every parameter. What is not: the
 discriminator's batch norm, which normalises over the images of one process, as in the official
 code. Distillation is therefore compared with batch norm reduced to its scale and shift, on both
-sides; everything else of it is the real thing. With the real batch norm the losses differ from the
-first iteration on (that, too, is checked), while all processes still hold the same parameters.
+sides, and with `--sync-bn`; everything else of it is the real thing. With the real batch norm the losses
+differ from the first iteration on (that, too, is checked), while all processes still hold the same state.
 """
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -32,13 +33,6 @@ GAN_NAMES = ('Loss/G/loss', 'Loss/D/loss', 'Loss/r1_penalty', 'Loss/logits/fake'
 # ------------------------------------------------------------------------------------------------
 # The runs, the same code for one and for two processes.
 
-def remove_normalisation(module):
-    """Let batch norms only scale and shift, so that no image depends on its neighbours."""
-    for norm in module.modules():
-        if isinstance(norm, torch.nn.BatchNorm2d):
-            norm.forward = lambda x, norm=norm: x * norm.weight[:, None, None] + norm.bias[:, None, None]
-
-
 def train(config, folder, names, prepare=lambda run: None):
     """Train and return, on rank 0: means per tick, the flattened parameters, which tensors differ between the ranks."""
     training_stats._counters.clear()
@@ -49,7 +43,9 @@ def train(config, folder, names, prepare=lambda run: None):
         os.makedirs(folder)
     distributed.barrier()
     run.run(folder)
-    states = distributed.gather_objects(dict(run.state_dict(), rank=0))
+    state = {key: value for key, value in run.state_dict().items() if key in ('nimg', 'iteration', 'task', 'ema')}
+    state['task'].pop('projection_digests', None)       # gathered on rank 0
+    states = distributed.gather_objects(state)
     if states is None:
         return None
     end = torch.cat([p.detach().flatten() for p in run.task.trained.parameters()])
@@ -59,7 +55,7 @@ def train(config, folder, names, prepare=lambda run: None):
 
 
 def all_runs(data, teacher, folder, *args):
-    """Train each kind of run; `args` are added to the options of the clean teacher."""
+    """Train each kind of run; `args` are added to the options of the clean teacher and of the student without batch norm."""
     common = (f'--data={data}', '--cond=1', '--grid=0', '--channels-last=0')
     edm = (*tiny_runs.TEACHER_ARGS, *common, '--dropout=0')
     gdd = (*tiny_runs.GAN_ARGS, f'--transfer={teacher}', *common, '--freeze=1', '--r1-gamma=0.1', '--lr=1e-3', '--dlr=1e-3')
@@ -71,9 +67,27 @@ def all_runs(data, teacher, folder, *args):
         augmented=train(config(*edm, tiny_runs.duration(16), '--augment=0.5', *args), f'{folder}/augmented', TEACHER_NAMES),
         instance=train(config(*instance, tiny_runs.duration(24), *args), f'{folder}/instance', INSTANCE_NAMES),
         official=train(config(*edm, tiny_runs.duration(8), '--compat=official'), f'{folder}/official', TEACHER_NAMES),
-        unnormalised=train(dict(config(*gdd, tiny_runs.duration(40)), r1_interval=2), f'{folder}/unnormalised', GAN_NAMES,
-                           lambda run: remove_normalisation(run.task.D)),
+        unnormalised=train(dict(config(*gdd, tiny_runs.duration(40), *args), r1_interval=2), f'{folder}/unnormalised', GAN_NAMES,
+                           lambda run: tiny_runs.remove_normalisation(run.task.D)),
+        # Weights that hardly move: batch norm over so few values amplifies rounding from iteration to iteration.
+        synchronised=train(dict(config(*gdd, tiny_runs.duration(40), '--sync-bn=1', '--lr=1e-9', '--dlr=1e-9'), r1_interval=1),
+                           f'{folder}/synchronised', GAN_NAMES),
         distillation=train(dict(config(*gdd, tiny_runs.duration(24)), r1_interval=2), f'{folder}/distillation', GAN_NAMES))
+
+
+def differ_on_rank_1(data, teacher, folder):
+    """Start a run whose discriminator has another spectral-norm vector on one process; give what each process says."""
+    def tamper(run):
+        vector = next(buffer for name, buffer in run.task.D.named_buffers() if name.endswith('.u'))
+        vector.add_(1e-3 * run.rank)
+
+    try:
+        train(tiny_runs.make_config(*tiny_runs.GAN_ARGS, f'--data={data}', f'--transfer={teacher}', '--cond=1',
+                                    tiny_runs.duration(8)), folder, (), tamper)
+        message = 'nothing'
+    except ValueError as error:
+        message = str(error)
+    return distributed.gather_objects(message)
 
 
 def fail_on_rank_1(data, folder):
@@ -96,6 +110,7 @@ def script(data, teacher, folder):
     distributed.init('cpu')
     tiny_runs.use_random_backbones()
     results = all_runs(data, teacher, folder, '--batch-gpu=2')
+    results['differing'] = differ_on_rank_1(data, teacher, f'{folder}/differing')
     if distributed.get_rank() == 0:
         with open(f'{folder}/results.json', 'w', encoding='utf-8') as file:
             json.dump(results, file)
@@ -114,10 +129,7 @@ def environment():
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """Results of one process and of two, and how the two ended. The teacher's two accumulate over micro-batches as well.
-
-    (A student's must not, for this comparison: every forward pass advances the spectral norms of D.)
-    """
+    """Results of one process and of two, and how the two ended. Two of the two-process runs accumulate over micro-batches."""
     folder = tmp_path_factory.mktemp('runs')
     data, teacher = tiny_runs.write_zip(folder / 'data.zip'), tiny_runs.write_teacher(folder / 'teacher.pkl')
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', __file__, data, teacher,
@@ -168,6 +180,13 @@ def test_distillation_has_the_same_losses_and_parameters_up_to_batch_norm(runs):
     assert relative_distance(one['unnormalised'], two['unnormalised']) < 2e-2
 
 
+def test_batch_norm_over_all_processes_gives_the_same_losses_and_gradients(runs):
+    """--sync-bn: the real discriminator, first and second derivatives included."""
+    one, two, _ended = runs
+    assert set(one['synchronised']['means'][-1]) == set(GAN_NAMES)
+    agree(one['synchronised']['means'], two['synchronised']['means'], rel=1e-3)
+
+
 def test_noise_of_their_own_is_noticed(runs):
     """With `--compat=official` the second process has another stream: the same comparison must fail."""
     one, two, _ended = runs
@@ -183,11 +202,15 @@ def test_batch_norm_per_process_is_noticed(runs):
 
 
 def test_processes_hold_the_same_state(runs):
-    """All of it for teachers; of a student all but the running statistics of D's batch norms, which nothing reads."""
+    """All of it, also the running statistics of D's batch norms, of which every process has seen other images."""
     _one, two, _ended = runs
-    assert two['teacher']['differing'] == two['official']['differing'] == two['unnormalised']['differing'] == []
-    differing = two['distillation']['differing']
-    assert differing and all(name.endswith(('norm.running_mean', 'norm.running_var')) for name in differing)
+    assert [two[name]['differing'] for name in ('teacher', 'official', 'unnormalised', 'synchronised', 'distillation')] == [[]] * 5
+
+
+def test_processes_that_differ_stop_at_the_start(runs):
+    _one, two, _ended = runs
+    assert len(set(two['differing'])) == 1 and re.match(
+        r'1 tensor\(s\) differ between the processes, first ProjectedDiscriminator.*\.u; all ranks must', two['differing'][0])
 
 
 def test_instance_based_distillation_has_the_same_losses_and_parameters(runs):

@@ -13,7 +13,7 @@ import torch
 
 import train
 from training import config as config_lib
-from training import networks
+from training import networks, training_state
 from training.checkpoint import save_snapshot
 from training.features import ProjectedFeatures
 
@@ -28,8 +28,11 @@ UNET = dict(model_type='SongUNet', embedding_type='fourier', encoder_type='resid
             attn_resolutions=[4], dropout=0.0)
 
 
-def write_zip(path, count=20, resolution=RESOLUTION, channels=3, classes=3):
-    """Write a data set of random images as dataset_tool.py would: PNG files and dataset.json (unless classes is 0)."""
+def write_zip(path, count=20, resolution=RESOLUTION, channels=3, classes=3, damaged=()):
+    """Write a data set of random images as dataset_tool.py would: PNG files and dataset.json (unless classes is 0).
+
+    The images numbered in `damaged` are cut off.
+    """
     rng = np.random.RandomState(0)
     labels = []
     with zipfile.ZipFile(path, 'w') as archive:
@@ -38,7 +41,7 @@ def write_zip(path, count=20, resolution=RESOLUTION, channels=3, classes=3):
             buffer = io.BytesIO()
             PIL.Image.fromarray(pixels).save(buffer, format='png')
             name = f'00000/img{k:08d}.png'
-            archive.writestr(name, buffer.getvalue())
+            archive.writestr(name, buffer.getvalue()[:60] if k in damaged else buffer.getvalue())
             labels.append([name, k % max(classes, 1)])
         if classes:
             archive.writestr('dataset.json', json.dumps({'labels': labels}))
@@ -72,12 +75,38 @@ def use_random_backbones(setattr_=None):
     (setattr_ or setattr)(distillation, 'ProjectedFeatures', functools.partial(ProjectedFeatures, weights='random'))
 
 
+def remove_normalisation(module, setattr_=setattr):
+    """Let batch norms only scale and shift, so that no image depends on its neighbours."""
+    for norm in module.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            setattr_(norm, 'forward', lambda x, norm=norm: x * norm.weight[:, None, None] + norm.bias[:, None, None])
+
+
+def use_small_steps(setattr_=setattr):
+    """Let train.py end ticks every 16 images, run R1 every 3 iterations and name states by images."""
+    def build_config(opts, original=config_lib.build_config):
+        return dict(original(opts), tick_nimg=16)
+    setattr_(config_lib, 'build_config', build_config)
+    setattr_(config_lib, 'R1_INTERVAL', 3)
+    setattr_(training_state, 'state_path', lambda run_dir, nimg: f'{run_dir}/training-state-{nimg:06d}.pt')
+
+
 def read_stats(run_dir):
     """Read stats.jsonl as strict JSON: NaN and infinity are errors."""
     def refuse(text):
         raise ValueError(f'{text} is not JSON')
     with open(f'{run_dir}/stats.jsonl', encoding='utf-8') as file:
         return [json.loads(line, parse_constant=refuse) for line in file]
+
+
+def lasting(state):
+    """Leave out of a state what the clock decides: seconds, rates, memory."""
+    def of_clock(name):
+        return name.startswith(('Timing/', 'Resources/'))
+    statistics = {kind: {name: value for name, value in state['statistics'][kind].items() if not of_clock(name)}
+                  for kind in ('pending', 'moments')}
+    progress = dict(state['progress'], total_sec=0, tick_sec=0)
+    return dict(state, statistics=dict(state['statistics'], **statistics), progress=progress)
 
 
 def flatten(tree, prefix=''):

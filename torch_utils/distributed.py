@@ -13,6 +13,10 @@ import torch
 import torch.distributed as dist
 
 
+class ProcessLost(RuntimeError):
+    """Another process has ended, so that a collective operation cannot be completed."""
+
+
 def init(device=None):
     """Join the process group described by torchrun's variables and select the device.
 
@@ -79,7 +83,7 @@ def barrier():
     """Wait until all processes have come here."""
     if dist.is_initialized():
         # A reduction on the CPU: no stray CUDA context and no guess of a device by nccl.
-        dist.all_reduce(torch.zeros(1))
+        all_reduce_sum_(torch.zeros(1))
 
 
 def rank0_first(function):
@@ -105,6 +109,15 @@ def rank0_first(function):
         time.sleep(5)       # the launcher ends this process first, once rank 0 has said what is wrong
         raise SystemExit(1)
     return result if get_rank() == 0 else function()
+
+
+def rank0_only(function):
+    """Call a function on rank 0 only; where it fails, the others end quietly, as in `rank0_first`.
+
+    Returns:
+        Its result on rank 0, None elsewhere.
+    """
+    return rank0_first(lambda: function() if get_rank() == 0 else None)
 
 
 def broadcast_(tensor, src=0):
@@ -149,6 +162,15 @@ def gather_objects(obj):
     return gathered
 
 
+def broadcast_object(obj):
+    """Return rank 0's picklable object on every rank."""
+    if not dist.is_initialized():
+        return obj
+    box = [obj if get_rank() == 0 else None]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
 _device = None      # set by init()
 
 
@@ -157,7 +179,11 @@ def _in_place(tensor, collective):
     with torch.no_grad():
         data = tensor.detach()
         buffer = data if data.is_contiguous() else data.contiguous()
-        collective(buffer)
+        try:
+            collective(buffer)
+        except RuntimeError as error:
+            raise ProcessLost(f'another process has ended or cannot be reached ({" ".join(str(error).split())[:120]}); '
+                              'its own message says why') from error
         if buffer is not data:
             data.copy_(buffer)
 

@@ -3,13 +3,18 @@
 """torchrun with quiet failures: `python -m torch_utils.launch [torchrun options] SCRIPT [options]`.
 
 When a process fails, torchrun stops the others and adds a report and a traceback of its own. The
-failing process has already said what is wrong, so here the report is replaced by its exit code.
+failing process has already said what is wrong, so here the report is replaced by its exit code; a
+process that was killed could not, and gets a line. SIGTERM and SIGUSR1 are passed on to the processes,
+which may finish in good order (training writes its state) without torchrun's limit of 30 seconds.
 """
 import logging
+import os
+import re
+import signal
 import sys
 
-from torch.distributed import run
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+EXIT_PREEMPTED = 75     # EX_TEMPFAIL of sysexits.h: no failure, try again
+PREEMPTION_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 def protect_script(args):
@@ -30,15 +35,82 @@ def protect_script(args):
     return list(args)
 
 
+def list_children():
+    """Return the process ids of this process's children; none where there is no /proc."""
+    found = []
+    for name in os.listdir('/proc') if os.path.isdir('/proc') else ():
+        try:
+            with open(f'/proc/{int(name)}/stat', encoding='utf-8', errors='replace') as file:
+                parent = int(re.search(r'\) \S (\d+)', file.read()).group(1))
+        except (ValueError, OSError):       # no process, or one that has just ended
+            continue
+        if parent == os.getpid():
+            found.append(int(name))
+    return found
+
+
+class SignalForwarder:
+    """Pass preemption signals on to the children instead of dying from them; `received` holds what came."""
+
+    def __init__(self):
+        self.received = None
+        for number in PREEMPTION_SIGNALS:
+            signal.signal(number, self._forward)
+
+    def _forward(self, number, _frame):
+        self.received = number
+        children = list_children()
+        if not children:
+            sys.exit(EXIT_PREEMPTED)        # nothing has been started yet
+        for pid in children:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+
+
+def exit_code_of(failures, received):
+    """Choose the exit code of a group of processes of which some have failed, and report those that were killed.
+
+    Args:
+        failures: {rank: exit code}, the first failure first; negative: ended by that signal.
+        received: Preemption signal that was passed on to them, or None.
+    Returns:
+        Exit code, 1..255.
+    """
+    codes = list(failures.values())
+    # Whoever was too young to handle the signal has nothing to save either.
+    if EXIT_PREEMPTED in codes or (received is not None and -received in codes):
+        return EXIT_PREEMPTED
+    for rank, code in failures.items():
+        if code < 0 and -code not in (signal.SIGTERM, signal.SIGABRT):  # torchrun ends the others; C++ has spoken
+            name = signal.Signals(-code).name
+            print(f'Error: process {rank} was ended by {name}' + (' (out of memory?)' if name == 'SIGKILL' else ''),
+                  file=sys.stderr, flush=True)
+            return 128 - code
+    return next((code for code in codes if 0 < code < 128), 1)
+
+
 def main(args=None):
     """Launch processes like torchrun and return the exit code of the first one that failed, or 0."""
+    forwarder = SignalForwarder()       # before torch is imported, which takes seconds
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     args = protect_script(sys.argv[1:] if args is None else args)
     logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)
+    # Leaves SIGTERM to us: torchrun's handler kills the processes after 30 seconds. Older versions of torch do not know
+    # the option and keep their handler; SIGUSR1 is the signal to use with them.
+    if '--signals-to-handle' in run.get_args_parser().format_help():
+        args = ['--signals-to-handle=SIGINT,SIGHUP,SIGQUIT', *args]
     try:
         run.main(args)
     except ChildFailedError as error:
-        _rank, failure = error.get_first_failure()
-        return failure.exitcode if 0 < failure.exitcode < 128 else 1
+        first, _failure = error.get_first_failure()
+        ranks = [first, *(rank for rank in error.failures if rank != first)]
+        return exit_code_of({rank: error.failures[rank].exitcode for rank in ranks}, forwarder.received)
+    except SignalException as error:
+        return 128 + error.sigval
     return 0
 
 

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import re
 import warnings
+import zlib
 
 import torch
 
@@ -52,6 +53,14 @@ def check_ddp_consistency(module, ignore_regex=None):
     if bad:
         raise ValueError(f'{len(bad)} tensor(s) differ between the processes, first {bad[0]}; all ranks must start from '
                          'the same weights and apply the same updates')
+
+
+def checksum(tensors):
+    """Return a CRC-32 of the values of a dict of tensors, in its order."""
+    digest = 0
+    for tensor in tensors.values():
+        digest = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), digest)
+    return digest
 
 
 def constant(value, shape=None, dtype=None, device=None, memory_format=None):

@@ -98,6 +98,30 @@ class Collector:
             if moments[0] > 0 or not self._keep_previous or name not in self._moments:
                 self._moments[name] = moments
 
+    def state_dict(self):
+        """Return what has come in, as plain lists of numbers. All ranks must call this together.
+
+        The sums over the processes then stay with rank 0, so a saved and an undisturbed run report the same.
+        """
+        _fetch_counters()
+        names = self.names()
+        _require_same_names(names)
+        zero = torch.zeros(3, dtype=torch.float64)
+        deltas = torch.stack([self._pending.get(name, zero) for name in names] or [zero])   # [names, 3]
+        distributed.all_reduce_sum_(deltas)
+        self._pending = dict(zip(names, deltas)) if distributed.get_rank() == 0 else {}
+        return dict(names=names, pending={name: moments.tolist() for name, moments in zip(names, deltas)},
+                    moments={name: moments.tolist() for name, moments in self._moments.items()})
+
+    def load_state_dict(self, state):
+        """Continue from `state_dict()`, on any number of processes; names keep their order."""
+        for name in state['names']:
+            _counters.setdefault(name, {})
+        tensors = {kind: {name: torch.tensor(values, dtype=torch.float64) for name, values in state[kind].items()}
+                   for kind in ('pending', 'moments')}
+        self._pending = tensors['pending'] if distributed.get_rank() == 0 else {}
+        self._moments = tensors['moments']
+
     def names(self):
         """Return the collected names in the order of their first report."""
         return [name for name in _counters if self._regex.fullmatch(name)]

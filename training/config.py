@@ -92,11 +92,13 @@ def build_config(opts):
     if opts['arch'] is None and not opts['transfer']:
         opts['arch'] = 'ddpmpp'
     _check_options(opts)
+    opts['precision'] = choose_precision(opts)
     config = dict(
         loss=loss, precond=loss, arch=opts['arch'], compat=opts['compat'], seed=opts['seed'],
-        batch_size=opts['batch'], batch_gpu=opts['batch_gpu'], precision=choose_precision(opts),
+        batch_size=opts['batch'], batch_gpu=opts['batch_gpu'], precision=opts['precision'],
         total_nimg=max(round(opts['duration'] * 1e6), 1), tick_nimg=opts['tick'] * 1000,
-        snapshot_ticks=opts['snap'], state_ticks=opts['dump'], keep_states=opts['keep'], device=opts['device'],
+        snapshot_ticks=opts['snap'], state_ticks=opts['dump'], state_minutes=opts['dump_min'],
+        keep_states=opts['keep'], device=opts['device'],
         bench=opts['bench'], channels_last=opts['channels_last'], grid_size=opts['grid'],
         dataset_kwargs=dict(class_name='training.dataset.ImageFolderDataset', path=opts['data'],
                             use_labels=opts['cond'], xflip=opts['xflip'], cache=opts['cache'], resolution=None,
@@ -112,6 +114,8 @@ def build_config(opts):
     if loss == 'gdd':
         config.update(teacher_only=opts['teacher_only'], target=opts['target'], instance_kwargs=_instance_kwargs(opts),
                       sampler_kwargs=_sampler_kwargs(opts))
+    # What a resumed run is compared by; --fp16 and --precond are other spellings of entries that are there.
+    config['options'] = {name: value for name, value in opts.items() if name not in ('fp16', 'precond')}
     return config
 
 
@@ -238,7 +242,7 @@ def _distillation_config(opts):
     lazy = R1_INTERVAL / (R1_INTERVAL + 1) if opts['r1_type'] == 'r1' else 1.0
     names = BACKBONE_SETS.get(opts['backbone']) or [name.strip() for name in opts['backbone'].split(',')]
     return dict(
-        freeze=opts['freeze'],
+        freeze=opts['freeze'], sync_bn=opts['sync_bn'],
         loss_kwargs=dict(loss_type=opts['loss_type'], r1_gamma=opts['r1_gamma']),
         r1_interval=R1_INTERVAL if opts['r1_type'] == 'r1' else 0,
         feature_kwargs=dict(names=names, input_size=opts['d_resolution'], diffaugment=opts['diffaug'],

@@ -100,7 +100,7 @@ def convert_item(item, transform=None, resolution=None, png_compress=0):
 
     Args:
         item:         training.dataset_sources.SourceItem.
-        transform:    None, 'center-crop' or 'center-crop-wide'.
+        transform:    name in `image_transforms.TRANSFORMS`, or None.
         resolution:   (width, height) in pixels, or None.
         png_compress: PNG compression level, 0..9.
     Returns:
@@ -157,7 +157,7 @@ def convert(source, save, transform=None, resolution=None, png_compress=0, skip_
     Args:
         source:       training.dataset_sources.Source.
         save:         Function of (name, data) from `open_dest`.
-        transform:    None, 'center-crop' or 'center-crop-wide'.
+        transform:    name in `image_transforms.TRANSFORMS`, or None.
         resolution:   (width, height) in pixels, or None.
         png_compress: PNG compression level, 0..9.
         skip_bad:     Name images that cannot be read, and go on without them.

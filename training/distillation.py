@@ -7,6 +7,7 @@ Per iteration, on one batch of real images: G main, D main and, every `r1_interv
 import torch
 
 from torch_utils import distributed, misc, training_stats
+from training.batch_split import SpectralVectors, average_running_statistics, synchronise_batch_norms
 from training.class_table import make_class_table
 from training.config import REFERENCE_PROCESSES, ConfigError
 from training.discriminator import ProjectedDiscriminator
@@ -44,9 +45,12 @@ class DistillationTask:
         self.F = build_features(config, dataset, device).to(memory_format=layout)
         torch.manual_seed(derive_seed(config['seed'], 'discriminator'))
         self.D = build_discriminator(config, self.F, dataset, device).to(memory_format=layout).train()
+        if config['sync_bn']:
+            synchronise_batch_norms(self.D)
         for module in (self.G, self.D) + ((self.F,) if config['compat'] == 'clean' else ()):
             for _name, tensor in misc.named_params_and_buffers(module):
                 distributed.broadcast_(tensor.detach())
+        self.spectral_vectors = SpectralVectors(self.D)
         self.loss = GDDLoss(self.G, self.D, self.F, levels=jump_levels(**config['sampler_kwargs']), **config['loss_kwargs'])
         self.g_optimizer = torch.optim.Adam(self.g_params, fused=True, **config['optimizer_kwargs'])
         self.d_optimizer = torch.optim.Adam(self.D.parameters(), fused=True, **config['d_optimizer_kwargs'])
@@ -81,14 +85,14 @@ class DistillationTask:
         if interval and iteration and iteration % interval == 0:
             self._stage('R1', self.d_optimizer, d_params, images, labels, rng, lambda x, y, _z: self.loss.r1_stage(
                 x, y, gain=float(interval), fraction=len(x) / len(images)))
+        average_running_statistics(self.D)
 
     def _stage(self, name, optimizer, params, images, labels, rng, backward):
         """Accumulate the gradients of one stage over the micro-batches and take the optimizer step."""
         optimizer.zero_grad(set_to_none=True)
         z = rng.randn(images.shape, name).contiguous(memory_format=self.layout)
-        size = self.config['micro_batch']
-        for x, y, noise in zip(images.split(size), labels.split(size), z.split(size)):
-            backward(x, y, noise)
+        for part in self.spectral_vectors.micro_batches(len(images), self.config['micro_batch']):
+            backward(images[part], labels[part], z[part])
         bad, norm = finish_gradients(params)
         training_stats.report(f'Grad/{name}/nonfinite', bad)
         training_stats.report(f'Grad/{name}/norm', norm)
@@ -99,8 +103,9 @@ class DistillationTask:
         return dict(net=self.G)
 
     def state_dict(self):
-        """Return everything a resume needs."""
-        return dict(G=self.G.state_dict(), D=self.D.state_dict(), projection=self.F.projection_state(),
+        """Return everything a resume needs. All ranks call this together, as each may have a projection of its own."""
+        digests = distributed.gather_objects(misc.checksum(self.F.projection_state()))
+        return dict(G=self.G.state_dict(), D=self.D.state_dict(), projection=self.F.projection_state(), projection_digests=digests,
                     g_optimizer=self.g_optimizer.state_dict(), d_optimizer=self.d_optimizer.state_dict())
 
     def load_state_dict(self, state):
@@ -109,11 +114,17 @@ class DistillationTask:
         self.D.load_state_dict(state['D'])
         self.g_optimizer.load_state_dict(state['g_optimizer'])
         self.d_optimizer.load_state_dict(state['d_optimizer'])
-        # The options of this run count, also where they differ from the interrupted one's.
-        self.g_optimizer.param_groups[0].update(self.config['optimizer_kwargs'])
-        self.d_optimizer.param_groups[0].update(self.config['d_optimizer_kwargs'])
-        if self.config['compat'] == 'clean':      # official: every rank has redrawn its own from the seed
+        if self.config['compat'] == 'clean':
             self.F.load_projection_state(state['projection'])
+        else:       # every process has redrawn its own from the seed
+            rank = distributed.get_rank()
+            if misc.checksum(self.F.projection_state()) != state['projection_digests'][rank]:
+                raise ValueError(f'--compat=official draws the random projection of process {rank} from --seed, and here the '
+                                 'draw differs from that of the interrupted run; another version of torch?')
+
+    def replicas(self):
+        """Return the networks that are equal on all processes."""
+        return [self.G, self.D]
 
     def summary(self):
         """Return lines that describe what is trained and against what."""

@@ -36,6 +36,14 @@ class EMA:
         halflife = min(self.halflife_nimg, nimg * self.rampup) if self.rampup else self.halflife_nimg
         return 0.5 ** (batch / max(halflife, 1e-8))
 
+    def state_dict(self):
+        """Return everything a resume needs."""
+        return self.net.state_dict()
+
+    def load_state_dict(self, state):
+        """Continue from `state_dict()`."""
+        self.net.load_state_dict(state)
+
     @torch.no_grad()
     def update(self, net, nimg, batch):
         """Move the average towards `net`, after the optimizer step of an iteration."""

@@ -28,6 +28,7 @@ FUNCTIONS = ('generator', 'denoiser')
 INPUTS = {'generator': ('noise',), 'denoiser': ('noisy_images', 'sigma')}
 OUTPUT = {'generator': 'images', 'denoiser': 'denoised_images'}
 LABELS = 'class_labels'
+BATCH_NAME = 'N'
 EXPORTER_LOGGERS = ('torch.onnx', 'torch.fx', 'onnxscript', 'onnx_ir')
 CONFIG_FILE = 'config.json'      # name of the configuration inside a TorchScript file
 
@@ -186,6 +187,7 @@ def to_onnx(module, net, function, config, opset):
         model = program.model_proto
         if [item.version for item in model.opset_import if not item.domain] != [opset]:
             raise ValueError('the installed packages do not know that operator set')
+        name_batch_size(model.graph)
         for node in model.graph.node:        # Where in the source each came from, with the folders of this machine.
             node.ClearField('metadata_props')
             node.ClearField('doc_string')
@@ -197,6 +199,15 @@ def to_onnx(module, net, function, config, opset):
         reason = (str(error).splitlines() or [''])[0][:200]
         raise ValueError(f'--format=onnx --opset={opset}: the exporter of torch {torch.__version__} failed '
                          f'({type(error).__name__}: {reason}); try --opset=18, or --format=torchscript') from error
+
+
+def name_batch_size(graph):
+    """Call the batch size N in the shapes of an ONNX graph; the exporter numbers its symbols as it likes."""
+    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param == symbol:
+                dim.dim_param = BATCH_NAME
 
 
 def to_torchscript(module, net, function, config):
@@ -216,7 +227,7 @@ def to_torchscript(module, net, function, config):
     with zipfile.ZipFile(file) as source, zipfile.ZipFile(result, 'w') as target:
         for item in source.infolist():
             if not item.filename.endswith('.debug_pkl'):
-                target.writestr(item.filename, source.read(item))
+                target.writestr(zipfile.ZipInfo(item.filename), source.read(item))      # without the time of the export
     return result.getvalue()
 
 

@@ -60,4 +60,4 @@ def _to_rgb(pixels):
 
 
 # Name on the command line -> function of (pixels, width, height); None as a result skips the image.
-TRANSFORMS = {None: resize, 'center-crop': center_crop, 'center-crop-wide': center_crop_wide}
+TRANSFORMS = {None: resize, 'resize': resize, 'center-crop': center_crop, 'center-crop-wide': center_crop_wide}

@@ -181,7 +181,6 @@ class InstanceTask:
         """Continue from `state_dict()`."""
         self.G.load_state_dict(state['G'])
         self.g_optimizer.load_state_dict(state['g_optimizer'])
-        self.g_optimizer.param_groups[0].update(self.config['optimizer_kwargs'])
 
     def replicas(self):
         """Return the networks that are equal on all processes."""

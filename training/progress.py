@@ -22,16 +22,25 @@ class Progress:
         nimg:       Images at the start (after a resume above 0).
         visible:    Print and draw.
         terminal:   Stream of the bar; no bar unless it is a terminal.
+        state:      `state_dict()` to let the clock go on from; the time in between does not count.
     """
 
-    def __init__(self, total_nimg, nimg=0, visible=True, terminal=None):
+    def __init__(self, total_nimg, nimg=0, visible=True, terminal=None, state=None):
         terminal = sys.__stderr__ if terminal is None else terminal
         shown = visible and terminal is not None and terminal.isatty()
         self.total_nimg, self.visible = total_nimg, visible
         self.bar = tqdm(total=total_nimg, initial=nimg, unit='img', unit_scale=True, file=terminal, dynamic_ncols=True,
                         smoothing=0.05, disable=not shown)
-        self.start = self.tick_start = self.tick_end = time.perf_counter()
-        self.tick_nimg = nimg
+        state = state or dict(total_sec=0.0, tick_sec=0.0, tick_nimg=nimg)
+        now = time.perf_counter()
+        self.start = now - state['total_sec']
+        self.tick_start = self.tick_end = now - state['tick_sec']
+        self.tick_nimg = state['tick_nimg']
+
+    def state_dict(self):
+        """Return the seconds since the start of the run and of the tick, and the images seen at the start of the tick."""
+        now = time.perf_counter()
+        return dict(total_sec=now - self.start, tick_sec=now - self.tick_start, tick_nimg=self.tick_nimg)
 
     def advance(self, count):
         """Count the images of one iteration."""

@@ -18,6 +18,7 @@ from training.augment import AugmentPipe
 from training.pickle_records import PersistentRecord, SnapshotError, TensorRecord, shown
 
 MAX_VALUES = 10_000             # items of dataset_kwargs or metadata
+CHARACTERS_PER_VALUE = 100      # texts may have as many on average
 MAX_DEPTH = 16
 DESCRIBED_CLASSES = ('EDMLoss', 'VPLoss', 'VELoss', 'AugmentPipe')
 
@@ -36,7 +37,8 @@ def plain_entry(top, entry):
     value = top.get(entry)
     if value is None:
         return {}
-    if isinstance(value, dict) and _budget_left(value, MAX_VALUES, MAX_DEPTH) is not None:
+    left = _budget_left(value, MAX_VALUES, MAX_DEPTH) if isinstance(value, dict) else None
+    if left is not None and left >= 0:
         return value
     _log.warning('the entry %s of the snapshot is not made of plain values; ignored', entry)
     return {}
@@ -47,11 +49,13 @@ def _budget_left(value, budget, depth):
     # a few bytes of a pickle can describe a structure without end.
     if budget <= 0 or depth < 0:
         return None
-    if isinstance(value, (str, int, float, bool, type(None))):
+    if isinstance(value, str):
+        return budget - 1 - len(value) // CHARACTERS_PER_VALUE
+    if isinstance(value, (int, float, bool, type(None))):
         return budget - 1
     if not isinstance(value, (dict, list, tuple)):
         return None
-    for item in (value.values() if isinstance(value, dict) else value):
+    for item in ([*value, *value.values()] if isinstance(value, dict) else value):
         budget = _budget_left(item, budget, depth - 1)
         if budget is None:
             return None

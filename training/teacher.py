@@ -118,6 +118,10 @@ class TeacherTask:
         self.net.load_state_dict(state['net'])
         self.optimizer.load_state_dict(state['optimizer'])
 
+    def replicas(self):
+        """Return the networks that are equal on all processes."""
+        return [self.net]
+
     def summary(self):
         """Return lines that describe what is trained and how."""
         config = self.config

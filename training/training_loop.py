@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """The loop of every run, teacher or distillation: setup, iterations, maintenance."""
+import contextlib
 import copy
 import json
 import os
@@ -12,9 +13,10 @@ from tqdm import tqdm
 from dnnlib.util import Logger, atomic_write, construct_class_by_name
 from torch_utils import distributed, misc, training_stats
 from training import config as config_lib
-from training import snapshots, training_state
+from training import resume, snapshots, training_state
 from training.dataset import InfiniteSampler, load_batches
 from training.ema import EMA
+from training.preemption import Interruption, Preempted, ignore_signals
 from training.progress import Progress
 from training.randomness import BatchRandom, derive_seed
 
@@ -38,7 +40,9 @@ class TrainingRun:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
 
-        state = training_state.load_state(config['resume']) if config['resume'] else None
+        state = None
+        if config['resume'] != 'auto':      # a wrong file is found before anything is built
+            state = training_state.load_state(config['resume']) if config['resume'] else None
         self.dataset = construct_class_by_name(**config['dataset_kwargs'])
         check_dataset(self.dataset, config)
         # Snapshots name the data as used, with all defaults filled in (EDM).
@@ -47,36 +51,56 @@ class TrainingRun:
         torch.manual_seed(derive_seed(config['seed'], 'init'))
         self.task = build_task(config, self.dataset, self.device)
         self.ema = EMA(self.task.trained, **config['ema_kwargs'])
-        self.nimg, self.tick, self.iteration = 0, 0, 0
+        self.nimg, self.tick, self.iteration, self.last_tick_nimg = 0, 0, 0, 0
+        self.progress = Progress(config['total_nimg'], visible=False)
+        self.collector = training_stats.Collector()
+        config['processes'] = self.world_size
         if state is not None:
             self.load_state(state)
 
     def state_dict(self):
-        """Return the whole state of the run as tensors and plain values."""
-        return dict(nimg=self.nimg, tick=self.tick, iteration=self.iteration, task=self.task.state_dict(),
-                    ema=self.ema.net.state_dict(), batch_size=self.config['batch_size'], loss=self.config['loss'])
+        """Return the whole state of the run as tensors and plain values. All ranks call this together; rank 0's counts.
+
+        Random numbers and the position in the data follow from the seed and `nimg`.
+        """
+        return dict(nimg=self.nimg, tick=self.tick, iteration=self.iteration, last_tick_nimg=self.last_tick_nimg,
+                    task=self.task.state_dict(), ema=self.ema.state_dict(), statistics=self.collector.state_dict(),
+                    progress=self.progress.state_dict(), run=resume.identity(self.config, self.world_size))
 
     def load_state(self, state):
-        """Continue from `state_dict()`."""
-        for key in ('loss', 'batch_size'):
-            if state[key] != self.config[key]:
-                raise training_state.StateError(
-                    f"--resume={self.config['resume']} was written with {key}={state[key]}, this run has "
-                    f"{self.config[key]}; give the options of the interrupted run")
+        """Continue from `state_dict()`, read from the file of --resume.
+
+        Raises:
+            StateError: It belongs to another run, or does not fit; one line for the user.
+        """
+        where = f"--resume={self.config['resume']}"
+        own = resume.identity(self.config, self.world_size)
+        resume.require_same_run(where, state['run'], own)
+        if state['run']['processes'] != self.world_size:
+            distributed.print0(f"Going on with {self.world_size} processes instead of {state['run']['processes']}: "
+                               'the same data and noise, sums in another order (docs/training.md)')
         self.nimg, self.tick, self.iteration = state['nimg'], state['tick'], state['iteration']
+        self.last_tick_nimg = state['last_tick_nimg']
         try:
             self.task.load_state_dict(state['task'])
-            self.ema.net.load_state_dict(state['ema'])
+            self.ema.load_state_dict(state['ema'])
         except (RuntimeError, ValueError, KeyError) as error:
             reason = ' '.join(str(error).split())[:200]
-            raise training_state.StateError(f"--resume={self.config['resume']} does not fit the networks of this run "
-                                            f'({reason}); give the options of the interrupted run') from error
+            raise training_state.StateError(f'{where} does not fit the networks of this run ({reason}); give the options '
+                                            'of the interrupted run') from error
+        self.collector.load_state_dict(state['statistics'])
+        self.progress = Progress(self.config['total_nimg'], visible=False, state=state['progress'])
+
+    def load_resume(self):
+        """Continue from the file that --resume=auto has settled on, if any."""
+        if self.config['resume']:
+            self.load_state(training_state.load_state(self.config['resume']))
 
     def batches(self):
         """Yield (images float32 -1..1, labels) of this process, from the current position on."""
         sampler = InfiniteSampler(self.dataset, rank=self.rank, num_replicas=self.world_size,
                                   seed=self.config['seed'], start_idx=self.nimg)
-        loader = load_batches(self.dataset, sampler=sampler, batch_size=self.local_batch,
+        loader = load_batches(self.dataset, sampler=sampler, batch_size=self.local_batch, worker_init_fn=ignore_signals,
                               pin_memory=self.device.type == 'cuda', **self.config['loader_kwargs'])
         for images, labels in loader:
             images = images.to(self.device, non_blocking=True).to(torch.float32) / 127.5 - 1
@@ -99,42 +123,64 @@ class TrainingRun:
 
         Returns:
             Path of the last snapshot (on every rank).
+        Raises:
+            Preempted: SIGTERM or SIGUSR1 has stopped the run, and its state is written.
         """
-        total = self.config['total_nimg']
-        progress = Progress(total, self.nimg, visible=self.rank == 0)
-        collector = training_stats.Collector()
-        last_tick_nimg, path = self.nimg, None
-        misc.check_ddp_consistency(self.task.trained)
-        for images, labels in self.batches() if self.nimg < total else ():
-            self.train_step(images, labels)
-            progress.advance(self.config['batch_size'])
-            done = self.nimg >= total
-            if done or self.tick == 0 or self.nimg >= last_tick_nimg + self.config['tick_nimg']:
-                progress.end_of_tick(self.tick, self.nimg, self.device)
-                path = self.maintenance(run_dir, done) or path
-                collector.update()
-                write_stats(run_dir, collector, self.rank)
-                self.tick += 1
-                last_tick_nimg = self.nimg
-                progress.maintenance_done()
-            if done:
-                break
-        progress.close()
+        total, path = self.config['total_nimg'], None
+        self.check_replicas()
+        self.progress = Progress(total, self.nimg, visible=self.rank == 0, state=self.progress.state_dict())
+        with Interruption(self.config['state_minutes'], self.device) as interruption:
+            for images, labels in self.batches() if self.nimg < total else ():
+                self.train_step(images, labels)
+                self.progress.advance(self.config['batch_size'])
+                done = self.nimg >= total
+                stop, write_state = interruption.poll(self.iteration)
+                if done or self.tick == 0 or self.nimg >= self.last_tick_nimg + self.config['tick_nimg']:
+                    write_state |= done or (self.tick > 0 and self.tick % self.config['state_ticks'] == 0)
+                    path = self.end_of_tick(run_dir, done) or path
+                if write_state:
+                    state_path = self.save_state(run_dir)
+                    interruption.state_written()
+                if done or stop:
+                    break
+        self.progress.close()
+        if self.nimg < total:
+            raise Preempted(f'{interruption.signal_name or "a signal"} after {self.nimg / 1000:g} kimg, state in {state_path}; '
+                            'the same command with --resume=auto goes on')
         return path
 
-    def maintenance(self, run_dir, done):
-        """Save a snapshot and a state when they are due; returns the path of a snapshot."""
-        path = None
-        if done or self.tick % self.config['snapshot_ticks'] == 0:
-            misc.check_ddp_consistency(self.task.trained)
-            if self.rank == 0:
-                entries = {key: copy.deepcopy(value) for key, value in self.task.snapshot_entries().items()}
-                path = snapshots.save_all(run_dir, self.nimg, self.ema.net, entries, self.config, self.device)
-        if (done or self.tick % self.config['state_ticks'] == 0) and self.tick and self.rank == 0:
-            state = dict(self.state_dict(), tick=self.tick + 1)
-            state_path = training_state.state_path(run_dir, self.nimg)
-            training_state.save_state(state_path, state)
-            training_state.remove_old_states(run_dir, self.config['keep_states'], state_path)
+    def end_of_tick(self, run_dir, done):
+        """Print the status line, save a snapshot when it is due, write the statistics; returns the path of a snapshot."""
+        self.progress.end_of_tick(self.tick, self.nimg, self.device)
+        path = self.save_snapshot(run_dir) if done or self.tick % self.config['snapshot_ticks'] == 0 else None
+        self.collector.update()
+        write_stats(run_dir, self.collector, self.rank)
+        self.tick += 1
+        self.last_tick_nimg = self.nimg
+        self.progress.maintenance_done()
+        return path
+
+    def check_replicas(self):
+        """Make sure that all processes hold the same networks."""
+        for module in [*self.task.replicas(), self.ema.net]:
+            misc.check_ddp_consistency(module)
+
+    def save_snapshot(self, run_dir):
+        """Save a snapshot; returns its path on rank 0."""
+        self.check_replicas()
+        if self.rank != 0:
+            return None
+        entries = {key: copy.deepcopy(value) for key, value in self.task.snapshot_entries().items()}
+        return snapshots.save_all(run_dir, self.nimg, self.ema.net, entries, self.config, self.device)
+
+    def save_state(self, run_dir):
+        """Write a training state and delete old ones; returns its path, once it is complete."""
+        path = training_state.state_path(run_dir, self.nimg)
+        state = self.state_dict()
+        if self.rank == 0:
+            training_state.save_state(path, state)
+            training_state.remove_old_states(run_dir, self.config['keep_states'], path)
+        distributed.barrier()
         return path
 
 
@@ -172,13 +218,22 @@ def write_stats(run_dir, collector, rank):
         file.write(json.dumps(dict(stats, timestamp=time.time())) + '\n')
 
 
-def make_run_dir(run_dir, config, rank):
-    """Create the run folder with training_options.json, on rank 0."""
-    if rank == 0:
-        os.makedirs(run_dir, exist_ok=True)
+@contextlib.contextmanager
+def prepared_run_dir(run, run_dir):
+    """Create or tidy up the run folder, hold it, and copy what is printed to its log.txt, all on rank 0."""
+    if run.rank != 0:
+        yield
+        return
+    os.makedirs(run_dir, exist_ok=True)
+    with training_state.lock(run_dir):
         with atomic_write(os.path.join(run_dir, 'training_options.json')) as file:
-            file.write(json.dumps(config, indent=2).encode() + b'\n')
-    distributed.barrier()
+            file.write(json.dumps(run.config, indent=2).encode() + b'\n')
+        with Logger(os.path.join(run_dir, 'log.txt'), 'a'):
+            for line in resume.tidy_run_dir(run_dir, run.nimg):
+                print(line)
+            if run.nimg:
+                print(f"Going on at {run.nimg / 1000:g} kimg from {run.config['resume']}")
+            yield
 
 
 def run_training(run, run_dir):
@@ -186,10 +241,11 @@ def run_training(run, run_dir):
 
     Returns:
         Path of the last snapshot, on rank 0.
+    Raises:
+        Preempted: A signal has stopped the run, and its state is written.
+        StateError: Another process trains in the folder.
     """
-    make_run_dir(run_dir, run.config, run.rank)
-    logger = Logger(os.path.join(run_dir, 'log.txt'), 'a') if run.rank == 0 else None
-    try:
+    with prepared_run_dir(run, run_dir):
         for line in run.task.summary():
             distributed.print0(line)
         path = run.run(run_dir)
@@ -197,6 +253,3 @@ def run_training(run, run_dir):
             tqdm.write(f'Finished after {run.nimg / 1000:g} kimg: {path}' if path else
                        f'Nothing to do: {run.nimg / 1000:g} kimg are done; raise --duration to go on')
         return path
-    finally:
-        if logger is not None:
-            logger.close()

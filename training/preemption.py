@@ -1,0 +1,75 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Ending a run in good order on a signal, and states by the clock: both are agreed on by all processes.
+
+A cluster that wants its machine back sends SIGTERM or SIGUSR1 some time before SIGKILL. Processes receive it at
+different moments of different iterations, or some of them only, so they settle together where to stop.
+"""
+import signal
+import time
+
+import torch
+
+from torch_utils import distributed
+from torch_utils.launch import EXIT_PREEMPTED, PREEMPTION_SIGNALS
+
+POLL_ITERATIONS_CUDA = 8    # the reduction below makes processes wait for each other's Python, though not for the GPU
+
+
+class Preempted(Exception):
+    """The run has been stopped by a signal, after its state was written; the message is one line for the user."""
+
+    exit_code = EXIT_PREEMPTED
+
+
+class Interruption:
+    """Tell, after each iteration, whether to write a state and whether to stop, with the same answer on all ranks.
+
+    Use it as a context manager: inside, SIGTERM and SIGUSR1 only leave a note, also a second time.
+
+    Args:
+        state_minutes: Minutes between two states; 0 for none by the clock.
+        device:        Device of the run; with CUDA the processes talk every few iterations only.
+    """
+
+    def __init__(self, state_minutes, device):
+        self.signal_name = None
+        self._state_seconds = state_minutes * 60
+        self._poll_iterations = POLL_ITERATIONS_CUDA if device.type == 'cuda' and distributed.get_world_size() > 1 else 1
+        self._last_state = time.monotonic()
+        self._previous = {}
+
+    def __enter__(self):
+        for number in PREEMPTION_SIGNALS:
+            self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_exception):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, _frame):
+        self.signal_name = signal.Signals(number).name
+
+    def poll(self, iteration):
+        """Return (stop, write a state), agreed on by all ranks; they all call this after the same iteration.
+
+        Args:
+            iteration: Iterations done.
+        """
+        if iteration % self._poll_iterations:
+            return False, False
+        due = self._state_seconds and time.monotonic() - self._last_state >= self._state_seconds
+        flags = torch.tensor([self.signal_name is not None, bool(due)], dtype=torch.int64)      # on the CPU: through gloo
+        stop, write = (distributed.all_reduce_sum_(flags) > 0).tolist()
+        return stop, stop or write
+
+    def state_written(self):
+        """Start the clock of the next state."""
+        self._last_state = time.monotonic()
+
+
+def ignore_signals(_worker):
+    """Leave preemption to the process that trains; for loader processes, which may get its signals as well."""
+    for number in PREEMPTION_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

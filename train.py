@@ -80,6 +80,10 @@ EDM_OPTIONS = ('p_mean', 'p_std')
 Positive = click.FloatRange(min=0, min_open=True)
 NonNegative = click.FloatRange(min=0)
 Share = click.FloatRange(min=0, max=1)
+# Options of methods that need not be used.
+STUDENT_OPTIONS = ('teacher_type', 'teacher_only', 'target', 'max_steps', 'distance', 'lpips', 'multi_step_g',
+                   'middle_sigma')
+INSTANCE_OPTIONS = ('target', 'max_steps', 'distance', 'lpips')
 
 
 @click.command(help=__doc__, context_settings=dict(show_default=True, max_content_width=110))
@@ -133,6 +137,8 @@ Share = click.FloatRange(min=0, max=1)
 @click.option('--weight-decay',  help='L2 term of both optimizers', metavar='FLOAT', type=NonNegative, default=0)
 # Distillation (--loss=gdd).
 @click.option('--freeze',        help='Freeze level of the generator (GDD-I: 1)', metavar='0..3', type=click.IntRange(0, 3), default=0)
+@click.option('--multi-step-g',  help='Steps of the generator, also in training', metavar='INT', type=click.IntRange(1, 64), default=1)
+@click.option('--middle-sigma',  help='Second noise level of 2 steps  [default: 0.8]', metavar='FLOAT', type=Positive)
 @click.option('--dlr',           help='Learning rate of D, before x 16/17', metavar='FLOAT', type=Positive, default=4e-4)
 @click.option('--loss-type',     help='Adversarial loss', type=click.Choice(['ns', 'hinge']), default='ns')
 @click.option('--r1-type',       help='Gradient penalty on real images', type=click.Choice(['r1', 'none']), default='r1')
@@ -145,6 +151,13 @@ Share = click.FloatRange(min=0, max=1)
 @click.option('--diffaug',       help='DiffAugment in front of the backbones', metavar='BOOL', type=bool, default=False)
 @click.option('--augment-p',     help='ADA: probability, or its start value', metavar='FLOAT', type=Share, default=0)
 @click.option('--ada-target',    help='ADA: wanted mean sign of real logits; 0 = fixed p', metavar='FLOAT', type=Share, default=0)
+# Instance-based distillation (--loss=gdd); adds a distance to the adversarial loss, see docs/methods.md.
+@click.option('--teacher-type',  help='Method', type=click.Choice(config_lib.TEACHER_TYPES), default='none')
+@click.option('--teacher-only',  help='No adversarial loss, no discriminator', metavar='BOOL', type=bool, default=False)
+@click.option('--target',        help='Frozen score network  [default: that of --transfer]', metavar='PKL|URL', type=str)
+@click.option('--max-steps',     help='Intervals of the noise range', metavar='INT', type=click.IntRange(2, 65536), default=1024)
+@click.option('--distance',      help='Of student and target  [default: lpips]', type=click.Choice(config_lib.DISTANCES))
+@click.option('--lpips',         help='Official spelling: 1 = lpips, 0 = l2', metavar='BOOL', type=bool)
 # Performance.
 @click.option('--device',        help='Where to train', type=click.Choice(['auto', 'cpu', 'cuda']), default='auto')
 @click.option('--precision',     help='Number type inside the U-Net  [default: fp32]', type=click.Choice(['fp32', 'fp16', 'bf16']))
@@ -194,12 +207,27 @@ def refuse_unused(ctx):
     check_official_options(dict(params, loss=loss))
     for names, needed, reason in (
             (DISTILLATION_OPTIONS + OFFICIAL_OPTIONS, ('gdd',), 'a teacher has no discriminator'),
+            (STUDENT_OPTIONS, ('gdd',), 'a teacher is not distilled'),
             (TEACHER_OPTIONS, config_lib.TEACHER_LOSSES, 'distillation has no such thing'),
             (EDM_OPTIONS, ('edm',), 'the other losses draw sigma differently')):
-        given = [name for name in names if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
+        given = given_option(ctx, names)
         if loss not in needed and given:
-            raise config_lib.ConfigError(f"--{given[0].replace('_', '-')}={params[given[0]]} needs --loss="
-                                         f"{' or '.join(needed)}; {reason}, leave it out")
+            raise config_lib.ConfigError(f"{given} needs --loss={' or '.join(needed)}; {reason}, leave it out")
+    given = given_option(ctx, INSTANCE_OPTIONS)
+    if params['teacher_type'] == 'none' and given:
+        raise config_lib.ConfigError(f'{given} needs a method that compares with a score network; add for example '
+                                     '--teacher-type=cd, or leave it out')
+    given = given_option(ctx, DISTILLATION_OPTIONS)
+    if params['teacher_only'] and given:
+        raise config_lib.ConfigError(f'{given} is about the adversarial loss, which --teacher-only=True leaves out; leave one out')
+
+
+def given_option(ctx, names):
+    """Return the first of some options that the user has typed, as '--option=value', or None."""
+    for name in names:
+        if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            return f"--{name.replace('_', '-')}={ctx.params[name]}"
+    return None
 
 
 def prepare(config, outdir, desc, nosubdir):

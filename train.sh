@@ -23,6 +23,9 @@ REFERENCE=datasets/mnist-32x32-train-ref-mnist-classifier.npz
 DEMO="--loss=gdd --transfer=$TEACHER --cond=1 --freeze=1 --backbone=3 --d-resolution=64 --d-channel-max=128 \
     --class-embed=computed --compat=clean --batch=32 --lr=5e-4 --dlr=5e-4 --r1-gamma=2.5e-5 --ema-warmup=0.2 --seed=0 \
     --workers=0 --snap=5 --dump=10 --grid=4x10"
+# The same start without adversarial loss: the distance to targets of the teacher alone.
+DEMO_DISTANCE="--loss=gdd --transfer=$TEACHER --cond=1 --freeze=0 --teacher-only=1 --distance=huber --compat=clean --batch=32 \
+    --lr=5e-4 --ema-warmup=0.2 --seed=0 --workers=0 --tick=1 --snap=5 --dump=10 --grid=4x10 --duration=0.012"
 DEMO_TEACHER="--loss=edm --cond=1 --arch=ncsnpp --cbase=32 --cres=1,1,2 --num-blocks=1 --attn-res=8 --batch=64 \
     --lr=1.5e-3 --lr-rampup=20 --lr-rampdown=110 --p-mean=0 --p-std=1.4 --dropout=0 --augment=0 --ema-warmup=0.1 --duration=0.54 --seed=0 \
     --workers=0 --tick=5 --snap=10 --dump=10 --grid=4x10"
@@ -53,6 +56,13 @@ recipes() {
 demo                         |  1 | mnist-32x32       | GDD-I, 10 minutes on 2 CPU cores, and a comparison with the teacher | $DEMO --duration=0.028 --tick=1 --desc=demo
 demo-long                    |  1 | mnist-32x32       | the same for about an hour | $DEMO --duration=0.2 --tick=4 --desc=demo-long
 demo-teacher                 |  1 | mnist-train-32x32 | the EDM teacher of the demo, hours on 2 CPU cores | $DEMO_TEACHER --desc=demo-teacher
+# Other distillation methods on the demo, 12,000 images each (GDD-I: demo --duration=0.012); see docs/methods.md
+demo-gdd                     |  1 | mnist-32x32       | GDD, all layers trained | $DEMO --freeze=0 --duration=0.012 --tick=1 --desc=demo-gdd
+demo-cd                      |  1 | mnist-32x32       | consistency distillation | $DEMO_DISTANCE --teacher-type=cd --max-steps=16 --desc=demo-cd
+demo-ctm                     |  1 | mnist-32x32       | trajectory model, as CTM | $DEMO_DISTANCE --teacher-type=ctm --max-steps=8 --desc=demo-ctm
+demo-pd                      |  1 | mnist-32x32       | progressive distillation | $DEMO_DISTANCE --teacher-type=pd --max-steps=4 --desc=demo-pd
+demo-rcd                     |  1 | mnist-32x32       | RCD, from the highest level | $DEMO_DISTANCE --teacher-type=rcd --max-steps=4 --desc=demo-rcd
+demo-two-step                |  1 | mnist-32x32       | GDD-I with two steps | $DEMO --multi-step-g=2 --duration=0.012 --tick=1 --desc=demo-two-step
 # GDD and GDD-I (most convolutions frozen), the ten published configurations
 gdd-cifar10                  |  4 | cifar10-32x32     | GDD, CIFAR-10, 5 million images | $GDD_CIFAR_UNCOND --freeze=0
 gdd-cifar10-cond             |  4 | cifar10-32x32     | GDD, CIFAR-10 with classes, 5 million images | $GDD_CIFAR_COND --freeze=0
@@ -170,7 +180,7 @@ run_recipe() {
     # shellcheck disable=SC2086 # TORCHRUN holds several options
     set -- -m torch_utils.launch --nproc_per_node="$NPROC" ${TORCHRUN:---standalone} train.py --outdir="$OUTDIR" "$@"
     case $name:${COMPARE:-1} in
-        demo:1 | demo-long:1)
+        demo:1 | demo-long:1 | demo-gdd:1 | demo-cd:1 | demo-ctm:1 | demo-pd:1 | demo-rcd:1 | demo-two-step:1)
             trap : TERM USR1        # a preempted run returns its code, see docs/training.md
             "$PY" "$@"
             [ -n "$flat" ] || OUTDIR=$(ls -d "$OUTDIR"/[0-9][0-9][0-9][0-9][0-9]-* | tail -n 1)

@@ -30,6 +30,7 @@ from torch_utils import distributed as dist
 from training.checkpoint import load_network
 from training.dataset import ImageFolderDataset
 from training.image_grid import make_grid, save_grid
+from training.sampler_options import build_sampler
 from training.samplers import check_finite, sample_batch, to_uint8
 
 _BLOCK = 8      # the picture shows _BLOCK x _BLOCK images of each sampler
@@ -89,12 +90,16 @@ def load_pair(teacher, student, device):
     return [(net.to(device, memory_format=torch.channels_last), info) for net, info in pairs]
 
 
-def make_samplers(teacher, student, steps):
-    """Return the three samplers of the comparison."""
+def make_samplers(teacher, student, steps, metadata=None):
+    """Return the three samplers of the comparison; `metadata` of the student's snapshot tells its number of steps."""
+    sampler, arguments = build_sampler(student, {'sampler': None if (metadata or {}).get('num_steps', 1) > 1 else 'one_step'},
+                                       metadata)
+    count = arguments.get('num_steps', 1)
     return [
         PictureSampler(f'teacher, {steps} steps', 2 * steps - 1, teacher, sampler='edm', num_steps=steps),
         PictureSampler('teacher, one step', 1, teacher, sampler='one_step'),
-        PictureSampler('student, one step', 1, student, sampler='one_step'),
+        PictureSampler('student, one step' if count == 1 else f'student, {count} steps', count, student, sampler=sampler,
+                       **arguments),
     ]
 
 
@@ -132,7 +137,7 @@ def run_comparison(teacher, student, ref, detector, num, seeds_start, steps, bat
 
     rows = [] if data is None else [measure_real(data, num, network, reference, batch)]
     seeds = list(range(seeds_start, seeds_start + num))
-    samplers = make_samplers(teacher_net, student_net, steps)
+    samplers = make_samplers(teacher_net, student_net, steps, student_info.metadata)
     for sampler in samplers:
         rows.append(measure_sampler(sampler, seeds, network, reference, batch, sampler.name, sampler.nfe))
     metric = metric_name(network.name, 'fid', num)

@@ -264,6 +264,7 @@ def test_run_folders_count_on(tmp_path):
 # Option -> (arguments without it, with it). A new option of train.py needs a line here.
 ARCH = (*GDD, '--arch=ncsnpp')
 MEASURED = (*GDD, '--metrics=fd2k', '--metrics-ref=ref.npz')
+CD = (*GDD, '--teacher-type=cd')
 EFFECTS = {
     'outdir': (GDD, '--outdir=elsewhere'), 'data': (GDD, '--data=other.zip'), 'cond': (GDD, '--cond=1'),
     'loss': (EDM[:2], '--loss=edm', '--loss=vp'), 'precond': (EDM[:2], '--precond=edm', '--precond=ve'), 'arch': (GDD, '--arch=adm'),
@@ -278,6 +279,10 @@ EFFECTS = {
     'ema': (GDD, '--ema=0.1'), 'ema_warmup': (GDD, '--ema-warmup=0'),
     'ema_beta': (GDD, '--ema-beta=0.99'), 'dropout': (GDD, '--dropout=0.1'), 'xflip': (GDD, '--xflip=1'),
     'max_size': (GDD, '--max-size=10'), 'compat': (GDD, '--compat=official'), 'freeze': (GDD, '--freeze=1'),
+    'multi_step_g': (GDD, '--multi-step-g=2'), 'middle_sigma': ((*GDD, '--multi-step-g=2'), '--middle-sigma=1'),
+    'teacher_type': (GDD, '--teacher-type=pd', '--teacher-type=cd'), 'teacher_only': (CD, '--teacher-only=1'),
+    'target': (CD, '--target=score.pkl'), 'max_steps': (CD, '--max-steps=16'), 'distance': (CD, '--distance=huber'),
+    'lpips': (CD, '--lpips=0'),
     'dlr': (GDD, '--dlr=1e-5'), 'loss_type': (GDD, '--loss-type=hinge'), 'r1_type': (GDD, '--r1-type=none'),
     'r1_gamma': (GDD, '--r1-gamma=1'), 'backbone': (GDD, '--backbone=3'), 'd_resolution': (GDD, '--d-resolution=64'),
     'd_channel_max': (GDD, '--d-channel-max=64'), 'class_embed': (GDD, '--class-embed=computed'),

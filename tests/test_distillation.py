@@ -9,7 +9,7 @@ import tiny_runs
 import torch
 
 from dnnlib import EasyDict
-from training import distillation, networks
+from training import distillation, generator, networks
 from training.checkpoint import load_network
 from training.config import ConfigError
 from training.dataset import ImageFolderDataset
@@ -91,9 +91,9 @@ def test_teacher_and_data_must_agree(info, text):
     config = dict(dataset_kwargs=dict(path='d.zip', use_labels=True), transfer='t.pkl', network_kwargs=None,
                   network_options=dict(dropout=0, use_fp16=False))
     data = EasyDict(resolution=32, num_channels=3, label_dim=10)
-    assert distillation.generator_kwargs(config, info_of(), data)['img_resolution'] == 32
+    assert generator.generator_kwargs(config, info_of(), data)['img_resolution'] == 32
     with pytest.raises(ConfigError, match=text) as caught:
-        distillation.generator_kwargs(config, info, data)
+        generator.generator_kwargs(config, info, data)
     assert '\n' not in str(caught.value)
 
 

@@ -129,7 +129,7 @@ def test_generator_stage(tiny):
     collector = training_stats.Collector()
     total = loss.generator_stage(images, labels, z)
     x, sigma, given, _ = loss.G.calls[0]
-    assert torch.equal(x, 80 * z) and sigma.tolist() == [80.] * 3 and given is None
+    assert torch.equal(x, 80 * z) and sigma.flatten().tolist() == [80.] * 3 and given is None
     assert loss.D.seen[0][2] == [False] * 6 and all(p.requires_grad for p in loss.D.parameters())
     assert not grads(loss.D) and set(grads(loss.G)) == {'conv.weight', 'conv.bias'}
     collector.update()
@@ -219,7 +219,7 @@ def golden(shared_dir):
 def test_golden_rejects_wrong_versions(golden):
     assert golden()[0] < CEILING / 3
     wrong = {
-        'sigma_max': lambda loss: setattr(loss, 'sigma_max', 79.),
+        'sigma_max': lambda loss: setattr(loss, 'levels', (79.,)),
         'loss type': lambda loss: setattr(loss, 'loss_type', 'hinge'),
         'no power iteration, running statistics': lambda loss: loss.D.eval(),
         'projection': lambda loss: setattr(loss, 'F', filled_features(('tf_efficientnet_lite0',), 'other')),

@@ -25,6 +25,7 @@ from training.freeze import is_frozen
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DEMO = ['demo', 'demo-long', 'demo-teacher']
+METHODS = ['demo-gdd', 'demo-cd', 'demo-ctm', 'demo-pd', 'demo-rcd', 'demo-two-step']
 
 
 def run_script(*args, **variables):
@@ -70,8 +71,9 @@ def test_dry_run_needs_no_data_and_no_teacher(name, resolved):
 def test_list_is_grouped(listed):
     headings = [line for line in run_script('--list').stdout.splitlines() if line and not line.startswith(' ')]
     names = [heading.split(',')[0] for heading in headings]
-    assert names == ['Demo on MNIST', 'GDD and GDD-I (most convolutions frozen)', 'EDM teachers'] and headings[0].endswith(':')
-    assert list(listed)[:3] == DEMO and len(listed) == 3 + len(GDD) + len(PUBLISHED)
+    assert names == ['Demo on MNIST', 'Other distillation methods on the demo', 'GDD and GDD-I (most convolutions frozen)',
+                     'EDM teachers'] and headings[0].endswith(':')
+    assert list(listed)[:9] == DEMO + METHODS and len(listed) == 9 + len(GDD) + len(PUBLISHED)
     assert [name for name in listed if name.startswith('gdd')] == list(GDD)
 
 
@@ -265,6 +267,24 @@ def test_demo_teacher_is_the_training_of_the_committed_teacher(resolved):
     assert info.metadata['batch_size'] == config['batch_size'] == 64 and info.metadata['loss'] == config['loss']
     assert 0 <= info.metadata['nimg'] - config['total_nimg'] < 64
     assert config['augment_kwargs'] is None and config['loss_scaling'] == 1 and config['precision'] == 'fp32'
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_methods_are_compared_on_equal_terms(name, resolved):
+    """Same teacher, data, number of images, batch and learning rate; they differ in the method."""
+    demo, config = resolved['demo'], resolved[name]
+    shared = ('transfer', 'dataset_kwargs', 'batch_size', 'optimizer_kwargs', 'ema_kwargs', 'seed', 'compat', 'precision', 'target')
+    assert {key: config[key] for key in shared} == {key: demo[key] for key in shared}
+    assert config['total_nimg'] == 12000 and config['snapshot_ticks'] == demo['snapshot_ticks']
+    kind = name.split('-')[1]
+    if kind in ('gdd', 'two'):
+        differing = dict(gdd=['freeze'], two=['sampler_kwargs'])[kind]
+        assert [key for key in config if config[key] != demo[key] and key != 'total_nimg'] == differing
+        assert config['freeze'] == (kind == 'two') and config['sampler_kwargs']['num_steps'] == 1 + (kind == 'two')
+    else:
+        assert config['instance_kwargs'] == dict(kind=kind, max_steps=dict(cd=16, ctm=8, pd=4, rcd=4)[kind],
+                                                 distance='huber')
+        assert config['teacher_only'] and config['freeze'] == 0 and config['target'] is None
 
 
 # ------------------------------------------------------------------------------------------------

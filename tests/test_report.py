@@ -20,7 +20,7 @@ from evaluations.report import Row, format_table, measure_sampler, save_table
 from evaluations.statistics import Reference, load_reference, save_reference
 from training.checkpoint import save_snapshot
 from training.networks import EDMPrecond, GDDPrecond
-from training.samplers import edm_sampler, one_step_sampler, to_uint8
+from training.samplers import edm_sampler, multi_step_sampler, one_step_sampler, to_uint8
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROWS = [Row('teacher, 18 steps', 1.23456, 0.98765, 12.34, 35, 2000), Row('real images', 0.05, None, None, None, 100)]
@@ -124,6 +124,11 @@ def test_samplers_of_the_comparison():
         wanted = to_uint8(wanted.double()).astype(int)
         assert np.abs(images.permute(0, 2, 3, 1).numpy().astype(int) - wanted).max() <= 1     # rounding at a boundary
     assert not torch.equal(results[1][0], results[2][0])
+    two = compare.make_samplers(teacher, student, steps=3, metadata=dict(num_steps=2, middle_sigma=0.5))
+    assert [(s.name, s.nfe) for s in two[1:]] == [('teacher, one step', 1), ('student, 2 steps', 2)]
+    with torch.no_grad():
+        wanted = to_uint8(multi_step_sampler(student, z, labels, num_steps=2, middle_sigma=0.5)).astype(int)
+    assert np.abs(two[2](seeds)[0].permute(0, 2, 3, 1).numpy().astype(int) - wanted).max() <= 1
 
 
 @pytest.fixture(scope='module')

@@ -25,6 +25,7 @@ from training.training_loop import TrainingRun
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TEACHER_NAMES = ('Loss/loss', 'Grad/norm')
+INSTANCE_NAMES = ('Loss/dist/fake', 'Grad/G/norm')
 GAN_NAMES = ('Loss/G/loss', 'Loss/D/loss', 'Loss/r1_penalty', 'Loss/logits/fake', 'Loss/logits/real', 'Grad/G/norm',
              'Grad/D/norm', 'Grad/R1/norm')
 
@@ -58,10 +59,13 @@ def all_runs(data, teacher, folder, *args):
     common = (f'--data={data}', '--cond=1', '--grid=0', '--channels-last=0')
     edm = (*tiny_runs.TEACHER_ARGS, *common, '--dropout=0')
     gdd = (*tiny_runs.GAN_ARGS, f'--transfer={teacher}', *common, '--freeze=1', '--r1-gamma=0.1', '--lr=1e-3', '--dlr=1e-3')
+    instance = (*tiny_runs.COMMON_ARGS, f'--transfer={teacher}', *common, '--teacher-type=ctm', '--teacher-only=1',
+                '--max-steps=8', '--distance=huber', '--lr=1e-2')
     config = tiny_runs.make_config
     return dict(
         teacher=train(config(*edm, tiny_runs.duration(48), *args), f'{folder}/teacher', TEACHER_NAMES),
         augmented=train(config(*edm, tiny_runs.duration(16), '--augment=0.5', *args), f'{folder}/augmented', TEACHER_NAMES),
+        instance=train(config(*instance, tiny_runs.duration(24), *args), f'{folder}/instance', INSTANCE_NAMES),
         official=train(config(*edm, tiny_runs.duration(8), '--compat=official'), f'{folder}/official', TEACHER_NAMES),
         unnormalised=train(dict(config(*gdd, tiny_runs.duration(40), *args), r1_interval=2), f'{folder}/unnormalised', GAN_NAMES,
                            lambda run: tiny_runs.remove_normalisation(run.task.D)),
@@ -222,6 +226,14 @@ def test_processes_that_differ_stop_at_the_start(runs):
     _one, two, _ended = runs
     assert len(set(two['differing'])) == 1 and re.match(
         r'1 tensor\(s\) differ between the processes, first ProjectedDiscriminator.*\.u; all ranks must', two['differing'][0])
+
+
+def test_instance_based_distillation_has_the_same_losses_and_parameters(runs):
+    one, two, _ended = runs
+    found = one['instance']['means']
+    assert set(found[0]) == set(INSTANCE_NAMES) and two['instance']['differing'] == []
+    agree(found, two['instance']['means'], rel=1e-3)
+    assert relative_distance(one['instance'], two['instance']) < 2e-2
 
 
 def test_failing_process_ends_the_run_with_its_message(runs):

@@ -32,6 +32,11 @@ LOSS_DEFAULTS = {
     **dict.fromkeys(TEACHER_LOSSES, dict(batch=512, duration=200.0, lr=1e-3, dropout=0.13, tick=50, snap=50, augment=0.12)),
 }
 
+# Instance-based distillation: --teacher-type and --distance.
+TEACHER_TYPES = ('none', 'pd', 'cd', 'ctm', 'rcd')
+DISTANCES = ('lpips', 'l2', 'huber')
+SIGMA_MAX, MIDDLE_SIGMA = 80.0, 0.8      # noise levels of a generator's two steps
+
 # Augmentation of EDM's teachers: multipliers of --augment, of which mirroring is always on, and the number of labels.
 AUGMENTATIONS = dict(xflip=1e8, yflip=1, scale=1, rotate_frac=1, aniso=1, translate_frac=1)
 AUGMENT_DIM = 9
@@ -115,6 +120,8 @@ def build_config(opts):
         config['optimizer_type'] = opts['optimizer_type']
         for name in ('optimizer_kwargs', 'd_optimizer_kwargs'):
             config[name]['weight_decay'] = opts['weight_decay']
+        config.update(teacher_only=opts['teacher_only'], target=opts['target'], instance_kwargs=_instance_kwargs(opts),
+                      sampler_kwargs=_sampler_kwargs(opts))
     # What a resumed run is compared by; --fp16 and --precond are other spellings of entries that are there.
     config['options'] = {name: value for name, value in opts.items() if name not in ('fp16', 'precond')}
     return config
@@ -200,6 +207,48 @@ def _metrics_kwargs(opts):
                           '--metrics-ref=datasets/mnist-32x32-train-ref-mnist-classifier.npz; fid.py ref makes such files')
     return dict(class_name='evaluations.live_metrics.LiveMetrics', metrics=opts['metrics'], ref=opts['metrics_ref'],
                 detector=opts['metrics_detector'], detector_path=opts['metrics_detector_path'], batch=opts['metrics_batch'])
+
+
+def _instance_kwargs(opts):
+    """Everything about the distance to a frozen score network; None without one."""
+    kind = opts['teacher_type']
+    if kind == 'none':
+        if opts['teacher_only']:
+            raise ConfigError('--teacher-only=True leaves nothing to train on with --teacher-type=none; add for example '
+                              '--teacher-type=cd')
+        return None
+    check_max_steps(kind, opts['max_steps'])
+    asked = {None: None, True: 'lpips', False: 'l2'}[opts['lpips']]
+    distance = opts['distance'] or asked or 'lpips'
+    if asked not in (None, distance):
+        raise ConfigError(f"--lpips={opts['lpips']} means --distance={asked}, not --distance={distance}; leave --lpips out")
+    return dict(kind=kind, max_steps=opts['max_steps'], distance=distance)
+
+
+def check_max_steps(kind, max_steps):
+    """Raise ConfigError if a method (one of TEACHER_TYPES) cannot divide the noise range into `max_steps` intervals."""
+    if kind not in TEACHER_TYPES[1:]:
+        raise ConfigError(f'--teacher-type={kind} is unknown; use one of {", ".join(TEACHER_TYPES[1:])}')
+    if max_steps < 2:
+        raise ConfigError(f'--max-steps={max_steps}: a jump and its middle need at least 2 intervals; use --max-steps=1024')
+    if kind == 'pd' and max_steps & (max_steps - 1):
+        raise ConfigError(f'--max-steps={max_steps}: --teacher-type=pd halves the number of steps again and again, so it '
+                          f'must be a power of two; use --max-steps={2 ** (max_steps.bit_length() - 1)}')
+
+
+def _sampler_kwargs(opts):
+    """How the generator makes an image, in training and afterwards."""
+    steps, middle = opts['multi_step_g'], opts['middle_sigma']
+    if steps > 1 and opts['teacher_only']:
+        raise ConfigError(f'--multi-step-g={steps} is about the generated images of the adversarial loss, which '
+                          '--teacher-only=True leaves out; leave one out (generate.py --sampler=multi_step works anyway)')
+    if middle is not None and steps != 2:
+        raise ConfigError(f'--middle-sigma={middle:g} is the second noise level of 2 steps; use --multi-step-g=2, or leave '
+                          'it out')
+    if middle is not None and middle >= SIGMA_MAX:
+        raise ConfigError(f'--middle-sigma={middle:g} must lie below {SIGMA_MAX:g}, the level of the first step; '
+                          f'use {MIDDLE_SIGMA}')
+    return dict(num_steps=steps) | (dict(middle_sigma=MIDDLE_SIGMA if middle is None else middle) if steps == 2 else {})
 
 
 def _teacher_config(opts):

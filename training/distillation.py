@@ -7,20 +7,20 @@ Per iteration, on one batch of real images: G main, D main and, every `r1_interv
 import torch
 
 from torch_utils import distributed, misc
-from training import networks
 from training.batch_split import SpectralVectors, average_running_statistics, synchronise_batch_norms
 from training.class_table import make_class_table
-from training.config import RANDOM_TEACHER, REFERENCE_PROCESSES, ConfigError
+from training.config import REFERENCE_PROCESSES, ConfigError
 from training.discriminator import ProjectedDiscriminator
 from training.features import ProjectedFeatures
 from training.freeze import freeze_layers, freeze_table
-from training.frozen_weights import with_frozen_cast
 from training.gan_loss import GDDLoss
+from training.generator import build_generator, computing_twin, describe_generator
 from training.gradients import StepGuard
 from training.input_augment import InputAugment
+from training.instance_distillation import build_instance_loss
 from training.optimizers import make_optimizer
 from training.randomness import derive_seed
-from training.transfer import complete_network_kwargs, copy_teacher, load_teacher
+from training.samplers import jump_levels
 
 CLASS_TABLE_IMAGES = 4096
 
@@ -39,11 +39,8 @@ class DistillationTask:
     def __init__(self, config, dataset, device):
         self.config, self.device = config, device
         self.layout = layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
-        teacher, info = load_teacher(config)
-        config['network_kwargs'] = generator_kwargs(config, info, dataset)
-        self.G = networks.GDDPrecond(**config['network_kwargs'])
-        copy_teacher(config, teacher, self.G)
-        self.G = self.trained = self.G.to(device, memory_format=layout).train()
+        self.G, teacher = build_generator(config, dataset, device)
+        self.trained = self.G
         self.g_params = freeze_layers(self.G, config['freeze'])
 
         self.F = build_features(config, dataset, device).to(memory_format=layout)
@@ -57,17 +54,12 @@ class DistillationTask:
         self.guard = StepGuard(config['nan'])
         self.spectral_vectors = SpectralVectors(self.D)
         self.augment = InputAugment(config['ada_kwargs'], self.F.diffaugment, self.F.names, device)
-        self.loss = GDDLoss(self.computing_generator(), self.D, self.F, observe=self.augment.observe,
-                            **config['loss_kwargs'])
+        self.loss = GDDLoss(computing_twin(self.G), self.D, self.F, levels=jump_levels(**config['sampler_kwargs']),
+                            observe=self.augment.observe, **config['loss_kwargs'])
+        self.instance = build_instance_loss(config, self.loss.G, teacher, device) if config['instance_kwargs'] else None
         self.d_params = list(self.D.parameters())
         self.g_optimizer = make_optimizer(config['optimizer_type'], self.g_params, **config['optimizer_kwargs'])
         self.d_optimizer = make_optimizer(config['optimizer_type'], self.d_params, **config['d_optimizer_kwargs'])
-
-    def computing_generator(self):
-        """Return G for forward passes: itself, or in bfloat16 a twin that does not convert frozen weights each time."""
-        if self.G.use_fp16 and self.device.type == 'cuda':
-            return with_frozen_cast(self.G, self.G.low_dtype)
-        return self.G
 
     def loss_gain(self, local_batch):
         """Return the factor on the summed main losses, before gradients are averaged over the processes.
@@ -91,8 +83,9 @@ class DistillationTask:
             What the averages shall know of G's step, as `StepGuard.step`.
         """
         gain = self.loss_gain(len(images))
-        skipped = self._stage('G', self.g_optimizer, self.g_params, images, labels, rng,
-                              lambda x, y, z, augment: self.loss.generator_stage(x, y, z, gain=gain, augment=augment))
+        add_distance = self.instance.batch(rng, len(images)) if self.instance else lambda x, y, z: None
+        skipped = self._stage('G', self.g_optimizer, self.g_params, images, labels, rng, lambda x, y, z, augment: (
+            self.loss.generator_stage(x, y, z, gain=gain, augment=augment), add_distance(x, y, z)))
         self._stage('D', self.d_optimizer, self.d_params, images, labels, rng,
                     lambda x, y, z, augment: self.loss.discriminator_stage(x, y, z, gain=gain, augment=augment))
         interval = self.config['r1_interval']
@@ -126,7 +119,9 @@ class DistillationTask:
     def load_state_dict(self, state):
         """Continue from `state_dict()`."""
         self.G.load_state_dict(state['G'])
-        self.loss.G = self.computing_generator()
+        self.loss.G = computing_twin(self.G)
+        if self.instance:
+            self.instance.student = self.loss.G
         self.D.load_state_dict(state['D'])
         self.g_optimizer.load_state_dict(state['g_optimizer'])
         self.d_optimizer.load_state_dict(state['d_optimizer'])
@@ -146,12 +141,12 @@ class DistillationTask:
     def summary(self):
         """Return lines that describe what is trained and against what."""
         config = self.config
-        reduced = config['precision'] == 'bf16' and self.device.type != 'cuda'
         notice = [config['augment_notice']] if config['augment_notice'] else []
         return [*freeze_table(self.G, config['freeze']),
-                *(['Precision: float32, since --precision=bf16 takes effect on CUDA only'] if reduced else []),
-                'Teacher: none, random weights (--transfer=random)' if config['transfer'] == RANDOM_TEACHER else
-                f"Teacher: --transfer={config['transfer']} sha256 {config['teacher']['sha256'][:16]}",
+                *describe_generator(config, self.G),
+                *([f"Generator: {len(self.loss.levels)} steps, at {', '.join(f'{level:.4g}' for level in self.loss.levels)}"]
+                  if len(self.loss.levels) > 1 else []),
+                *(self.instance.summary(config) if self.instance else []),
                 *self.F.weights_report,
                 f'Discriminator: {sum(p.numel() for p in self.D.parameters()):,} parameters on {", ".join(self.F.names)} '
                 f'at {self.F.input_size} pixels',
@@ -179,23 +174,6 @@ def describe_r1(config, world_size):
         line += (f'; {gamma * REFERENCE_PROCESSES / config["batch_size"]:.3g} with {REFERENCE_PROCESSES} processes, '
                  f'which --r1-gamma={gamma * REFERENCE_PROCESSES / world_size:g} gives here')
     return line
-
-
-def generator_kwargs(config, info, dataset):
-    """Complete the generator's constructor arguments and check teacher against data.
-
-    Args:
-        config:  Resolved options; network_kwargs None takes the architecture from the teacher.
-        info:    What `load_teacher` tells about the teacher.
-        dataset: Training images.
-    Raises:
-        ConfigError: Teacher and data do not fit, or the teacher is no EDM network.
-    """
-    if info.class_name not in ('EDMPrecond', 'GDDPrecond'):
-        raise ConfigError(f"--transfer={config['transfer']} is a {info.class_name}, whose weights mean something else to the "
-                          'student; give a teacher trained with --precond=edm, such as edm-cifar10-32x32-uncond-ve.pkl')
-    drop = ('augment_dim', 'sigma_min', 'sigma_max', 'sigma_data', 'label_dropout')
-    return complete_network_kwargs(config, info, dataset, drop)
 
 
 def build_features(config, dataset, device):

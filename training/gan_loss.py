@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 
 from torch_utils import training_stats
+from training.samplers import jump_chain
 
 LOSS_TYPES = ('ns', 'hinge')
 
@@ -93,18 +94,18 @@ class GDDLoss:
         F:         `ProjectedFeatures`.
         loss_type: 'ns' or 'hinge'.
         r1_gamma:  R1 weight, >= 0.
-        sigma_max: Noise level of the one-step generator.
+        levels:    Decreasing noise levels at which the generator is called; one for a one-step generator.
         observe:   Function that gets the logits of real images in the discriminator stage, for ADA.
     Raises:
         ValueError: Unknown loss type or negative r1_gamma.
     """
 
-    def __init__(self, G, D, F, loss_type='ns', r1_gamma=1e-4, sigma_max=80., observe=None):
+    def __init__(self, G, D, F, loss_type='ns', r1_gamma=1e-4, levels=(80.,), observe=None):
         _require_known(loss_type)
         if r1_gamma < 0:
             raise ValueError(f'r1_gamma={r1_gamma} must not be negative; 0 disables the penalty')
         self.G, self.D, self.F = G, D, F
-        self.loss_type, self.r1_gamma, self.sigma_max = loss_type, r1_gamma, sigma_max
+        self.loss_type, self.r1_gamma, self.levels = loss_type, r1_gamma, levels
         self.observe = observe
 
     def generator_stage(self, images, labels, z, gain=1., augment=None):
@@ -191,7 +192,9 @@ class GDDLoss:
         return penalty.detach()
 
     def generate(self, z, labels):
-        """Generate images in one step, D(sigma_max * z; sigma_max).
+        """Generate images as the samplers do: in one step G(80 z; 80), or by jumps through all levels.
+
+        Gradients flow through every step.
 
         Args:
             z:      Standard normal noise, [N, C, H, W].
@@ -199,8 +202,7 @@ class GDDLoss:
         Returns:
             Images, [N, C, H, W], about -1..1, not clipped.
         """
-        sigma = torch.full([z.shape[0]], self.sigma_max, dtype=z.dtype, device=z.device)
-        return self.G(z * self.sigma_max, sigma, self._classes(labels))
+        return jump_chain(self.G, z * self.levels[0], self.levels, self._classes(labels))
 
     def _features(self, images, kind, augment):
         return self.F(images) if augment is None else self.F(*augment(images, kind))

@@ -10,7 +10,7 @@ import zlib
 
 import torch
 
-PURPOSES = ('noise', 'G', 'D', 'R1', 'dropout', 'augment', 'G/fake', 'D/fake', 'D/real', 'R1/real')
+PURPOSES = ('noise', 'G', 'D', 'R1', 'dropout', 'augment', 'G/fake', 'D/fake', 'D/real', 'R1/real', 'instance')
 
 
 def derive_seed(*parts):
@@ -59,27 +59,29 @@ class BatchRandom:
         return self.share(lambda count, generator: torch.rand([count, *shape[1:]], generator=generator,
                                                               device=generator.device), shape[0], purpose)
 
-    def share(self, draw, count, purpose):
+    def share(self, draw, count, purpose, device=None):
         """Return the own share of whatever a function draws for a batch.
 
         Args:
             draw:    Function of a number of images and a generator; draws a tensor [N, ...], or a dict of such.
             count:   Images of this process.
             purpose: One of PURPOSES.
+            device:  Where to draw and return it; None for the device of the iteration.
         Returns:
             What `draw` returns, on the device, with N the images of this process.
         """
+        device = self.device if device is None else torch.device(device)
         if purpose not in PURPOSES:
             raise ValueError(f'purpose={purpose!r} is unknown; use one of {", ".join(PURPOSES)}')
         if self.compat == 'official':
             generator = torch.Generator('cpu').manual_seed(derive_seed(self.seed, self.nimg, purpose, self.rank))
             drawn, part = draw(count, generator), slice(None)
         else:
-            generator = torch.Generator(self.device).manual_seed(derive_seed(self.seed, self.nimg, purpose))
+            generator = torch.Generator(device).manual_seed(derive_seed(self.seed, self.nimg, purpose))
             drawn, part = draw(count * self.world_size, generator), slice(self.rank, None, self.world_size)
         if isinstance(drawn, dict):
-            return {name: to_device(value[part], self.device) for name, value in drawn.items()}
-        return to_device(drawn[part], self.device)                           # [N, ...]
+            return {name: to_device(value[part], device) for name, value in drawn.items()}
+        return to_device(drawn[part], device)                           # [N, ...]
 
     def seed_global(self):
         """Seed torch's global generators for whatever layers draw themselves (dropout)."""

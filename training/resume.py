@@ -14,7 +14,7 @@ FREE_OPTIONS = ('resume', 'duration', 'device', 'batch_gpu', 'workers', 'cache',
                 'tick', 'snap', 'dump', 'dump_min', 'keep', 'grid', 'nan_limit', 'tensorboard',
                 'metrics', 'metrics_ref', 'metrics_detector', 'metrics_detector_path', 'metrics_batch')
 # Files may lie elsewhere: their contents are compared instead, see `identity`.
-FILE_OPTIONS = ('data', 'transfer', 'max_size')
+FILE_OPTIONS = ('data', 'transfer', 'target', 'max_size')
 TEMPORARY_PATTERN = re.compile(r'\.tmp-\d+-[0-9a-f]{12}')
 
 
@@ -27,7 +27,8 @@ def identity(config, processes):
     """
     fixed = {name: value for name, value in config['options'].items() if name not in FREE_OPTIONS + FILE_OPTIONS}
     data = config['dataset_kwargs']
-    files = dict(data=dataset_name(data['path']), images=data['max_size'], teacher=(config.get('teacher') or {}).get('sha256'))
+    files = dict(data=dataset_name(data['path']), images=data['max_size'], teacher=(config.get('teacher') or {}).get('sha256'),
+                 target=config.get('target_sha256'))
     return json.loads(json.dumps(dict(options=fixed, files=files, processes=processes)))
 
 
@@ -45,8 +46,9 @@ def compare(stored, own):
         old, new = (side['options'].get(name, 'unknown') for side in (stored, own))
         if old != new:
             differences.append((_option(name, old), _option(name, new)))
-    for name, option in (('data', '--data'), ('images', 'images of --data'), ('teacher', 'SHA-256 of --transfer')):
-        old, new = stored['files'][name], own['files'][name]
+    for name, option in (('data', '--data'), ('images', 'images of --data'), ('teacher', 'SHA-256 of --transfer'),
+                         ('target', 'SHA-256 of --target')):
+        old, new = stored['files'].get(name), own['files'].get(name)
         if old != new:
             differences.append((f'{option}={str(old)[:32]}', str(new)[:32]))
     if own['options'].get('compat') == 'official' and stored['processes'] != own['processes']:

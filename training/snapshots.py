@@ -22,17 +22,21 @@ def grid_labels(label_dim, rows, columns, device):
 
 def trained_sampler(config):
     """Return how the network of a run is meant to be sampled: a name in `samplers.SAMPLERS` and its arguments."""
-    return 'one_step' if config['loss'] == 'gdd' else 'edm', {}
+    if config['loss'] != 'gdd':
+        return 'edm', {}
+    arguments = config['sampler_kwargs']
+    return ('one_step', {}) if arguments['num_steps'] == 1 else ('multi_step', dict(arguments))
 
 
 @torch.no_grad()
-def sample_grid(net, rows, columns, sampler, device, seed=0):
+def sample_grid(net, rows, columns, sampler, device, seed=0, **arguments):
     """Sample rows x columns images whose noise depends on the seed alone.
 
     Args:
         net:     Preconditioned network in eval mode.
         sampler: Name of a sampler (training/samplers.py).
         seed:    First seed; image i uses seed + i.
+        arguments: Arguments of the sampler.
     Returns:
         uint8 NHWC images on the CPU.
     """
@@ -45,7 +49,7 @@ def sample_grid(net, rows, columns, sampler, device, seed=0):
         rng = samplers.StackedRandomGenerator('cpu', seeds)
         shape = [len(seeds), net.img_channels, net.img_resolution, net.img_resolution]
         part = None if labels is None else labels[begin:begin + len(seeds)]
-        images.append(samplers.SAMPLERS[sampler](net, rng.randn(shape).to(device), part).cpu())
+        images.append(samplers.SAMPLERS[sampler](net, rng.randn(shape).to(device), part, **arguments).cpu())
     return samplers.to_uint8(torch.cat(images).nan_to_num())
 
 
@@ -65,11 +69,12 @@ def save_all(run_dir, nimg, ema, entries, config, device):
     kimg = f'{nimg // 1000:06d}'
     path = os.path.join(run_dir, f'network-snapshot-{kimg}.pkl')
     dataset_kwargs = dict(config['dataset_kwargs'], path=os.path.basename(config['dataset_kwargs']['path']))
-    metadata = dict(loss=config['loss'], compat=config['compat'], nimg=nimg, batch_size=config['batch_size'])
+    metadata = dict(loss=config['loss'], compat=config['compat'], nimg=nimg, batch_size=config['batch_size'],
+                    **config.get('sampler_kwargs', {}))
     save_snapshot(path, ema=ema.net, extra=ema.extra_nets, dataset_kwargs=dataset_kwargs, metadata=metadata, **entries)
     if config['grid_size']:
         rows, columns = config['grid_size']
-        sampler, _arguments = trained_sampler(config)
-        images = sample_grid(ema.net, rows, columns, sampler, device)
+        sampler, arguments = trained_sampler(config)
+        images = sample_grid(ema.net, rows, columns, sampler, device, **arguments)
         save_grid(os.path.join(run_dir, f'fakes-{kimg}.png'), images, columns)
     return path

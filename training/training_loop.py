@@ -210,6 +210,9 @@ def build_metrics(config, dataset, device):
 
 def build_task(config, dataset, device):
     """Construct what the run trains, with the architecture completed from the data."""
+    if config['loss'] == 'gdd' and config['teacher_only']:
+        from training.instance_distillation import InstanceTask
+        return InstanceTask(config, dataset, device)
     if config['loss'] == 'gdd':
         from training.distillation import DistillationTask
         return DistillationTask(config, dataset, device)

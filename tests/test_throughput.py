@@ -93,7 +93,7 @@ def resolve(name):
 
 
 def test_recipes_are_those_of_the_script(recipes):
-    assert len(recipes) == 22 and recipes['gdd-imagenet'] == 4 and recipes['demo'] == 1 and recipes['edm-imagenet-64x64-cond-adm'] == 32
+    assert len(recipes) == 28 and recipes['gdd-imagenet'] == 4 and recipes['demo'] == 1 and recipes['edm-imagenet-64x64-cond-adm'] == 32
     assert {name.split('-')[0] for name in recipes} == {'demo', 'gdd', 'edm'}
 
 

@@ -10,8 +10,8 @@ from training import training_state
 from training.config import ConfigError, dataset_name, next_run_dir, run_description
 
 # Options of train.py that a resumed run may change: how long, where and how it runs, what it leaves behind.
-FREE_OPTIONS = ('resume', 'duration', 'device', 'batch_gpu', 'workers', 'cache', 'bench', 'channels_last', 'trust_pickle',
-                'tick', 'snap', 'dump', 'dump_min', 'keep', 'grid', 'nan_limit', 'tensorboard',
+FREE_OPTIONS = ('resume', 'duration', 'device', 'batch_gpu', 'workers', 'persistent_workers', 'cache', 'bench', 'channels_last',
+                'trust_pickle', 'tick', 'snap', 'dump', 'dump_min', 'keep', 'grid', 'nan_limit', 'tensorboard',
                 'metrics', 'metrics_ref', 'metrics_detector', 'metrics_detector_path', 'metrics_batch')
 # Files may lie elsewhere: their contents are compared instead, see `identity`.
 FILE_OPTIONS = ('data', 'transfer', 'target', 'max_size')

@@ -21,6 +21,7 @@ import time
 import click
 
 from training import config as config_lib
+from training.official_options import LOSS_ALIASES, OFFICIAL_OPTIONS, check_official_options
 
 
 def parse_int_list(_ctx, _param, text):
@@ -46,10 +47,15 @@ def parse_grid(_ctx, _param, text):
     return [int(match.group(1)), int(match.group(2))]
 
 
+def parse_loss(_ctx, _param, name):
+    """Take the names of the newer official repository for ours."""
+    return LOSS_ALIASES.get(name, name)
+
+
 # Options that only some losses read: with the others they are refused, not ignored.
 DISTILLATION_OPTIONS = ('dlr', 'loss_type', 'r1_type', 'r1_gamma', 'backbone', 'd_resolution', 'd_channel_max',
-                        'class_embed', 'sync_bn', 'diffaug')
-TEACHER_OPTIONS = ('augment', 'label_dropout', 'ls', 'lr_rampup', 'lr_rampdown')
+                        'class_embed', 'sync_bn', 'diffaug', 'augment_p', 'ada_target')
+TEACHER_OPTIONS = ('label_dropout', 'lr_rampup', 'lr_rampdown')
 EDM_OPTIONS = ('p_mean', 'p_std')
 Positive = click.FloatRange(min=0, min_open=True)
 NonNegative = click.FloatRange(min=0)
@@ -66,11 +72,12 @@ INSTANCE_OPTIONS = ('target', 'max_steps', 'distance', 'lpips')
 @click.option('--data',          help='Training images: EDM-format zip or folder', metavar='ZIP|DIR', type=str, required=True)
 @click.option('--cond',          help='Class-conditional networks; needs labels', metavar='BOOL', type=bool, default=False)
 @click.option('--loss',          help='gdd distils; edm, vp, ve train a teacher  [default: gdd]',
-              type=click.Choice(config_lib.LOSSES))
-@click.option('--precond',       help='The same choice under its EDM name; implies --loss', type=click.Choice(config_lib.LOSSES))
+              type=click.Choice([*config_lib.LOSSES, *LOSS_ALIASES]), callback=parse_loss)
+@click.option('--precond',       help='The same choice under its EDM name; implies --loss',
+              type=click.Choice([*config_lib.LOSSES, *LOSS_ALIASES]), callback=parse_loss)
 @click.option('--arch',          help='Architecture  [default: as --transfer, or ddpmpp]',
               type=click.Choice(list(config_lib.ARCHITECTURES)))
-@click.option('--transfer',      help='Teacher to distil, or to train on; an EDM pickle', metavar='PKL|URL', type=str)
+@click.option('--transfer',      help='Teacher to distil or train on; EDM pickle, or random', metavar='PKL|URL', type=str)
 @click.option('--trust-pickle',  help='Run the code inside --transfer; for files you trust', is_flag=True)
 @click.option('--duration',      help='Training length  [default: 200]', metavar='MIMG', type=Positive)
 @click.option('--resume',        help='training-state-*.pt to go on from; auto: the newest', metavar='PT|auto', type=str)
@@ -90,14 +97,21 @@ INSTANCE_OPTIONS = ('target', 'max_steps', 'distance', 'lpips')
 @click.option('--xflip',         help='Add mirrored images', metavar='BOOL', type=bool, default=False)
 @click.option('--compat',        help='Accidents of the official code: keep or repair', type=click.Choice(['clean', 'official']), default='clean')
 @click.option('--max-size',      help='Use a random subset of the images', metavar='INT', type=click.IntRange(min=1))
+@click.option('--augment',       help='Probability (teachers: 0.12); gdd: a switch, 0 = off', metavar='FLOAT', type=Share)
 # Teachers (--loss=edm, vp or ve).
-@click.option('--augment',       help='Augmentation probability; 0 = off', metavar='FLOAT', type=Share, default=0.12)
 @click.option('--label-dropout', help='Probability of training without the label', metavar='FLOAT', type=Share, default=0)
 @click.option('--ls',            help='Loss scaling, for --precision=fp16', metavar='FLOAT', type=Positive, default=1)
 @click.option('--lr-rampup',     help='Linear warm-up', metavar='KIMG', type=click.IntRange(min=0), default=10000)
 @click.option('--lr-rampdown',   help='Linear decay to 0 at the end', metavar='KIMG', type=click.IntRange(min=0), default=0)
 @click.option('--p-mean',        help='Mean of ln sigma in training (edm)', metavar='FLOAT', type=float, default=-1.2)
 @click.option('--p-std',         help='Standard deviation of ln sigma (edm)', metavar='FLOAT', type=Positive, default=1.2)
+# Distillation: options of the official code that few runs need.
+@click.option('--use-gp',        help='0 = R1 off, D keeps the rate x 16/17', metavar='BOOL', type=bool, default=True)
+@click.option('--d-pretrained',  help='0 = random weights in the backbones', metavar='BOOL', type=bool, default=True)
+@click.option('--interp224',     help='0 = convolutional backbones get images as they are', metavar='BOOL', type=bool, default=True)
+@click.option('--d-type',        help='Official name of this discriminator', metavar='xl', type=str, default='xl')
+@click.option('--optimizer-type', help='Optimizer of G and D', type=click.Choice(['adam', 'radam']), default='adam')
+@click.option('--weight-decay',  help='L2 term of both optimizers', metavar='FLOAT', type=NonNegative, default=0)
 # Distillation (--loss=gdd).
 @click.option('--freeze',        help='Freeze level of the generator (GDD-I: 1)', metavar='0..3', type=click.IntRange(0, 3), default=0)
 @click.option('--multi-step-g',  help='Steps of the generator, also in training', metavar='INT', type=click.IntRange(1, 64), default=1)
@@ -106,12 +120,14 @@ INSTANCE_OPTIONS = ('target', 'max_steps', 'distance', 'lpips')
 @click.option('--loss-type',     help='Adversarial loss', type=click.Choice(['ns', 'hinge']), default='ns')
 @click.option('--r1-type',       help='Gradient penalty on real images', type=click.Choice(['r1', 'none']), default='r1')
 @click.option('--r1-gamma',      help='Weight of R1, for the sum over 1/4 of the batch', metavar='FLOAT', type=NonNegative, default=0.01)
-@click.option('--backbone',      help='Official set 0..3, or timm names: a,b', metavar='SET|LIST', type=str, default='0')
+@click.option('--backbone', '--backbones', help='Official set 0..3, or timm names: a,b', metavar='SET|LIST', type=str, default='0')
 @click.option('--d-resolution',  help='Input size of the backbones', metavar='PIXELS', type=click.IntRange(min=32), default=224)
 @click.option('--d-channel-max', help='Cap on the width of D  [default: none]', metavar='INT', type=click.IntRange(min=8))
-@click.option('--class-embed',   help='Class table of D: FILE.npy, random or computed', metavar='NPY|NAME', type=str, default='random')
+@click.option('--class-embed',   help='Class table of D: file or URL, random, computed', metavar='FILE|URL|NAME', type=str, default='random')
 @click.option('--sync-bn',       help='Batch norm of D over all processes', metavar='BOOL', type=bool, default=False)
 @click.option('--diffaug',       help='DiffAugment in front of the backbones', metavar='BOOL', type=bool, default=False)
+@click.option('--augment-p',     help='ADA: probability, or its start value', metavar='FLOAT', type=Share, default=0)
+@click.option('--ada-target',    help='ADA: wanted mean sign of real logits; 0 = fixed p', metavar='FLOAT', type=Share, default=0)
 # Instance-based distillation (--loss=gdd); adds a distance to the adversarial loss, see docs/methods.md.
 @click.option('--teacher-type',  help='Method', type=click.Choice(config_lib.TEACHER_TYPES), default='none')
 @click.option('--teacher-only',  help='No adversarial loss, no discriminator', metavar='BOOL', type=bool, default=False)
@@ -127,6 +143,7 @@ INSTANCE_OPTIONS = ('target', 'max_steps', 'distance', 'lpips')
 @click.option('--channels-last', help='NHWC memory order', metavar='BOOL', type=bool, default=True)
 @click.option('--cache',         help='Keep decoded images in memory', metavar='BOOL', type=bool, default=True)
 @click.option('--workers',       help='Loader processes; 0 = load in the main one', metavar='INT', type=click.IntRange(min=0), default=1)
+@click.option('--persistent-workers', help='1: they always live as long as the run', metavar='1', type=bool, default=True)
 # Output.
 @click.option('--desc',          help='Suffix of the run folder', metavar='STR', type=str)
 @click.option('--nosubdir',      help='Write into --outdir itself', is_flag=True)
@@ -157,8 +174,9 @@ def refuse_unused(ctx):
     """Refuse options that the chosen loss would ignore, also with their default values."""
     params = ctx.params
     loss = config_lib.choose_loss(params['loss'], params['precond'])
+    check_official_options(dict(params, loss=loss))
     for names, needed, reason in (
-            (DISTILLATION_OPTIONS, ('gdd',), 'a teacher has no discriminator'),
+            (DISTILLATION_OPTIONS + OFFICIAL_OPTIONS, ('gdd',), 'a teacher has no discriminator'),
             (STUDENT_OPTIONS, ('gdd',), 'a teacher is not distilled'),
             (TEACHER_OPTIONS, config_lib.TEACHER_LOSSES, 'distillation has no such thing'),
             (EDM_OPTIONS, ('edm',), 'the other losses draw sigma differently')):
@@ -169,7 +187,8 @@ def refuse_unused(ctx):
     if params['teacher_type'] == 'none' and given:
         raise config_lib.ConfigError(f'{given} needs a method that compares with a score network; add for example '
                                      '--teacher-type=cd, or leave it out')
-    given = given_option(ctx, DISTILLATION_OPTIONS)
+    given = given_option(ctx, [name for name in DISTILLATION_OPTIONS + OFFICIAL_OPTIONS
+                               if name not in ('optimizer_type', 'weight_decay')])
     if params['teacher_only'] and given:
         raise config_lib.ConfigError(f'{given} is about the adversarial loss, which --teacher-only=True leaves out; leave one out')
 

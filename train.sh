@@ -7,14 +7,15 @@
 #   sh train.sh --list                    list the recipes
 #   sh train.sh NAME [train.py options]   run a recipe; later options win, and -n only prints what they come to
 # Variables: NPROC=8 processes per node (torchrun), DATA=FILE.zip training images (default: the recipe's, in datasets/),
-#   OUTDIR=training-runs, VENV=.venv (none: current Python), TORCHRUN="--nnodes=2 ..." torchrun options for several nodes,
-#   COMPARE=0 no closing table of the demo.
+#   TEACHER=FILE.pkl or URL (default: the recipe's, in pretrained/), OUTDIR=training-runs, VENV=.venv (none: current Python),
+#   TORCHRUN="--nnodes=2 ..." torchrun options for several nodes, COMPARE=0 no closing table of the demo.
 set -eu
 cd "$(dirname "$0")"
 . torch_utils/venv.sh
 
 NPROC=${NPROC:-1}
 OUTDIR=${OUTDIR:-training-runs}
+GIVEN_TEACHER=${TEACHER:-}
 TEACHER=pretrained/edm-mnist-32x32-cond-ve.pkl
 REFERENCE=datasets/mnist-32x32-train-ref-mnist-classifier.npz
 
@@ -35,6 +36,19 @@ EDM_AFHQ="$EDM --cond=0 --batch=256 --cres=1,2,2,2 --lr=2e-4 --dropout=0.25 --au
 EDM_IMAGENET="$EDM --cond=1 --duration=2500 --batch=4096 --lr=1e-4 --ema=50 --dropout=0.10 --augment=0 --fp16=1 --ls=100 \
     --tick=200"
 
+# GDD's: the published options, without those that do nothing in the official code or are defaults in both.
+CLASS_TABLE=pretrained/imagenet-class-embeddings-tf_efficientnet_lite0.npy
+GDD="--loss=gdd --precond=gdd --compat=official --dropout=0 --fp16=1 --loss-type=ns --r1-type=r1 --r1-gamma=1e-4 --diffaug=0 \
+    --seed=42 --workers=4"
+GDD_CIFAR="$GDD --arch=ncsnpp --backbone=1 --ema=0.5 --batch=256 --lr=1e-4 --dlr=1e-4 --duration=5"
+GDD_CIFAR_UNCOND="$GDD_CIFAR --cond=0 --transfer=pretrained/edm-cifar10-32x32-uncond-ve.pkl"
+GDD_CIFAR_COND="$GDD_CIFAR --cond=1 --class-embed=$CLASS_TABLE --transfer=pretrained/edm-cifar10-32x32-cond-ve.pkl"
+GDD_64="$GDD --arch=ncsnpp --cres=1,2,2,2 --cond=0 --backbone=0 --ema=0.5 --batch=256 --lr=2e-5 --dlr=4e-5 --duration=10"
+GDD_AFHQ="$GDD_64 --transfer=pretrained/edm-afhqv2-64x64-uncond-ve.pkl"
+GDD_FFHQ="$GDD_64 --transfer=pretrained/edm-ffhq-64x64-uncond-ve.pkl"
+GDD_IMAGENET="$GDD --arch=adm --cond=1 --class-embed=$CLASS_TABLE --backbone=0 --ema=50 --batch=512 --lr=8e-6 --dlr=4e-5 \
+    --duration=10 --transfer=pretrained/edm-imagenet-64x64-cond-adm.pkl"
+
 # Name | processes recommended | archive in datasets/ | description | options of train.py. A line with # is a heading.
 recipes() {
     cat <<END
@@ -49,6 +63,17 @@ demo-ctm                     |  1 | mnist-32x32       | trajectory model, as CTM
 demo-pd                      |  1 | mnist-32x32       | progressive distillation | $DEMO_DISTANCE --teacher-type=pd --max-steps=4 --desc=demo-pd
 demo-rcd                     |  1 | mnist-32x32       | RCD, from the highest level | $DEMO_DISTANCE --teacher-type=rcd --max-steps=4 --desc=demo-rcd
 demo-two-step                |  1 | mnist-32x32       | GDD-I with two steps | $DEMO --multi-step-g=2 --duration=0.012 --tick=1 --desc=demo-two-step
+# GDD and GDD-I (most convolutions frozen), the ten published configurations
+gdd-cifar10                  |  4 | cifar10-32x32     | GDD, CIFAR-10, 5 million images | $GDD_CIFAR_UNCOND --freeze=0
+gdd-cifar10-cond             |  4 | cifar10-32x32     | GDD, CIFAR-10 with classes, 5 million images | $GDD_CIFAR_COND --freeze=0
+gdd-afhqv2                   |  4 | afhqv2-64x64      | GDD, AFHQv2, 10 million images | $GDD_AFHQ --freeze=0
+gdd-ffhq                     |  4 | ffhq-64x64        | GDD, FFHQ, 10 million images | $GDD_FFHQ --freeze=0
+gdd-imagenet                 |  4 | imagenet-64x64    | GDD, ImageNet with classes, 10 million images | $GDD_IMAGENET --freeze=0
+gdd-i-cifar10                |  4 | cifar10-32x32     | GDD-I, CIFAR-10, 5 million images | $GDD_CIFAR_UNCOND --freeze=1
+gdd-i-cifar10-cond           |  4 | cifar10-32x32     | GDD-I, CIFAR-10 with classes, 5 million images | $GDD_CIFAR_COND --freeze=1
+gdd-i-afhqv2                 |  4 | afhqv2-64x64      | GDD-I, AFHQv2, 10 million images | $GDD_AFHQ --freeze=1
+gdd-i-ffhq                   |  4 | ffhq-64x64        | GDD-I, FFHQ, 10 million images | $GDD_FFHQ --freeze=1
+gdd-i-imagenet               |  4 | imagenet-64x64    | GDD-I, ImageNet with classes, 10 million images | $GDD_IMAGENET --freeze=1
 # EDM teachers, the nine published configurations
 edm-cifar10-32x32-cond-vp    |  8 | cifar10-32x32     | CIFAR-10 with classes, DDPM++, about 2 days on V100 | $EDM --cond=1 --arch=ddpmpp
 edm-cifar10-32x32-cond-ve    |  8 | cifar10-32x32     | CIFAR-10 with classes, NCSN++, about 2 days on V100 | $EDM --cond=1 --arch=ncsnpp
@@ -71,6 +96,25 @@ make_data() {
         ffhq-*) echo "$tool --source=ffhq/images1024x1024 --resolution=64x64" ;;
         afhqv2-*) echo "$tool --source=afhqv2 --resolution=64x64" ;;
         imagenet-*) echo "$tool --source=ILSVRC/Data/CLS-LOC/train --transform=center-crop --resolution=64x64" ;;
+    esac
+}
+
+# option_value NAME OPTIONS: the value of --NAME=... among a recipe's options, which hold no spaces.
+option_value() {
+    echo "$2" | tr -s ' ' '\n' | sed -n "s/^--$1=//p" | tail -n 1
+}
+
+# require_files: say in one line which file of the recipe is missing and where it comes from.
+require_files() {
+    [ -n "$other_data" ] || [ -e "$DATA" ] || fail "$DATA is missing; make it with $(make_data "$archive"), or set DATA=FILE.zip"
+    case $TEACHER in
+        '' | *://*) ;;
+        *) [ -n "$other_teacher" ] || [ -e "$TEACHER" ] || fail "$TEACHER is missing; download" \
+            "https://nvlabs-fi-cdn.nvidia.com/edm/pretrained/$(basename "$TEACHER"), or set TEACHER=FILE.pkl or TEACHER=URL" ;;
+    esac
+    case $table in
+        *.npy) [ -n "$other_table" ] || [ -e "$table" ] || fail "$table is missing; pretrained/README.md says how to make it" \
+            "(ImageNet class embeddings, 1000 x 320), or give --class-embed=FILE.npy, random or computed" ;;
     esac
 }
 
@@ -103,23 +147,31 @@ run_recipe() {
     archive=$(echo "$row" | awk -F ' *[|] *' '{ print $3 }')
     options=$(echo "$row" | awk -F ' *[|] *' '{ print $5 }')
 
-    only_print='' flat='' other_data=''
+    teacher=$(option_value transfer "$options")
+    table=$(option_value class-embed "$options")
+    [ -n "$teacher" ] || [ -z "$GIVEN_TEACHER" ] || fail "TEACHER=$GIVEN_TEACHER: recipe $name starts without a teacher; unset TEACHER"
+    TEACHER=${teacher:+${GIVEN_TEACHER:-$teacher}}
+    options=$(echo "$options" | sed 's/--transfer=[^ ]*//')
+
+    only_print='' flat='' other_data='' other_teacher='' other_table=''
     for option in "$@"; do
         case $option in
             -n | --dry-run | --help) only_print=1 ;;
             --outdir=*) OUTDIR=${option#--outdir=} ;;
             --nosubdir) flat=1 ;;
             --data | --data=*) other_data=1 ;;
+            --transfer | --transfer=*) other_teacher=1 ;;
+            --class-embed | --class-embed=*) other_table=1 ;;
         esac
     done
     DATA=${DATA:-datasets/$archive.zip}
     # shellcheck disable=SC2086 # the options must be split
-    set -- --data="$DATA" $options "$@"
+    set -- --data="$DATA" $options ${TEACHER:+"--transfer=$TEACHER"} "$@"
     if [ -n "$only_print" ]; then
         prepare_python requirements.txt
         exec "$PY" train.py --outdir="$OUTDIR" "$@"
     fi
-    [ -n "$other_data" ] || [ -e "$DATA" ] || fail "$DATA is missing; make it with $(make_data "$archive"), or set DATA=FILE.zip"
+    require_files
     if [ "$processes" -gt "$NPROC" ] && [ -z "${TORCHRUN:-}" ]; then
         echo "Note: $name was published with $processes processes, this run has NPROC=$NPROC; --batch-gpu=N limits its memory" >&2
     fi

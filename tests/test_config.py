@@ -5,6 +5,7 @@
 import json
 import os
 import pathlib
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -65,7 +66,8 @@ def test_defaults_of_distillation():
     config = build(*GDD)
     assert config['batch_size'] == 512 and config['total_nimg'] == 200_000_000
     assert (config['tick_nimg'], config['snapshot_ticks'], config['state_ticks'], config['keep_states']) == (25000, 10, 20, 2)
-    assert config['optimizer_kwargs'] == dict(lr=4e-4, betas=[0.0, 0.99], eps=1e-8)
+    assert config['optimizer_kwargs'] == dict(lr=4e-4, betas=[0.0, 0.99], eps=1e-8, weight_decay=0)
+    assert config['optimizer_type'] == 'adam' and config['feature_kwargs']['weights'] == 'pretrained'
     assert config['loss_kwargs'] == dict(loss_type='ns', r1_gamma=0.01) and config['r1_interval'] == 16
     assert config['ema_kwargs'] == dict(halflife_nimg=500_000, rampup=0.05, beta=0)
     assert config['network_kwargs'] is None and config['freeze'] == 0
@@ -131,7 +133,11 @@ def test_discriminator_pays_for_lazy_r1():
     assert found['betas'][1] == pytest.approx(0.9905854573, abs=5e-11)
     assert found['betas'][1] != pytest.approx(0.99, abs=1e-4)           # the correction left out
     without = build(*GDD, '--dlr=1e-4', '--r1-type=none')
-    assert without['d_optimizer_kwargs'] == dict(lr=1e-4, betas=[0.0, 0.99], eps=1e-8) and without['r1_interval'] == 0
+    assert without['d_optimizer_kwargs'] == dict(lr=1e-4, betas=[0.0, 0.99], eps=1e-8, weight_decay=0)
+    assert without['r1_interval'] == 0
+    # --use-gp=0 leaves the official R1 step in place, but empty.
+    empty = build(*GDD, '--dlr=1e-4', '--use-gp=0')
+    assert empty['d_optimizer_kwargs'] == found and empty['r1_interval'] == 0
 
 
 @pytest.mark.parametrize('number, names', [('1', ['vgg16_bn', 'tf_efficientnet_lite0']), ('3', ['tf_efficientnet_lite0']),
@@ -139,6 +145,32 @@ def test_discriminator_pays_for_lazy_r1():
                                                                         ['vgg16_bn', 'tf_efficientnet_lite0'])])
 def test_backbones(number, names):
     assert build(*GDD, f'--backbone={number}')['feature_kwargs']['names'] == names
+
+
+@pytest.mark.parametrize('args, expected', [
+    ((), None), (('--augment=0',), None), (('--augment=0.12',), None), (('--augment=0', '--ada-target=0.6'), None),
+    (('--ada-target=0.6',), dict(p=0, target=0.6, batch_size=512, limit=1.0)),
+    (('--augment=0.5', '--augment-p=0.2'), dict(p=0.2, target=0, batch_size=512, limit=1.0)),
+    (('--ada-target=0.6', '--augment-p=0.2', '--compat=official'), dict(p=0.2, target=0.6, batch_size=512, limit=None))])
+def test_augmentation_of_distillation(args, expected):
+    """The official rule: --augment is a switch, and without a probability or a target there is no pipe at all."""
+    config = build(*GDD, *args)
+    assert config['ada_kwargs'] == expected and 'augment_kwargs' not in config
+    expects = any(arg.startswith('--augment=0.') for arg in args) or len(args) > 1
+    assert (config['augment_notice'] is not None) == (expects and expected is None)
+
+
+def test_inactive_augmentation_is_explained():
+    assert build(*GDD, '--augment=0.12')['augment_notice'] == (
+        'Warning: no augmentation: --augment=0.12 only permits it, as in the official code; add --ada-target=0.6 (adaptive) '
+        'or --augment-p=0.2 (fixed), or leave --augment out')
+    assert build(*GDD, '--augment=0', '--augment-p=0.3')['augment_notice'] == (
+        'Warning: no augmentation: --augment=0 switches off what --augment-p=0.3 asks for; leave --augment out')
+
+
+def test_both_spellings_of_the_backbones():
+    """The official option and the plural; the last one counts, as with any option given twice."""
+    assert build(*GDD, '--backbones=3') == build(*GDD, '--backbone=3') == build(*GDD, '--backbone=0', '--backbones=3')
 
 
 def test_official_accidents_are_one_switch():
@@ -158,6 +190,8 @@ def test_official_accidents_are_one_switch():
     ((*EDM, '--trust-pickle'), '--trust-pickle is about the file of --transfer'),
     ((*EDM, '--fp16=1', '--precision=bf16'), '--fp16=True means --precision=fp16 with --loss=edm, not --precision=bf16; leave'),
     ((*EDM, '--fp16=0', '--precision=fp16'), '--fp16=False means --precision=fp32 with --loss=edm, not --precision=fp16'),
+    ((*GDD[:2], '--transfer=random'), '--transfer=random is .* needs --loss=gdd and --arch; add --arch=ncsnpp'),
+    ((*EDM, '--transfer=random', '--arch=adm'), '--transfer=random is .* leave --transfer out to train a teacher from random'),
     ((*GDD, '--precision=fp16'), '--precision=fp16 does not go with --loss=gdd, .* use --precision=bf16'),
 ])
 def test_options_that_exclude_or_need_each_other(args, text):
@@ -215,7 +249,8 @@ EFFECTS = {
     'batch_gpu': (GDD, '--batch-gpu=16'), 'cbase': (ARCH, '--cbase=64'), 'cres': (ARCH, '--cres=1,2'),
     'num_blocks': (ARCH, '--num-blocks=1'), 'attn_res': (ARCH, '--attn-res=8'), 'lr': (GDD, '--lr=1e-5'),
     'lr_rampup': (EDM, '--lr-rampup=7'), 'lr_rampdown': (EDM, '--lr-rampdown=7'), 'p_mean': (EDM, '--p-mean=-0.4'),
-    'p_std': (EDM, '--p-std=1'), 'augment': (EDM, '--augment=0.15'), 'ls': (EDM, '--ls=100'),
+    'p_std': (EDM, '--p-std=1'), 'augment': (EDM, '--augment=0.15'), 'augment_p': (GDD, '--augment-p=0.2'),
+    'ada_target': (GDD, '--ada-target=0.6'), 'ls': (EDM, '--ls=100'),
     'label_dropout': ((*EDM, '--cond=1'), '--label-dropout=0.1'), 'precision': (EDM, '--precision=bf16'),
     'ema': (GDD, '--ema=0.1'), 'ema_warmup': (GDD, '--ema-warmup=0'),
     'ema_beta': (GDD, '--ema-beta=0.99'), 'dropout': (GDD, '--dropout=0.1'), 'xflip': (GDD, '--xflip=1'),
@@ -232,6 +267,9 @@ EFFECTS = {
     'workers': (GDD, '--workers=0'), 'desc': (GDD, '--desc=name'), 'nosubdir': (GDD, '--nosubdir'),
     'tick': (GDD, '--tick=1'), 'snap': (GDD, '--snap=1'), 'dump': (GDD, '--dump=1'), 'dump_min': (GDD, '--dump-min=5'), 'keep': (GDD, '--keep=0'),
     'grid': (GDD, '--grid=2x2'), 'seed': (GDD, '--seed=1'), 'dry_run': None,
+    'use_gp': (GDD, '--use-gp=0'), 'd_pretrained': (GDD, '--d-pretrained=0'), 'interp224': (GDD, '--interp224=0'),
+    'optimizer_type': (GDD, '--optimizer-type=radam'), 'weight_decay': (GDD, '--weight-decay=0.01'),
+    'd_type': None, 'persistent_workers': None,      # one value each, all others are refused: see below
 }
 
 
@@ -266,7 +304,9 @@ def test_every_resolved_value_is_read():
     assert keys == {key for key in keys if f"config['{key}']" in text or f"c['{key}']" in text}
 
 
-@pytest.mark.parametrize('option', ['--dlr=1e-4', '--r1-gamma=0.01', '--backbone=0', '--class-embed=random', '--diffaug=0'])
+@pytest.mark.parametrize('option', ['--dlr=1e-4', '--r1-gamma=0.01', '--backbone=0', '--class-embed=random', '--diffaug=0',
+                                    '--d-type=xl', '--use-gp=1', '--weight-decay=0', '--optimizer-type=adam', '--interp224=1',
+                                    '--augment-p=0', '--ada-target=0'])
 def test_options_of_the_discriminator_are_refused_for_teachers(option):
     """Also with their default value: whoever types them expects something of them."""
     result = CliRunner().invoke(train.main, [*EDM, option, '-n'])
@@ -274,11 +314,30 @@ def test_options_of_the_discriminator_are_refused_for_teachers(option):
     assert 'needs --loss=gdd; a teacher has no discriminator, leave it out' in result.output
 
 
-@pytest.mark.parametrize('option', ['--augment=0.12', '--ls=1', '--label-dropout=0', '--lr-rampup=10000', '--lr-rampdown=0'])
+@pytest.mark.parametrize('option', ['--label-dropout=0', '--lr-rampup=10000', '--lr-rampdown=0'])
 def test_options_of_teachers_are_refused_for_distillation(option):
     result = CliRunner().invoke(train.main, [*GDD, option, '-n'])
     assert result.exit_code == 1 and result.output.startswith(f'Error: {option.split("=")[0]}=')
     assert 'needs --loss=edm or vp or ve; distillation has no such thing, leave it out' in result.output
+
+
+@pytest.mark.parametrize('value, refused, text', [
+    ('--d-type=xl', '--d-type=style', '--d-type=style is not available: the other .* do not exist; use --d-type=xl, or leave it out'),
+    ('--persistent-workers=True', '--persistent-workers=0', '--persistent-workers=False is not available: .* as long as the run'),
+    ('--ls=1', '--ls=100', '--ls=100 needs --loss=edm or vp or ve: .*the official code ignores the option.*; use --ls=1'),
+    ('--interp224=1', '--interp224=0 --d-resolution=64', '--interp224=False says .* --d-resolution=64 to what; leave one')])
+def test_official_options_with_one_meaning(value, refused, text):
+    """Accepted where a script would otherwise break, never ignored: any other value is refused."""
+    def run(option):
+        return CliRunner().invoke(train.main, [*GDD, *option.split(), '-n'])
+    assert run(value).exit_code == 0 and json.loads(run(value).output) == build(*GDD)
+    result = run(refused)
+    assert result.exit_code == 1 and re.fullmatch(f'Error: {text}.*\n', result.output), result.output
+
+
+def test_the_newer_official_name_of_the_method():
+    result = CliRunner().invoke(train.main, [*GDD, '--loss=d2o', '--precond=d2o', '-n'])
+    assert json.loads(result.output) == build(*GDD, '--loss=gdd')
 
 
 @pytest.mark.parametrize('option', ['--p-mean=-1.2', '--p-std=1.2'])

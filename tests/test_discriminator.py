@@ -6,6 +6,7 @@
 import copy
 import functools
 import math
+import pickle
 import warnings
 
 import numpy as np
@@ -295,10 +296,86 @@ def test_random_class_table_is_reproducible():
 
 def test_official_class_table(shared_dir):
     path = shared_dir / 'data' / 'imagenet-class-embeddings-tf_efficientnet_lite0.npy'
-    table = make_class_table(10, str(path))
+    table = make_class_table(10, str(path), all_rows=True)
     assert table.shape == (1000, 320) and table.norm(dim=1).mean() == pytest.approx(19.01, abs=0.01)
+    assert torch.equal(make_class_table(10, str(path)), table[:10])     # sized to the data set: the first rows
     with pytest.raises(ValueError, match='1000 rows, too few for 1001 classes'):
         make_class_table(1001, str(path))
+
+
+def test_rows_without_a_class_change_no_result():
+    """All rows (official) or those of the data set (clean): the same logits and gradients, and no gradient for the rest."""
+    table = make_class_table(9, 'random:0')
+    maps = {'x': [torch.randn(4, c, r, r) for c, r in zip(CHANNELS, [16, 8, 4, 2])]}
+    results = []
+    for rows in (9, 3):
+        torch.manual_seed(0)
+        D = ProjectedDiscriminator(['x'], CHANNELS, [16, 8, 4, 2], 3, table[:rows], channel_max=8)
+        logits = D(maps, torch.eye(3)[[0, 1, 2, 0]])[0]
+        generator_loss([logits], 'ns').backward()
+        results.append((logits, D.x[1].embed.weight.grad, D.x[1].proj.weight.grad))
+    (logits, long, proj), (short_logits, short, short_proj) = results
+    assert torch.equal(logits, short_logits) and torch.equal(proj, short_proj) and torch.equal(long[:3], short)
+    assert short.abs().max() > 0 and long[3:].abs().max() == 0
+
+
+def test_tables_of_other_widths(tmp_path):
+    table = np.random.RandomState(0).standard_normal([5, 7])
+    np.save(tmp_path / 'table.npy', table)
+    found = make_class_table(4, str(tmp_path / 'table.npy'))
+    assert found.dtype == torch.float32 and np.array_equal(found, table[:4].astype(np.float32))
+    D = ProjectedDiscriminator(['x'], CHANNELS, [16, 8, 4, 2], 4, found, channel_max=8)
+    maps = {'x': [torch.randn(2, c, r, r) for c, r in zip(CHANNELS, [16, 8, 4, 2])]}
+    assert D(maps, torch.eye(4)[[0, 3]])[0].shape == (2, 16)
+
+
+def test_table_from_a_url(tmp_path, monkeypatch):
+    """Through the download cache: the second time from there."""
+    path = tmp_path / 'table.npy'
+    np.save(path, np.ones([3, 4], np.float32))
+    calls = []
+    monkeypatch.setattr('training.class_table.open_url', lambda url, return_filename: (calls.append(url), str(path))[1])
+    assert make_class_table(2, 'https://example.org/table.npy').tolist() == [[1] * 4] * 2
+    assert calls == ['https://example.org/table.npy']
+    monkeypatch.undo()
+    assert make_class_table(3, path.as_uri()).shape == (3, 4)
+    with pytest.raises(ValueError, match="class table 'ftp://example.org/a.npy' cannot be read .*is not supported"):
+        make_class_table(3, 'ftp://example.org/a.npy')
+
+
+def test_pickle_of_the_official_code(tmp_path):
+    """A dict with an nn.Embedding; nothing in the file is executed, and nothing else is accepted."""
+    embedding = nn.Embedding(6, 5)
+    path = tmp_path / 'embed.pkl'
+    for protocol in (2, 4):
+        path.write_bytes(pickle.dumps({'embed': embedding}, protocol=protocol))
+        assert torch.equal(make_class_table(6, str(path)), embedding.weight.detach())
+    for content in ({'embed': Trap()}, [1], {'other': embedding}, {'embed': nn.Linear(2, 3)}):
+        path.write_bytes(pickle.dumps(content))
+        with pytest.raises(ValueError, match='cannot be read .*give an .npy file') as caught:
+            make_class_table(6, str(path))
+        assert '\n' not in str(caught.value)
+    assert not Trap.sprung
+
+
+class Trap:
+    sprung = []
+
+    def __reduce__(self):
+        return Trap.sprung.append, (1,)
+
+
+@pytest.mark.parametrize('table, message', [
+    (np.ones([4], np.float32), r'holds float32 \[4\]; expected floats \[rows, width\]'),
+    (np.ones([4, 2], np.int64), 'holds int64'), (np.full([4, 2], np.nan), 'not finite'),
+    (np.ones([4, 0], np.float32), r'holds float32 \[4, 0\]'), (np.ones([2, 3], np.float32), '2 rows, too few for 3 classes'),
+    (None, 'cannot be read')])
+def test_tables_that_do_not_fit(table, message, tmp_path):
+    path = tmp_path / 'table.npy'
+    np.save(path, table) if table is not None else path.write_bytes(b'\x93NUMPY nothing')
+    with pytest.raises(ValueError, match=message) as caught:
+        make_class_table(3, str(path))
+    assert '\n' not in str(caught.value)
 
 
 def test_class_means_against_a_loop():

@@ -99,7 +99,7 @@ def test_teacher_and_data_must_agree(info, text):
 
 @pytest.mark.parametrize('args, text', [
     (('--d-resolution=33',), '--backbone=tf_efficientnet_lite0 with --d-resolution=33 on images of 8 pixels: .*try 32'),
-    (('--backbone=7',), '--backbone=7 with .* choose from deit_base_distilled'),
+    (('--backbone=7',), "--backbone=7 with .*'7' is neither an official set"),
     (('--class-embed=nothing.npy',), '--class-embed=nothing.npy: .*cannot be read'),
 ])
 def test_discriminator_options_are_explained(args, text, material):
@@ -162,8 +162,8 @@ def test_order_of_the_stages(material, monkeypatch):
     noises = [call[3] for call in calls if call[0] != 'R1']
     assert all(not torch.equal(a, b) for i, a in enumerate(noises) for b in noises[:i])
     assert all(torch.equal(call[1], images) and torch.equal(call[2], labels) for call in calls)
-    assert [call[-1] for call in calls if call[0] == 'R1'] == [dict(gain=3.0, fraction=1.0)] * 2
-    assert [call[-1] for call in calls if call[0] == 'G'] == [dict(gain=0.25)] * 7
+    assert [call[-1] for call in calls if call[0] == 'R1'] == [dict(gain=3.0, fraction=1.0, augment=None)] * 2
+    assert [call[-1] for call in calls if call[0] == 'G'] == [dict(gain=0.25, augment=None)] * 7
 
 
 def test_generator_step_against_the_equations(material):
@@ -206,8 +206,9 @@ def test_accumulation_shares_r1_and_sums_the_rest(material, monkeypatch):
         monkeypatch.setattr(task.loss, method, lambda x, *args, original=original, method=method, **options: (
             gains.append((method, len(x), options)), original(x, *args, **options)))
     task.step(*batch(), BatchRandom(0, 0), 1)
-    assert gains == ([('generator_stage', 4, dict(gain=0.25))] * 2 + [('discriminator_stage', 4, dict(gain=0.25))] * 2
-                     + [('r1_stage', 4, dict(gain=1.0, fraction=0.5))] * 2)
+    main = dict(gain=0.25, augment=None)
+    assert gains == ([('generator_stage', 4, main)] * 2 + [('discriminator_stage', 4, main)] * 2
+                     + [('r1_stage', 4, dict(gain=1.0, fraction=0.5, augment=None))] * 2)
 
 
 def test_state_of_a_run_with_another_seed_is_taken_over(material):
@@ -240,3 +241,69 @@ def test_summary_states_the_effective_r1(material):
     assert '--r1-gamma=0.02 against the loss of 2 images (--compat=clean): effective gamma 0.01' in lines[-1]
     lines = make_task(material, '--r1-gamma=0.02', '--compat=official').summary()
     assert 'of 8 images (--compat=official): effective gamma 0.0025' in lines[-1]
+
+
+@pytest.mark.parametrize('compat, processes, text', [
+    ('official', 4, 'of 64 images (--compat=official): effective gamma 1.56e-06'),
+    ('official', 8, 'of 32 images (--compat=official): effective gamma 3.13e-06; 1.56e-06 with 4 processes, which --r1-gamma=5e-05 '
+                    'gives here'),
+    ('official', 1, 'of 256 images (--compat=official): effective gamma 3.91e-07; 1.56e-06 with 4 processes, which '
+                    '--r1-gamma=0.0004 gives here'),
+    ('clean', 1, 'of 64 images (--compat=clean): effective gamma 1.56e-06'),
+    ('clean', 8, 'of 64 images (--compat=clean): effective gamma 1.56e-06')])
+@pytest.mark.parametrize('batch_gpu', [None, 16])
+def test_effective_r1_for_any_number_of_processes(compat, processes, text, batch_gpu):
+    """The values of the published recipes; accumulation does not enter, since sums and means span it."""
+    config = dict(compat=compat, batch_size=256, batch_gpu=batch_gpu, r1_interval=16, loss_kwargs=dict(r1_gamma=1e-4))
+    assert distillation.describe_r1(config, processes) == f'R1: --r1-gamma=0.0001 against the loss {text}'
+    assert distillation.describe_r1(dict(config, r1_interval=0), processes) == 'R1: off'
+
+
+# ------------------------------------------------------------------------------------------------
+# Without a teacher, other optimizers, random backbones.
+
+def test_generator_without_a_teacher(material):
+    args = ('--transfer=random', *tiny_runs.NETWORK_ARGS)
+    tasks = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        tasks.append(make_task(material, *args))
+    weights = [copies(task.G) for task in tasks]
+    assert not tiny_runs.differences(weights[0], weights[1]) and tiny_runs.differences(weights[0], weights[2])
+    assert tiny_runs.differences(weights[0], load_network(material[1])[0].state_dict())
+    kwargs = tasks[0].config['network_kwargs']
+    assert (kwargs['img_resolution'], kwargs['img_channels'], kwargs['label_dim']) == (8, 3, 3)
+    assert 'Teacher: none, random weights (--transfer=random)' in tasks[0].summary()
+    tasks[0].step(*batch(), BatchRandom(0, 0), 0)
+    assert tiny_runs.differences(weights[0], tasks[0].G.state_dict())
+
+
+@pytest.mark.parametrize('name, decay', [('adam', 0), ('adam', 0.5), ('radam', 0.5)])
+def test_optimizers_against_their_equations(name, decay, material):
+    """First step with beta1 = 0: Adam moves by lr g/|g|, RAdam, not yet rectified, by lr g; decay adds to g."""
+    task = make_task(material, f'--optimizer-type={name}', f'--weight-decay={decay}', '--lr=0.001', '--dlr=0.001', '--r1-type=none')
+    before = [copies(task.G), copies(task.D)]
+    task.step(*batch(), BatchRandom(0, 0), 0)
+    for module, old in zip((task.G, task.D), before):
+        for key, p in module.named_parameters():
+            gradient = p.grad + decay * old[key]
+            step = gradient if name == 'radam' else gradient / (gradient.abs() + 1e-8)
+            assert torch.allclose(p, old[key] - 0.001 * step, atol=2e-6, rtol=1e-5), key
+
+
+def test_size_of_the_images_that_backbones_see(material):
+    assert make_task(material, '--interp224=1').F.input_size == 32 and make_task(material).F.interpolate
+    data = EasyDict(resolution=64)
+    config = make_task(material).config
+    kwargs = dict(config['feature_kwargs'], input_size=None)
+    features = distillation.build_features(dict(config, feature_kwargs=kwargs), data, torch.device('cpu'))
+    assert (features.input_size, features.interpolate, features.resolutions) == (64, False, [32, 16, 8, 4])
+
+
+def test_random_backbones_are_one_for_all_processes(material, monkeypatch):
+    """Also where every process draws its own projection: what the processes share is broadcast."""
+    sent = []
+    monkeypatch.setattr(distillation.distributed, 'broadcast_', lambda tensor: (sent.append(tensor.data_ptr()), tensor)[1])
+    task = make_task(material, '--compat=official')
+    ours = {name: tensor.data_ptr() for name, tensor in task.F.named_parameters()}
+    assert all((pointer in sent) == name.startswith('backbones.') for name, pointer in ours.items())

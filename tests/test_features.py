@@ -97,10 +97,12 @@ def test_transformer_stages_equal_timm_and_are_twice_differentiable(cls):
     assert x.grad.abs().max() > 0
 
 
-def test_unknown_backbone():
-    with pytest.raises(ValueError, match="'resnet50' is not supported; choose from deit_base"):
-        get_spec('resnet50')
+def test_names_with_and_without_tags():
     assert get_spec('tf_efficientnet_b0').name == 'tf_efficientnet_b0.ns_jft_in1k'
+    assert get_spec(f'{LITE0}.in1k') is get_spec(LITE0)     # timm's full name of the same weights
+    dino = get_spec('vit_base_patch16_224.dino')            # other weights: the same cut, their own normalisation and files
+    assert dino.family == 'transformer' and dino.channels == (768,) * 4 and dino.mean == (0.485, 0.456, 0.406)
+    assert dino.files == ('vit_base_patch16_224.dino.safetensors', 'vit_base_patch16_224.dino.pth') and not dino.package
 
 
 def test_folding_keeps_the_function():

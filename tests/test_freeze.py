@@ -41,12 +41,25 @@ COUNTS = {
     ('cifar ddpmpp', 1): (47597568, 144, 85.403, 8135171, 42876928, 128),
     ('64 ddpmpp', 1): (52614144, 188, 85.130, 9190275, 46418176, 164),
 }
-# Elements by kind in the three published architectures (level 3 freezes the blocks' first six).
+# Elements by kind in the three published architectures, all of them: plain blocks (with the bottleneck's), up and down
+# blocks, the rest. Sums stand where the specification gives a sum. Level 1 freezes the first three, 2 adds qkv, 3 skips.
 KINDS = {
-    'cifar ncsnpp': {'block: proj': 394752, 'block: qkv': 1184256, 'block: affine': 4333824, 'aux_residual': 597248},
-    '64 ncsnpp': {'block: proj': 394752, 'block: qkv': 1184256, 'block: affine': 5121792, 'aux_residual': 888832},
-    'imagenet adm': {'block: proj': 8086080, 'block: qkv': 24258240, 'block: affine': 27462528, 'map_label': 768000},
+    'block: conv0, block: conv1': (42482176, 46023424, 196441344),
+    'up/down: conv0, up/down: conv1': (4720640, 6195968, 28538496),
+    'block: proj': (394752, 394752, 8086080),
+    'block: qkv': (1184256, 1184256, 24258240),
+    'block: skip': (1970176, 2151040, 9483456),
+    'up/down: skip': (263168, 345472, 0),
+    'block: affine, up/down: affine': (4333824, 5121792, 27462528),
+    'block: norm0, block: norm1, block: norm2, up/down: norm0, up/down: norm1': (44032, 51712, 111360),
+    'map_layer0, map_layer1': (394240, 394240, 738816),
+    'map_label': (0, 0, 768000),
+    'aux_residual': (597248, 888832, 0),
+    'conv': (3584, 3584, 5376),
+    'aux_norm, aux_conv, out_norm, out_conv': (7427, 3715, 5571),
 }
+PUBLISHED = ('cifar ncsnpp', '64 ncsnpp', 'imagenet adm')
+FIRST_LEVEL = {'conv0': 1, 'conv1': 1, 'proj': 1, 'qkv': 2, 'skip': 3}     # at which a layer inside a block is frozen
 
 
 @functools.cache
@@ -122,15 +135,31 @@ def test_freeze_layers_returns_what_is_trained_and_can_be_repeated():
     assert counts[0] < counts[1] < counts[2] == len(list(net.parameters()))
 
 
-@pytest.mark.parametrize('name', KINDS)
-def test_table_lists_the_kinds(name):
-    lines = freeze.freeze_table(network(name), 1)
-    frozen_count, _tensors, percent, trained_count = COUNTS[name, 1][:4]
-    assert f'{frozen_count:,} of {frozen_count + trained_count:,}' in lines[0] and f'({percent:.3f} %)' in lines[0]
+@pytest.mark.parametrize('level', range(4))
+@pytest.mark.parametrize('name', NETWORKS)
+def test_table_adds_up_and_names_what_is_frozen(name, level):
+    """The printed table, for every network and level: each row wholly frozen or wholly trained, totals those of the official code."""
+    lines = freeze.freeze_table(network(name), level)
     rows = {line[2:26].strip(): [int(cell.replace(',', '')) for cell in line[26:].split()] for line in lines[2:]}
-    assert [sum(row[i] for row in rows.values()) for i in (0, 1)] == [frozen_count, trained_count]
-    for kind, count in KINDS[name].items():
-        assert rows[kind] == ([count, 0] if kind == 'block: proj' else [0, count])
+    assert rows == freeze.count_by_kind(network(name), level)
+    frozen, trained = (sum(row[i] for row in rows.values()) for i in (0, 1))
+    assert frozen + trained == TOTALS[name][0] and (level > 0) == (frozen > 0)
+    if (name, level) in COUNTS:
+        assert (frozen, trained) == (COUNTS[name, level][0], COUNTS[name, level][3])
+        assert float(lines[0].split('(')[1].split()[0]) == pytest.approx(COUNTS[name, level][2], abs=1.1e-3)
+    assert f'--freeze={level}: {frozen:,} of {frozen + trained:,}' in lines[0]
+    for kind, row in rows.items():
+        block, _colon, layer = kind.rpartition(': ')
+        expected = bool(block) and level >= FIRST_LEVEL.get(layer, 4)
+        assert row[1 if expected else 0] == 0, kind
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_kinds_of_the_published_networks(name):
+    counts = {kind: sum(row) for kind, row in freeze.count_by_kind(network(name), 1).items()}
+    for kinds, sizes in KINDS.items():
+        assert sum(counts.pop(kind, 0) for kind in kinds.split(', ')) == sizes[PUBLISHED.index(name)], kinds
+    assert not counts
 
 
 @pytest.mark.parametrize('level', [4, -1])

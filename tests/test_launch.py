@@ -30,7 +30,8 @@ def test_marker_goes_before_the_script():
 
 def test_options_reach_the_script(tmp_path):
     # --num is an option of fid.py, and the beginning of several of torchrun's.
-    result = run(tmp_path, 'import os, sys\nos.write(1, f\'{os.environ["RANK"]} {sys.argv[1:]}\\n\'.encode())\n', 'calc', '--num=300', '--n', '--', 'x')
+    text = 'import os, sys\nos.write(1, f"{os.environ[\'RANK\']} {sys.argv[1:]}\\n".encode())\n'
+    result = run(tmp_path, text, 'calc', '--num=300', '--n', '--', 'x')
     assert result.returncode == 0, result.stderr
     assert sorted(result.stdout.split('\n'))[1:] == [f"{rank} ['calc', '--num=300', '--n', '--', 'x']" for rank in (0, 1)]
 
@@ -72,7 +73,8 @@ def test_preemption_signals_reach_the_processes(tmp_path):
     """SIGTERM to the launcher alone: the processes end in their own time, and their code comes back."""
     (tmp_path / 'script.py').write_text(PATIENT)
     root = str(pathlib.Path(__file__).parent.parent)
-    process = subprocess.Popen([*LAUNCH, 'script.py'], cwd=tmp_path, env=dict(os.environ, PYTHONPATH=root), stderr=subprocess.PIPE)
+    process = subprocess.Popen([*LAUNCH, 'script.py'], cwd=tmp_path, env=dict(os.environ, PYTHONPATH=root),
+                               stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not all((tmp_path / f'ready{rank}').exists() for rank in (0, 1)) and time.monotonic() < deadline:
         time.sleep(0.05)

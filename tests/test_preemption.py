@@ -8,6 +8,7 @@ import signal
 import pytest
 import torch
 
+from torch_utils.distributed import ProcessLost
 from training import preemption
 from training.preemption import Interruption
 
@@ -23,6 +24,18 @@ def test_signals_stop_the_run_after_the_iteration(number):
         os.kill(os.getpid(), number)        # impatience changes nothing
         assert interruption.poll(2) == (True, True) and interruption.signal_name == signal.Signals(number).name
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize('error, number, raised', [
+    (ProcessLost, signal.SIGTERM, [signal.SIGTERM]), (ProcessLost, signal.SIGUSR1, []), (KeyError, signal.SIGTERM, [])])
+def test_launcher_that_has_lost_a_process_ends_the_others_at_once(error, number, raised, monkeypatch):
+    found = []
+    monkeypatch.setattr(preemption.signal, 'raise_signal', found.append)
+    with pytest.raises(error):
+        with Interruption(0, CPU):
+            os.kill(os.getpid(), number)
+            raise error
+    assert found == raised
 
 
 def test_states_by_the_clock(monkeypatch):

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/resume.py and of --resume=auto in train.py: which run goes on, what is refused, what happens to its folder."""
+"""Tests of training/resume.py and of --resume=auto in train.py: which run goes on, what is refused, what its folder holds."""
 
 import json
 import os
@@ -141,6 +141,16 @@ def test_other_options_start_another_run_and_say_why(command):
     for args, number in (((), '00000'), (('--lr=0.02',), '00001')):
         assert f'Run folder: runs/{number}-' in command(32, *args).output
     assert len(os.listdir('runs')) == 2
+
+
+def test_another_number_of_processes_finds_the_run(command):
+    """In `clean` only; the folder keeps its name."""
+    command(16)
+    os.rename(f'runs/{RUN}', f"runs/{RUN.replace('gpus1', 'gpus2')}")
+    result = command(24)
+    assert result.exit_code == 0 and len(os.listdir('runs')) == 1 and 'Going on at 0.016 kimg' in result.output
+    result = command(24, '--compat=official')
+    assert len(os.listdir('runs')) == 2 and 'Going on' not in result.output
 
 
 def test_truncated_newest_state_is_skipped(command):

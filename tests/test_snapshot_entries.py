@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from training.ada import AdaPipe
 from training.augment import AugmentPipe
 from training.pickle_records import PersistentRecord, SnapshotError, StorageRecord, TensorRecord
 from training.snapshot_entries import build_augment_pipe, describe_entry, plain_entry, portable
@@ -56,6 +57,16 @@ def test_augment_pipes_are_rebuilt():
     expected = AugmentPipe(p=0.15, yflip=1)(images)
     torch.manual_seed(0)
     assert all(torch.equal(a, b) for a, b in zip(pipe(images), expected))
+
+
+def test_pipe_of_a_student_is_rebuilt():
+    """Stored as plain values."""
+    pipe = build_augment_pipe(describe_entry('augment_pipe', dict(class_name='AdaPipe', p=0.25)))
+    assert type(pipe) is AdaPipe and pipe.p == 0.25
+    for wrong in (dict(p=-1), dict(p='1'), dict(p=math.inf), {}, dict(p=0.1, q=1)):
+        with pytest.raises(SnapshotError, match='no AdaPipe of this project'):
+            build_augment_pipe(dict(wrong, class_name='AdaPipe'))
+    assert describe_entry('augment_pipe', dict(class_name='AdaPipe', p={1})) == {'class_name': 'dict'}
 
 
 @pytest.mark.parametrize('value, text', [

@@ -267,6 +267,16 @@ def test_documented_options_may_change(unbroken, material):
     assert TrainingRun(config_of(kind, material, 640, f'--resume={run_dir}/training-state-000024.pt', *args)).nimg == 24
 
 
+def test_number_of_processes_may_change_with_a_line(unbroken, material, tmp_path, capsys):
+    kind, _run, run_dir, _path = unbroken
+    state = training_state.load_state(f'{run_dir}/training-state-000024.pt')
+    state['run']['processes'] = 2
+    path = f'{tmp_path}/training-state-000024.pt'
+    training_state.save_state(path, state)
+    TrainingRun(config_of(kind, material, 64, f'--resume={path}'))
+    assert 'Processes: 1, before 2; the same data and noise' in capsys.readouterr().out
+
+
 def test_state_that_does_not_fit_the_networks_is_one_line(unbroken, material, tmp_path):
     """Options alike, contents not: as if the code had changed in between."""
     kind, _run, run_dir, _path = unbroken

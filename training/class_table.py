@@ -5,27 +5,36 @@
 
 The official table has one row per ImageNet class (statistics: mean 0.011, standard deviation
 1.078); other data sets take its first rows, which only serve as distinct start values. All
-rows are trainable in every head.
+rows are trainable in every head. Rows beyond the number of classes never get a gradient, so whether
+they are kept changes no result.
 """
+
+import collections
+import io
+import pickle
 
 import numpy as np
 import torch
 
-EMBED_DIM = 320      # width of EfficientNet-Lite0's last stage
+from dnnlib.util import is_url, open_url
+
+EMBED_DIM = 320      # width of EfficientNet-Lite0's last stage, and of the official table
 TABLE_SCALE = 1.078  # standard deviation of the official table
+MAX_FILE_BYTES = 1 << 30
 
 
-def make_class_table(label_dim, source, features=None, labels=None):
+def make_class_table(label_dim, source, features=None, labels=None, all_rows=False):
     """Make the table of class embeddings for `ProjectedDiscriminator`.
 
     Args:
         label_dim: Number of classes, >= 1.
-        source:    Path of an .npy file [rows, 320] (all rows are kept), 'random:SEED', or
-                   'computed' for the class means of `features`.
-        features:  For 'computed': pooled backbone features [N, 320], `ProjectedFeatures.pooled_features`.
+        source:    Path or URL of a file (see `read_table`), 'random:SEED', or 'computed' for the class
+                   means of `features`.
+        features:  For 'computed': pooled backbone features [N, D], `ProjectedFeatures.pooled_features`.
         labels:    For 'computed': one-hot labels [N, label_dim] of the same images.
+        all_rows:  Keep all rows of a file (official), not only the first `label_dim`.
     Returns:
-        float32 [rows, 320], rows >= label_dim.
+        float32 [rows, D], rows >= label_dim; D is 320 for the official table and random ones.
     Raises:
         ValueError: Unknown source, unreadable file, more classes than rows, or a class without images.
     """
@@ -33,9 +42,10 @@ def make_class_table(label_dim, source, features=None, labels=None):
         return class_means(features, labels, label_dim)
     if source.startswith('random:'):
         return random_table(label_dim, source)
-    if not source.endswith('.npy'):
-        raise ValueError(f"class table {source!r} is unknown; use a path to an .npy file, 'random:0' or 'computed'")
-    return read_table(label_dim, source)
+    if not source or not set(source) & set('./\\'):
+        raise ValueError(f"class table {source!r} is unknown; use a path or URL of a file, 'random:0' or 'computed'")
+    table = read_table(label_dim, source)
+    return table if all_rows else table[:label_dim].clone()
 
 
 def random_table(label_dim, source):
@@ -51,23 +61,72 @@ def random_table(label_dim, source):
     return torch.from_numpy(TABLE_SCALE * values).to(torch.float32)
 
 
-def read_table(label_dim, path):
-    """Read a table [rows, 320] from an .npy file and keep all rows.
+def read_table(label_dim, path_or_url):
+    """Read a table from a file or, through the download cache, a URL.
 
+    Args:
+        label_dim:   Number of classes.
+        path_or_url: An .npy file of floats [rows, D], or the pickle of the official code (StyleGAN-XL),
+                     a dict with a torch.nn.Embedding under 'embed', of which nothing is executed.
+    Returns:
+        float32 [rows, D], all rows.
     Raises:
         ValueError: The file is missing, unreadable, or does not fit `label_dim`.
     """
+    name = f'class table {path_or_url!r}'
     try:
-        table = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f'class table {path!r} cannot be read: {error}') from error
-    if table.ndim != 2 or table.shape[1] != EMBED_DIM or not np.issubdtype(table.dtype, np.floating):
-        raise ValueError(f'class table {path!r} holds {table.dtype} {list(table.shape)}; '
-                         f'expected floats [rows, {EMBED_DIM}]')
+        path = open_url(path_or_url, return_filename=True) if is_url(path_or_url) else path_or_url
+        with open(path, 'rb') as file:
+            data = file.read(MAX_FILE_BYTES)
+        table = np.load(io.BytesIO(data), allow_pickle=False) if data[:1] != b'\x80' else _embedding_in_pickle(data)
+    except Exception as error:  # NumPy, pickle and torch raise nearly anything for a damaged file.
+        reason = ' '.join(str(error).split())[:200]
+        raise ValueError(f'{name} cannot be read ({type(error).__name__}: {reason}); give an .npy file of floats '
+                         "[rows, width], or use 'random'") from error
+    if not isinstance(table, np.ndarray) or table.ndim != 2 or table.shape[1] < 1 or not np.issubdtype(table.dtype, np.floating):
+        found = f'{table.dtype} {list(table.shape)}' if isinstance(table, np.ndarray) else 'no single array'
+        raise ValueError(f'{name} holds {found}; expected floats [rows, width], such as [1000, {EMBED_DIM}]')
     if table.shape[0] < label_dim:
-        raise ValueError(f"class table {path!r} has {table.shape[0]} rows, too few for {label_dim} classes; "
-                         "use 'random:0'")
-    return torch.from_numpy(table.astype(np.float32))
+        raise ValueError(f'{name} has {table.shape[0]} rows, too few for {label_dim} classes; '
+                         "use 'random' or 'computed', or a table with a row for every class")
+    table = table.astype(np.float32)
+    if not np.isfinite(table).all():
+        raise ValueError(f"{name} holds values that are not finite numbers; use another file, or 'random'")
+    return torch.from_numpy(table)
+
+
+def _embedding_in_pickle(data):
+    # The official file is a plain pickle of a module. Only the few callables that it needs exist here, as
+    # functions and a class made for this one file, so nothing in the file can reach anything else.
+    class Embedding:
+        def __setstate__(self, state):
+            self.weight = state['_parameters']['weight']
+
+    allowed = {
+        ('torch.nn.modules.sparse', 'Embedding'): Embedding,
+        ('collections', 'OrderedDict'): lambda: collections.OrderedDict(),
+        ('builtins', 'set'): lambda items=(): set(items), ('__builtin__', 'set'): lambda items=(): set(items),
+        ('_codecs', 'encode'): lambda text, _latin1: text.encode('latin1'),     # bytes in protocol 2
+        ('torch._utils', '_rebuild_parameter'): lambda tensor, requires_grad, hooks: tensor,
+        ('torch._utils', '_rebuild_tensor_v2'): _strided,
+        ('torch.storage', '_load_from_bytes'): lambda part: torch.load(io.BytesIO(part), map_location='cpu', weights_only=True)}
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module, name):
+            if (module, name) not in allowed:
+                raise pickle.UnpicklingError(f'{module}.{name} has no place in a table')
+            return allowed[module, name]
+
+        def persistent_load(self, pid):
+            raise pickle.UnpicklingError('references to other files have no place in a table')
+
+    return Unpickler(io.BytesIO(data)).load()['embed'].weight.numpy()
+
+
+def _strided(storage, offset, size, stride, *_hooks):
+    if len(size) != 2 or tuple(stride) != (size[1], 1) or offset != 0 or size[0] * size[1] > storage._size():
+        raise ValueError(f'a tensor of shape {list(size)} is no table')
+    return torch._utils._rebuild_tensor(storage, 0, tuple(size), tuple(stride))
 
 
 def class_means(features, labels, label_dim):
@@ -86,7 +145,7 @@ def class_means(features, labels, label_dim):
         ValueError: Missing or misshapen arguments, or a class without any image.
     """
     if features is None or labels is None or len(features) != len(labels) or labels.shape[1] != label_dim:
-        raise ValueError(f"class table 'computed' needs features [N, {EMBED_DIM}] and one-hot labels [N, {label_dim}]")
+        raise ValueError(f"class table 'computed' needs features [N, D] and one-hot labels [N, {label_dim}]")
     features, labels = features.to(torch.float64), labels.to(torch.float64)
     counts = labels.sum(dim=0)                                  # [K]
     empty = torch.nonzero(counts == 0).flatten().tolist()

@@ -29,7 +29,7 @@ LOSSES = ('gdd', *TEACHER_LOSSES)
 # Options whose default depends on the loss: EDM's recipe for teachers, GDD's for distillation.
 LOSS_DEFAULTS = {
     'gdd': dict(batch=512, duration=200.0, lr=4e-4, dropout=0.0, tick=25, snap=10),
-    **dict.fromkeys(TEACHER_LOSSES, dict(batch=512, duration=200.0, lr=1e-3, dropout=0.13, tick=50, snap=50)),
+    **dict.fromkeys(TEACHER_LOSSES, dict(batch=512, duration=200.0, lr=1e-3, dropout=0.13, tick=50, snap=50, augment=0.12)),
 }
 
 # Instance-based distillation: --teacher-type and --distance.
@@ -44,6 +44,7 @@ AUGMENT_DIM = 9
 # The official recipes run on 4 processes; `clean` gives their R1 strength to any number of processes.
 REFERENCE_PROCESSES = 4
 R1_INTERVAL = 16
+RANDOM_TEACHER = 'random'       # --transfer: weights of the generator drawn as for training from scratch
 
 
 class ConfigError(ValueError):
@@ -114,6 +115,9 @@ def build_config(opts):
     if loss == 'gdd':
         config.update(teacher_only=opts['teacher_only'], target=opts['target'], instance_kwargs=_instance_kwargs(opts),
                       sampler_kwargs=_sampler_kwargs(opts))
+        config['optimizer_type'] = opts['optimizer_type']
+        for name in ('optimizer_kwargs', 'd_optimizer_kwargs'):
+            config[name]['weight_decay'] = opts['weight_decay']
     # What a resumed run is compared by; --fp16 and --precond are other spellings of entries that are there.
     config['options'] = {name: value for name, value in opts.items() if name not in ('fp16', 'precond')}
     return config
@@ -244,17 +248,41 @@ def _distillation_config(opts):
     return dict(
         freeze=opts['freeze'], sync_bn=opts['sync_bn'],
         loss_kwargs=dict(loss_type=opts['loss_type'], r1_gamma=opts['r1_gamma']),
-        r1_interval=R1_INTERVAL if opts['r1_type'] == 'r1' else 0,
-        feature_kwargs=dict(names=names, input_size=opts['d_resolution'], diffaugment=opts['diffaug'],
+        r1_interval=R1_INTERVAL if opts['r1_type'] == 'r1' and opts['use_gp'] else 0,
+        feature_kwargs=dict(names=names, input_size=opts['d_resolution'] if opts['interp224'] else None,
+                            weights='pretrained' if opts['d_pretrained'] else 'random', diffaugment=opts['diffaug'],
                             moved_statistics=opts['compat'] == 'official', fused=opts['compat'] == 'clean'),
         discriminator_kwargs=dict(channel_max=opts['d_channel_max'], class_embed=opts['class_embed']),
+        ada_kwargs=_ada_kwargs(opts), augment_notice=_augment_notice(opts),
         d_optimizer_kwargs=dict(lr=opts['dlr'] * lazy, betas=[0.0, 0.99 ** lazy], eps=1e-8))
+
+
+def _ada_kwargs(opts):
+    """Arguments of the adaptive augmentation, or None where it is inactive (official rule, with --augment as a switch)."""
+    if opts['augment'] == 0 or not (opts['augment_p'] or opts['ada_target']):
+        return None
+    return dict(p=opts['augment_p'], target=opts['ada_target'], batch_size=opts['batch'],
+                limit=None if opts['compat'] == 'official' else 1.0)
+
+
+def _augment_notice(opts):
+    """What to tell whoever asks for augmentation and does not get it, or None."""
+    given = [f'--{name.replace("_", "-")}={opts[name]:g}' for name in ('augment_p', 'ada_target') if opts[name]]
+    if opts['augment'] and not given:
+        return (f"Warning: no augmentation: --augment={opts['augment']:g} only permits it, as in the official code; "
+                'add --ada-target=0.6 (adaptive) or --augment-p=0.2 (fixed), or leave --augment out')
+    if opts['augment'] == 0 and given:
+        return f'Warning: no augmentation: --augment=0 switches off what {given[0]} asks for; leave --augment out'
+    return None
 
 
 def _check_options(opts):
     if opts['loss'] == 'gdd' and not opts['transfer']:
         raise ConfigError('--transfer is missing: --loss=gdd distils a teacher, give its EDM pickle, for example '
                           '--transfer=pretrained/edm-mnist-32x32-cond-ve.pkl; to train a teacher use --loss=edm')
+    if opts['transfer'] == RANDOM_TEACHER and (opts['loss'] != 'gdd' or not opts['arch']):
+        raise ConfigError('--transfer=random is a generator without a teacher, for comparison: it needs --loss=gdd and --arch; '
+                          'add --arch=ncsnpp, or leave --transfer out to train a teacher from random weights')
     if opts['loss'] != 'gdd' and opts['freeze']:
         raise ConfigError(f"--freeze={opts['freeze']} needs --loss=gdd; a teacher trains all layers, use --freeze=0")
     if opts['trust_pickle'] and not opts['transfer']:

@@ -28,24 +28,29 @@ def diff_augment(x):
     return apply_draws(x, draw(x))
 
 
-def draw(x):
+def draw(x, count=None, generator=None):
     """Draw the parameters for a batch, in the official order.
 
     Args:
-        x: Images, [N, C, H, W]; only shape, dtype and device are read.
+        x:         Images, [N, C, H, W]; only shape, dtype and device are read.
+        count:     Number of images to draw for, instead of N.
+        generator: Generator to draw from, on whose device the numbers then are; None for the default
+                   one of the device of `x`.
     Returns:
         Dict: brightness, saturation, contrast uniform in 0..1, [N, 1, 1, 1]; shift_y, shift_x and
         cut_y, cut_x int64 [N], in pixels.
     """
     n, _, *size = x.shape
-    draws = {name: torch.rand([n, 1, 1, 1], dtype=x.dtype, device=x.device)
+    n = n if count is None else count
+    options = dict(generator=generator, device=x.device if generator is None else generator.device)
+    draws = {name: torch.rand([n, 1, 1, 1], dtype=x.dtype, **options)
              for name in ('brightness', 'saturation', 'contrast')}
     for name, side in zip(('shift_y', 'shift_x'), size):
         limit = int(SHIFT_RATIO * side + 0.5)
-        draws[name] = torch.randint(-limit, limit + 1, [n], device=x.device)
+        draws[name] = torch.randint(-limit, limit + 1, [n], **options)
     for name, side in zip(('cut_y', 'cut_x'), size):
         # An even square may also be centred on the far edge.
-        draws[name] = torch.randint(0, side + 1 - _cutout_side(side) % 2, [n], device=x.device)
+        draws[name] = torch.randint(0, side + 1 - _cutout_side(side) % 2, [n], **options)
     return draws
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from training.backbones import backbone_key
+from training.backbone_spec import backbone_key
 
 SIZE_TO_CHANNELS = {1: 2048, 2: 1024, 4: 512, 8: 512, 16: 256, 32: 128, 64: 64, 128: 64, 256: 32, 512: 16, 1024: 8}
 CMAP_CHANNELS = 64  # width in which features and class meet

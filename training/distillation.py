@@ -9,14 +9,17 @@ import torch
 from torch_utils import distributed, misc, training_stats
 from training.batch_split import SpectralVectors, average_running_statistics, synchronise_batch_norms
 from training.class_table import make_class_table
-from training.config import REFERENCE_PROCESSES, ConfigError
+from training.config import RANDOM_TEACHER, REFERENCE_PROCESSES, ConfigError
 from training.discriminator import ProjectedDiscriminator
 from training.features import ProjectedFeatures
 from training.freeze import freeze_layers, freeze_table
+from training.frozen_weights import with_frozen_cast
 from training.gan_loss import GDDLoss
 from training.generator import build_generator
 from training.gradients import finish_gradients
+from training.input_augment import InputAugment
 from training.instance_distillation import build_instance_loss
+from training.optimizers import make_optimizer
 from training.randomness import derive_seed
 from training.samplers import jump_levels
 
@@ -47,13 +50,22 @@ class DistillationTask:
         self.D = build_discriminator(config, self.F, dataset, device).to(memory_format=layout).train()
         if config['sync_bn']:
             synchronise_batch_norms(self.D)
-        for module in (self.G, self.D) + ((self.F,) if config['compat'] == 'clean' else ()):
+        for module in (self.G, self.D, self.F if config['compat'] == 'clean' else self.F.backbones):
             for _name, tensor in misc.named_params_and_buffers(module):
                 distributed.broadcast_(tensor.detach())
         self.spectral_vectors = SpectralVectors(self.D)
-        self.loss = GDDLoss(self.G, self.D, self.F, levels=jump_levels(**config['sampler_kwargs']), **config['loss_kwargs'])
-        self.g_optimizer = torch.optim.Adam(self.g_params, fused=True, **config['optimizer_kwargs'])
-        self.d_optimizer = torch.optim.Adam(self.D.parameters(), fused=True, **config['d_optimizer_kwargs'])
+        self.augment = InputAugment(config['ada_kwargs'], self.F.diffaugment, self.F.names, device)
+        self.loss = GDDLoss(self.computing_generator(), self.D, self.F, observe=self.augment.observe,
+                            levels=jump_levels(**config['sampler_kwargs']), **config['loss_kwargs'])
+        self.d_params = list(self.D.parameters())
+        self.g_optimizer = make_optimizer(config['optimizer_type'], self.g_params, **config['optimizer_kwargs'])
+        self.d_optimizer = make_optimizer(config['optimizer_type'], self.d_params, **config['d_optimizer_kwargs'])
+
+    def computing_generator(self):
+        """Return G for forward passes: itself, or in bfloat16 a twin that does not convert frozen weights each time."""
+        if self.G.use_fp16 and self.device.type == 'cuda':
+            return with_frozen_cast(self.G, self.G.low_dtype)
+        return self.G
 
     def loss_gain(self, local_batch):
         """Return the factor on the summed main losses, before gradients are averaged over the processes.
@@ -77,22 +89,23 @@ class DistillationTask:
         gain = self.loss_gain(len(images))
         add_distance = self.instance.batch(rng, len(images)) if self.instance else lambda x, y, z: None
         self._stage('G', self.g_optimizer, self.g_params, images, labels, rng,
-                    lambda x, y, z: (self.loss.generator_stage(x, y, z, gain=gain), add_distance(x, y, z)))
-        d_params = list(self.D.parameters())
-        self._stage('D', self.d_optimizer, d_params, images, labels, rng,
-                    lambda x, y, z: self.loss.discriminator_stage(x, y, z, gain=gain))
+                    lambda x, y, z, augment: (self.loss.generator_stage(x, y, z, gain=gain, augment=augment), add_distance(x, y, z)))
+        self._stage('D', self.d_optimizer, self.d_params, images, labels, rng,
+                    lambda x, y, z, augment: self.loss.discriminator_stage(x, y, z, gain=gain, augment=augment))
         interval = self.config['r1_interval']
         if interval and iteration and iteration % interval == 0:
-            self._stage('R1', self.d_optimizer, d_params, images, labels, rng, lambda x, y, _z: self.loss.r1_stage(
-                x, y, gain=float(interval), fraction=len(x) / len(images)))
+            self._stage('R1', self.d_optimizer, self.d_params, images, labels, rng, lambda x, y, _z, augment: self.loss.r1_stage(
+                x, y, gain=float(interval), fraction=len(x) / len(images), augment=augment))
+        self.augment.finish_iteration(iteration)
         average_running_statistics(self.D)
 
     def _stage(self, name, optimizer, params, images, labels, rng, backward):
         """Accumulate the gradients of one stage over the micro-batches and take the optimizer step."""
         optimizer.zero_grad(set_to_none=True)
         z = rng.randn(images.shape, name).contiguous(memory_format=self.layout)
+        augment = self.augment.stage(name, images, rng)
         for part in self.spectral_vectors.micro_batches(len(images), self.config['micro_batch']):
-            backward(images[part], labels[part], z[part])
+            backward(images[part], labels[part], z[part], augment(part.start, part.stop))
         bad, norm = finish_gradients(params)
         training_stats.report(f'Grad/{name}/nonfinite', bad)
         training_stats.report(f'Grad/{name}/norm', norm)
@@ -100,20 +113,23 @@ class DistillationTask:
 
     def snapshot_entries(self):
         """Return what to store beside the EMA."""
-        return dict(net=self.G)
+        return dict(net=self.G, augment_pipe=self.augment.description())
 
     def state_dict(self):
         """Return everything a resume needs. All ranks call this together, as each may have a projection of its own."""
         digests = distributed.gather_objects(misc.checksum(self.F.projection_state()))
         return dict(G=self.G.state_dict(), D=self.D.state_dict(), projection=self.F.projection_state(), projection_digests=digests,
-                    g_optimizer=self.g_optimizer.state_dict(), d_optimizer=self.d_optimizer.state_dict())
+                    g_optimizer=self.g_optimizer.state_dict(), d_optimizer=self.d_optimizer.state_dict(),
+                    augment=self.augment.state_dict())
 
     def load_state_dict(self, state):
         """Continue from `state_dict()`."""
         self.G.load_state_dict(state['G'])
+        self.loss.G = self.computing_generator()
         self.D.load_state_dict(state['D'])
         self.g_optimizer.load_state_dict(state['g_optimizer'])
         self.d_optimizer.load_state_dict(state['d_optimizer'])
+        self.augment.load_state_dict(state['augment'])
         if self.config['compat'] == 'clean':
             self.F.load_projection_state(state['projection'])
         else:       # every process has redrawn its own from the seed
@@ -129,12 +145,11 @@ class DistillationTask:
     def summary(self):
         """Return lines that describe what is trained and against what."""
         config = self.config
-        processes = distributed.get_world_size() if config['compat'] == 'official' else REFERENCE_PROCESSES
-        share = config['batch_size'] / processes
-        gamma = config['loss_kwargs']['r1_gamma']
         reduced = config['precision'] == 'bf16' and self.device.type != 'cuda'
+        notice = [config['augment_notice']] if config['augment_notice'] else []
         return [*freeze_table(self.G, config['freeze']),
                 *(['Precision: float32, since --precision=bf16 takes effect on CUDA only'] if reduced else []),
+                'Teacher: none, random weights (--transfer=random)' if config['transfer'] == RANDOM_TEACHER else
                 f"Teacher: --transfer={config['transfer']} sha256 {config['teacher']['sha256'][:16]}",
                 *([f"Generator: {len(self.loss.levels)} steps, at {', '.join(f'{level:.4g}' for level in self.loss.levels)}"]
                   if len(self.loss.levels) > 1 else []),
@@ -142,15 +157,37 @@ class DistillationTask:
                 *self.F.weights_report,
                 f'Discriminator: {sum(p.numel() for p in self.D.parameters()):,} parameters on {", ".join(self.F.names)} '
                 f'at {self.F.input_size} pixels',
-                f"R1: --r1-gamma={gamma:g} against the loss of {share:g} images (--compat={config['compat']}): "
-                f'effective gamma {gamma / share:.3g}']
+                f'Augmentation: {self.augment}', *notice,
+                describe_r1(config, distributed.get_world_size())]
+
+
+def describe_r1(config, world_size):
+    """Say in one line how strong R1 is with so many processes, and how to get the strength of the published ones.
+
+    The main losses are sums over the images of one process, R1 is a mean over them, however they are accumulated.
+
+    Args:
+        config:     Resolved options.
+        world_size: Number of processes.
+    """
+    if not config['r1_interval']:
+        return 'R1: off'
+    official = config['compat'] == 'official'
+    gamma = config['loss_kwargs']['r1_gamma']
+    share = config['batch_size'] / (world_size if official else REFERENCE_PROCESSES)
+    line = (f"R1: --r1-gamma={gamma:g} against the loss of {share:g} images (--compat={config['compat']}): "
+            f'effective gamma {gamma / share:.3g}')
+    if official and world_size != REFERENCE_PROCESSES:
+        line += (f'; {gamma * REFERENCE_PROCESSES / config["batch_size"]:.3g} with {REFERENCE_PROCESSES} processes, '
+                 f'which --r1-gamma={gamma * REFERENCE_PROCESSES / world_size:g} gives here')
+    return line
 
 
 def build_features(config, dataset, device):
     """Build the frozen feature networks; `clean` draws one projection, `official` one per rank."""
     rank = distributed.get_rank() if config['compat'] == 'official' else 0
     kwargs = dict(config['feature_kwargs'])
-    target = kwargs.pop('input_size')
+    target = kwargs.pop('input_size') or dataset.resolution
     interpolate = dataset.resolution < target
     torch.manual_seed(derive_seed(config['seed'], 'projection', rank))
     try:
@@ -168,21 +205,22 @@ def build_discriminator(config, features, dataset, device):
     table = None
     if dataset.label_dim:
         try:
-            table = build_class_table(config['seed'], source, features, dataset, device)
+            table = build_class_table(config, source, features, dataset, device)
         except ValueError as error:
             raise ConfigError(f'--class-embed={source}: {error}') from error
     return ProjectedDiscriminator(features.names, features.channels, features.resolutions, label_dim=dataset.label_dim,
                                   class_table=table, **kwargs).to(device)
 
 
-def build_class_table(seed, source, features, dataset, device):
+def build_class_table(config, source, features, dataset, device):
     """Make the start values of the discriminator's class embeddings, as --class-embed says."""
     pooled = labels = None
     if source == 'random':
-        source = f'random:{seed}'
+        source = f"random:{config['seed']}"
     elif source == 'computed':
         pooled, labels = pooled_dataset_features(features, dataset, device)
-    return make_class_table(dataset.label_dim, source, pooled, labels)
+    return distributed.rank0_first(lambda: make_class_table(    # one process downloads
+        dataset.label_dim, source, pooled, labels, all_rows=config['compat'] == 'official'))
 
 
 @torch.no_grad()

@@ -15,8 +15,9 @@ from torch import nn
 from torch.nn import functional
 
 from training import backbones
+from training.backbone_spec import backbone_key
 from training.backbone_weights import build_stages
-from training.diffaugment import diff_augment
+from training.diffaugment import apply_draws, draw
 
 CCM_CHANNELS = (64, 128, 256, 512)       # after cross-channel mixing, per stage
 FEATURE_CHANNELS = (64, 64, 128, 256)    # after cross-scale mixing: what the discriminator sees
@@ -107,10 +108,11 @@ class ProjectedFeatures(nn.Module):
     initialisation, backbones in the given order.
 
     Args:
-        names:            Backbone names, see `training.backbones.BACKBONES`.
+        names:            Backbone names, see `training.backbones.get_spec`.
         input_size:       Side that images are resized to for convolutional backbones, a multiple of
                           32 (official 224). Without `interpolate`: the side that the images have.
-        interpolate:      Resize (bilinear, no antialiasing). Transformers always resize to 224.
+        interpolate:      Resize (bilinear, no antialiasing). Transformers always resize to 224, or
+                          about that, see `timm_backbones.transformer_size`.
         weights:          'pretrained', 'random', or {backbone key: state dict}.
         moved_statistics: Reproduce the official accident that moves batch-norm statistics, see
                           `backbones.move_statistics`.
@@ -128,8 +130,9 @@ class ProjectedFeatures(nn.Module):
                  pretrained_dir='pretrained', diffaugment=False, fused=False):
         super().__init__()
         _require_valid(names, input_size)
-        specs = [backbones.get_spec(name) for name in names]
+        specs = [backbones.get_spec(name, input_size) for name in names]
         self.names = [spec.key for spec in specs]
+        self.specs = dict(zip(self.names, specs))
         self.input_size, self.interpolate, self.diffaugment = input_size, interpolate, diffaugment
         self.channels = list(FEATURE_CHANNELS)
         self.resolutions = nominal_resolutions(input_size, interpolate)
@@ -139,16 +142,16 @@ class ProjectedFeatures(nn.Module):
             chosen = weights if isinstance(weights, str) else weights[spec.key]
             stages, report = build_stages(spec.name, chosen, pretrained_dir)
             if moved_statistics:
-                backbones.move_statistics(stages)
-            if fused:
+                backbones.move_statistics(stages, spec.input_size or 256)
+            if fused and spec.family in ('efficientnet', 'vgg'):   # known to be convolutions followed by their norms
                 backbones.fold_batch_norms(stages.eval())
             self.weights_report.append(report)
             self.backbones[spec.key] = stages
             self._register_normalisation(spec)
-            if spec.family == 'transformer':
+            if spec.is_transformer:
                 self.readouts[spec.key] = TokenReadout(spec.channels[0])
             self.projections[spec.key] = RandomProjection(
-                READOUT_CHANNELS if spec.family == 'transformer' else spec.channels, fused)
+                READOUT_CHANNELS if spec.is_transformer else spec.channels, fused)
         self.requires_grad_(False)
         self.eval()
 
@@ -156,11 +159,13 @@ class ProjectedFeatures(nn.Module):
         """Stay in eval mode: the features must not depend on the batch."""
         return super().train(False)
 
-    def forward(self, x):
+    def forward(self, x, draws=None):
         """Compute the features.
 
         Args:
-            x: Images, float32 [N, C, H, W], -1..1; C = 1 is repeated to 3.
+            x:     Images, float32 [N, C, H, W], -1..1; C = 1 is repeated to 3.
+            draws: {backbone key: parameters of DiffAugment}, see `diffaugment.draw`; None for fresh
+                   ones. Not looked at without `diffaugment`.
         Returns:
             Dict of backbone key -> list of four maps, fine to coarse, [N, 64, S/2, S/2] ..
             [N, 256, S/16, S/16] (VGG: twice as large).
@@ -170,7 +175,8 @@ class ProjectedFeatures(nn.Module):
         x = self._as_rgb(x)                                                 # [N, 3, H, W]
         features = {}
         for name in self.names:
-            maps = self._stage_maps(name, diff_augment(x) if self.diffaugment else x)
+            augmented = apply_draws(x, draws[name] if draws else draw(x)) if self.diffaugment else x
+            maps = self._stage_maps(name, augmented)
             if name in self.readouts:
                 maps = self.readouts[name](maps)
             features[name] = self.projections[name](maps)
@@ -178,19 +184,22 @@ class ProjectedFeatures(nn.Module):
 
     @torch.no_grad()
     def pooled_features(self, x):
-        """Return the spatial mean of the last stage of the first EfficientNet, for class tables.
+        """Return the spatial mean of the last stage of one backbone, for class tables.
+
+        It is the first EfficientNet of the official sets, whose width is that of the official table,
+        else the first backbone that is no transformer, else the first.
 
         Args:
             x: Images as for `forward`.
         Returns:
-            [N, 320], before any projection.
-        Raises:
-            ValueError: None of the backbones is an EfficientNet.
+            [N, C], before any projection; C = 320 for an official EfficientNet.
         """
-        for name in self.names:
-            if backbones.BACKBONES[name].family == 'efficientnet':
-                return self._stage_maps(name, self._as_rgb(x))[-1].mean(dim=[2, 3])
-        raise ValueError(f'pooled features need an EfficientNet backbone; the backbones are {", ".join(self.names)}')
+        def preference(name):
+            spec = self.specs[name]
+            return spec.family != 'efficientnet', spec.is_transformer
+
+        name = min(self.names, key=preference)
+        return self._stage_maps(name, self._as_rgb(x))[-1].mean(dim=[2, 3])
 
     def projection_state(self):
         """Return a copy of the random layers, {'BACKBONE.LAYER.weight': tensor} on the CPU."""
@@ -231,12 +240,12 @@ class ProjectedFeatures(nn.Module):
         return x.expand(-1, 3, -1, -1)
 
     def _stage_maps(self, name, x):
-        spec = backbones.BACKBONES[name]
+        spec = self.specs[name]
         # Normalised before the resize, as in the official code.
         x = ((x + 1) / 2 - self.get_buffer(f'mean_{name}')) / self.get_buffer(f'std_{name}')
-        size = backbones.TRANSFORMER_SIZE if spec.family == 'transformer' else self.input_size
+        size = spec.input_size or self.input_size
         if x.shape[2:] != (size, size):
-            if spec.family != 'transformer' and not self.interpolate:
+            if spec.input_size is None and not self.interpolate:
                 raise ValueError(f'images of {x.shape[2]}x{x.shape[3]} pixels, but interpolate=False and '
                                  f'input_size={size}; use interpolate=True to resize them')
             x = functional.interpolate(x, size=(size, size), mode='bilinear', align_corners=False)
@@ -246,7 +255,7 @@ class ProjectedFeatures(nn.Module):
 def _require_valid(names, input_size):
     if not names:
         raise ValueError('names is empty; give at least one backbone, such as tf_efficientnet_lite0')
-    if len({backbones.backbone_key(name) for name in names}) != len(names):
+    if len({backbone_key(name) for name in names}) != len(names):
         raise ValueError(f'names={list(names)} holds a backbone twice; each may be used once')
     if input_size < 32 or input_size % 32:
         raise ValueError(f'input_size={input_size} must be a multiple of 32 (four stages halve it exactly); '

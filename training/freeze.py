@@ -5,7 +5,8 @@
 The official code matches substrings of parameter names, in two places that disagree about the
 up and down blocks. Here one rule on the parsed name decides: a parameter is frozen when it lies
 inside a residual block (`block*`, `in*`, `up`, `down`) and its layer belongs to the level. This
-equals the official rule that chooses the optimizer's parameters, so results are the same.
+equals the official rule that chooses the optimizer's parameters, so results are the same. The
+other official rule, of the loss, misses the up and down blocks and only wastes gradients on them.
 """
 import re
 
@@ -59,13 +60,33 @@ def freeze_layers(net, level):
     return [param for param in net.parameters() if param.requires_grad]
 
 
-def freeze_table(net, level):
-    """Return lines with the number of frozen and trained parameters by layer kind."""
+def block_kind(name):
+    """Name the row of a parameter in the table: 'block: conv0', 'up/down: conv0', or the layer outside the blocks.
+
+    Args:
+        name: Full parameter name, 'model....'.
+    """
+    match = BLOCK_PATTERN.fullmatch(name)
+    if not match:
+        return layer_kind(name)[0]
+    return f"{'up/down' if match.group(1) in ('up', 'down') else 'block'}: {match.group(2)}"
+
+
+def count_by_kind(net, level):
+    """Count parameters.
+
+    Returns:
+        Dict of block_kind -> [frozen, trained], in the order of the network.
+    """
     counts = {}
     for name, param in net.named_parameters():
-        layer, inside = layer_kind(name)
-        row = counts.setdefault(('block: ' if inside else '') + layer, [0, 0])
-        row[0 if is_frozen(name, level) else 1] += param.numel()
+        counts.setdefault(block_kind(name), [0, 0])[0 if is_frozen(name, level) else 1] += param.numel()
+    return counts
+
+
+def freeze_table(net, level):
+    """Return lines with the number of frozen and trained parameters by kind of block and layer."""
+    counts = count_by_kind(net, level)
     frozen, trained = (sum(row[i] for row in counts.values()) for i in (0, 1))
     lines = [f'Generator at --freeze={level}: {frozen:,} of {frozen + trained:,} parameters frozen '
              f'({100 * frozen / (frozen + trained):.3f} %)', f'  {"layer":<24s}{"frozen":>14s}{"trained":>14s}']

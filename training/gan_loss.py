@@ -95,18 +95,20 @@ class GDDLoss:
         loss_type: 'ns' or 'hinge'.
         r1_gamma:  R1 weight, >= 0.
         levels:    Decreasing noise levels at which the generator is called; one for a one-step generator.
+        observe:   Function that gets the logits of real images in the discriminator stage, for ADA.
     Raises:
         ValueError: Unknown loss type or negative r1_gamma.
     """
 
-    def __init__(self, G, D, F, loss_type='ns', r1_gamma=1e-4, levels=(80.,)):
+    def __init__(self, G, D, F, loss_type='ns', r1_gamma=1e-4, levels=(80.,), observe=None):
         _require_known(loss_type)
         if r1_gamma < 0:
             raise ValueError(f'r1_gamma={r1_gamma} must not be negative; 0 disables the penalty')
         self.G, self.D, self.F = G, D, F
         self.loss_type, self.r1_gamma, self.levels = loss_type, r1_gamma, levels
+        self.observe = observe
 
-    def generator_stage(self, images, labels, z, gain=1.):
+    def generator_stage(self, images, labels, z, gain=1., augment=None):
         """Add the generator's gradients; D's batch-norm and spectral-norm state advances.
 
         Args:
@@ -114,6 +116,7 @@ class GDDLoss:
             labels: One-hot labels [N, K]; [N, 0] = unconditional.
             z:      Standard normal noise, shape of `images`.
             gain:   Factor on the summed loss.
+            augment: Function (images, 'fake' or 'real') -> arguments of `ProjectedFeatures`, or None.
         Returns:
             Loss summed over images, before the gain; detached scalar.
         Raises:
@@ -122,7 +125,7 @@ class GDDLoss:
         _require_same_shape(images, z)
         self.D.requires_grad_(False)
         try:
-            logits = self.D(self.F(self.generate(z, labels)), self._classes(labels))
+            logits = self.D(self._features(self.generate(z, labels), 'fake', augment), self._classes(labels))
             loss = generator_loss(logits, self.loss_type)
             (loss * gain).backward()
         finally:
@@ -133,7 +136,7 @@ class GDDLoss:
         training_stats.report('Loss/G/loss', loss.detach() / len(z))
         return loss.detach()
 
-    def discriminator_stage(self, images, labels, z, gain=1.):
+    def discriminator_stage(self, images, labels, z, gain=1., augment=None):
         """Add the discriminator's main gradients.
 
         Fakes and reals pass through D separately, fakes first: each has batch-norm statistics of
@@ -144,6 +147,7 @@ class GDDLoss:
             labels: One-hot labels [N, K], used for reals and fakes; [N, 0] = unconditional.
             z:      Standard normal noise, shape of `images`; not the generator stage's.
             gain:   Factor on the summed loss.
+            augment: As for `generator_stage`.
         Returns:
             Loss summed over images, before the gain; detached scalar.
         Raises:
@@ -152,18 +156,20 @@ class GDDLoss:
         _require_same_shape(images, z)
         classes = self._classes(labels)
         with torch.no_grad():
-            fake_features = self.F(self.generate(z, labels))
+            fake_features = self._features(self.generate(z, labels), 'fake', augment)
         fake = self.D(fake_features, classes)
         with torch.no_grad():
-            real_features = self.F(images)
+            real_features = self._features(images, 'real', augment)
         real = self.D(real_features, classes)
         loss = discriminator_loss(fake, real, self.loss_type)
         (loss * gain).backward()
         self._report_logits('real', real, signs=True)
+        if self.observe is not None:
+            self.observe(real)
         training_stats.report('Loss/D/loss', loss.detach() / len(z))
         return loss.detach()
 
-    def r1_stage(self, images, labels, gain=16., fraction=1.):
+    def r1_stage(self, images, labels, gain=16., fraction=1., augment=None):
         """Add the gradients of the R1 penalty, gain * fraction * mean(penalty * r1_gamma / 2).
 
         Args:
@@ -171,11 +177,12 @@ class GDDLoss:
             labels:   One-hot labels [N, K]; [N, 0] = unconditional.
             gain:     Factor on the mean; the number of iterations between two R1 stages.
             fraction: Share of this micro-batch in the batch that the mean is taken over.
+            augment:  As for `generator_stage`; the official code has no ADA here, but DiffAugment.
         Returns:
             Penalty per image, [N], detached.
         """
         images = images.detach().requires_grad_(True)
-        logits = self.D(self.F(images), self._classes(labels))
+        logits = self.D(self._features(images, 'real', augment), self._classes(labels))
         penalty = r1_penalty(logits, images)                                 # [N]
         loss = penalty * (self.r1_gamma / 2)                                 # [N]
         # Only D's parameters: the second-order gradient for the images is not used, and takes an eighth of the time.
@@ -196,6 +203,9 @@ class GDDLoss:
             Images, [N, C, H, W], about -1..1, not clipped.
         """
         return jump_chain(self.G, z * self.levels[0], self.levels, self._classes(labels))
+
+    def _features(self, images, kind, augment):
+        return self.F(images) if augment is None else self.F(*augment(images, kind))
 
     @staticmethod
     def _classes(labels):

@@ -13,6 +13,7 @@ from training.freeze import freeze_layers, freeze_table
 from training.generator import build_generator
 from training.gradients import finish_gradients
 from training.instance_loss import distillation_target, draw_indices, image_levels, index_levels
+from training.optimizers import make_optimizer
 
 # Preconditioned networks that denoise at any noise level; each is used with its own coefficients.
 SCORE_NETWORKS = ('EDMPrecond', 'VPPrecond', 'VEPrecond', 'iDDPMPrecond')
@@ -105,6 +106,9 @@ def build_instance_loss(config, student, teacher, device):
         name, option = config['target'], '--target'
         teacher, info = distributed.rank0_first(lambda: load_network(name, option=option, trust=config['trust_pickle']))
         config['target_sha256'] = info.sha256
+    if teacher is None:
+        raise ConfigError(f"--teacher-type={options['kind']} needs a score network, and --transfer={name} has none; name one, for "
+                          'example --target=pretrained/edm-mnist-32x32-cond-ve.pkl')
     check_score_network(f'{option}={name}', teacher, student)
     layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
     teacher = teacher.to(device, memory_format=layout).eval().requires_grad_(False)
@@ -148,7 +152,7 @@ class InstanceTask:
         for _name, tensor in misc.named_params_and_buffers(self.G):
             distributed.broadcast_(tensor.detach())
         self.loss = build_instance_loss(config, self.G, teacher, device)
-        self.g_optimizer = torch.optim.Adam(self.g_params, fused=True, **config['optimizer_kwargs'])
+        self.g_optimizer = make_optimizer(config['optimizer_type'], self.g_params, **config['optimizer_kwargs'])
 
     def step(self, images, labels, rng, iteration):
         """Run one iteration.

@@ -44,9 +44,11 @@ class Interruption:
             self._previous[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, *_exception):
+    def __exit__(self, kind, *_exception):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if self.signal_name == 'SIGTERM' and kind is not None and issubclass(kind, distributed.ProcessLost):
+            signal.raise_signal(signal.SIGTERM)     # no preemption: the launcher ends us, since another process has failed
 
     def _note(self, number, _frame):
         self.signal_name = signal.Signals(number).name

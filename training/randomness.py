@@ -10,13 +10,20 @@ import zlib
 
 import torch
 
-PURPOSES = ('noise', 'G', 'D', 'R1', 'dropout', 'augment', 'instance')
+PURPOSES = ('noise', 'G', 'D', 'R1', 'dropout', 'augment', 'G/fake', 'D/fake', 'D/real', 'R1/real', 'instance')
 
 
 def derive_seed(*parts):
     """Mix integers and names into one 63-bit seed."""
     text = '/'.join(str(part) for part in parts).encode()
     return (zlib.crc32(text) << 31) ^ zlib.crc32(text[::-1] + b'.')
+
+
+def to_device(tensor, device):
+    """Copy a tensor to a device without making the host wait: from ordinary memory a copy to a GPU would."""
+    if device.type == 'cuda' and tensor.device.type == 'cpu':
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 class BatchRandom:
@@ -73,9 +80,9 @@ class BatchRandom:
             generator = torch.Generator(device).manual_seed(derive_seed(self.seed, self.nimg, purpose))
             drawn, part = draw(count * self.world_size, generator), slice(self.rank, None, self.world_size)
         if isinstance(drawn, dict):
-            return {name: value[part].to(device) for name, value in drawn.items()}
-        return drawn[part].to(device)                                   # [N, ...]
+            return {name: to_device(value[part], device) for name, value in drawn.items()}
+        return to_device(drawn[part], device)                           # [N, ...]
 
     def seed_global(self):
-        """Seed torch's global generators for whatever layers draw themselves (dropout, DiffAugment)."""
+        """Seed torch's global generators for whatever layers draw themselves (dropout)."""
         torch.manual_seed(derive_seed(self.seed, self.nimg, 'dropout', self.rank))

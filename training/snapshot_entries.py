@@ -14,6 +14,7 @@ import os
 import torch
 
 from dnnlib.util import EasyDict
+from training.ada import AdaPipe
 from training.augment import AugmentPipe
 from training.pickle_records import PersistentRecord, SnapshotError, TensorRecord, shown
 
@@ -91,6 +92,8 @@ def describe_entry(entry, value):
     """
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
+    if isinstance(value, dict) and 'class_name' in value and _budget_left(value, MAX_VALUES, MAX_DEPTH) is not None:
+        return EasyDict(value)      # the description that this project stores for augmentation of a student
     class_name, state = _class_and_state(value)
     if state is None:
         return EasyDict(class_name=class_name)
@@ -111,17 +114,23 @@ def _class_and_state(value):
 
 
 def build_augment_pipe(description):
-    """Rebuild the augmentation pipe with which a teacher was trained.
+    """Rebuild the augmentation pipe with which a teacher or a student was trained.
 
     Args:
         description: `info.extras['augment_pipe']` of `load_network`, or None.
     Returns:
-        `training.augment.AugmentPipe`, or None if there was none.
+        `training.augment.AugmentPipe` (teacher), `training.ada.AdaPipe` (student, with the probability
+        at the time of the snapshot), or None if there was none.
     Raises:
         SnapshotError: it is another class; GDD has one of the same name, a torch module with other transformations.
     """
     if description is None:
         return None
+    if isinstance(description, dict) and description.get('class_name') == 'AdaPipe':
+        if set(description) != {'class_name', 'p'} or not _is_finite(description['p']) or description['p'] < 0:
+            raise SnapshotError("augment_pipe of the snapshot is no AdaPipe of this project, whose p is at least 0; "
+                                'give the augmentation options instead')
+        return AdaPipe(float(description['p']))
     if not isinstance(description, dict) or description.get('class_name') != 'AugmentPipe' or 'buffers' in description:
         raise SnapshotError('augment_pipe of the snapshot is not the AugmentPipe of EDM, so it cannot be rebuilt; '
                             'give the augmentation options instead')
@@ -132,6 +141,10 @@ def build_augment_pipe(description):
         raise SnapshotError(f'augment_pipe of the snapshot differs from EDM\'s in {", ".join(map(shown, other))}, '
                             'so it cannot be rebuilt; give the augmentation options instead')
     for name, value in values.items():
-        if type(value) not in (int, float) or not math.isfinite(value):
+        if not _is_finite(value):
             raise SnapshotError(f'augment_pipe of the snapshot has {name}={shown(value)}, but a finite number is needed')
     return AugmentPipe(**values)
+
+
+def _is_finite(value):
+    return type(value) in (int, float) and math.isfinite(value)

@@ -49,7 +49,8 @@ class TeacherTask:
         self.denoise = functools.partial(call_in_dtype, self.net, DTYPES[config['precision']])
         self.loss_fn = loss_class(**config['loss_kwargs'])
         self.augment_pipe = AugmentPipe(**config['augment_kwargs']) if config['augment_kwargs'] else None
-        self.optimizer = torch.optim.Adam(self.net.parameters(), **config['optimizer_kwargs'])
+        self.params = list(self.net.parameters())
+        self.optimizer = torch.optim.Adam(self.params, fused=True, **config['optimizer_kwargs'])
 
     def _complete_config(self, dataset):
         """Complete network_kwargs from the data and --transfer; return the network to start from, or None."""
@@ -93,7 +94,7 @@ class TeacherTask:
             (loss.sum() / count * scaling).backward()
         for group in self.optimizer.param_groups:
             group['lr'] = self.config['optimizer_kwargs']['lr'] * self.lr_factor(rng.nimg)
-        bad, norm = finish_gradients(list(self.net.parameters()))
+        bad, norm = finish_gradients(self.params)
         training_stats.report('Grad/nonfinite', bad)
         training_stats.report('Grad/norm', norm / scaling)
         self.optimizer.step()

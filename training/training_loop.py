@@ -77,8 +77,8 @@ class TrainingRun:
         own = resume.identity(self.config, self.world_size)
         resume.require_same_run(where, state['run'], own)
         if state['run']['processes'] != self.world_size:
-            distributed.print0(f"Going on with {self.world_size} processes instead of {state['run']['processes']}: "
-                               'the same data and noise, sums in another order (docs/training.md)')
+            distributed.print0(f"Processes: {self.world_size}, before {state['run']['processes']}; the same data and noise, "
+                               'sums in another order (docs/training.md)')
         self.nimg, self.tick, self.iteration = state['nimg'], state['tick'], state['iteration']
         self.last_tick_nimg = state['last_tick_nimg']
         try:

@@ -1,9 +1,10 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """What every run that starts from a teacher (`--transfer`) does with it, be it distillation or further training."""
+from dnnlib import EasyDict
 from torch_utils import distributed
 from training.checkpoint import copy_params_and_buffers, load_network
-from training.config import ConfigError
+from training.config import RANDOM_TEACHER, ConfigError
 
 
 def load_teacher(config):
@@ -12,8 +13,12 @@ def load_teacher(config):
     Args:
         config: Resolved options (training/config.py); gets the entry `teacher`.
     Returns:
-        What `load_network` returns: the network, float32 on the CPU, and the facts about its file.
+        What `load_network` returns: the network, float32 on the CPU, and the facts about its file. With
+        --transfer=random no network, and no constructor arguments (init_kwargs) among the facts.
     """
+    if config['transfer'] == RANDOM_TEACHER:
+        config['teacher'] = dict(sha256='none', class_name='GDDPrecond')
+        return None, EasyDict(class_name='GDDPrecond', init_kwargs=None)
     teacher, info = distributed.rank0_first(
         lambda: load_network(config['transfer'], option='--transfer', trust=config['trust_pickle']))
     config['teacher'] = dict(sha256=info.sha256, class_name=info.class_name)
@@ -25,7 +30,7 @@ def complete_network_kwargs(config, info, dataset, drop):
 
     Args:
         config:  Resolved options; network_kwargs None takes the architecture from the teacher.
-        info:    What `load_network` tells about the teacher.
+        info:    What `load_teacher` tells about the teacher.
         dataset: Training images.
         drop:    Arguments of the teacher that are not taken over.
     Returns:
@@ -33,6 +38,9 @@ def complete_network_kwargs(config, info, dataset, drop):
     Raises:
         ConfigError: Resolution, channels or number of classes differ.
     """
+    if info.init_kwargs is None:
+        return config['network_kwargs'] | dict(img_resolution=dataset.resolution, img_channels=dataset.num_channels,
+                                               label_dim=dataset.label_dim)
     data, teacher, kept = config['dataset_kwargs']['path'], config['transfer'], info.init_kwargs
     label_dim = kept.get('label_dim', 0)
     for what, ours, theirs in [('resolution', dataset.resolution, kept['img_resolution']),
@@ -55,11 +63,13 @@ def copy_teacher(config, teacher, net):
 
     Args:
         config:  Resolved options.
-        teacher: Network to copy from; only its augmentation layer may be left over.
+        teacher: Network to copy from; only its augmentation layer may be left over. None leaves `net` as it is.
         net:     Network to overwrite.
     Raises:
         ConfigError: Names or shapes differ.
     """
+    if teacher is None:
+        return
     try:
         copy_params_and_buffers(teacher, net)
     except ValueError as error:

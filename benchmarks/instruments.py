@@ -1,0 +1,137 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What the throughput benchmark measures with: clocks around stages, a counter of matrix products, the peak of the device."""
+import contextlib
+import functools
+import resource
+import time
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+GIB = 2 ** 30
+
+
+def synchronize(device):
+    """Wait until the device has done all that it was given."""
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+
+
+def seconds_of(function, device):
+    """Return the wall time of a call, the work that it leaves to the device included."""
+    synchronize(device)
+    start = time.perf_counter()
+    function()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+class StageTimer:
+    """Share the time of a training loop among named stages, by clocks around methods of its objects.
+
+    Nested stages count for themselves only, so the stages sum up to the whole. Every clock waits for
+    the device, which a loop at full speed does not do: stages are measured apart from images/s.
+
+    Args:
+        device: Device to wait for.
+        clock:  Function that returns seconds.
+    """
+
+    def __init__(self, device, clock=time.perf_counter):
+        self.seconds = {}           # stage -> total
+        self._device, self._clock = device, clock
+        self._running, self._since = [], None
+
+    @contextlib.contextmanager
+    def stage(self, name):
+        """Count the time inside for a stage, and not for the one around it."""
+        self._charge()
+        self._running.append(name)
+        try:
+            yield
+        finally:
+            self._charge()
+            self._running.pop()
+
+    @contextlib.contextmanager
+    def around(self, methods):
+        """Put clocks around methods while inside.
+
+        Args:
+            methods: List of (object, name of its method, stage).
+        """
+        wrapped = []
+        try:
+            for owner, method, name in methods:
+                setattr(owner, method, self._timed(getattr(owner, method), name))
+                wrapped.append((owner, method))
+            yield self
+        finally:
+            for owner, method in wrapped:
+                delattr(owner, method)      # back to the method of the class
+
+    def _timed(self, function, name):
+        @functools.wraps(function)
+        def timed(*args, **kwargs):
+            with self.stage(name):
+                return function(*args, **kwargs)
+        return timed
+
+    def _charge(self):
+        synchronize(self._device)
+        now = self._clock()
+        if self._running:
+            name = self._running[-1]
+            self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
+        self._since = now
+
+
+class FlopCounter(TorchDispatchMode):
+    """Count floating-point operations of matrix products, convolutions and attention, forward and backward, by number type.
+
+    An addition and a multiplication count as two (torch.utils.flop_counter). Everything else is not counted.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.flops = {}             # number type -> operations
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            dtype = next(arg.dtype for arg in args if isinstance(arg, torch.Tensor))
+            self.flops[dtype] = self.flops.get(dtype, 0) + int(count(*args, **kwargs, out_val=out))
+        return out
+
+
+def matmul_peak(dtype, device, size=None, seconds=0.5):
+    """Measure the rate of a large square matrix product.
+
+    Args:
+        dtype:   Number type.
+        device:  Device.
+        size:    Side of the matrices; None for one that keeps a GPU busy, or that a CPU finishes before it turns to
+                 another process.
+        seconds: Time to try.
+    Returns:
+        Operations per second of the fastest product, as the training would get them (TF32 as it is set).
+    """
+    size = size or (8192 if device.type == 'cuda' else 512)
+    a, b = (torch.randn([size, size], device=device).to(dtype) for _ in range(2))
+    product = functools.partial(torch.mm, a, b)
+    seconds_of(product, device)             # chooses the kernel
+    best, end = float('inf'), time.perf_counter() + seconds
+    while best == float('inf') or time.perf_counter() < end:
+        best = min(best, seconds_of(product, device))
+    return 2 * size ** 3 / best
+
+
+def peak_memory_gib(device):
+    """Return the peak of the device's memory since the last reset; on the CPU that of the whole process."""
+    if device.type == 'cuda':
+        return torch.cuda.max_memory_allocated(device) / GIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20

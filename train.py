@@ -217,7 +217,8 @@ def refuse_unused(ctx):
     if params['teacher_type'] == 'none' and given:
         raise config_lib.ConfigError(f'{given} needs a method that compares with a score network; add for example '
                                      '--teacher-type=cd, or leave it out')
-    given = given_option(ctx, DISTILLATION_OPTIONS)
+    given = given_option(ctx, [name for name in DISTILLATION_OPTIONS + OFFICIAL_OPTIONS
+                               if name not in ('optimizer_type', 'weight_decay')])
     if params['teacher_only'] and given:
         raise config_lib.ConfigError(f'{given} is about the adversarial loss, which --teacher-only=True leaves out; leave one out')
 

@@ -223,6 +223,14 @@ def test_generator_as_transfer_needs_a_target(material, tmp_path):
     assert type(task.loss.teacher) is networks.EDMPrecond
 
 
+def test_student_from_random_weights_needs_a_target(material):
+    scratch = (*tiny_runs.NETWORK_ARGS, '--teacher-type=cd', *ONLY)
+    with pytest.raises(ConfigError, match='--teacher-type=cd needs a score network, and --transfer=random has none; .*--target='):
+        make_task((material[0], 'random'), *scratch)
+    task = make_task((material[0], 'random'), f'--target={material[1]}', *scratch)
+    assert tiny_runs.differences(task.G.state_dict(), task.loss.teacher.state_dict())
+
+
 def test_missing_lpips_weights_stop_the_run_before_it_starts(material, tmp_path, monkeypatch):
     pytest.importorskip('lpips')
     monkeypatch.chdir(tmp_path)

@@ -107,8 +107,8 @@ def build_instance_loss(config, student, teacher, device):
         teacher, info = distributed.rank0_first(lambda: load_network(name, option=option, trust=config['trust_pickle']))
         config['target_sha256'] = info.sha256
     if teacher is None:
-        raise ConfigError(f"--teacher-type={options['kind']} with --transfer=random needs a score network; add for example "
-                          '--target=pretrained/edm-mnist-32x32-cond-ve.pkl')
+        raise ConfigError(f"--teacher-type={options['kind']} needs a score network, and --transfer={name} has none; name one, for "
+                          'example --target=pretrained/edm-mnist-32x32-cond-ve.pkl')
     check_score_network(f'{option}={name}', teacher, student)
     layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
     teacher = teacher.to(device, memory_format=layout).eval().requires_grad_(False)

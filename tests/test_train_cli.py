@@ -107,7 +107,7 @@ BAD_INPUT = {
     'freeze level': (GDD, '--freeze=4', "'--freeze': 4 is not in the range 0<=x<=3", ''),
     'option unknown': (GDD, '--lpips=1', '--lpips', ''),
     'option of the other loss': (EDM, '--dlr=0.1', '--dlr=0.1 needs --loss=gdd', 'leave it out'),
-    'option of teachers': (GDD, '--ls=10', '--ls=10.0 needs --loss=edm', 'leave it out'),
+    'option of teachers': (GDD, '--ls=10', '--ls=10 needs --loss=edm', 'leave it out'),
     'two losses': (EDM, '--precond=vp', '--precond=vp does not go with --loss=edm', 'use --precond=edm'),
     'precision of the CPU': (EDM, '--fp16=1', '--precision=fp16 (or --fp16=True) needs a GPU', 'use --precision=fp32 or bf16'),
     'continuing another kind': (EDM, '--transfer={vp}', '--transfer={vp} is a VPPrecond', 'trained with --precond=edm'),

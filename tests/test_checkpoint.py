@@ -157,7 +157,8 @@ def test_failed_save_leaves_the_old_file(tmp_path):
     for arguments, text in ((dict(ema=net, metadata=dict(a=object())), 'object'), (dict(ema=None), 'needs a network'),
                             (dict(ema=torch.nn.Linear(1, 1)), 'ema is a Linear, .* without a wrapper'),
                             (dict(ema=net, loss_fn=print), 'loss_fn is a builtin'),
-                            (dict(ema=net, augment_pipe={}), 'augment_pipe is a dict'),
+                            (dict(ema=net, augment_pipe=print), 'augment_pipe is a builtin'),
+                            (dict(ema=net, augment_pipe=dict(p=object())), 'object'),
                             (dict(ema=net, metadata=dict(a=np.zeros(2))), 'ndarray')):
         with pytest.raises(ValueError, match=text):
             save_snapshot(path, **arguments)

@@ -480,7 +480,9 @@ def test_stopped_midway_nothing_appears_under_the_name(tmp_path, number, whole_g
     process = subprocess.Popen(
         [sys.executable, str(ROOT / 'dataset_tool.py'), f'--source={source}', f'--dest={dest}', '--resolution=64x64',
          '--workers=2'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env=dict(os.environ, OMP_NUM_THREADS='1'))
+        env=dict(os.environ, OMP_NUM_THREADS='1'),
+        # Background jobs of a shell, such as a CI run, inherit that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     while not any(path.stat().st_size for path in dest.parent.glob('.tmp-*')):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)

@@ -103,7 +103,7 @@ def test_further_average(tmp_path):
     run(network, 'safetensors', '--key=ema-0.05')
     found, info = load_network(str(tmp_path / 'a.safetensors'), key='ema-0.05')
     assert torch.equal(found.model.map_layer0.weight, net.model.map_layer0.weight) and info.entries == ['ema-0.05']
-    assert '--key=loss_fn names no network' in fail(network, 'safetensors', '--key=loss_fn')
+    assert '--key=loss_fn names no network' in fail(network, 'safetensors', '--key=loss_fn', '--overwrite')
 
 
 def test_raw_weights(tmp_path):

@@ -197,7 +197,7 @@ def test_summary_tells(material):
     assert 'Augmentation: DiffAugment, ADA from p = 0 towards a mean sign of 0.6' in lines
     lines = make_task(material, '--augment=0.12').summary()
     assert 'Augmentation: none' in lines and any(line.startswith('Warning: no augmentation: --augment=0.12') for line in lines)
-    assert make_task(material, '--r1-type=none').summary()[-1] == 'R1: off (--r1-type=none)'
+    assert make_task(material, '--r1-type=none').summary()[-1] == 'R1: off'
     assert 'Augmentation: ADA with p = 0.3' in make_task(material, '--augment-p=0.3').summary()
     assert not any('Warning' in line for line in make_task(material, '--augment=0').summary())
 

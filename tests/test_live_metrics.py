@@ -227,8 +227,9 @@ def poison(run, iterations, rank=0):
     """Make G's loss NaN in some iterations, on one rank only."""
     stage, loss = run.task.loss.generator_stage, run.task.loss
 
-    def generator_stage(x, y, z, gain):
-        stage(x, y, z, gain=gain * (float('nan') if run.iteration in iterations and run.rank == rank else 1.0))
+    def generator_stage(x, y, z, gain, augment):
+        gain *= float('nan') if run.iteration in iterations and run.rank == rank else 1.0
+        stage(x, y, z, gain=gain, augment=augment)
     loss.generator_stage = generator_stage
 
 

@@ -48,7 +48,7 @@ EFFECTS = {
         (GRID, '--grid-size=1x2'), ([*GRID, '--grid-size=1x2'], '--seed=1')],
     'export': [
         (SAFE, '--network=other.pkl'), (SAFE, '--format=pkl'), (SAFE, '--dest=elsewhere.safetensors'),
-        ([*SCRIPT, '--dest=taken.pt'], '--overwrite'), (SAFE, '--ema=False'), (['--network=foreign.pkl', *SCRIPT[1:]], '--trust-pickle'),
+        ([*SCRIPT, '--dest=taken.pt'], '--overwrite'), (SAFE, '--ema=False'), (SAFE, '--key=net'), (['--network=foreign.pkl', *SCRIPT[1:]], '--trust-pickle'),
         (SCRIPT, '--function=denoiser'), (SCRIPT, '--sigma_max=5'), (SCRIPT, '--batch=2'), (SCRIPT, '--seed=1'),
         (SCRIPT, '--tolerance=0'), (['--network=network.pkl', '--format=onnx'], '--opset=19')],
 }

@@ -62,7 +62,8 @@ def save_snapshot(path, *, ema, net=None, loss_fn=None, augment_pipe=None, datas
     content.update(extra)
     if loss_fn is not None:
         content['loss_fn'] = loss_fn
-    content.update(augment_pipe=augment_pipe, dataset_kwargs=portable(dataset_kwargs or {}))
+    content.update(augment_pipe=portable(augment_pipe) if isinstance(augment_pipe, dict) else augment_pipe,
+                   dataset_kwargs=portable(dataset_kwargs or {}))
     if metadata is not None:
         content['metadata'] = portable(metadata)
     with atomic_write(path) as file:

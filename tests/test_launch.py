@@ -81,4 +81,5 @@ def test_preemption_signals_reach_the_processes(tmp_path):
     process.terminate()
     _out, err = process.communicate(timeout=60)
     known = '--signals-to-handle' in torchrun.get_args_parser().format_help()
-    assert process.returncode == (75 if known else 128 + signal.SIGTERM) and err == b''
+    # Older versions of torch end the processes themselves, and say so.
+    assert (process.returncode, err) == (75, b'') if known else process.returncode == 128 + signal.SIGTERM

@@ -44,7 +44,9 @@ def init(device=None):
     backend = 'cpu:gloo,cuda:nccl' if _device.type == 'cuda' else 'gloo'
     try:
         dist.init_process_group(backend=backend, init_method='env://', rank=rank, world_size=world_size)
-    except dist.DistNetworkError as error:
+    except RuntimeError as error:       # DistNetworkError, or before torch 2.7 just this
+        if not isinstance(error, dist.DistNetworkError) and 'EADDRINUSE' not in str(error):
+            raise
         address = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
         raise ValueError(f'the processes cannot meet at MASTER_ADDR:MASTER_PORT={address} (port in use?); '
                          'torchrun --standalone picks a free port') from error

@@ -37,21 +37,28 @@ class SpectralVectors:
             yield slice(begin, begin + size)
 
 
-@torch.no_grad()
-def average_running_statistics(module):
-    """Replace the running statistics of batch norms by their means over the processes. All ranks call this.
+class RunningStatistics:
+    """Keep the running statistics of batch norms equal on all processes.
 
-    Nothing in training reads them, but they are part of snapshots and states, which must not depend on the rank.
-    They are running averages, and so linear: averaging them often or once gives the same up to rounding.
+    Nothing in training reads them, but they are part of states, which must not depend on the rank. Averaging in
+    every iteration costs one reduction of a few thousand numbers; averaging only when a state is written would
+    make their last bits depend on when that was.
+
+    Args:
+        module: Network with nn.BatchNorm2d layers.
     """
-    if distributed.get_world_size() == 1:
-        return
-    buffers = [buffer for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)
-               for buffer in (norm.running_mean, norm.running_var)]
-    if buffers:
-        flat = torch.cat(buffers).div_(distributed.get_world_size())
-        distributed.all_reduce_sum_(flat)
-        torch._foreach_copy_(buffers, list(flat.split([len(buffer) for buffer in buffers])))
+
+    def __init__(self, module):
+        self._buffers = [buffer for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)
+                         for buffer in (norm.running_mean, norm.running_var)]
+
+    @torch.no_grad()
+    def average(self):
+        """Replace the statistics by their means over the processes. All ranks call this."""
+        if distributed.get_world_size() > 1 and self._buffers:
+            flat = torch.cat(self._buffers).div_(distributed.get_world_size())
+            distributed.all_reduce_sum_(flat)
+            torch._foreach_copy_(self._buffers, list(flat.split([len(buffer) for buffer in self._buffers])))
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):

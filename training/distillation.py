@@ -7,7 +7,7 @@ Per iteration, on one batch of real images: G main, D main and, every `r1_interv
 import torch
 
 from torch_utils import distributed, misc
-from training.batch_split import SpectralVectors, average_running_statistics, synchronise_batch_norms
+from training.batch_split import RunningStatistics, SpectralVectors, synchronise_batch_norms
 from training.class_table import make_class_table
 from training.config import REFERENCE_PROCESSES, ConfigError
 from training.discriminator import ProjectedDiscriminator
@@ -52,7 +52,7 @@ class DistillationTask:
             for _name, tensor in misc.named_params_and_buffers(module):
                 distributed.broadcast_(tensor.detach())
         self.guard = StepGuard(config['nan'])
-        self.spectral_vectors = SpectralVectors(self.D)
+        self.spectral_vectors, self.running_statistics = SpectralVectors(self.D), RunningStatistics(self.D)
         self.augment = InputAugment(config['ada_kwargs'], self.F.diffaugment, self.F.names, device)
         self.loss = GDDLoss(computing_twin(self.G), self.D, self.F, levels=jump_levels(**config['sampler_kwargs']),
                             observe=self.augment.observe, **config['loss_kwargs'])
@@ -93,7 +93,7 @@ class DistillationTask:
             self._stage('R1', self.d_optimizer, self.d_params, images, labels, rng, lambda x, y, _z, augment: self.loss.r1_stage(
                 x, y, gain=float(interval), fraction=len(x) / len(images), augment=augment))
         self.augment.finish_iteration(iteration)
-        average_running_statistics(self.D)
+        self.running_statistics.average()
         return skipped
 
     def _stage(self, name, optimizer, params, images, labels, rng, backward):

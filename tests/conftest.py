@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Shared fixtures: the repository root on the path, few threads, and the folder of golden numbers."""
+"""Shared fixtures: the repository root on the path, the folder of golden numbers, data and teacher of tiny runs."""
 import os
 import pathlib
 import sys
@@ -21,3 +21,11 @@ def shared_dir():
             pytest.fail('the folder ../shared is missing, and CI must not skip what needs it')
         pytest.skip('the folder ../shared is absent')
     return path
+
+
+@pytest.fixture(scope='module')
+def material(tmp_path_factory):
+    """Paths of a tiny data set and of a teacher for it (tests/tiny_runs.py)."""
+    import tiny_runs        # late: few tests need torch and the networks
+    folder = tmp_path_factory.mktemp('material')
+    return tiny_runs.write_zip(folder / 'data.zip'), tiny_runs.write_teacher(folder / 'teacher.pkl')

@@ -12,7 +12,6 @@ from dnnlib import EasyDict
 from training import distillation, generator, networks
 from training.checkpoint import load_network
 from training.config import ConfigError
-from training.dataset import ImageFolderDataset
 from training.distillation import DistillationTask
 from training.gan_loss import generator_loss
 from training.randomness import BatchRandom
@@ -20,22 +19,9 @@ from training.randomness import BatchRandom
 N = 8
 
 
-@pytest.fixture(scope='module')
-def material(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('material')
-    return tiny_runs.write_zip(folder / 'data.zip'), tiny_runs.write_teacher(folder / 'teacher.pkl')
-
-
 @pytest.fixture(autouse=True)
 def random_backbones(monkeypatch):
     tiny_runs.use_random_backbones(monkeypatch.setattr)
-
-
-def make_task(material, *args, **changes):
-    data, teacher = material
-    config = tiny_runs.make_config(f'--data={data}', '--cond=1', f'--transfer={teacher}', *tiny_runs.GAN_ARGS, *args)
-    config.update(dict(micro_batch=N), **changes)
-    return DistillationTask(config, ImageFolderDataset(data, use_labels=True), torch.device('cpu'))
 
 
 def batch():
@@ -51,7 +37,7 @@ def copies(module):
 # Construction.
 
 def test_student_starts_as_the_teacher(material):
-    task = make_task(material)
+    task = tiny_runs.make_task(material)
     teacher, info = load_network(material[1])
     assert type(task.G) is networks.GDDPrecond and task.G.training and task.D.training and not task.F.training
     assert not tiny_runs.differences(task.G.state_dict(), teacher.state_dict())
@@ -62,17 +48,17 @@ def test_student_starts_as_the_teacher(material):
 def test_augmentation_of_the_teacher_is_left_out(material, tmp_path):
     """As in the published teachers; so are noise limits, and label dropout, which a student does not use."""
     path = tiny_runs.write_teacher(tmp_path / 't.pkl', augment_dim=9, label_dropout=0.1, sigma_min=0.1)
-    task = make_task((material[0], path), '--dropout=0.25')
+    task = tiny_runs.make_task((material[0], path), '--dropout=0.25')
     kwargs = task.config['network_kwargs']
     assert not {'augment_dim', 'label_dropout', 'sigma_min'} & set(kwargs) and kwargs['dropout'] == 0.25
     assert not any('map_augment' in name for name in task.G.state_dict())
 
 
 def test_architecture_options_must_fit_the_teacher(material):
-    task = make_task(material, *tiny_runs.NETWORK_ARGS)
+    task = tiny_runs.make_task(material, *tiny_runs.NETWORK_ARGS)
     assert not tiny_runs.differences(task.G.state_dict(), load_network(material[1])[0].state_dict())
     with pytest.raises(ConfigError, match='--transfer=.*do not fit .*leave out --arch to take the teacher') as caught:
-        make_task(material, *tiny_runs.NETWORK_ARGS, '--cbase=16')
+        tiny_runs.make_task(material, *tiny_runs.NETWORK_ARGS, '--cbase=16')
     assert '\n' not in str(caught.value)
 
 
@@ -104,7 +90,7 @@ def test_teacher_and_data_must_agree(info, text):
 ])
 def test_discriminator_options_are_explained(args, text, material):
     with pytest.raises(ConfigError, match=text):
-        make_task(material, *args)
+        tiny_runs.make_task(material, *args)
 
 
 def test_projection_is_one_in_clean_and_per_process_in_official(material, monkeypatch):
@@ -112,7 +98,7 @@ def test_projection_is_one_in_clean_and_per_process_in_official(material, monkey
     for compat in ('clean', 'official'):
         for rank in (0, 1):
             monkeypatch.setattr(distillation.distributed, 'get_rank', lambda rank=rank: rank)
-            states[compat, rank] = make_task(material, f'--compat={compat}').F.projection_state()
+            states[compat, rank] = tiny_runs.make_task(material, f'--compat={compat}').F.projection_state()
     assert not tiny_runs.differences(states['clean', 0], states['clean', 1])
     assert len(tiny_runs.differences(states['official', 0], states['official', 1])) == len(states['official', 0])
     assert not tiny_runs.differences(states['clean', 0], states['official', 0])
@@ -120,10 +106,10 @@ def test_projection_is_one_in_clean_and_per_process_in_official(material, monkey
 
 @pytest.mark.parametrize('source', ['random', 'random:5', 'computed'])
 def test_class_tables(source, material):
-    tables = [head.embed.weight for head in make_task(material, f'--class-embed={source}').D.tf_efficientnet_lite0]
+    tables = [head.embed.weight for head in tiny_runs.make_task(material, f'--class-embed={source}').D.tf_efficientnet_lite0]
     assert tables[0].shape == (3, 320) and all(torch.equal(table, tables[0]) for table in tables)
     assert tables[0].std().item() == pytest.approx(1.078, rel=0.1)
-    other = make_task(material, '--class-embed=random:5').D.tf_efficientnet_lite0[0].embed.weight
+    other = tiny_runs.make_task(material, '--class-embed=random:5').D.tf_efficientnet_lite0[0].embed.weight
     assert torch.equal(tables[0], other) == (source == 'random:5')
 
 
@@ -143,7 +129,7 @@ def test_scale_of_the_main_losses(compat, batch_size, local, gain):
 
 def test_order_of_the_stages(material, monkeypatch):
     """G, then D, then R1 every third iteration but never in the first; fresh noise for each, real images for all."""
-    task = make_task(material, r1_interval=3)
+    task = tiny_runs.make_task(material, r1_interval=3)
     calls = []
 
     def record(name):
@@ -168,7 +154,7 @@ def test_order_of_the_stages(material, monkeypatch):
 
 def test_generator_step_against_the_equations(material):
     """sum over images of mean softplus(-D(F(G(80 z, 80)))), times the gain; then Adam with betas (0, 0.99)."""
-    task = make_task(material, '--lr=0.001')
+    task = tiny_runs.make_task(material, '--lr=0.001')
     images, labels = batch()
     net, heads = copy.deepcopy(task.G), copy.deepcopy(task.D)
     z = BatchRandom(0, 0).randn(images.shape, 'G')
@@ -187,7 +173,7 @@ def test_generator_step_against_the_equations(material):
 
 
 def test_frozen_layers_and_features_do_not_move(material):
-    task = make_task(material, '--freeze=1', '--lr=0.01', '--dlr=0.01', r1_interval=1)
+    task = tiny_runs.make_task(material, '--freeze=1', '--lr=0.01', '--dlr=0.01', r1_interval=1)
     before = [copies(module) for module in (task.G, task.D, task.F)]
     for iteration in range(3):
         task.step(*batch(), BatchRandom(0, iteration * N), iteration)
@@ -199,7 +185,7 @@ def test_frozen_layers_and_features_do_not_move(material):
 
 
 def test_accumulation_shares_r1_and_sums_the_rest(material, monkeypatch):
-    task = make_task(material, micro_batch=4, r1_interval=1)
+    task = tiny_runs.make_task(material, micro_batch=4, r1_interval=1)
     gains = []
     for method in ('generator_stage', 'discriminator_stage', 'r1_stage'):
         original = getattr(task.loss, method)
@@ -213,7 +199,7 @@ def test_accumulation_shares_r1_and_sums_the_rest(material, monkeypatch):
 
 def test_state_of_a_run_with_another_seed_is_taken_over(material):
     """Everything, also the random projection: the seed alone need not give the same one on another machine."""
-    source, target = (make_task(material, f'--seed={seed}', r1_interval=1) for seed in (1, 2))
+    source, target = (tiny_runs.make_task(material, f'--seed={seed}', r1_interval=1) for seed in (1, 2))
     for iteration in range(2):
         source.step(*batch(), BatchRandom(1, iteration * N), iteration)
     assert tiny_runs.differences(source.state_dict(), target.state_dict())
@@ -226,7 +212,7 @@ def test_official_projections_must_come_out_of_the_seed_again(material, monkeypa
     tasks = []
     for rank in (0, 1):
         monkeypatch.setattr(distillation.distributed, 'get_rank', lambda rank=rank: rank)
-        tasks.append(make_task(material, '--compat=official'))
+        tasks.append(tiny_runs.make_task(material, '--compat=official'))
     state = tasks[0].state_dict()
     state['projection_digests'] += tasks[1].state_dict()['projection_digests']
     assert len(set(state['projection_digests'])) == 2
@@ -236,10 +222,10 @@ def test_official_projections_must_come_out_of_the_seed_again(material, monkeypa
 
 
 def test_summary_states_the_effective_r1(material):
-    lines = make_task(material, '--r1-gamma=0.02', '--freeze=1').summary()
+    lines = tiny_runs.make_task(material, '--r1-gamma=0.02', '--freeze=1').summary()
     assert lines[0].startswith('Generator at --freeze=1: ')
     assert '--r1-gamma=0.02 against the loss of 2 images (--compat=clean): effective gamma 0.01' in lines[-1]
-    lines = make_task(material, '--r1-gamma=0.02', '--compat=official').summary()
+    lines = tiny_runs.make_task(material, '--r1-gamma=0.02', '--compat=official').summary()
     assert 'of 8 images (--compat=official): effective gamma 0.0025' in lines[-1]
 
 
@@ -267,7 +253,7 @@ def test_generator_without_a_teacher(material):
     tasks = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        tasks.append(make_task(material, *args))
+        tasks.append(tiny_runs.make_task(material, *args))
     weights = [copies(task.G) for task in tasks]
     assert not tiny_runs.differences(weights[0], weights[1]) and tiny_runs.differences(weights[0], weights[2])
     assert tiny_runs.differences(weights[0], load_network(material[1])[0].state_dict())
@@ -281,7 +267,7 @@ def test_generator_without_a_teacher(material):
 @pytest.mark.parametrize('name, decay', [('adam', 0), ('adam', 0.5), ('radam', 0.5)])
 def test_optimizers_against_their_equations(name, decay, material):
     """First step with beta1 = 0: Adam moves by lr g/|g|, RAdam, not yet rectified, by lr g; decay adds to g."""
-    task = make_task(material, f'--optimizer-type={name}', f'--weight-decay={decay}', '--lr=0.001', '--dlr=0.001', '--r1-type=none')
+    task = tiny_runs.make_task(material, f'--optimizer-type={name}', f'--weight-decay={decay}', '--lr=0.001', '--dlr=0.001', '--r1-type=none')
     before = [copies(task.G), copies(task.D)]
     task.step(*batch(), BatchRandom(0, 0), 0)
     for module, old in zip((task.G, task.D), before):
@@ -292,9 +278,9 @@ def test_optimizers_against_their_equations(name, decay, material):
 
 
 def test_size_of_the_images_that_backbones_see(material):
-    assert make_task(material, '--interp224=1').F.input_size == 32 and make_task(material).F.interpolate
+    assert tiny_runs.make_task(material, '--interp224=1').F.input_size == 32 and tiny_runs.make_task(material).F.interpolate
     data = EasyDict(resolution=64)
-    config = make_task(material).config
+    config = tiny_runs.make_task(material).config
     kwargs = dict(config['feature_kwargs'], input_size=None)
     features = distillation.build_features(dict(config, feature_kwargs=kwargs), data, torch.device('cpu'))
     assert (features.input_size, features.interpolate, features.resolutions) == (64, False, [32, 16, 8, 4])
@@ -304,6 +290,6 @@ def test_random_backbones_are_one_for_all_processes(material, monkeypatch):
     """Also where every process draws its own projection: what the processes share is broadcast."""
     sent = []
     monkeypatch.setattr(distillation.distributed, 'broadcast_', lambda tensor: (sent.append(tensor.data_ptr()), tensor)[1])
-    task = make_task(material, '--compat=official')
+    task = tiny_runs.make_task(material, '--compat=official')
     ours = {name: tensor.data_ptr() for name, tensor in task.F.named_parameters()}
     assert all((pointer in sent) == name.startswith('backbones.') for name, pointer in ours.items())

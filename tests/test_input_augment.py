@@ -14,8 +14,6 @@ from torch_utils import training_stats
 from training import diffaugment, training_loop
 from training.ada import AdaPipe
 from training.checkpoint import load_network
-from training.dataset import ImageFolderDataset
-from training.distillation import DistillationTask
 from training.gan_loss import GDDLoss
 from training.input_augment import InputAugment
 from training.randomness import BatchRandom
@@ -24,23 +22,10 @@ from training.snapshot_entries import build_augment_pipe
 N = 8
 
 
-@pytest.fixture(scope='module')
-def material(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('material')
-    return tiny_runs.write_zip(folder / 'data.zip'), tiny_runs.write_teacher(folder / 'teacher.pkl')
-
-
 @pytest.fixture(autouse=True)
 def random_backbones(monkeypatch):
     tiny_runs.use_random_backbones(monkeypatch.setattr)
     monkeypatch.setattr(training_stats, '_counters', {})
-
-
-def make_task(material, *args, **changes):
-    data, teacher = material
-    config = tiny_runs.make_config(f'--data={data}', '--cond=1', f'--transfer={teacher}', *tiny_runs.GAN_ARGS, *args)
-    config.update(dict(micro_batch=N), **changes)
-    return DistillationTask(config, ImageFolderDataset(data, use_labels=True), torch.device('cpu'))
 
 
 def batch():
@@ -145,17 +130,17 @@ def test_what_reaches_the_backbones():
 
 
 def test_given_draws_of_diffaugment_reach_the_right_backbone(material):
-    task = make_task(material, '--diffaug=1')
+    task = tiny_runs.make_task(material, '--diffaug=1')
     images = batch()[0]
     draws = {name: diffaugment.draw(images) for name in task.F.names}
     name, = task.F.names
-    plain = make_task(material).F
+    plain = tiny_runs.make_task(material).F
     for a, b in zip(task.F(images, draws)[name], plain(diffaugment.apply_draws(images, draws[name]))[name]):
         assert torch.equal(a, b)
 
 
 def test_probability_follows_the_logits_of_real_images(material):
-    task = make_task(material, '--ada-target=0.5', '--augment-p=0.2')
+    task = tiny_runs.make_task(material, '--ada-target=0.5', '--augment-p=0.2')
     found = []
     for iteration in range(4):
         task.step(*batch(), BatchRandom(0, iteration * N), iteration)
@@ -170,7 +155,7 @@ def test_probability_follows_the_logits_of_real_images(material):
 
 def test_resume_is_exact_between_two_changes_of_p(material):
     options = ('--ada-target=0.5', '--augment-p=0.5', '--diffaug=1')
-    first, second = make_task(material, *options), make_task(material, *options, '--augment-p=0.9')
+    first, second = tiny_runs.make_task(material, *options), tiny_runs.make_task(material, *options, '--augment-p=0.9')
     for iteration in range(2):
         first.step(*batch(), BatchRandom(0, iteration * N), iteration)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
@@ -185,7 +170,7 @@ def test_augmentation_changes_the_iteration(material):
     """And the same one with the same draws does not."""
     ends = {}
     for name, options in dict(none=(), ada=('--augment-p=1',), again=('--augment-p=1',), diffaug=('--diffaug=1',)).items():
-        task = make_task(material, *options)
+        task = tiny_runs.make_task(material, *options)
         task.step(*batch(), BatchRandom(0, 0), 0)
         ends[name] = task.state_dict()['D']
     assert not tiny_runs.differences(ends['ada'], ends['again'])
@@ -193,13 +178,13 @@ def test_augmentation_changes_the_iteration(material):
 
 
 def test_summary_tells(material):
-    lines = make_task(material, '--ada-target=0.6', '--diffaug=1').summary()
+    lines = tiny_runs.make_task(material, '--ada-target=0.6', '--diffaug=1').summary()
     assert 'Augmentation: DiffAugment, ADA from p = 0 towards a mean sign of 0.6' in lines
-    lines = make_task(material, '--augment=0.12').summary()
+    lines = tiny_runs.make_task(material, '--augment=0.12').summary()
     assert 'Augmentation: none' in lines and any(line.startswith('Warning: no augmentation: --augment=0.12') for line in lines)
-    assert make_task(material, '--r1-type=none').summary()[-1] == 'R1: off'
-    assert 'Augmentation: ADA with p = 0.3' in make_task(material, '--augment-p=0.3').summary()
-    assert not any('Warning' in line for line in make_task(material, '--augment=0').summary())
+    assert tiny_runs.make_task(material, '--r1-type=none').summary()[-1] == 'R1: off'
+    assert 'Augmentation: ADA with p = 0.3' in tiny_runs.make_task(material, '--augment-p=0.3').summary()
+    assert not any('Warning' in line for line in tiny_runs.make_task(material, '--augment=0').summary())
 
 
 # ------------------------------------------------------------------------------------------------
@@ -230,7 +215,7 @@ def test_runs_end_to_end(args, material, tmp_path):
 
 def test_hinge_without_r1_against_the_equations(material):
     """G: -D(fake); D: relu(1 + D(fake)) + relu(1 - D(real)); no third step in any iteration; lr and betas uncorrected."""
-    task = make_task(material, '--loss-type=hinge', '--r1-type=none', '--dlr=0.001')
+    task = tiny_runs.make_task(material, '--loss-type=hinge', '--r1-type=none', '--dlr=0.001')
     images, labels = batch()
     stages = []
     original = task._stage

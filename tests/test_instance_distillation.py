@@ -31,12 +31,6 @@ N = 8
 ONLY = ('--teacher-only=1', '--max-steps=8', '--distance=l2')
 
 
-@pytest.fixture(scope='module')
-def material(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('material')
-    return tiny_runs.write_zip(folder / 'data.zip'), tiny_runs.write_teacher(folder / 'teacher.pkl')
-
-
 @pytest.fixture(autouse=True)
 def random_backbones(monkeypatch):
     tiny_runs.use_random_backbones(monkeypatch.setattr)

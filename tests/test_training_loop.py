@@ -43,12 +43,6 @@ def isolated(monkeypatch):
     isolate(monkeypatch)
 
 
-@pytest.fixture(scope='module')
-def material(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('material')
-    return tiny_runs.write_zip(folder / 'data.zip'), tiny_runs.write_teacher(folder / 'teacher.pkl')
-
-
 def config_of(kind, material, nimg, *args):
     """Resolve a run with all that is random switched on: dropout, mirrored images, augmentation, R1 every 3 iterations."""
     data, teacher = material

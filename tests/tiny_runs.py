@@ -14,6 +14,8 @@ import train
 from training import config as config_lib
 from training import networks, training_state
 from training.checkpoint import save_snapshot
+from training.dataset import ImageFolderDataset
+from training.distillation import DistillationTask
 from training.features import ProjectedFeatures
 
 RESOLUTION = 8
@@ -61,6 +63,14 @@ def make_config(*args):
     for name in ('outdir', 'desc', 'nosubdir', 'dry_run'):
         params.pop(name)
     return dict(config_lib.build_config(params), tick_nimg=16)
+
+
+def make_task(material, *args, **changes):
+    """Build a DistillationTask on (data, teacher), with options of train.py and changes of its resolved options."""
+    data, teacher = material
+    config = make_config(f'--data={data}', '--cond=1', f'--transfer={teacher}', *GAN_ARGS, *args)
+    config.update(dict(micro_batch=config['batch_size']), **changes)
+    return DistillationTask(config, ImageFolderDataset(data, use_labels=True), torch.device('cpu'))
 
 
 def duration(nimg):

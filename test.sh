@@ -11,4 +11,8 @@ cd "$(dirname "$0")"
 # shellcheck disable=SC2086 # no further file, or one
 prepare_python requirements.txt requirements_test.txt ${TEST_TENSORFLOW:+requirements-tf.txt}
 # Several processes share few cores: one thread each is faster than threads that wait for each other.
-OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} exec "$PY" -m pytest tests -q -n "${TEST_PROCESSES:-2}" --durations=10 "$@"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+TEST_TENSORFLOW='' "$PY" -m pytest tests -q -n "${TEST_PROCESSES:-2}" --durations=10 "$@"
+if [ -n "${TEST_TENSORFLOW:-}" ]; then
+    "$PY" -m pytest tests/test_tensorflow_backend.py -q      # TensorFlow and triton must not meet in one process
+fi

@@ -29,6 +29,7 @@ def test_statistics_become_events_at_kimg(tmp_path, monkeypatch):
     events.Reload()
     assert [(event.step, event.value) for event in events.Scalars('Loss/loss')] == [(1, 1.0), (5, 0.75)]
     assert [event.step for event in events.Scalars('Progress/kimg')] == [1, 3, 5]
+    assert 'tensorflow' not in sys.modules      # also where it is installed
 
 
 def test_every_tick_is_written_at_once(tmp_path, monkeypatch):

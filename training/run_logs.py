@@ -3,6 +3,8 @@
 """What a run tells besides stats.jsonl: event files for TensorBoard, and words for the files it has left."""
 import os
 import re
+import sys
+import types
 
 from training.config import ConfigError
 
@@ -17,6 +19,8 @@ class TensorBoard:
     """
 
     def __init__(self):
+        # Where TensorFlow is installed tensorboard would load it: seconds, GPU memory, and a crash once triton comes along.
+        sys.modules.setdefault('tensorboard.compat.notf', types.ModuleType('tensorboard.compat.notf'))
         try:
             from torch.utils.tensorboard import SummaryWriter       # late: the package is optional
         except ImportError as error:

@@ -3,7 +3,7 @@
 """Studies on the demo: several settings, several seeds, one number each, with mean and spread.
 
     python -m benchmarks.demo_study run freeze --kimg=8 --seeds=0-2      # freeze levels 0..3
-    python -m benchmarks.demo_study run methods --kimg=12                # GDD-I, GDD and the instance-based methods
+    python -m benchmarks.demo_study run methods --kimg=12                # GDD-I, GDD, two steps, and the instance-based methods
     python -m benchmarks.demo_study report freeze                        # table and figure of what has been run
 
 Each cell of a study is a recipe of train.sh with a few options on top. A cell is trained in a folder of its own, its
@@ -37,6 +37,7 @@ STUDIES = {
     'methods': {
         'GDD-I (freeze 1)': ('demo', []),
         'GDD (freeze 0)': ('demo-gdd', []),
+        'GDD-I, two steps': ('demo-two-step', []),
         'CD': ('demo-cd', []),
         'CTM-style': ('demo-ctm', []),
         'PD': ('demo-pd', []),
@@ -195,7 +196,7 @@ def run(study, kimg, seeds, rows, outdir):
     todo = [(int(seed), row) for seed in seeds for row in STUDIES[study] if rows in row]
     for number, (seed, row) in enumerate(todo, start=1):
         recipe, options = STUDIES[study][row]
-        folder = outdir / f'{row.split(" (")[0].replace(" ", "-").lower()}-seed{seed}'
+        folder = outdir / f'{row.split(" (")[0].replace(",", "").replace(" ", "-").lower()}-seed{seed}'
         if (folder / 'cell.json').is_file():
             continue
         click.echo(f'{number} of {len(todo)}: {row}, seed {seed} ...')

@@ -3,7 +3,7 @@
 
 """The TensorFlow backend: a frozen graph with random weights gives the same numbers in TensorFlow and in PyTorch.
 
-All but the last run where TEST_TENSORFLOW is set, as in continuous integration, and fail there without TensorFlow. test.sh
+All but the last two run where TEST_TENSORFLOW is set, as in continuous integration, and fail there without TensorFlow. test.sh
 gives them a process of their own: the first import of triton (by torch's ONNX exporter) crashes a process with TensorFlow in it.
 """
 

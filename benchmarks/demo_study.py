@@ -232,9 +232,11 @@ def write_report(study, outdir):
         raise click.ClickException(f'--outdir={outdir}: {error}') from error
     with atomic_write(outdir / 'study.md') as file:
         file.write(f'{table}\n'.encode())
-    save_figure(outdir / 'study.png', cells,
-                f'{study}: MNIST demo after {cells[0].kimg:g} kimg; dots are seeds, lines their means; '
-                f'distance on {NUM_IMAGES} samples')
+    title = f'{study}: MNIST demo after {cells[0].kimg:g} kimg; dots are seeds, lines their means; distance on {NUM_IMAGES} samples'
+    try:
+        save_figure(outdir / 'study.png', cells, title)
+    except ImportError as error:
+        click.echo(f'No figure: {error}; pip install matplotlib, then: python -m benchmarks.demo_study report {study}', err=True)
     click.echo(f'{table}\n\nTable and figure: {outdir}/study.*')
 
 

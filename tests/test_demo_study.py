@@ -5,6 +5,7 @@
 import json
 import pathlib
 import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -54,6 +55,14 @@ def test_report_reads_finished_cells_in_the_planned_order(tmp_path):
     result = CliRunner().invoke(demo_study.main, ['report', 'freeze', f'--outdir={tmp_path}'])
     assert result.exit_code == 0, result.output
     assert '3.000 ± 1.414' in result.output and (tmp_path / 'study.md').is_file() and (tmp_path / 'study.png').is_file()
+
+
+def test_table_needs_no_matplotlib(tmp_path, monkeypatch):
+    (tmp_path / 'cell').mkdir()
+    (tmp_path / 'cell' / 'cell.json').write_text(json.dumps(vars(CELLS[2])))
+    monkeypatch.setitem(sys.modules, 'matplotlib', None)
+    result = CliRunner().invoke(demo_study.main, ['report', 'freeze', f'--outdir={tmp_path}'])
+    assert result.exit_code == 0 and 'pip install matplotlib' in result.output and '| freeze 1 |' in result.output
 
 
 def test_empty_folder_is_one_line(tmp_path):

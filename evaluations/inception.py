@@ -282,8 +282,3 @@ def random_state(seed=0):
             gain = 1 if name.startswith('fc.') else 2
             state[name] = noise * math.sqrt(gain / tensor[0].numel())
     return state
-
-
-def build_random(seed=0):
-    """Return the network with random weights, for tests; see `random_state`."""
-    return build_inception(random_state(seed))

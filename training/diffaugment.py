@@ -17,17 +17,6 @@ SHIFT_RATIO = 0.125  # largest translation, as a part of the image side
 CUTOUT_RATIO = 0.2   # side of the erased square, as a part of the image side
 
 
-def diff_augment(x):
-    """Augment images with fresh random draws from the default generator of their device.
-
-    Args:
-        x: Images, [N, C, H, W], -1..1.
-    Returns:
-        Augmented images, same shape; not clipped to -1..1.
-    """
-    return apply_draws(x, draw(x))
-
-
 def draw(x, count=None, generator=None):
     """Draw the parameters for a batch, in the official order.
 

@@ -31,13 +31,13 @@ import signal
 
 import click
 
-from training.dataset_inspection import choose_samples, inspect_source, save_samples
-from training.dataset_sources import open_source
-from training.dataset_writer import convert as convert_source
-from training.dataset_writer import open_dest
-from training.image_files import DatasetError
-from training.image_transforms import TRANSFORMS
-from training.parallel import WorkerError, available_cores
+from dnnlib.parallel import WorkerError, available_cores
+from training.images.conversion import convert as convert_source
+from training.images.conversion import open_dest
+from training.images.files import DatasetError
+from training.images.inspection import choose_samples, inspect_source, save_samples
+from training.images.sources import open_source
+from training.images.transforms import TRANSFORMS
 
 _MAX_CELLS = 4096
 

@@ -16,12 +16,13 @@ import click
 import torch
 
 from dnnlib.util import EasyDict, atomic_write, is_url
-from training import export_formats, samplers
-from training.checkpoint import load_network, save_snapshot
-from training.noise_levels import SIGMA_MAX
-from training.safetensors_file import describe_network, require_own_class, save_safetensors
-from training.sampler_options import add_key_options, build_sampler
-from training.snapshot_entries import choose_key
+from training.sampling import samplers
+from training.sampling.noise_levels import SIGMA_MAX
+from training.sampling.options import add_key_options, build_sampler
+from training.snapshots import export_formats
+from training.snapshots.entries import choose_key
+from training.snapshots.safetensors_file import describe_network, require_own_class, save_safetensors
+from training.snapshots.snapshot import load_network, save_snapshot
 
 SUFFIXES = {'safetensors': '.safetensors', 'onnx': '.onnx', 'torchscript': '.pt', 'pkl': '.pkl'}
 FUNCTION_FORMATS = ('onnx', 'torchscript')      # These hold a function, the others the network.

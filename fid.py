@@ -15,31 +15,47 @@ docs/metrics.md explains the numbers.
 import contextlib
 import json
 import os
+import sys
 
 import click
 import numpy as np
 import torch
 
+from dnnlib.errors import FailedElsewhere
 from dnnlib.util import atomic_write
-from evaluations.comparisons import check_fit, load_comparisons, load_detectors
-from evaluations.detectors import detector_names
-from evaluations.image_sources import (QUANTISATION, GeneratedImages, choose_subset, describe_oddities, hash_dataset,
-                                       open_images)
-from evaluations.inception import full_precision
+from evaluations.comparison import check_fit, load_comparisons, load_detectors
+from evaluations.detectors.inception import full_precision
+from evaluations.detectors.registry import detector_names
+from evaluations.inputs.image_sources import (
+    QUANTISATION,
+    GeneratedImages,
+    choose_subset,
+    describe_oddities,
+    hash_dataset,
+    open_images,
+)
+from evaluations.inputs.references import describe_file
 from evaluations.measure import Meter, measure_images
-from evaluations.metric_names import METRICS, parse_metrics
-from evaluations.reference_files import describe_file
-from evaluations.results import (add_reference_features, compute_results, describe_comparison, describe_software, make_meters,
-                                 print_comparison, print_results, print_summary, summarise)
-from evaluations.statistics import FORMAT_VERSION, Reference, save_reference
+from evaluations.metrics.moments import FORMAT_VERSION, Reference, save_reference
+from evaluations.metrics.names import METRICS, parse_metrics
+from evaluations.results import (
+    add_reference_features,
+    compute_results,
+    describe_comparison,
+    describe_software,
+    make_meters,
+    print_comparison,
+    print_results,
+    print_summary,
+    summarise,
+)
 from generate import parse_seeds
 from torch_utils import distributed as dist
 from torch_utils.allocator import keep_freed_memory
-from training import samplers
-from training.checkpoint import load_network
-from training.sampler_options import add_key_options, add_sampler_options, build_sampler
-from training.snapshot_entries import choose_key
-
+from training.sampling import samplers
+from training.sampling.options import add_key_options, add_sampler_options, build_sampler
+from training.snapshots.entries import choose_key
+from training.snapshots.snapshot import load_network
 
 # ------------------------------------------------------------------------------------------------
 # Steps of the commands. What can fail runs on rank 0 first, so that a message appears once.
@@ -53,6 +69,8 @@ def _processes():
         with full_precision():
             yield dist.get_device()
         dist.destroy()
+    except FailedElsewhere:
+        sys.exit(1)
     except ValueError as err:
         raise click.ClickException(str(err)) from err
     except OSError as err:

@@ -19,13 +19,13 @@ from tqdm import tqdm
 
 from dnnlib.util import EasyDict, format_time
 from torch_utils import distributed as dist
-from training import samplers
-from training.checkpoint import load_network
-from training.image_grid import save_grid, save_png
-from training.image_output import PACK_FILE, ImagePack, claim_folder, png_name, read_images, write_labels
-from training.sampler_options import add_key_options, add_sampler_options, build_sampler
-from training.seed_list import find_repeats, parse_seeds, split_positions
-from training.snapshot_entries import choose_key
+from training.images.output import PACK_FILE, ImagePack, claim_folder, png_name, read_images, write_labels
+from training.images.png import save_grid, save_png
+from training.sampling import samplers
+from training.sampling.options import add_key_options, add_sampler_options, build_sampler
+from training.sampling.seeds import find_repeats, parse_seeds, split_positions
+from training.snapshots.entries import choose_key
+from training.snapshots.snapshot import load_network
 
 MAX_GRID_IMAGES = 256
 STATUS_SEC = 10     # between progress lines where there is no terminal

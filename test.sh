@@ -14,5 +14,5 @@ prepare_python requirements.txt requirements_test.txt ${TEST_TENSORFLOW:+require
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 TEST_TENSORFLOW='' "$PY" -m pytest tests -q -n "${TEST_PROCESSES:-2}" --durations=10 "$@"
 if [ -n "${TEST_TENSORFLOW:-}" ]; then
-    "$PY" -m pytest tests/test_tensorflow_backend.py -q      # TensorFlow and triton must not meet in one process
+    "$PY" -m pytest tests/evaluations/detectors/test_tensorflow_backend.py -q      # TensorFlow and triton must not meet in one process
 fi

@@ -20,7 +20,8 @@ import time
 
 import click
 
-from evaluations.metric_names import parse_live_metrics
+from dnnlib.errors import FailedElsewhere
+from evaluations.metrics.names import parse_live_metrics
 from training import config as config_lib
 from training.official_options import LOSS_ALIASES, OFFICIAL_OPTIONS, check_official_options
 
@@ -197,6 +198,8 @@ def main(ctx, **opts):
         run, run_dir = prepare(config, outdir, desc, nosubdir)
     except (ValueError, OSError) as error:
         fail(error)
+    except FailedElsewhere:
+        sys.exit(1)
     launch(run, run_dir)
 
 
@@ -234,7 +237,7 @@ def given_option(ctx, names):
 def prepare(config, outdir, desc, nosubdir):
     """Join the processes and build every part of the run; nothing is written yet."""
     from torch_utils import distributed
-    from training import resume
+    from training.run import resume
     from training.training_loop import TrainingRun
     distributed.init(None if config['device'] == 'auto' else config['device'])
     run_dir = choose_run_dir(config, outdir, desc, nosubdir)
@@ -277,11 +280,11 @@ def check_writable(run_dir):
 def launch(run, run_dir):
     """Print the options and train."""
     from torch_utils import distributed
-    from training.gradients import NonFiniteError
-    from training.image_files import DatasetError
-    from training.preemption import Preempted
+    from training.images.files import DatasetError
+    from training.run.preemption import Preempted
+    from training.run.state import StateError
     from training.training_loop import run_training
-    from training.training_state import StateError
+    from training.update.gradients import NonFiniteError
     distributed.print0(f'Training options:\n{json.dumps(run.config, indent=2)}\n\nRun folder: {run_dir}')
     try:
         run_training(run, run_dir)
@@ -292,6 +295,8 @@ def launch(run, run_dir):
     # A damaged image comes up when its turn comes; another process may end at any time.
     except (DatasetError, NonFiniteError, StateError, distributed.ProcessLost) as error:
         fail(error)
+    except FailedElsewhere:
+        sys.exit(1)
     distributed.destroy()
 
 

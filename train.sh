@@ -132,7 +132,7 @@ fail() {
 # compare RUN_DIR: the closing table and picture of a demo run.
 compare() {
     student=$(ls "$1"/network-snapshot-*.pkl | tail -n 1)
-    "$PY" -m evaluations.compare --teacher="$TEACHER" --student="$student" --ref="$REFERENCE" \
+    "$PY" -m evaluations.teacher_and_student --teacher="$TEACHER" --student="$student" --ref="$REFERENCE" \
         --detector=mnist-classifier --data="$DATA" --num=2000 --batch=100 --outdir="$1"
 }
 

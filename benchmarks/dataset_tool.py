@@ -18,9 +18,9 @@ import click
 import numpy as np
 import PIL.Image
 
-from training.dataset_sources import open_source
-from training.dataset_writer import convert, open_dest
-from training.parallel import available_cores
+from dnnlib.parallel import available_cores
+from training.images.conversion import convert, open_dest
+from training.images.sources import open_source
 
 
 def write_photos(folder, count, size):

@@ -25,7 +25,7 @@ import sys
 import click
 
 from dnnlib.util import atomic_write
-from training.seed_list import parse_seeds
+from training.sampling.seeds import parse_seeds
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REFERENCE = 'datasets/mnist-32x32-train-ref-mnist-classifier.npz'

@@ -39,8 +39,9 @@ def build_lite0():
     """Return a function of uint8 [N, C, 32, 32] giving features [N, 320]: timm's network at 224 pixels."""
     import timm
     import torch
-    from training.backbone_weights import find_weights, read_weights, rename_in_order
-    from training.backbones import get_spec
+
+    from training.backbones.stages import get_spec
+    from training.backbones.weights import find_weights, read_weights, rename_in_order
     model = timm.create_model('tf_efficientnet_lite0', pretrained=False).eval()
     state = read_weights(find_weights(get_spec('tf_efficientnet_lite0'), 'pretrained'))
     if '_conv_stem.weight' in state:        # the package's names; timm's own file needs nothing
@@ -57,7 +58,7 @@ def build_lite0():
 
 def build_mnist_classifier():
     """Return a function of uint8 [N, 1, 32, 32] giving features [N, 64]."""
-    from evaluations.mnist_classifier import load_classifier
+    from evaluations.detectors.mnist_classifier import load_classifier
     return load_classifier('pretrained/mnist-classifier.pt')[0].features
 
 

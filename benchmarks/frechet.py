@@ -17,7 +17,7 @@ import scipy
 import scipy.linalg
 import torch
 
-from evaluations.metrics import frechet_distance
+from evaluations.metrics.frechet import frechet_distance
 
 
 def official_distance(mu1, sigma1, mu2, sigma2):

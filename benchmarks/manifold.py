@@ -20,7 +20,7 @@ import click
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from evaluations.manifold import BLOCK, MODES, precision_recall
+from evaluations.metrics.manifold import BLOCK, MODES, precision_recall
 
 _PRODUCTS = ('aten::mm', 'aten::addmm')
 

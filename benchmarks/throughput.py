@@ -24,11 +24,18 @@ import time
 import click
 import torch
 
-from benchmarks.instruments import FlopCounter, StageTimer, matmul_peak, peak_memory_gib, seconds_of, synchronize
+from benchmarks.instruments import (
+    FlopCounter,
+    StageTimer,
+    matmul_peak,
+    peak_memory_gib,
+    seconds_of,
+    synchronize,
+)
+from dnnlib.parallel import available_cores
 from dnnlib.util import atomic_write
 from torch_utils import distributed
 from training import config as config_lib
-from training.parallel import available_cores
 from training.training_loop import TrainingRun
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -78,7 +85,7 @@ def synthetic_config(config, processes, world_size=1, batch=None, batch_gpu=None
     resolution, channels, classes, images = SHAPES[config_lib.dataset_name(dataset['path'])]
     config = dict(config, batch_size=(batch or config['batch_size'] // processes) * world_size, batch_gpu=batch_gpu, device=device)
     config['dataset_kwargs'] = dict(
-        class_name='training.synthetic_data.SyntheticDataset', path='synthetic', resolution=resolution, channels=channels,
+        class_name='benchmarks.synthetic_data.SyntheticDataset', path='synthetic', resolution=resolution, channels=channels,
         classes=classes, use_labels=dataset['use_labels'], max_size=images, xflip=dataset['xflip'])
     config['loader_kwargs'] = dict(config['loader_kwargs'],
                                    num_workers=min(config['loader_kwargs']['num_workers'], available_cores() // world_size))

@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 
 URL_PATTERN = re.compile(r'[a-z][a-z0-9+.-]*://')
-OWN_CLASS_PATTERN = re.compile(r'((?:training|evaluations)(?:\.[A-Za-z_]\w*)+)\.([A-Za-z_]\w*)')
+OWN_CLASS_PATTERN = re.compile(r'((?:training|evaluations|benchmarks)(?:\.[A-Za-z_]\w*)+)\.([A-Za-z_]\w*)')
 DOWNLOAD_CHUNK_BYTES = 1 << 20
 
 

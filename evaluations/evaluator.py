@@ -27,16 +27,22 @@ import click
 import torch
 
 from dnnlib.util import atomic_write, file_sha256, is_url, open_url
-from evaluations.detectors import find_missing, get_detector
-from evaluations.image_sources import PackedImages
-from evaluations.inception import full_precision
-from evaluations.inception_score import SPLIT_SIZE, inception_score, seems_sorted
-from evaluations.kid import kernel_distance
-from evaluations.manifold import DC_NEIGHBOURS, MODES, PR_NEIGHBOURS, density_coverage, precision_recall
+from evaluations.detectors.inception import full_precision
+from evaluations.detectors.registry import find_missing, get_detector
+from evaluations.inputs.image_sources import PackedImages
+from evaluations.inputs.npz_images import Moments, NpzImages
 from evaluations.measure import Meter, measure_images, progress
-from evaluations.metric_names import PROTOCOL_IMAGES, metric_name
-from evaluations.metrics import frechet_distance
-from evaluations.npz_images import Moments, NpzImages
+from evaluations.metrics.frechet import frechet_distance
+from evaluations.metrics.inception_score import SPLIT_SIZE, inception_score, seems_sorted
+from evaluations.metrics.kid import kernel_distance
+from evaluations.metrics.manifold import (
+    DC_NEIGHBOURS,
+    MODES,
+    PR_NEIGHBOURS,
+    density_coverage,
+    precision_recall,
+)
+from evaluations.metrics.names import PROTOCOL_IMAGES, metric_name
 from evaluations.results import describe_software
 
 _LINES = {      # result -> name in the printed lines; the first five are those of OpenAI's program
@@ -219,7 +225,7 @@ def load_detector(backend, device, path):
         ValueError: Weights missing or broken, or TensorFlow not installed.
     """
     if backend == 'tensorflow':
-        from evaluations.tensorflow_backend import load_frozen_graph
+        from evaluations.detectors.tensorflow_backend import load_frozen_graph
         click.echo('warming up TensorFlow...')
         return load_frozen_graph(device, path)
     missing = find_missing(['inception'], path)

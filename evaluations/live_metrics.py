@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from dnnlib.errors import FailedElsewhere
 from dnnlib.util import atomic_write
-from evaluations.comparisons import check_fit, load_comparisons
-from evaluations.image_sources import GeneratedImages
-from evaluations.inception import full_precision
+from evaluations.comparison import check_fit, load_comparisons
+from evaluations.detectors.inception import full_precision
+from evaluations.inputs.image_sources import GeneratedImages
 from evaluations.measure import measure_images
-from evaluations.metric_names import metric_name, split_live_metric
+from evaluations.metrics.names import metric_name, split_live_metric
 from evaluations.results import Comparison, add_reference_features, compute_results, make_meters
 from torch_utils import distributed as dist
 from torch_utils import training_stats
@@ -96,7 +97,7 @@ class LiveMetrics:
         source = GeneratedImages(net, np.arange(group.count), sampler, arguments, name=f'{group.count} images of {nimg / 1e3:g} kimg')
         try:
             measure_images(source, list(meters.values()), self.batch)
-        except (ValueError, SystemExit) as error:   # on all ranks alike: rank 0 has the message, the others were to end quietly
+        except (ValueError, FailedElsewhere) as error:   # on all ranks alike: rank 0 has the message
             if dist.get_rank() == 0:
                 tqdm.write(f'metrics at {nimg / 1e3:g} kimg: not measured, {_rename(str(error))}')
             return {}

@@ -19,13 +19,12 @@ import torch
 import tqdm
 
 from dnnlib.util import format_time
-from evaluations.statistics import FeatureStats
+from evaluations.metrics.moments import FeatureStats
 from torch_utils import distributed as dist
 
 _LINE_SEC = 10          # seconds between progress lines when the output is not a terminal
 _AGREE_EVERY = 8        # rounds between two looks at whether another process has failed
 _CPU_PART = 16          # images per call of a detector on a CPU: the maps of more would not stay in its caches
-_LAST_WORDS_SEC = 2     # for rank 0 to say what is wrong, before the launcher ends it
 
 
 def progress(items, desc, counts=None):
@@ -155,13 +154,13 @@ def measure_images(source, meters, batch=64, workers=0):
     """Send all images of a source to all meters; the processes share the work.
 
     Args:
-        source: See evaluations/image_sources.py.
+        source: See evaluations/inputs/image_sources.py.
         meters: `Meter` objects, the same on every process; reduced when this returns.
         batch: Images per batch.
         workers: Processes that decode images, besides this one; 0 decodes here.
     Raises:
-        ValueError: An image cannot be used, by this or another process; rank 0 says which. The
-            other processes end.
+        ValueError: On rank 0, an image cannot be used, by this or another process.
+        FailedElsewhere: On the other ranks then.
     """
     world_size = dist.get_world_size()
     positions = split_batches(len(source), batch, dist.get_rank(), world_size)
@@ -179,20 +178,9 @@ def measure_images(source, meters, batch=64, workers=0):
             except ValueError as err:
                 error = err
         if i % _AGREE_EVERY == 0 or i + 1 == rounds:
-            _agree(error)
+            dist.raise_together(error)
     for meter in meters:
         meter.reduce()
-
-
-def _agree(error):
-    """Raise if any process has an error: on rank 0 the first of them; the others end quietly."""
-    if not dist.all_reduce_sum_(torch.tensor(float(error is not None))).item():
-        return
-    errors = dist.gather_objects(error)
-    if errors is not None:
-        raise next(err for err in errors if err is not None)
-    time.sleep(_LAST_WORDS_SEC)
-    raise SystemExit(1)
 
 
 def measure_dataset(source, detector, batch=64, workers=0):

@@ -14,7 +14,7 @@ import torch
 
 from dnnlib.util import atomic_write
 from evaluations.measure import Meter, progress
-from evaluations.metrics import frechet_distance
+from evaluations.metrics.frechet import frechet_distance
 
 _COLUMNS = ('sampler', 'network calls', 'images', 'Frechet distance', 'class accuracy', 'images/sec')
 

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 
 from dnnlib.util import open_url
-from evaluations.image_sources import PackedImages
-from evaluations.inception_score import SPLIT_SIZE, inception_score
-from evaluations.kid import kernel_distance
-from evaluations.manifold import DC_NEIGHBOURS, PR_NEIGHBOURS, density_coverage, precision_recall
+from evaluations.inputs.image_sources import PackedImages
+from evaluations.inputs.npz_images import NpzImages
+from evaluations.inputs.references import resolution_in_name
 from evaluations.measure import Meter, measure_images, progress
-from evaluations.metric_names import PROTOCOL_IMAGES, is_published_protocol, metric_name
-from evaluations.metrics import frechet_parts
-from evaluations.npz_images import NpzImages
-from evaluations.reference_files import resolution_in_name
+from evaluations.metrics.frechet import frechet_parts
+from evaluations.metrics.inception_score import SPLIT_SIZE, inception_score
+from evaluations.metrics.kid import kernel_distance
+from evaluations.metrics.manifold import DC_NEIGHBOURS, PR_NEIGHBOURS, density_coverage, precision_recall
+from evaluations.metrics.names import PROTOCOL_IMAGES, is_published_protocol, metric_name
 from torch_utils import distributed as dist
 
 NEED_FEATURES = {'kid', 'pr', 'dc'}     # metrics that need features of single reference images

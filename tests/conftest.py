@@ -25,7 +25,7 @@ def shared_dir():
 
 @pytest.fixture(scope='module')
 def material(tmp_path_factory):
-    """Paths of a tiny data set and of a teacher for it (tests/tiny_runs.py)."""
-    import tiny_runs        # late: few tests need torch and the networks
+    """Paths of a tiny data set and of a teacher for it (tests/support/tiny_runs.py)."""
+    from tests.support import tiny_runs  # late: few tests need torch and the networks
     folder = tmp_path_factory.mktemp('material')
     return tiny_runs.write_zip(folder / 'data.zip'), tiny_runs.write_teacher(folder / 'teacher.pkl')

@@ -26,7 +26,7 @@ if __name__ == '__main__':  # Started as a script: the repository root is not on
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from training import networks
-from training.samplers import StackedRandomGenerator, sample_batch, to_uint8
+from training.sampling.samplers import StackedRandomGenerator, sample_batch, to_uint8
 
 TOLERANCE = 1e-5            # float32 outputs on the CPU, as the golden format states it
 GRADIENT_TOLERANCE = 1e-4   # gradients, likewise
@@ -163,11 +163,7 @@ def check_samplers(directory, seed, stem):
 def check_gdd_file(directory, seed, stem):
     """Yield the checks of the features, losses and gradients of GDD (see golden_gdd.py)."""
     load(directory, stem, seed)  # A missing file is reported here, in one line, like the others.
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
-    try:
-        from golden_gdd import check_gdd  # Needs timm and the discriminators, which the other parts do not.
-    finally:
-        sys.path.pop(0)
+    from tests.golden_gdd import check_gdd  # Needs timm and the discriminators, which the other parts do not.
     yield from check_gdd(directory, seed)
 
 

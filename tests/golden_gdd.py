@@ -27,13 +27,13 @@ import functools
 
 import numpy as np
 import torch
-from golden import GRADIENT_TOLERANCE, TOLERANCE, Check, fill, load, relative_error, rnd, value
 
+from tests.golden import GRADIENT_TOLERANCE, TOLERANCE, Check, fill, load, relative_error, rnd, value
 from torch_utils import training_stats
-from training.backbones import create_stages
-from training.discriminator import ProjectedDiscriminator
-from training.features import ProjectedFeatures
-from training.gan_loss import GDDLoss
+from training.adversarial.discriminator import ProjectedDiscriminator
+from training.adversarial.features import ProjectedFeatures
+from training.adversarial.losses import GDDLoss
+from training.backbones.stages import create_stages
 from training.networks import GDDPrecond
 
 REPEATS, AMPLITUDE = 6, 2e-7

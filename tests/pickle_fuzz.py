@@ -24,18 +24,17 @@ import sys
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
-
-from upstream_files import TINY, edm_content, small_network, upstream_bytes  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from dnnlib import EasyDict  # noqa: E402
+from tests.support.upstream_files import TINY, edm_content, small_network, upstream_bytes  # noqa: E402
 from training import networks  # noqa: E402
 from training.augment import AugmentPipe  # noqa: E402
 from training.loss import EDMLoss  # noqa: E402
-from training.network_builder import build_network  # noqa: E402
-from training.pickle_reader import read_snapshot  # noqa: E402
-from training.pickle_records import SnapshotError  # noqa: E402
-from training.snapshot_entries import build_augment_pipe, describe_entry, plain_entry  # noqa: E402
+from training.snapshots.entries import build_augment_pipe, describe_entry, plain_entry  # noqa: E402
+from training.snapshots.network_builder import build_network  # noqa: E402
+from training.snapshots.pickle_reader import read_snapshot  # noqa: E402
+from training.snapshots.pickle_records import SnapshotError  # noqa: E402
 
 MEMORY_MARGIN = 512 << 20       # bytes beyond what Python and torch need
 CASE_CPU_SEC = 20               # a case takes milliseconds

@@ -10,15 +10,14 @@ import subprocess
 import sys
 import warnings
 
-import golden
-import golden_gdd
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
-from training import gan_loss
-from training.gan_loss import GDDLoss
+from tests import golden, golden_gdd
+from training.adversarial import losses
+from training.adversarial.losses import GDDLoss
 
 UNCONDITIONAL, CONDITIONAL = (f'loss/tf_efficientnet_lite0/{condition}/ns' for condition in ('cond0', 'cond1'))
 
@@ -110,7 +109,7 @@ class RealsFirst(GDDLoss):
         with torch.no_grad():
             real_features, fake_features = self.F(images), self.F(self.generate(z, labels))
         real, fake = self.D(real_features, labels), self.D(fake_features, labels)
-        loss = gan_loss.discriminator_loss(fake, real, self.loss_type)
+        loss = losses.discriminator_loss(fake, real, self.loss_type)
         (loss * gain).backward()
         self._report_logits('real', real, signs=True)
         return loss.detach()

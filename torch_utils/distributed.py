@@ -12,6 +12,10 @@ import time
 import torch
 import torch.distributed as dist
 
+from dnnlib.errors import FailedElsewhere
+
+LAST_WORDS_SEC = 5      # the launcher ends a process as soon as another has failed; the one with the message goes first
+
 
 class ProcessLost(RuntimeError):
     """Another process has ended, so that a collective operation cannot be completed."""
@@ -88,15 +92,34 @@ def barrier():
         all_reduce_sum_(torch.zeros(1))
 
 
+def raise_together(error):
+    """End a piece of work on all ranks if any of them has an error; all ranks call this.
+
+    Args:
+        error: Exception of this rank, or None.
+    Raises:
+        Exception: On rank 0 the first error of all ranks.
+        FailedElsewhere: On the others, a moment later, so that rank 0 is heard before the launcher ends it.
+    """
+    if not all_reduce_sum_(torch.tensor(float(error is not None))).item():
+        return
+    errors = gather_objects(error)
+    if errors is not None:
+        raise next(problem for problem in errors if problem is not None)
+    time.sleep(LAST_WORDS_SEC)
+    raise FailedElsewhere('another process has failed and says why')
+
+
 def rank0_first(function):
     """Call a function on rank 0, then on the others, so that a download happens once.
-
-    Where rank 0 fails the others end quietly: its message is the one to read.
 
     Args:
         function: Called without arguments.
     Returns:
         Its result.
+    Raises:
+        Exception: On rank 0, what the function raised there.
+        FailedElsewhere: On the others, where it failed on rank 0.
     """
     error = result = None
     if get_rank() == 0:
@@ -104,12 +127,7 @@ def rank0_first(function):
             result = function()
         except Exception as problem:
             error = problem
-    failed = broadcast_(torch.tensor([int(error is not None)]))
-    if error is not None:
-        raise error
-    if failed.item():
-        time.sleep(5)       # the launcher ends this process first, once rank 0 has said what is wrong
-        raise SystemExit(1)
+    raise_together(error)
     return result if get_rank() == 0 else function()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.image_files import LABEL_FILE, DatasetError, FileTree, decode_image, is_image_name, label_array
+from training.images.files import LABEL_FILE, DatasetError, FileTree, decode_image, is_image_name, label_array
 
 _MODES = ('L', 'RGB')       # what the networks can eat; everything else needs an explicit conversion
 _REPLAY_CHUNK = 1 << 16     # exchanges replayed per NumPy call when a sampler resumes

@@ -12,13 +12,14 @@ from tqdm import tqdm
 
 from dnnlib.util import Logger, atomic_write, construct_class_by_name
 from torch_utils import distributed, misc, training_stats
+from torch_utils.randomness import BatchRandom, derive_seed
 from training import config as config_lib
-from training import resume, run_logs, snapshots, training_state
 from training.dataset import InfiniteSampler, load_batches
-from training.ema import EMA
-from training.preemption import Interruption, Preempted, ignore_signals
-from training.progress import Progress
-from training.randomness import BatchRandom, derive_seed
+from training.run import artifacts, logs, resume
+from training.run import state as training_state
+from training.run.preemption import Interruption, Preempted, ignore_signals
+from training.run.progress import Progress
+from training.update.ema import EMA
 
 
 class TrainingRun:
@@ -49,7 +50,7 @@ class TrainingRun:
         copies = 2 if config['dataset_kwargs']['xflip'] else 1
         config['dataset_kwargs'].update(resolution=self.dataset.resolution, max_size=len(self.dataset) // copies)
         self.metrics = build_metrics(config, self.dataset, self.device)
-        self.tensorboard = run_logs.TensorBoard() if config['tensorboard'] else None
+        self.tensorboard = logs.TensorBoard() if config['tensorboard'] else None
         torch.manual_seed(derive_seed(config['seed'], 'init'))
         self.task = build_task(config, self.dataset, self.device)
         self.ema = EMA(self.task.trained, **config['ema_kwargs'])
@@ -179,9 +180,9 @@ class TrainingRun:
         path = None
         if self.rank == 0:
             entries = {key: copy.deepcopy(value) for key, value in self.task.snapshot_entries().items()}
-            path = snapshots.save_all(run_dir, self.nimg, self.ema, entries, self.config, self.device)
+            path = artifacts.save_all(run_dir, self.nimg, self.ema, entries, self.config, self.device)
         if self.metrics is not None:
-            self.metrics.measure(self.ema.net, *snapshots.trained_sampler(self.config), self.nimg, run_dir, path)
+            self.metrics.measure(self.ema.net, *artifacts.trained_sampler(self.config), self.nimg, run_dir, path)
         return path
 
     def save_state(self, run_dir):
@@ -197,11 +198,11 @@ class TrainingRun:
     def check_nonfinite(self, run_dir):
         """Stop a run with too many non-finite optimizer steps (NonFiniteError, on all ranks)."""
         if self.config['nan_limit']:
-            self.task.guard.check(self.config['nan_limit'], self.nimg, lambda: run_logs.describe_files(run_dir))
+            self.task.guard.check(self.config['nan_limit'], self.nimg, lambda: logs.describe_files(run_dir))
 
 
 def build_metrics(config, dataset, device):
-    """Construct what measures snapshots, or None without --metrics; unusable settings end the run here."""
+    """Construct what measures artifacts, or None without --metrics; unusable settings end the run here."""
     if config['metrics_kwargs'] is None:
         return None
     shape = (dataset.num_channels, dataset.resolution, dataset.resolution)
@@ -211,12 +212,12 @@ def build_metrics(config, dataset, device):
 def build_task(config, dataset, device):
     """Construct what the run trains, with the architecture completed from the data."""
     if config['loss'] == 'gdd' and config['teacher_only']:
-        from training.instance_distillation import InstanceTask
+        from training.tasks.instance import InstanceTask
         return InstanceTask(config, dataset, device)
     if config['loss'] == 'gdd':
-        from training.distillation import DistillationTask
+        from training.tasks.distillation import DistillationTask
         return DistillationTask(config, dataset, device)
-    from training.teacher import TeacherTask
+    from training.tasks.teacher import TeacherTask
     return TeacherTask(config, dataset, device)
 
 

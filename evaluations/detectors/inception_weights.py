@@ -1,0 +1,189 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Read the Inception-2015 weights from any of the files that circulate.
+
+They all hold the same numbers under different names: TensorFlow's frozen graph (`.pb`, OpenAI's
+classify_image_graph_def.pb), torchvision's names (`.pth`, pytorch-fid and torch-fidelity),
+NVIDIA's names as TorchScript (`.pt`), as a state dict (`.pt`, OpenAI's consistency models) or as
+a pickled network (`.pkl`). The kind is told by content, not by file name, and nothing in a file
+is executed.
+"""
+
+import torch
+
+from evaluations.detectors.graphdef import GraphDefError, read_constants
+from evaluations.detectors.inception import empty_inception
+from evaluations.detectors.inception_names import UNITS
+from evaluations.detectors.torchscript_reader import TorchScriptError, is_torchscript, read_torchscript
+from torch_utils.persistence import LEGACY_MAGIC
+from training.snapshots.pickle_reader import read_pickled_module
+from training.snapshots.pickle_records import SnapshotError, TensorRecord
+
+# Parts of a unit: torchvision's name, the graph's, NVIDIA's (which has no scale, since it is 1).
+_PARTS = (
+    ('conv.weight', 'conv2d_params', 'weight'),
+    ('bn.weight', 'batchnorm/gamma', None),
+    ('bn.bias', 'batchnorm/beta', 'beta'),
+    ('bn.running_mean', 'batchnorm/moving_mean', 'mean'),
+    ('bn.running_var', 'batchnorm/moving_variance', 'var'),
+)
+_GRAPH_INPUT = {'Sub/y': 128.0, 'Mul/y': 1 / 128}     # the normalisation inside the graph
+_LEGACY_START = b'\x80\x02\x8a\x0a' + LEGACY_MAGIC.to_bytes(10, 'little')     # torch.save before torch 1.6
+_MAX_MODULES = 2000     # in a pickled network; Inception has about 400
+
+
+class InceptionWeightsError(ValueError):
+    """A file does not hold the Inception-2015 weights; the message is one line for the user."""
+
+
+def read_inception_weights(path):
+    """Read complete weights from a file of any of the five kinds.
+
+    Args:
+        path: Weights file.
+    Returns:
+        (state, notes): dict of float32 tensors under torchvision's names, without step counters, for
+        `evaluations.inception.build_inception`; list of one-line remarks, usually empty.
+    Raises:
+        InceptionWeightsError: Unreadable, incomplete, or another network.
+    """
+    try:
+        state = _read_any(path)
+        state = {name: tensor.to(torch.float32) for name, tensor in state.items()}
+        _check_state(state)
+    except (InceptionWeightsError, GraphDefError, TorchScriptError, SnapshotError) as err:
+        raise InceptionWeightsError(
+            f'{path} does not hold the Inception-2015 weights: {err}; fetch the file again, see pretrained/README.md') from err
+    except OSError as err:
+        raise InceptionWeightsError(f'{path} cannot be read: {err.strerror or err}') from err
+    scaled = [unit.torch for unit in UNITS if not bool((state[f'{unit.torch}.bn.weight'] == 1).all())]
+    notes = [f'{path}: the batch norm scale (gamma) of {scaled[0]} and {len(scaled) - 1} other units is not 1 as published; '
+             'it is applied'] if scaled else []
+    return state, notes
+
+
+def _read_any(path):
+    """Return the state of a file, whatever its kind."""
+    with open(path, 'rb') as f:
+        start = f.read(14)
+    if start[:2] == b'PK' and is_torchscript(path):
+        return from_nvidia(_weights_only(read_torchscript(path)))
+    if start[:2] == b'PK' or start == _LEGACY_START:
+        return _from_state_dict(_read_state_dict(path))
+    if start[:1] == b'\x80':
+        with open(path, 'rb') as f:
+            return from_nvidia(_weights_only(_tensors_below(read_pickled_module(f.read()))))
+    with open(path, 'rb') as f:
+        return from_graph(read_constants(f.read()))
+
+
+def _read_state_dict(path):
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as err:    # torch.load raises half a dozen unrelated types
+        raise InceptionWeightsError(f'torch.load refuses it ({type(err).__name__})') from err
+    if not isinstance(state, dict) or not all(isinstance(t, torch.Tensor) for t in state.values()):
+        raise InceptionWeightsError('it is no state dict (names -> tensors)')
+    return state
+
+
+def _tensors_below(record):
+    """Collect parameters and buffers of a pickled module and its children, by dotted name."""
+    found, waiting, seen = {}, [('', record)], 0
+    while waiting:
+        prefix, module = waiting.pop()
+        seen += 1
+        state = getattr(module, 'state', None)
+        parts = [state.get(kind) or {} for kind in ('_parameters', '_buffers', '_modules')] if isinstance(state, dict) else [None]
+        if seen > _MAX_MODULES or not all(isinstance(part, dict) for part in parts):
+            raise InceptionWeightsError('it is not made of modules, parameters and buffers')
+        parameters, buffers, children = parts
+        found.update({f'{prefix}{name}': tensor.to_tensor() for name, tensor in {**parameters, **buffers}.items()
+                      if isinstance(tensor, TensorRecord)})
+        waiting += [(f'{prefix}{name}.', child) for name, child in children.items()]
+    return found
+
+
+def _weights_only(tensors):
+    """Leave out constants that a whole network may hold beside its layers."""
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(('layers.', 'output.'))}
+
+
+def _from_state_dict(state):
+    """Tell the two spellings of state dicts apart."""
+    if 'output.weight' in state:
+        return from_nvidia(state)
+    return {name: tensor for name, tensor in state.items() if not name.endswith('num_batches_tracked')}
+
+
+def from_nvidia(tensors):
+    """Rename the tensors of NVIDIA's port.
+
+    Args:
+        tensors: dict name -> tensor; exactly 94 * 4 + 2 tensors.
+    Returns:
+        State under torchvision's names.
+    Raises:
+        InceptionWeightsError: Tensors are missing, or unknown ones present.
+    """
+    names = {f'{unit.nvidia}.{part}': f'{unit.torch}.{torch_part}'
+             for unit in UNITS for torch_part, _graph_part, part in _PARTS if part}
+    names.update({'output.weight': 'fc.weight', 'output.bias': 'fc.bias'})
+    _compare_names(names, tensors)
+    state = {names[name]: tensor for name, tensor in tensors.items()}
+    for unit in UNITS:
+        state[f'{unit.torch}.bn.weight'] = torch.ones_like(state[f'{unit.torch}.bn.bias'])
+    return state
+
+
+def from_graph(constants):
+    """Rename and transpose the constants of the frozen graph.
+
+    Args:
+        constants: dict node name -> array, from `evaluations.graphdef.read_constants`.
+    Returns:
+        State under torchvision's names.
+    Raises:
+        InceptionWeightsError: Not exactly the published 94 * 5 + 2 weights, or another input normalisation.
+    """
+    for name, value in _GRAPH_INPUT.items():
+        if name in constants and constants[name].tolist() != value:
+            raise InceptionWeightsError(f'its node {name} holds {constants[name]}, where the published graph has {value}')
+    names = {f'{unit.graph}/{part}': f'{unit.torch}.{torch_part}' for unit in UNITS for torch_part, part, _nvidia_part in _PARTS}
+    names.update({'softmax/weights': 'fc.weight', 'softmax/biases': 'fc.bias'})
+    endings = tuple(part for _torch_part, part, _nvidia_part in _PARTS) + ('softmax/weights', 'softmax/biases')
+    weights = {name: array for name, array in constants.items() if name.endswith(endings)}
+    _compare_names(names, weights)
+    state = {}
+    for name, array in weights.items():
+        tensor = torch.from_numpy(array.copy())
+        if tensor.ndim == 4:
+            tensor = tensor.permute(3, 2, 0, 1)     # [kh, kw, in, out] -> [out, in, kh, kw]
+        elif tensor.ndim == 2:
+            tensor = tensor.T                       # [2048, 1008] -> [1008, 2048]
+        state[names[name]] = tensor.contiguous()
+    return state
+
+
+def _compare_names(expected, found):
+    """Raise InceptionWeightsError unless two sets of names are the same."""
+    missing, unknown = [n for n in expected if n not in found], [n for n in found if n not in expected]
+    if missing or unknown:
+        parts = [f'{kind} {", ".join(names[:3])} ({len(names)} in all)'
+                 for kind, names in (('missing', missing), ('unknown', unknown)) if names]
+        raise InceptionWeightsError('; '.join(parts))
+
+
+def _check_state(state):
+    """Raise InceptionWeightsError unless names, shapes and values are possible."""
+    expected = {name: tensor.shape for name, tensor in empty_inception().state_dict().items()
+                if not name.endswith('num_batches_tracked')}
+    _compare_names(expected, state)
+    for name, shape in expected.items():
+        if state[name].shape != shape:
+            raise InceptionWeightsError(f'{name} has shape {tuple(state[name].shape)} where {tuple(shape)} is expected')
+        if not bool(torch.isfinite(state[name]).all()):
+            raise InceptionWeightsError(f'{name} holds values that are not finite')
+        if name.endswith('running_var') and bool((state[name] < 0).any()):
+            raise InceptionWeightsError(f'{name} holds negative variances')

@@ -1,0 +1,178 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Compare a distilled generator with its teacher on the same seeds and classes.
+
+    python -m evaluations.teacher_and_student --teacher=teacher.pkl --student=network-snapshot-000100.pkl \\
+        --ref=datasets/mnist-32x32-train-ref-mnist-classifier.npz --outdir=training-runs/00000
+
+Three rows: the teacher with its own sampler, the teacher forced to one step (what
+distillation has to beat), and the student. Writes comparison.json, comparison.md and
+comparison.png into --outdir.
+
+Legend: N images, C channels, H W pixels.
+"""
+
+import os
+
+import click
+import numpy as np
+import torch
+
+from dnnlib.util import atomic_write
+from evaluations.detectors.registry import detector_names, get_detector
+from evaluations.inputs.image_sources import FolderImages
+from evaluations.measure import measure_dataset
+from evaluations.metrics.moments import load_reference
+from evaluations.metrics.names import metric_name
+from evaluations.report import format_table, make_row, measure_sampler, save_table
+from torch_utils import distributed as dist
+from training.dataset import ImageFolderDataset
+from training.images.png import make_grid, save_grid
+from training.sampling.options import build_sampler
+from training.sampling.samplers import check_finite, sample_batch, to_uint8
+from training.snapshots.snapshot import load_network
+
+_BLOCK = 8      # the picture shows _BLOCK x _BLOCK images of each sampler
+_MARGIN = 4     # white pixels around each block
+
+
+class PictureSampler:
+    """Sample uint8 images by seed, and keep the first ones for the picture.
+
+    Args:
+        name: How the sampler is called in table and picture.
+        nfe: Network calls per image.
+        net: Network on its device.
+        options: Arguments of `training.samplers.sample_batch`.
+    """
+
+    def __init__(self, name, nfe, net, **options):
+        self.name = name
+        self.nfe = nfe
+        self._net = net
+        self._options = options
+        self._kept = []
+
+    def __call__(self, seeds):
+        """Return (images uint8 [N, C, H, W]; classes int64 [N], or None without classes)."""
+        device = next(self._net.parameters()).device
+        images, classes = sample_batch(self._net, seeds, device=device, **self._options)
+        check_finite(images, seeds)
+        pixels = to_uint8(images)                                           # [N, H, W, C]
+        missing = _BLOCK ** 2 - sum(len(part) for part in self._kept)
+        self._kept.append(pixels[:max(missing, 0)])
+        return torch.from_numpy(pixels.transpose(0, 3, 1, 2)), classes      # [N, C, H, W], [N]
+
+    def block(self):
+        """Return the first images as one square with a margin, uint8 [H, W, C]."""
+        square = make_grid(np.concatenate(self._kept), columns=_BLOCK)
+        return np.pad(square, [(_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0)], constant_values=255)
+
+
+def load_pair(teacher, student, device):
+    """Load both networks, and make sure that they draw the same kind of images.
+
+    Args:
+        teacher, student: Snapshot files.
+        device: Where to put the networks.
+    Returns:
+        ((teacher network, its info), (student network, its info)).
+    Raises:
+        ValueError: Unusable files, or networks for different images or classes.
+    """
+    pairs = [load_network(path, option=option) for path, option in ((teacher, '--teacher'), (student, '--student'))]
+    kinds = [(net.img_channels, net.img_resolution, net.label_dim) for net, _ in pairs]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f'--teacher={teacher} makes images of (channels, resolution, classes) {kinds[0]}, but --student={student} '
+            f'{kinds[1]}; both must be the same, so give the teacher that the student was distilled from')
+    return [(net.to(device, memory_format=torch.channels_last), info) for net, info in pairs]
+
+
+def make_samplers(teacher, student, steps, metadata=None):
+    """Return the three samplers of the comparison; `metadata` of the student's snapshot tells its number of steps."""
+    sampler, arguments = build_sampler(student, {'sampler': None if (metadata or {}).get('num_steps', 1) > 1 else 'one_step'},
+                                       metadata)
+    count = arguments.get('num_steps', 1)
+    return [
+        PictureSampler(f'teacher, {steps} steps', 2 * steps - 1, teacher, sampler='edm', num_steps=steps),
+        PictureSampler('teacher, one step', 1, teacher, sampler='one_step'),
+        PictureSampler('student, one step' if count == 1 else f'student, {count} steps', count, student, sampler=sampler,
+                       **arguments),
+    ]
+
+
+def measure_real(path, num, detector, reference, batch):
+    """Measure real images, the best that a generator could be expected to reach."""
+    dataset = ImageFolderDataset(path, max_size=num, use_labels=True)
+    detector.check_shape(dataset.image_shape, what=f'images of --data={path}')
+    reference.check(detector, dataset.image_shape)
+    return make_row('real images', measure_dataset(FolderImages(dataset), detector, batch), reference)
+
+
+def save_picture(path, samplers):
+    """Write the blocks of all samplers side by side, each with its name below."""
+    blocks = np.stack([sampler.block() for sampler in samplers])            # [N, H, W, C]
+    save_grid(path, blocks, columns=len(samplers), captions=[sampler.name for sampler in samplers])
+
+
+def run_comparison(teacher, student, ref, detector, num, seeds_start, steps, batch, data, outdir):
+    """Do what the command says; see its options.
+
+    Returns:
+        The table as text.
+    Raises:
+        ValueError: Input that cannot be used.
+    """
+    device = dist.get_device()
+    reference = load_reference(ref)
+    network = get_detector(detector, device)
+    (teacher_net, teacher_info), (student_net, student_info) = load_pair(teacher, student, device)
+    shape = (teacher_net.img_channels, teacher_net.img_resolution, teacher_net.img_resolution)
+    network.check_shape(shape, what=f'images of --teacher={teacher}')
+    for note in reference.check(network, shape):
+        click.echo(f'Note: {note}')
+    os.makedirs(outdir, exist_ok=True)
+
+    rows = [] if data is None else [measure_real(data, num, network, reference, batch)]
+    seeds = list(range(seeds_start, seeds_start + num))
+    samplers = make_samplers(teacher_net, student_net, steps, student_info.metadata)
+    for sampler in samplers:
+        rows.append(measure_sampler(sampler, seeds, network, reference, batch, sampler.name, sampler.nfe))
+    metric = metric_name(network.name, 'fid', num)
+    title = f'{metric}, seeds {seeds[0]} to {seeds[-1]}, device {device.type}'
+    save_table(os.path.join(outdir, 'comparison.json'), rows, metric=metric,
+               seeds=[seeds[0], seeds[-1]], steps=steps, batch=batch, device=device.type, data=data,
+               teacher=str(teacher), teacher_sha256=teacher_info.sha256, student=str(student), student_sha256=student_info.sha256,
+               detector_sha256=network.sha256, ref=reference.path, ref_sha256=reference.sha256)
+    with atomic_write(os.path.join(outdir, 'comparison.md')) as f:
+        f.write(f'{title}\n\n{format_table(rows, markdown=True)}\n'.encode())
+    save_picture(os.path.join(outdir, 'comparison.png'), samplers)
+    return f'{title}\n\n{format_table(rows)}'
+
+
+@click.command()
+@click.option('--teacher', help='Teacher snapshot', metavar='PKL|URL', type=str, required=True)
+@click.option('--student', help='Distilled snapshot', metavar='PKL|URL', type=str, required=True)
+@click.option('--ref', help='Reference statistics, from `fid.py ref`', metavar='NPZ|URL', type=str, required=True)
+@click.option('--outdir', help='Where to write comparison.*', metavar='DIR', type=str, required=True)
+@click.option('--detector', help='Feature network', type=click.Choice(detector_names()), default='mnist-classifier', show_default=True)
+@click.option('--data', help='Real images for a baseline row', metavar='ZIP|DIR', type=str)
+@click.option('--num', help='Images per row', metavar='INT', type=click.IntRange(min=2), default=2000, show_default=True)
+@click.option('--seeds-start', help='First seed', metavar='INT', type=click.IntRange(min=0), default=0, show_default=True)
+@click.option('--steps', help='Steps of the teacher\'s sampler', metavar='INT', type=click.IntRange(min=2), default=18, show_default=True)
+@click.option('--batch', help='Images per batch', metavar='INT', type=click.IntRange(min=1), default=64, show_default=True)
+def main(**options):
+    """Measure and time teacher and student on the same seeds and classes."""
+    try:
+        table = run_comparison(**options)
+    except ValueError as err:
+        raise click.ClickException(str(err)) from err
+    except OSError as err:
+        raise click.ClickException(f'{err.filename or options["outdir"]} cannot be used: {err.strerror or err}') from err
+    click.echo(f'{table}\n\nTable and picture are in {options["outdir"]}/comparison.*')
+
+
+if __name__ == '__main__':
+    main()

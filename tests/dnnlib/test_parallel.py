@@ -1,0 +1,104 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of dnnlib/parallel.py: order, bounded reading ahead, errors of and deaths in worker processes, progress."""
+
+import contextlib
+import os
+import threading
+
+import pytest
+
+from dnnlib import parallel
+
+
+def square(number):
+    return number * number, os.getpid()
+
+
+def fail_at_20(number):
+    if number == 20:
+        raise ValueError('20 is refused')
+    return number
+
+
+def die_at_20(number):
+    if number == 20:
+        os._exit(9)
+    return number
+
+
+class Counted:
+    """The numbers below `count`, and how many of them have been asked for."""
+
+    def __init__(self, count):
+        self.count = count
+        self.taken = 0
+
+    def __iter__(self):
+        for number in range(self.count):
+            self.taken += 1
+            yield number
+
+
+def test_results_come_in_order_from_other_processes_and_reading_ahead_is_bounded():
+    items = Counted(400)
+    bound = parallel._CHUNK * (2 * parallel._CHUNKS_AHEAD + 1)     # for two processes
+    results, workers = [], set()
+    with contextlib.closing(parallel.map_ordered(square, items, workers=2, count=400)) as stream:
+        for value, pid in stream:
+            results.append(value)
+            workers.add(pid)
+            assert items.taken - len(results) <= bound
+    assert results == [number * number for number in range(400)]
+    assert os.getpid() not in workers and 1 <= len(workers) <= 2
+
+
+@pytest.mark.parametrize('workers, count', [(1, 40), (4, parallel._CHUNK), (4, 0)])
+def test_one_worker_or_few_items_need_no_process(workers, count):
+    assert list(parallel.map_ordered(square, range(count), workers, count)) == [(k * k, os.getpid()) for k in range(count)]
+
+
+def test_errors_and_deaths_of_workers_reach_the_caller():
+    for function, error, words in [(fail_at_20, ValueError, '20 is refused'), (die_at_20, parallel.WorkerError, 'try --workers=1')]:
+        with pytest.raises(error, match=words):
+            list(parallel.map_ordered(function, range(40), workers=2, count=40))
+
+
+def test_closing_early_ends_the_processes():
+    before = threading.active_count()
+    stream = parallel.map_ordered(square, range(400), workers=2, count=400)
+    _value, pid = next(stream)
+    os.kill(pid, 0)         # it is alive
+    stream.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert threading.active_count() == before
+
+
+def test_outside_the_main_thread():
+    """Only the main thread may handle signals; other threads still get their results."""
+    results = []
+    thread = threading.Thread(target=lambda: results.extend(parallel.map_ordered(fail_at_20, range(16), 2, 16)))
+    thread.start()
+    thread.join(timeout=120)
+    assert results == list(range(16))
+
+
+def test_cores_are_those_of_this_process(monkeypatch):
+    monkeypatch.setattr(os, 'cpu_count', lambda: 64)
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {1, 4}, raising=False)
+    assert parallel.available_cores() == 2
+    monkeypatch.delattr(os, 'sched_getaffinity')
+    assert parallel.available_cores() == 61
+    monkeypatch.setattr(os, 'cpu_count', lambda: None)
+    assert parallel.available_cores() == 1
+
+
+def test_progress_lines_and_bar(monkeypatch, capsys):
+    monkeypatch.setattr(parallel, '_LINE_EVERY', 2)
+    assert list(parallel.with_progress('abcde', 5)) == list('abcde')
+    assert capsys.readouterr().out == '2 of 5 images\n4 of 5 images\n'
+    monkeypatch.setattr('sys.stderr.isatty', lambda: True)
+    assert list(parallel.with_progress('abcde', 5)) == list('abcde')
+    captured = capsys.readouterr()
+    assert captured.out == '' and '5/5' in captured.err

@@ -1,0 +1,349 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Samplers: from noise to images, and the random numbers that make an image depend on its seed alone.
+
+`edm_sampler` is EDM's Algorithm 2, `one_step_sampler` a single network call (GDD), and `multi_step_sampler` a few
+deterministic jumps for networks distilled to more than one step. State and arithmetic are float64 outside the
+network; the network itself computes in float32 (or its reduced precision).
+Legend: N batch, C channels, H W pixels, K classes, M steps.
+"""
+
+import math
+
+import torch
+
+from training.sampling.noise_levels import (
+    DISCRETIZATIONS,
+    SCALINGS,
+    SCHEDULES,
+    SIGMA_MAX,
+    SIGMA_MIN,
+    build_scaling,
+    build_schedule,
+    check_steps,
+    edm_levels,
+    noise_levels,
+    noise_range,
+    vp_betas,
+)
+
+SOLVERS = ('euler', 'heun')
+MIDDLE_SIGMA = 0.8
+
+
+class StackedRandomGenerator:
+    """Draw every sample of a batch from its own generator, so that batching does not change the numbers.
+
+    Args:
+        device: Device of the generators. CPU and CUDA generators give different streams for one seed.
+        seeds:  One integer per sample; taken modulo 2^32 as EDM does.
+    """
+
+    def __init__(self, device, seeds):
+        self.device = torch.device(device)
+        self.generators = [torch.Generator(self.device).manual_seed(int(seed) % (1 << 32)) for seed in seeds]
+
+    def _check_size(self, size):
+        if size[0] != len(self.generators):
+            raise ValueError(f'size={list(size)}: the leading size must be the number of seeds, {len(self.generators)}')
+
+    def randn(self, size, **kwargs):
+        """Draw standard normal numbers of shape `size` = [N, ...]; `kwargs` go to torch.randn."""
+        self._check_size(size)
+        target = kwargs.pop('device', self.device)
+        draws = [torch.randn(size[1:], generator=gen, device=self.device, **kwargs) for gen in self.generators]
+        return torch.stack(draws).to(target)
+
+    def randn_like(self, tensor):
+        """Draw standard normal numbers with the shape, dtype, layout and device of `tensor`."""
+        return self.randn(tensor.shape, dtype=tensor.dtype, layout=tensor.layout, device=tensor.device)
+
+    def randint(self, high, size, **kwargs):
+        """Draw integers 0..high-1 of shape `size` = [N, ...], int64 by default."""
+        self._check_size(size)
+        kwargs['device'] = self.device
+        return torch.stack([torch.randint(high, size=size[1:], generator=gen, **kwargs) for gen in self.generators])
+
+
+def check_choice(name, value, choices):
+    """Raise ValueError if `value` is not one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name}={value}: unknown; choose one of {', '.join(choices)}")
+
+
+def limit_range(net, sigma_min, sigma_max):
+    """Return the part of a noise range that the network supports."""
+    return max(sigma_min, float(net.sigma_min)), min(sigma_max, float(net.sigma_max))
+
+
+def churn(level, num_steps, S_churn, S_min, S_max):
+    """Return gamma, the relative noise increase of one stochastic step (EDM, Algorithm 2)."""
+    return min(S_churn / num_steps, math.sqrt(2) - 1) if S_min <= level <= S_max else 0.0
+
+
+@torch.no_grad()
+def edm_sampler(
+    net, latents, class_labels=None, randn_like=torch.randn_like, num_steps=18, sigma_min=None, sigma_max=None, rho=7,
+    S_churn=0, S_min=0, S_max=float('inf'), S_noise=1,
+):
+    """Sample images with Heun's method, deterministic or stochastic (EDM, Algorithms 1 and 2).
+
+    The network is called 2 * num_steps - 1 times.
+
+    Args:
+        net:          Preconditioned network `net(x, sigma, class_labels)`.
+        latents:      Standard normal noise, [N, C, H, W].
+        class_labels: One-hot labels [N, K] or None.
+        randn_like:   Source of the noise of stochastic steps; called once per step with the float64 state.
+        num_steps:    Number of steps, >= 2.
+        sigma_min, sigma_max: Noise range, None for 0.002 and 80; limited to the range of the network.
+        rho:          Exponent of the spacing of noise levels.
+        S_churn, S_min, S_max, S_noise: Strength, noise range and noise inflation of stochastic steps.
+    Returns:
+        Images, float64 [N, C, H, W], nominally -1..1.
+    Raises:
+        ValueError: Fewer than 2 steps (upstream returns NaN for 1) or an empty noise range.
+    """
+    sigma_min, sigma_max = limit_range(net, SIGMA_MIN if sigma_min is None else sigma_min,
+                                       SIGMA_MAX if sigma_max is None else sigma_max)
+    check_steps(num_steps, sigma_min, sigma_max)
+    levels = net.round_sigma(edm_levels(num_steps, sigma_min, sigma_max, rho).to(latents.device))
+    levels = torch.cat([levels, torch.zeros_like(levels[:1])])
+
+    x = latents.to(torch.float64) * levels[0]                                # [N, C, H, W]
+    for i, (t, t_next) in enumerate(zip(levels[:-1], levels[1:])):
+        t_hat, x_hat = t, x
+        if S_churn > 0:  # Drawn even where gamma is 0: the random stream must not depend on S_min and S_max.
+            t_hat = net.round_sigma(t + churn(t.item(), num_steps, S_churn, S_min, S_max) * t)
+            x_hat = x + (t_hat ** 2 - t ** 2).sqrt() * S_noise * randn_like(x)
+        d = (x_hat - net(x_hat, t_hat, class_labels).to(torch.float64)) / t_hat
+        x = x_hat + (t_next - t_hat) * d
+        if i < num_steps - 1:
+            d_next = (x - net(x, t_next, class_labels).to(torch.float64)) / t_next
+            x = x_hat + (t_next - t_hat) * (0.5 * d + 0.5 * d_next)
+    return x
+
+
+@torch.no_grad()
+def ablation_sampler(
+    net, latents, class_labels=None, randn_like=torch.randn_like, num_steps=18, sigma_min=None, sigma_max=None, rho=7,
+    solver='heun', discretization='edm', schedule='linear', scaling='none', epsilon_s=1e-3, C_1=0.001, C_2=0.008,
+    M=1000, alpha=1, S_churn=0, S_min=0, S_max=float('inf'), S_noise=1,
+):
+    """Sample images with a free choice of solver, discretisation, schedule and scaling (EDM, Appendix D).
+
+    Arguments that `edm_sampler` has mean the same here.
+
+    Args:
+        sigma_min, sigma_max: Noise range; None takes the one of `discretization`. Limited to the network's range.
+        solver, discretization, schedule, scaling: See SOLVERS, DISCRETIZATIONS, SCHEDULES, SCALINGS.
+        epsilon_s:   Smallest time of the `vp` choices.
+        C_1, C_2, M: Constants of the iDDPM table.
+        alpha:       Position of the second evaluation of `heun`: 1 is Heun, 0.5 the midpoint rule.
+    Returns:
+        Images, float64 [N, C, H, W], nominally -1..1.
+    Raises:
+        ValueError: An unknown choice, fewer than 2 steps or an empty noise range.
+    """
+    for name, value, choices in [('solver', solver, SOLVERS), ('discretization', discretization, DISCRETIZATIONS),
+                                 ('schedule', schedule, SCHEDULES), ('scaling', scaling, SCALINGS)]:
+        check_choice(name, value, choices)
+    low, high = noise_range(discretization, epsilon_s)
+    low, high = limit_range(net, low if sigma_min is None else sigma_min, high if sigma_max is None else sigma_max)
+    check_steps(num_steps, low, high)
+    levels = noise_levels(discretization, num_steps, low, high, rho, epsilon_s, (C_1, C_2, M)).to(latents.device)
+    path = build_schedule(schedule, vp_betas(low, high, epsilon_s))
+    scale, scale_deriv = build_scaling(scaling, path)
+
+    def slope(x, t):  # dx/dt (EDM Eq. 81)
+        sigma, s = path.sigma(t), scale(t)
+        ratio = path.sigma_deriv(t) / sigma
+        return (ratio + scale_deriv(t) / s) * x - ratio * s * net(x / s, sigma, class_labels).to(torch.float64)
+
+    times = path.time(net.round_sigma(levels))
+    times = torch.cat([times, torch.zeros_like(times[:1])])
+    x = latents.to(torch.float64) * (path.sigma(times[0]) * scale(times[0]))     # [N, C, H, W]
+    for i, (t, t_next) in enumerate(zip(times[:-1], times[1:])):
+        level = path.sigma(t)
+        t_hat = path.time(net.round_sigma(level + churn(level.item(), num_steps, S_churn, S_min, S_max) * level))
+        noise_std = (path.sigma(t_hat) ** 2 - level ** 2).clip(min=0).sqrt() * scale(t_hat) * S_noise
+        x_hat = scale(t_hat) / scale(t) * x + noise_std * randn_like(x)
+        h = t_next - t_hat
+        d = slope(x_hat, t_hat)
+        x = x_hat + h * d
+        if solver == 'heun' and i < num_steps - 1:
+            d_mid = slope(x_hat + alpha * h * d, t_hat + alpha * h)
+            x = x_hat + h * ((1 - 0.5 / alpha) * d + 0.5 / alpha * d_mid)
+    return x
+
+
+@torch.no_grad()
+def one_step_sampler(net, latents, class_labels=None, sigma_max=SIGMA_MAX):
+    """Sample images with one call of the network at the highest noise level (GDD, one-step generator).
+
+    Args:
+        net:          Distilled network `net(x, sigma, class_labels, force_fp32=)`.
+        latents:      Standard normal noise, [N, C, H, W].
+        class_labels: One-hot labels [N, K] or None.
+        sigma_max:    Noise level, > 0. Not limited to the range of the network, as in the official code.
+    Returns:
+        Images, float64 [N, C, H, W], nominally -1..1.
+    """
+    sigma_max = torch.tensor(sigma_max, dtype=torch.float32).item()  # The official code holds the level in float32.
+    x = latents.to(torch.float64) * sigma_max                                # [N, C, H, W]
+    return jump_chain(net, x, [sigma_max], class_labels, force_fp32=True).to(torch.float64)
+
+
+def jump_levels(num_steps, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=7, middle_sigma=MIDDLE_SIGMA):
+    """Return the noise levels at which a generator with `num_steps` steps is called, decreasing floats.
+
+    One step: [sigma_max]. Two steps: [sigma_max, middle_sigma], as the generator is trained. More: the first
+    `num_steps` of num_steps + 1 levels spaced as in EDM Eq. 5 (official multi_step sampler).
+
+    Raises:
+        ValueError: `num_steps` below 1 or `middle_sigma` outside the open range 0..sigma_max.
+    """
+    if num_steps < 1:
+        raise ValueError(f'num_steps={num_steps}: at least 1 step is needed; use 2')
+    if num_steps == 2:
+        if not 0 < middle_sigma < sigma_max:
+            raise ValueError(f'--middle-sigma={middle_sigma:g} must lie between 0 and sigma_max={sigma_max:g}; '
+                             f'{MIDDLE_SIGMA} is the value of training')
+        return [float(sigma_max), float(middle_sigma)]
+    if num_steps > 2 and not 0 < sigma_min < sigma_max:
+        raise ValueError(f'sigma_min={sigma_min:g}, sigma_max={sigma_max:g}: 0 < sigma_min < sigma_max must hold; '
+                         '0.002 and 80 work')
+    return [float(sigma_max)] if num_steps == 1 else edm_levels(num_steps + 1, sigma_min, sigma_max, rho)[:-1].tolist()
+
+
+def jump_chain(net, x, levels, class_labels=None, **net_kwargs):
+    """Run a few-step generator: Euler jumps from each noise level to the next, the last output is the image.
+
+    Gradients flow through every step, so that training and sampling share this function. The official code passes
+    the destination level to the network as well, which no released network accepts; here it is left out.
+
+    Args:
+        net:          Distilled network `net(x, sigma, class_labels)`.
+        x:            Noisy images at `levels[0]`, [N, C, H, W]. Its dtype is kept between the steps.
+        levels:       Decreasing noise levels, one per network call.
+        class_labels: One-hot labels [N, K] or None.
+        net_kwargs:   Further arguments of the network.
+    Returns:
+        Images [N, C, H, W], nominally -1..1.
+    """
+    for current, following in zip(levels, list(levels[1:]) + [None]):
+        sigma = torch.full([len(x), 1, 1, 1], current, device=x.device).to(x.dtype)     # [N, 1, 1, 1]
+        denoised = net(x, sigma, class_labels, **net_kwargs)                 # [N, C, H, W]
+        if following is None:
+            return denoised
+        x = x + (denoised - x) / current * (current - following)
+    raise ValueError('levels is empty: give at least one noise level, for example [80.0]')
+
+
+@torch.no_grad()
+def multi_step_sampler(net, latents, class_labels=None, num_steps=2, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=7,
+                       middle_sigma=MIDDLE_SIGMA):
+    """Sample images with `num_steps` deterministic jumps (see `jump_levels` and `jump_chain`).
+
+    Args:
+        net:          Distilled network `net(x, sigma, class_labels, force_fp32=)`.
+        latents:      Standard normal noise, [N, C, H, W].
+        class_labels: One-hot labels [N, K] or None.
+        num_steps:    Number of network calls, >= 1.
+        sigma_min, sigma_max, rho: Range and spacing of the noise levels; only sigma_max matters for 1 or 2 steps.
+        middle_sigma: Second noise level when num_steps is 2.
+    Returns:
+        Images, float64 [N, C, H, W], nominally -1..1.
+    """
+    levels = jump_levels(num_steps, sigma_min, sigma_max, rho, middle_sigma)
+    x = latents.to(torch.float64) * levels[0]                                # [N, C, H, W]
+    return jump_chain(net, x, levels, class_labels, force_fp32=True).to(torch.float64)
+
+
+SAMPLERS = {
+    'one_step': one_step_sampler,
+    'edm': edm_sampler,
+    'ablation': ablation_sampler,
+    'multi_step': multi_step_sampler,
+}
+STOCHASTIC_SAMPLERS = ('edm', 'ablation')
+
+
+def draw_inputs(net, seeds, class_idx=None, device='cpu', rng_device=None):
+    """Draw what an image starts from, in the official order: noise, then a label for conditional networks.
+
+    The label is drawn also when `class_idx` overrides it, so that the numbers that follow stay the same.
+
+    Args:
+        net, seeds, class_idx, device, rng_device: As in `sample_batch`.
+    Returns:
+        rnd:     StackedRandomGenerator in the state that the sampler continues from.
+        latents: Standard normal noise, float32 [N, C, H, W], on `device`.
+        labels:  Class indices, int64 [N], on `device`; None for an unconditional network.
+    Raises:
+        ValueError: A class that the network does not have.
+    """
+    check_class(net.label_dim, class_idx)
+    rnd = StackedRandomGenerator(device if rng_device is None else rng_device, seeds)
+    latents = rnd.randn([len(seeds), net.img_channels, net.img_resolution, net.img_resolution], device=device)
+    if not net.label_dim:
+        return rnd, latents, None
+    labels = rnd.randint(net.label_dim, size=[len(seeds)]).to(device)        # [N]
+    return rnd, latents, labels if class_idx is None else torch.full_like(labels, class_idx)
+
+
+def sample_batch(net, seeds, sampler='one_step', class_idx=None, device='cpu', rng_device=None, **sampler_kwargs):
+    """Make one image per seed; the image depends on its seed only, not on its neighbours in the batch.
+
+    Args:
+        net:            Preconditioned network on `device`, in eval mode.
+        seeds:          One integer per image.
+        sampler:        Name in SAMPLERS.
+        class_idx:      Class of all images; None draws one per seed. Only for conditional networks.
+        device:         Device to compute on.
+        rng_device:     Device of the random generators; None for `device`.
+        sampler_kwargs: Options of the sampler.
+    Returns:
+        images: float64 [N, C, H, W], nominally -1..1.
+        labels: Class indices that were used, int64 [N], or None for an unconditional network.
+    Raises:
+        ValueError: An unknown sampler, or a class that the network does not have.
+    """
+    check_choice('sampler', sampler, tuple(SAMPLERS))
+    rnd, latents, labels = draw_inputs(net, seeds, class_idx, device, rng_device)
+    one_hot = None if labels is None else torch.eye(net.label_dim, device=device)[labels]    # [N, K]
+    if sampler in STOCHASTIC_SAMPLERS:
+        sampler_kwargs['randn_like'] = rnd.randn_like
+    return SAMPLERS[sampler](net, latents, one_hot, **sampler_kwargs), labels
+
+
+def check_class(label_dim, class_idx):
+    """Raise ValueError if a network with `label_dim` classes cannot make images of class `class_idx`."""
+    if class_idx is None:
+        return
+    if not label_dim:
+        raise ValueError(f'--class={class_idx}: the network is unconditional (no class labels); leave the option out')
+    if not 0 <= class_idx < label_dim:
+        raise ValueError(f'--class={class_idx}: the network has {label_dim} classes; choose 0 to {label_dim - 1}')
+
+
+def check_finite(images, seeds):
+    """Raise ValueError naming the seeds whose images [N, C, H, W] hold NaN or infinite values."""
+    bad = (~torch.isfinite(images)).flatten(1).any(dim=1).cpu()              # [N]
+    if bad.any():
+        names = [str(seed) for seed, wrong in zip(seeds, bad.tolist()) if wrong]
+        shown = ', '.join(names[:8]) + (', ...' if len(names) > 8 else '')
+        raise ValueError(f'the image of seed {shown} is not finite (NaN or infinite values); the network is damaged or '
+                         'diverged, or its reduced precision overflows: try an earlier snapshot')
+
+
+def to_uint8(images):
+    """Convert images to bytes: floor(127.5 * x + 128), limited to 0..255 (official rule).
+
+    Args:
+        images: Finite images [N, C, H, W], nominally -1..1, any float type.
+    Returns:
+        uint8 ndarray [N, H, W, C].
+    """
+    scaled = (images.to(torch.float64) * 127.5 + 128).clip(0, 255).to(torch.uint8)
+    return scaled.permute(0, 2, 3, 1).cpu().numpy()

@@ -1,0 +1,3 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What one iteration does: adversarial distillation, instance distillation, training of a teacher."""

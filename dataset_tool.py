@@ -69,15 +69,19 @@ def check_crop(transform, resolution):
         raise click.ClickException(f'--transform={transform} needs --resolution=WxH; try --resolution=64x64')
     width, height = resolution
     if transform == 'center-crop-wide' and height > width:
-        raise click.ClickException(f'--resolution={width}x{height} must be wider than high for '
-                                   f'--transform={transform}; try {height}x{width}')
+        raise click.ClickException(
+            f'--resolution={width}x{height} must be wider than high for '
+            f'--transform={transform}; try {height}x{width}'
+        )
 
 
 @contextlib.contextmanager
 def _clean_end(output):
     """Show unusable input in one line, and let SIGTERM end the block like Ctrl-C, without half a file left."""
+
     def stop(*_args):
         raise SystemExit(128 + signal.SIGTERM)
+
     previous = signal.signal(signal.SIGTERM, stop)
     try:
         yield
@@ -94,6 +98,7 @@ def main():
     pass
 
 
+# fmt: off
 @main.command()
 @click.option('--source',       help='Folder, .zip, .npz, MNIST or CIFAR-10 file', metavar='PATH', required=True)
 @click.option('--dest',         help='New .zip file or folder',                metavar='PATH', required=True)
@@ -126,8 +131,10 @@ def convert(source, dest, max_images, transform, resolution, labels, skip_bad, p
     skipped = ''.join(f', {result[key]} skipped as {word}' for key, word in [('small', 'too small'), ('bad', 'unreadable')]
                       if result[key])
     click.echo(f'Wrote {result["count"]} {kind} images of {width}x{height} ({result["labels"]}{skipped}) to {dest}')
+# fmt: on
 
 
+# fmt: off
 @main.command()
 @click.option('--source',       help='Anything that `convert` reads',          metavar='PATH', required=True)
 @click.option('--max-images',   help='Stop after this many images',            metavar='INT',  type=click.IntRange(min=1))
@@ -161,6 +168,7 @@ def inspect(source, max_images, grid, grid_size, seed, workers):
             click.echo(f'Samples:      {shown} in {grid}' if shown else 'Samples:      0, so nothing is written')
     if not found.healthy:
         raise SystemExit(1)
+# fmt: on
 
 
 def _check_png(path):

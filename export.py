@@ -25,9 +25,14 @@ from training.snapshots.safetensors_file import describe_network, require_own_cl
 from training.snapshots.snapshot import load_network, save_snapshot
 
 SUFFIXES = {'safetensors': '.safetensors', 'onnx': '.onnx', 'torchscript': '.pt', 'pkl': '.pkl'}
-FUNCTION_FORMATS = ('onnx', 'torchscript')      # These hold a function, the others the network.
+FUNCTION_FORMATS = ('onnx', 'torchscript')  # These hold a function, the others the network.
 DEFAULT_OPSET = 18
-SHAPES = {'noise': '[N, {C}, {R}, {R}]', 'noisy_images': '[N, {C}, {R}, {R}]', 'sigma': '[N]', 'class_labels': '[N, {K}]'}
+SHAPES = {
+    'noise': '[N, {C}, {R}, {R}]',
+    'noisy_images': '[N, {C}, {R}, {R}]',
+    'sigma': '[N]',
+    'class_labels': '[N, {K}]',
+}
 
 
 def choose_dest(opts):
@@ -41,12 +46,16 @@ def choose_dest(opts):
         path = os.path.basename(re.split('[?#]', opts.network)[0]) if is_url(opts.network) else opts.network
         dest = os.path.splitext(path)[0] + suffix
     if not dest.lower().endswith(suffix) or os.path.isdir(dest):
-        raise ValueError(f'--dest={dest} must name a file ending in {suffix} for --format={opts.format}; '
-                         f'try --dest=network{suffix}')
+        raise ValueError(
+            f'--dest={dest} must name a file ending in {suffix} for --format={opts.format}; '
+            f'try --dest=network{suffix}'
+        )
     if os.path.exists(opts.network) and os.path.exists(dest) and os.path.samefile(opts.network, dest):
         raise ValueError(f'--dest={dest} is the network itself; try --dest=network-export{suffix}')
     if os.path.lexists(dest) and not opts.overwrite:
-        raise ValueError(f'--dest={dest} exists already; add --overwrite to replace it, or choose another name')
+        raise ValueError(
+            f'--dest={dest} exists already; add --overwrite to replace it, or choose another name'
+        )
     return dest
 
 
@@ -71,7 +80,9 @@ def choose_function(opts, net, metadata):
     if name == 'multi_step':
         return EasyDict(function='generator', levels=samplers.jump_levels(**kwargs))
     # As the one-step sampler: the official code holds the level in float32.
-    return EasyDict(function='generator', levels=[torch.tensor(kwargs['sigma_max'], dtype=torch.float32).item()])
+    return EasyDict(
+        function='generator', levels=[torch.tensor(kwargs['sigma_max'], dtype=torch.float32).item()]
+    )
 
 
 def warn(text):
@@ -88,7 +99,9 @@ def write_file(path, net, info, plan, opts):
     source = dict(file=os.path.basename(opts.network), sha256=info.sha256)
     if opts.format == 'pkl':
         require_own_class(net)
-        save_snapshot(path, ema=net, dataset_kwargs=info.dataset_kwargs, metadata=dict(info.metadata, source=source))
+        save_snapshot(
+            path, ema=net, dataset_kwargs=info.dataset_kwargs, metadata=dict(info.metadata, source=source)
+        )
         return read_network(path, 'ema', net, plan)
     config = describe_network(net, info, key=opts.key, source=source, torch=str(torch.__version__), **plan)
     if opts.format == 'safetensors':
@@ -103,14 +116,20 @@ def write_file(path, net, info, plan, opts):
         data = export_formats.to_torchscript(module, net, plan.function, config)
     with atomic_write(path) as file:
         file.write(data)
-    return export_formats.run_onnx(path, names) if opts.format == 'onnx' else export_formats.run_torchscript(path)
+    return (
+        export_formats.run_onnx(path, names)
+        if opts.format == 'onnx'
+        else export_formats.run_torchscript(path)
+    )
 
 
 def read_network(path, key, net, plan):
     """Load the network that was written, make sure that its tensors are the same bits, and return its function."""
     loaded, _info = load_network(path, key=key, option='--dest')
     expected, found = net.state_dict(), loaded.state_dict()
-    if list(expected) != list(found) or not all(torch.equal(expected[name], found[name]) for name in expected):
+    if list(expected) != list(found) or not all(
+        torch.equal(expected[name], found[name]) for name in expected
+    ):
         raise ValueError('the tensors of the file differ from those of the network; nothing was written')
     return lambda inputs: export_formats.compute_original(loaded, inputs=inputs, **plan)
 
@@ -119,8 +138,10 @@ def check_network(net, plan, opts):
     """Raise ValueError if the network gives no finite images: NaN can be compared with nothing."""
     inputs = export_formats.draw_inputs(net, plan.function, 1, opts.seed)
     if not export_formats.compute_original(net, inputs=inputs, **plan).isfinite().all():
-        raise ValueError(f'--network={opts.network}: the images of the network are not finite (NaN or infinite values); '
-                         'try an earlier snapshot')
+        raise ValueError(
+            f'--network={opts.network}: the images of the network are not finite (NaN or infinite values); '
+            'try an earlier snapshot'
+        )
 
 
 def check_file(run, net, plan, opts):
@@ -130,19 +151,27 @@ def check_file(run, net, plan, opts):
         ValueError: the difference is larger than --tolerance.
     """
     batches = sorted({1, opts.batch})
-    difference, magnitude = export_formats.largest_difference(run, net, plan.function, plan.levels, batches, opts.seed)
-    text = (f'largest difference to the network on random input: {difference:.3g} (outputs up to {magnitude:.3g}; '
-            f'{" and ".join(map(str, batches))} images, seed {opts.seed})')
+    difference, magnitude = export_formats.largest_difference(
+        run, net, plan.function, plan.levels, batches, opts.seed
+    )
+    text = (
+        f'largest difference to the network on random input: {difference:.3g} (outputs up to {magnitude:.3g}; '
+        f'{" and ".join(map(str, batches))} images, seed {opts.seed})'
+    )
     if not difference <= opts.tolerance * max(1, magnitude):
-        raise ValueError(f'{text}; --tolerance={opts.tolerance:g} allows less, so nothing was written; '
-                         'try --format=safetensors, which is exact')
+        raise ValueError(
+            f'{text}; --tolerance={opts.tolerance:g} allows less, so nothing was written; '
+            'try --format=safetensors, which is exact'
+        )
     return text
 
 
 def describe_inputs(net, plan):
     """Return one line about the inputs and the output of the function."""
     numbers = dict(C=net.img_channels, R=net.img_resolution, K=net.label_dim)
-    inputs = [f'{name} {SHAPES[name].format(**numbers)}' for name in export_formats.input_names(net, plan.function)]
+    inputs = [
+        f'{name} {SHAPES[name].format(**numbers)}' for name in export_formats.input_names(net, plan.function)
+    ]
     image = SHAPES['noise'].format(**numbers)
     return f'inputs {", ".join(inputs)}; output {export_formats.OUTPUT[plan.function]} {image}; all float32'
 
@@ -169,13 +198,16 @@ def run(opts):
             result = check_file(write_file(path, net, info, plan, opts), net, plan, opts)
             os.replace(path, dest)
     except OSError as error:
-        raise ValueError(f'--dest={dest} cannot be written ({error.strerror or error}); choose a folder of your own') from error
+        raise ValueError(
+            f'--dest={dest} cannot be written ({error.strerror or error}); choose a folder of your own'
+        ) from error
     click.echo(f'wrote {dest} ({os.path.getsize(dest) / 1e6:.1f} MB)')
     if opts.format in FUNCTION_FORMATS:
         click.echo(describe_inputs(net, plan))
     click.echo(result)
 
 
+# fmt: off
 @click.command()
 # Main options.
 @click.option('--network',      help='Network snapshot: .pkl or .safetensors', metavar='PATH|URL', required=True)
@@ -209,6 +241,7 @@ def cmdline(**options):
         run(EasyDict(options))
     except ValueError as error:
         raise click.ClickException(str(error)) from error
+# fmt: on
 
 
 if __name__ == '__main__':

@@ -60,6 +60,7 @@ from training.snapshots.snapshot import load_network
 # ------------------------------------------------------------------------------------------------
 # Steps of the commands. What can fail runs on rank 0 first, so that a message appears once.
 
+
 @contextlib.contextmanager
 def _processes():
     """Join the other processes for one command, and turn bad input into a one-line error."""
@@ -74,7 +75,9 @@ def _processes():
     except ValueError as err:
         raise click.ClickException(str(err)) from err
     except OSError as err:
-        raise click.ClickException(f'{err.filename or "a file"} cannot be used: {err.strerror or err}') from err
+        raise click.ClickException(
+            f'{err.filename or "a file"} cannot be used: {err.strerror or err}'
+        ) from err
 
 
 def _check_output(path, option, extension):
@@ -82,12 +85,15 @@ def _check_output(path, option, extension):
     if path is None:
         return
     if not path.lower().endswith(extension) or os.path.isdir(path):
-        raise ValueError(f'{option}={path} must name a file ending in {extension}; try {option}=result{extension}')
+        raise ValueError(
+            f'{option}={path} must name a file ending in {extension}; try {option}=result{extension}'
+        )
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
 
 
 def _load_comparisons(opts, device):
     """Load references and detectors, and decide which metrics are computed against which reference."""
+
     def check_first():
         _check_output(opts['json_path'], '--json', '.json')
         return parse_metrics(opts['metrics'])
@@ -99,7 +105,9 @@ def _load_comparisons(opts, device):
 def _open_samples(comparisons, images, num, seed):
     """Open the images of `calc`; return (source, remarks)."""
     labelling = [c.detector for c in comparisons if c.detector.labels_comparable]
-    source, unlabelled = open_images(images, '--images', num, seed, labelling[0].num_classes if labelling else 0)
+    source, unlabelled = open_images(
+        images, '--images', num, seed, labelling[0].num_classes if labelling else 0
+    )
     notes = check_fit(comparisons, num, source.image_shape, f'images of --images={images}')
     notes += describe_oddities(images, source, {metric for c in comparisons for metric in c.metrics})
     if labelling and unlabelled:
@@ -130,8 +138,14 @@ def _print_blocks(comparisons, results):
 def _write_json(path, comparisons, results, device, **facts):
     """Write everything worth keeping; `metric` and `value` repeat the last number printed."""
     if path is not None:
-        content = dict(metric=results[-1]['metric'], value=results[-1]['value'], **facts, results=results,
-                       comparisons=[describe_comparison(c) for c in comparisons], software=describe_software(device))
+        content = dict(
+            metric=results[-1]['metric'],
+            value=results[-1]['value'],
+            **facts,
+            results=results,
+            comparisons=[describe_comparison(c) for c in comparisons],
+            software=describe_software(device),
+        )
         with atomic_write(path) as f:
             f.write((json.dumps(content, indent=2) + '\n').encode())
 
@@ -144,24 +158,59 @@ def _echo_notes(notes):
 # ------------------------------------------------------------------------------------------------
 # Options that several commands have.
 
+
 def _measuring_options(command):
     """Add the options of `calc` and `gen`."""
-    for option in reversed((
-        click.option('--ref', 'refs', help='Reference statistics; several: give it again', metavar='NPZ|PKL|URL', type=str,
-                     required=True, multiple=True),
-        click.option('--metrics', help=f'Some of {",".join(METRICS)}', metavar='LIST', type=str, default='fid', show_default=True),
-        click.option('--detector', help='Feature network  [default: that of --ref]', type=click.Choice(detector_names())),
-        click.option('--json', 'json_path', help='Also write the results here', metavar='JSON', type=str),
-    )):
+    for option in reversed(
+        (
+            click.option(
+                '--ref',
+                'refs',
+                help='Reference statistics; several: give it again',
+                metavar='NPZ|PKL|URL',
+                type=str,
+                required=True,
+                multiple=True,
+            ),
+            click.option(
+                '--metrics',
+                help=f'Some of {",".join(METRICS)}',
+                metavar='LIST',
+                type=str,
+                default='fid',
+                show_default=True,
+            ),
+            click.option(
+                '--detector',
+                help='Feature network  [default: that of --ref]',
+                type=click.Choice(detector_names()),
+            ),
+            click.option('--json', 'json_path', help='Also write the results here', metavar='JSON', type=str),
+        )
+    ):
         command = option(command)
     return command
 
 
-_detector_path = click.option('--detector-path', help='Weights of the detector, or their folder', metavar='FILE|DIR', type=str)
-_batch = click.option('--batch', help='Images per batch and process', metavar='INT', type=click.IntRange(min=1), default=64,
-                      show_default=True)
-_workers = click.option('--workers', help='Decoding processes, 0 for none', metavar='INT', type=click.IntRange(min=0), default=2,
-                        show_default=True)
+_detector_path = click.option(
+    '--detector-path', help='Weights of the detector, or their folder', metavar='FILE|DIR', type=str
+)
+_batch = click.option(
+    '--batch',
+    help='Images per batch and process',
+    metavar='INT',
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+)
+_workers = click.option(
+    '--workers',
+    help='Decoding processes, 0 for none',
+    metavar='INT',
+    type=click.IntRange(min=0),
+    default=2,
+    show_default=True,
+)
 
 
 @click.group()
@@ -177,6 +226,8 @@ def main():
 # ------------------------------------------------------------------------------------------------
 # Commands.
 
+
+# fmt: off
 @main.command()
 @click.option('--images', help='Folder, zip, or image_pack.npz', metavar='DIR|ZIP|NPZ', type=str, required=True)
 @_measuring_options
@@ -204,8 +255,10 @@ def calc(images, num, seed, batch, workers, **opts):
             _print_blocks(comparisons, results)
             _write_json(opts['json_path'], comparisons, sum(results, []), device, images=images, seed=seed, num_images=len(source),
                         image_shape=source.image_shape, batch=batch, notes=notes)
+# fmt: on
 
 
+# fmt: off
 @main.command()
 @click.option('--data', help='All images of the data set', metavar='DIR|ZIP|NPZ', type=str, required=True)
 @click.option('--dest', help='Where to write the statistics', metavar='NPZ', type=str, required=True)
@@ -239,6 +292,7 @@ def ref(data, dest, detector, detector_path, features, seed, spatial, batch, wor
                 result.features, result.features_seed = meter.features.numpy(), seed
             save_reference(dest, result)
             click.echo(f'Statistics of {len(source)} images of {source.name} with {network.name} are in {dest}')
+# fmt: on
 
 
 def _open_reference_images(data, network, spatial):
@@ -246,10 +300,13 @@ def _open_reference_images(data, network, spatial):
     source, _ = open_images(data, '--data')
     network.check_shape(source.image_shape, what=f'images of --data={data}')
     if spatial and not network.spatial_dim:
-        raise ValueError(f'--spatial: detector {network.name} has no spatial features; leave it out, or use --detector=inception')
+        raise ValueError(
+            f'--spatial: detector {network.name} has no spatial features; leave it out, or use --detector=inception'
+        )
     return source
 
 
+# fmt: off
 @main.command()
 @click.option('--network', help='Network snapshot: .pkl or .safetensors', metavar='PATH|URL', required=True)
 @_measuring_options
@@ -297,6 +354,7 @@ def gen(network, seeds, repeats, class_idx, batch, rng_device, **opts):
                         arguments={name: str(value) for name, value in plan[1].items()}, class_idx=class_idx,
                         seeds=[text for text, _ in blocks], rng_device=torch.device(rng or device).type, quantisation=QUANTISATION,
                         num_images=len(blocks[0][1]), image_shape=source.image_shape, batch=batch, notes=notes, summary=summary)
+# fmt: on
 
 
 def _seed_blocks(text, repeats):

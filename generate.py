@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generate images from a network snapshot: a seed fixes noise and class on any batch size and number of processes.
 
-    python generate.py --network=network-snapshot-001000.pkl --outdir=out --seeds=0-63
-    torchrun --standalone --nproc_per_node=4 generate.py --network=... --outdir=out --seeds=0-49999 --subdirs
+python generate.py --network=network-snapshot-001000.pkl --outdir=out --seeds=0-63
+torchrun --standalone --nproc_per_node=4 generate.py --network=... --outdir=out --seeds=0-49999 --subdirs
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from training.snapshots.entries import choose_key
 from training.snapshots.snapshot import load_network
 
 MAX_GRID_IMAGES = 256
-STATUS_SEC = 10     # between progress lines where there is no terminal
+STATUS_SEC = 10  # between progress lines where there is no terminal
 
 
 def agree(error):
@@ -43,7 +43,9 @@ def agree(error):
 
 def is_memory_error(problem):
     """Tell whether an exception means that memory is short; on the CPU torch raises a plain RuntimeError for it."""
-    return isinstance(problem, (MemoryError, torch.cuda.OutOfMemoryError)) or "can't allocate memory" in str(problem)
+    return isinstance(problem, (MemoryError, torch.cuda.OutOfMemoryError)) or "can't allocate memory" in str(
+        problem
+    )
 
 
 @contextlib.contextmanager
@@ -57,8 +59,10 @@ def together():
             raise
         error = '--batch: the batch does not fit into memory; use a smaller number'
     except OSError as problem:
-        error = (f'{problem.filename or "--outdir"}: cannot be written ({problem.strerror or problem}); '
-                 'free some space, or choose another --outdir')
+        error = (
+            f'{problem.filename or "--outdir"}: cannot be written ({problem.strerror or problem}); '
+            'free some space, or choose another --outdir'
+        )
     except ValueError as problem:
         error = str(problem)
     agree(error)
@@ -81,13 +85,15 @@ def prepare_output(opts, record):
     if opts.grid is not None:
         folder = os.path.dirname(opts.grid) or '.'
         if not opts.grid.lower().endswith('.png') or not os.path.isdir(folder):
-            raise ValueError(f'--grid={opts.grid}: must end in .png and lie in an existing folder; '
-                             'for example grid.png')
+            raise ValueError(
+                f'--grid={opts.grid}: must end in .png and lie in an existing folder; for example grid.png'
+            )
     try:
         claim_folder(opts.outdir, record, opts.overwrite)
     except OSError as error:
-        raise ValueError(f'--outdir={opts.outdir}: cannot be written ({error.strerror}); '
-                         'choose a folder of your own') from error
+        raise ValueError(
+            f'--outdir={opts.outdir}: cannot be written ({error.strerror}); choose a folder of your own'
+        ) from error
     if opts.pack and os.path.exists(os.path.join(opts.outdir, PACK_FILE)):
         click.echo(f'{PACK_FILE} of an earlier call in {opts.outdir} will be replaced')
 
@@ -107,10 +113,11 @@ def make_part(net, opts, plan, positions, device):
     if pixels is not None:
         labels = samplers.draw_inputs(net, seeds, opts.class_idx, device, opts.rng_device)[2]
         return pixels, None if labels is None else labels.cpu().numpy()
-    images, labels = samplers.sample_batch(net, seeds, plan.sampler, opts.class_idx, device, opts.rng_device,
-                                           **plan.kwargs)
+    images, labels = samplers.sample_batch(
+        net, seeds, plan.sampler, opts.class_idx, device, opts.rng_device, **plan.kwargs
+    )
     samplers.check_finite(images, seeds)
-    pixels = samplers.to_uint8(images)                                       # [n, H, W, C]
+    pixels = samplers.to_uint8(images)  # [n, H, W, C]
     for position, name, image in zip(positions, names, pixels):
         if position not in plan.repeats:  # One writer per file.
             path = os.path.join(opts.outdir, name)
@@ -143,7 +150,7 @@ def generate(net, opts, plan, device):
     """Make all images: every process writes its PNG files; rank 0 writes the pack, the grid and the labels."""
     rank, world_size, count = dist.get_rank(), dist.get_world_size(), len(opts.seeds)
     parts = split_positions(count, opts.batch)
-    parts += [np.zeros(0, int)] * (-len(parts) % world_size)    # Every process takes part in every round.
+    parts += [np.zeros(0, int)] * (-len(parts) % world_size)  # Every process takes part in every round.
     plan.repeats = find_repeats(opts.seeds)
     shown = min(count, MAX_GRID_IMAGES) if opts.grid is not None else 0
     grid, labels, progress = [], [], Progress(count)
@@ -163,7 +170,9 @@ def generate(net, opts, plan, device):
             with together():
                 for pixels, classes in gathered:  # In rank order, which is the order of the seeds.
                     labels.append(classes)
-                    grid.extend(pixels[: shown - len(grid)].copy())  # A view would keep the whole batch in memory.
+                    grid.extend(
+                        pixels[: shown - len(grid)].copy()
+                    )  # A view would keep the whole batch in memory.
                     if pack is not None:
                         pack.append(pixels)
             progress.advance(sum(map(len, parts[begin : begin + world_size])))
@@ -185,11 +194,20 @@ def write_summary(opts, labels, grid):
 def settings_record(opts, plan, info, device):
     """Return what is needed to make the same images again, as plain values without machine paths."""
     return dict(
-        network=os.path.basename(str(opts.network)), sha256=info.sha256, class_name=info.class_name,
-        key=opts.key, sampler=plan.sampler, arguments={k: str(v) for k, v in plan.kwargs.items()},
-        seeds=opts.seed_text, class_idx=opts.class_idx, subdirs=opts.subdirs, batch=opts.batch,
-        processes=dist.get_world_size(), device=device.type,
-        rng_device=torch.device(opts.rng_device or device).type, torch=torch.__version__,
+        network=os.path.basename(str(opts.network)),
+        sha256=info.sha256,
+        class_name=info.class_name,
+        key=opts.key,
+        sampler=plan.sampler,
+        arguments={k: str(v) for k, v in plan.kwargs.items()},
+        seeds=opts.seed_text,
+        class_idx=opts.class_idx,
+        subdirs=opts.subdirs,
+        batch=opts.batch,
+        processes=dist.get_world_size(),
+        device=device.type,
+        rng_device=torch.device(opts.rng_device or device).type,
+        torch=torch.__version__,
     )
 
 
@@ -207,12 +225,16 @@ def run(opts):
         plan.sampler, plan.kwargs = build_sampler(net, opts, info.metadata)
         prepare_output(opts, settings_record(opts, plan, info, device))
     settings = ', '.join([plan.sampler] + [f'{key}={value}' for key, value in plan.kwargs.items()])
-    dist.print0(f'{info.class_name}: {len(opts.seeds)} images to {opts.outdir}, sampler {settings}, '
-                f'{dist.get_world_size()} process(es) on {device.type}')
+    dist.print0(
+        f'{info.class_name}: {len(opts.seeds)} images to {opts.outdir}, sampler {settings}, '
+        f'{dist.get_world_size()} process(es) on {device.type}'
+    )
     needed, present = -(-len(opts.seeds) // opts.batch), dist.get_world_size()
     if needed < present:
-        dist.print0(f'--batch={opts.batch}: {present - needed} of {present} processes have nothing to do; '
-                    f'--batch={-(-len(opts.seeds) // present)} gives all of them work')
+        dist.print0(
+            f'--batch={opts.batch}: {present - needed} of {present} processes have nothing to do; '
+            f'--batch={-(-len(opts.seeds) // present)} gives all of them work'
+        )
     generate(net, opts, plan, device)
     dist.print0(f'done: {len(opts.seeds) - len(find_repeats(opts.seeds))} PNG files in {opts.outdir}')
     dist.destroy()
@@ -221,6 +243,7 @@ def run(opts):
 DEVICE = click.Choice(['auto', 'cpu', 'cuda'])
 
 
+# fmt: off
 @click.command()
 # Main options.
 @click.option('--network',          help='Network snapshot: .pkl or .safetensors', metavar='PATH|URL', required=True)
@@ -263,6 +286,7 @@ def cmdline(**options):
         run(opts)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
+# fmt: on
 
 
 if __name__ == '__main__':

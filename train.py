@@ -12,6 +12,7 @@ Examples:
   torchrun --standalone --nproc_per_node=8 train.py --precond=edm --arch=ncsnpp \\
       --outdir=training-runs --data=datasets/cifar10-32x32.zip --cond=1
 """
+
 import json
 import os
 import re
@@ -45,7 +46,9 @@ def parse_grid(_ctx, _param, text):
     if text == '0':
         return None
     if not match or not 0 < int(match.group(1)) * int(match.group(2)) <= 4096:
-        raise click.BadParameter(f'{text!r} must be ROWSxCOLUMNS with at most 4096 images, such as 8x10, or 0 for none')
+        raise click.BadParameter(
+            f'{text!r} must be ROWSxCOLUMNS with at most 4096 images, such as 8x10, or 0 for none'
+        )
     return [int(match.group(1)), int(match.group(2))]
 
 
@@ -61,7 +64,9 @@ def parse_halflives(_ctx, _param, text):
     except ValueError:
         values = [-1.0]
     if not all(0 <= value < 1e6 for value in values) or len(set(values)) < len(values):
-        raise click.BadParameter(f'{text!r} must be one or several different numbers, at least 0, such as 0.5 or 0.5,0.05')
+        raise click.BadParameter(
+            f'{text!r} must be one or several different numbers, at least 0, such as 0.5 or 0.5,0.05'
+        )
     return values
 
 
@@ -74,19 +79,40 @@ def parse_metrics(_ctx, _param, text):
 
 
 # Options that only some losses read: with the others they are refused, not ignored.
-DISTILLATION_OPTIONS = ('dlr', 'loss_type', 'r1_type', 'r1_gamma', 'backbone', 'd_resolution', 'd_channel_max',
-                        'class_embed', 'sync_bn', 'diffaug', 'augment_p', 'ada_target')
+DISTILLATION_OPTIONS = (
+    'dlr',
+    'loss_type',
+    'r1_type',
+    'r1_gamma',
+    'backbone',
+    'd_resolution',
+    'd_channel_max',
+    'class_embed',
+    'sync_bn',
+    'diffaug',
+    'augment_p',
+    'ada_target',
+)
 TEACHER_OPTIONS = ('label_dropout', 'lr_rampup', 'lr_rampdown')
 EDM_OPTIONS = ('p_mean', 'p_std')
 Positive = click.FloatRange(min=0, min_open=True)
 NonNegative = click.FloatRange(min=0)
 Share = click.FloatRange(min=0, max=1)
 # Options of methods that need not be used.
-STUDENT_OPTIONS = ('teacher_type', 'teacher_only', 'target', 'max_steps', 'distance', 'lpips', 'multi_step_g',
-                   'middle_sigma')
+STUDENT_OPTIONS = (
+    'teacher_type',
+    'teacher_only',
+    'target',
+    'max_steps',
+    'distance',
+    'lpips',
+    'multi_step_g',
+    'middle_sigma',
+)
 INSTANCE_OPTIONS = ('target', 'max_steps', 'distance', 'lpips')
 
 
+# fmt: off
 @click.command(help=__doc__, context_settings=dict(show_default=True, max_content_width=110))
 # Main options.
 @click.option('--outdir',        help='Folder for the run folders', metavar='DIR', type=str, required=True)
@@ -201,6 +227,7 @@ def main(ctx, **opts):
     except FailedElsewhere:
         sys.exit(1)
     launch(run, run_dir)
+# fmt: on
 
 
 def refuse_unused(ctx):
@@ -209,28 +236,41 @@ def refuse_unused(ctx):
     loss = config_lib.choose_loss(params['loss'], params['precond'])
     check_official_options(dict(params, loss=loss))
     for names, needed, reason in (
-            (DISTILLATION_OPTIONS + OFFICIAL_OPTIONS, ('gdd',), 'a teacher has no discriminator'),
-            (STUDENT_OPTIONS, ('gdd',), 'a teacher is not distilled'),
-            (TEACHER_OPTIONS, config_lib.TEACHER_LOSSES, 'distillation has no such thing'),
-            (EDM_OPTIONS, ('edm',), 'the other losses draw sigma differently')):
+        (DISTILLATION_OPTIONS + OFFICIAL_OPTIONS, ('gdd',), 'a teacher has no discriminator'),
+        (STUDENT_OPTIONS, ('gdd',), 'a teacher is not distilled'),
+        (TEACHER_OPTIONS, config_lib.TEACHER_LOSSES, 'distillation has no such thing'),
+        (EDM_OPTIONS, ('edm',), 'the other losses draw sigma differently'),
+    ):
         given = given_option(ctx, names)
         if loss not in needed and given:
-            raise config_lib.ConfigError(f"{given} needs --loss={' or '.join(needed)}; {reason}, leave it out")
+            raise config_lib.ConfigError(
+                f'{given} needs --loss={" or ".join(needed)}; {reason}, leave it out'
+            )
     given = given_option(ctx, INSTANCE_OPTIONS)
     if params['teacher_type'] == 'none' and given:
-        raise config_lib.ConfigError(f'{given} needs a method that compares with a score network; add for example '
-                                     '--teacher-type=cd, or leave it out')
-    given = given_option(ctx, [name for name in DISTILLATION_OPTIONS + OFFICIAL_OPTIONS
-                               if name not in ('optimizer_type', 'weight_decay')])
+        raise config_lib.ConfigError(
+            f'{given} needs a method that compares with a score network; add for example '
+            '--teacher-type=cd, or leave it out'
+        )
+    given = given_option(
+        ctx,
+        [
+            name
+            for name in DISTILLATION_OPTIONS + OFFICIAL_OPTIONS
+            if name not in ('optimizer_type', 'weight_decay')
+        ],
+    )
     if params['teacher_only'] and given:
-        raise config_lib.ConfigError(f'{given} is about the adversarial loss, which --teacher-only=True leaves out; leave one out')
+        raise config_lib.ConfigError(
+            f'{given} is about the adversarial loss, which --teacher-only=True leaves out; leave one out'
+        )
 
 
 def given_option(ctx, names):
     """Return the first of some options that the user has typed, as '--option=value', or None."""
     for name in names:
         if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
-            return f"--{name.replace('_', '-')}={ctx.params[name]}"
+            return f'--{name.replace("_", "-")}={ctx.params[name]}'
     return None
 
 
@@ -239,12 +279,15 @@ def prepare(config, outdir, desc, nosubdir):
     from torch_utils import distributed
     from training.run import resume
     from training.training_loop import TrainingRun
+
     distributed.init(None if config['device'] == 'auto' else config['device'])
     run_dir = choose_run_dir(config, outdir, desc, nosubdir)
-    distributed.barrier()       # no process may create the folder before all have looked at it
+    distributed.barrier()  # no process may create the folder before all have looked at it
     run = TrainingRun(config)
-    if config['resume'] == 'auto':      # only now do the options name all that makes a run: teacher, data
-        found = distributed.rank0_only(lambda: resume.find_run(config, run.world_size, outdir, desc, nosubdir))
+    if config['resume'] == 'auto':  # only now do the options name all that makes a run: teacher, data
+        found = distributed.rank0_only(
+            lambda: resume.find_run(config, run.world_size, outdir, desc, nosubdir)
+        )
         run_dir, config['resume'], notes = distributed.broadcast_object(found)
         distributed.print0(*notes, sep='\n', end='\n' if notes else '')
         run.load_resume()
@@ -254,15 +297,20 @@ def prepare(config, outdir, desc, nosubdir):
 def choose_run_dir(config, outdir, desc, nosubdir):
     """Name the run folder, as far as it does not depend on what --resume=auto finds."""
     from torch_utils import distributed
+
     if config['resume'] not in (None, 'auto'):
         run_dir = os.path.dirname(config['resume']) or '.'
     elif nosubdir:
         run_dir = outdir
     else:
-        run_dir = config_lib.next_run_dir(outdir, config_lib.run_description(config, distributed.get_world_size(), desc))
+        run_dir = config_lib.next_run_dir(
+            outdir, config_lib.run_description(config, distributed.get_world_size(), desc)
+        )
     if not config['resume'] and os.path.exists(os.path.join(run_dir, 'training_options.json')):
-        raise config_lib.ConfigError(f'--outdir={run_dir} with --nosubdir already holds a run; choose an empty folder, '
-                                     'or go on with it by --resume=auto')
+        raise config_lib.ConfigError(
+            f'--outdir={run_dir} with --nosubdir already holds a run; choose an empty folder, '
+            'or go on with it by --resume=auto'
+        )
     check_writable(run_dir)
     return run_dir
 
@@ -273,8 +321,10 @@ def check_writable(run_dir):
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)
     if not os.path.isdir(existing) or not os.access(existing, os.W_OK | os.X_OK):
-        raise config_lib.ConfigError(f'--outdir: {run_dir} cannot be written, since {existing} is not a writable folder; '
-                                     'choose another, such as --outdir=training-runs')
+        raise config_lib.ConfigError(
+            f'--outdir: {run_dir} cannot be written, since {existing} is not a writable folder; '
+            'choose another, such as --outdir=training-runs'
+        )
 
 
 def launch(run, run_dir):
@@ -285,6 +335,7 @@ def launch(run, run_dir):
     from training.run.state import StateError
     from training.training_loop import run_training
     from training.update.gradients import NonFiniteError
+
     distributed.print0(f'Training options:\n{json.dumps(run.config, indent=2)}\n\nRun folder: {run_dir}')
     try:
         run_training(run, run_dir)
@@ -303,6 +354,7 @@ def launch(run, run_dir):
 def fail(error):
     """End with one line: rank 0's, or that of another process if rank 0 has nothing to say."""
     from torch_utils.distributed import ProcessLost
+
     rank = os.environ.get('RANK', '0')
     if rank == '0' and not isinstance(error, ProcessLost):
         raise click.ClickException(str(error))

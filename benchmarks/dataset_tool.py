@@ -41,6 +41,7 @@ def measure(source, dest, resolution, workers):
     return time.perf_counter() - start, sum(os.times()[:4]) - start_cpu
 
 
+# fmt: off
 @click.command()
 @click.option('--images',     help='Number of images',            metavar='INT',    type=click.IntRange(min=1),
               default=1000, show_default=True)
@@ -63,6 +64,7 @@ def main(images, size, resolution, workers):
             seconds, cpu_seconds = measure(photos, os.path.join(folder, f'{count}.zip'), resolution, count)
             alone = alone or seconds
             print(f'| {count} | {seconds:.1f} | {cpu_seconds:.1f} | {images / seconds:.0f} | {alone / seconds:.2f} |')
+# fmt: on
 
 
 if __name__ == '__main__':

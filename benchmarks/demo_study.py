@@ -50,12 +50,12 @@ STUDIES = {
 class Cell:
     """One trained and measured setting."""
 
-    row: str            # name of the setting
+    row: str  # name of the setting
     seed: int
-    kimg: float         # thousand training images
-    frechet: float      # Frechet distance to the reference
-    accuracy: float     # share of samples that are the digit they were asked to be, 0..1
-    cpu_sec: float      # CPU time of training, all threads and children
+    kimg: float  # thousand training images
+    frechet: float  # Frechet distance to the reference
+    accuracy: float  # share of samples that are the digit they were asked to be, 0..1
+    cpu_sec: float  # CPU time of training, all threads and children
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,25 +87,43 @@ def summarise(cells):
     """
     if len({cell.kimg for cell in cells}) > 1:
         lengths = ', '.join(f'{kimg:g}' for kimg in sorted({cell.kimg for cell in cells}))
-        raise ValueError(f'cells with {lengths} kimg are not comparable; run each length in an --outdir of its own')
+        raise ValueError(
+            f'cells with {lengths} kimg are not comparable; run each length in an --outdir of its own'
+        )
     rows = {}
     for cell in cells:
         rows.setdefault(cell.row, []).append(cell)
-    return [Summary(row, len(group), group[0].kimg, mean_and_spread([cell.frechet for cell in group]),
-                    mean_and_spread([cell.accuracy for cell in group]),
-                    mean_and_spread([cell.cpu_sec / cell.kimg for cell in group])) for row, group in rows.items()]
+    return [
+        Summary(
+            row,
+            len(group),
+            group[0].kimg,
+            mean_and_spread([cell.frechet for cell in group]),
+            mean_and_spread([cell.accuracy for cell in group]),
+            mean_and_spread([cell.cpu_sec / cell.kimg for cell in group]),
+        )
+        for row, group in rows.items()
+    ]
 
 
 def format_summary(summaries):
     """Return a Markdown table of `Summary` objects."""
+
     def cell(value, digits, factor=1, unit=''):
         mean, spread = value
-        return f'{factor * mean:.{digits}f}{unit}' + ('' if spread is None else f' ± {factor * spread:.{digits}f}')
+        return f'{factor * mean:.{digits}f}{unit}' + (
+            '' if spread is None else f' ± {factor * spread:.{digits}f}'
+        )
 
-    lines = ['| setting | seeds | kimg | Frechet distance | class accuracy | CPU s / kimg |', '|---|---:|---:|---:|---:|---:|']
+    lines = [
+        '| setting | seeds | kimg | Frechet distance | class accuracy | CPU s / kimg |',
+        '|---|---:|---:|---:|---:|---:|',
+    ]
     for s in summaries:
-        lines.append(f'| {s.row} | {s.seeds} | {s.kimg:g} | {cell(s.frechet, 3)} | {cell(s.accuracy, 2, 100, " %")} | '
-                     f'{cell(s.cpu_sec_per_kimg, 1)} |')
+        lines.append(
+            f'| {s.row} | {s.seeds} | {s.kimg:g} | {cell(s.frechet, 3)} | {cell(s.accuracy, 2, 100, " %")} | '
+            f'{cell(s.cpu_sec_per_kimg, 1)} |'
+        )
     return '\n'.join(lines)
 
 
@@ -118,18 +136,28 @@ def save_figure(path, cells, title):
         title: Above the figure.
     """
     import matplotlib
+
     matplotlib.use('Agg')
     from matplotlib import pyplot
 
     summaries = summarise(cells)
     names = [s.row for s in summaries]
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), layout='constrained')
-    panels = (('Frechet distance', lambda c: c.frechet, lambda s: s.frechet[0]),
-              ('class accuracy in %', lambda c: 100 * c.accuracy, lambda s: 100 * s.accuracy[0]))
+    panels = (
+        ('Frechet distance', lambda c: c.frechet, lambda s: s.frechet[0]),
+        ('class accuracy in %', lambda c: 100 * c.accuracy, lambda s: 100 * s.accuracy[0]),
+    )
     for axis, (label, of_cell, of_summary) in zip(axes, panels):
-        axis.scatter([names.index(c.row) for c in cells], [of_cell(c) for c in cells], s=22, color='tab:blue', zorder=3)
-        axis.hlines([of_summary(s) for s in summaries], [i - 0.25 for i in range(len(names))],
-                    [i + 0.25 for i in range(len(names))], color='black', linewidth=1.2)
+        axis.scatter(
+            [names.index(c.row) for c in cells], [of_cell(c) for c in cells], s=22, color='tab:blue', zorder=3
+        )
+        axis.hlines(
+            [of_summary(s) for s in summaries],
+            [i - 0.25 for i in range(len(names))],
+            [i + 0.25 for i in range(len(names))],
+            color='black',
+            linewidth=1.2,
+        )
         axis.set_xticks(range(len(names)), names, rotation=0 if len(names) < 5 else 20)
         axis.set_ylabel(label)
         axis.grid(axis='y', alpha=0.3)
@@ -149,11 +177,26 @@ def train_cell(folder, recipe, options, seed, kimg):
         RuntimeError: train.sh failed; its last lines are in the message.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    command = ['sh', 'train.sh', recipe, f'--outdir={folder}', '--nosubdir', f'--seed={seed}', f'--duration={kimg / 1000:g}',
-               '--snap=1000', '--dump=1000', *options]
+    command = [
+        'sh',
+        'train.sh',
+        recipe,
+        f'--outdir={folder}',
+        '--nosubdir',
+        f'--seed={seed}',
+        f'--duration={kimg / 1000:g}',
+        '--snap=1000',
+        '--dump=1000',
+        *options,
+    ]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True,
-                            env=dict(os.environ, COMPARE='0', VENV='none', PYTHON=sys.executable))
+    result = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, COMPARE='0', VENV='none', PYTHON=sys.executable),
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if result.returncode != 0:
         raise RuntimeError(f'{" ".join(command)} failed: {result.stderr.strip()[-600:]}')
@@ -163,18 +206,37 @@ def train_cell(folder, recipe, options, seed, kimg):
 def measure_cell(folder):
     """Measure the last snapshot in a folder; return (Frechet distance, class accuracy 0..1)."""
     snapshot = max(folder.glob('network-snapshot-*.pkl'))
-    result = subprocess.run([sys.executable, 'fid.py', 'gen', f'--network={snapshot}', f'--ref={REFERENCE}', '--batch=100',
-                             f'--seeds=0-{NUM_IMAGES - 1}', f'--json={folder / "measured.json"}'],
-                            cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        [
+            sys.executable,
+            'fid.py',
+            'gen',
+            f'--network={snapshot}',
+            f'--ref={REFERENCE}',
+            '--batch=100',
+            f'--seeds=0-{NUM_IMAGES - 1}',
+            f'--json={folder / "measured.json"}',
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     if result.returncode != 0:
         raise RuntimeError(f'fid.py gen of {snapshot} failed: {result.stderr.strip()[-600:]}')
-    values = {entry['metric']: entry['value'] for entry in json.loads((folder / 'measured.json').read_text())['results']}
-    return values[f'frechet-mnist-classifier-{NUM_IMAGES}'], values[f'class-accuracy-mnist-classifier-{NUM_IMAGES}']
+    values = {
+        entry['metric']: entry['value']
+        for entry in json.loads((folder / 'measured.json').read_text())['results']
+    }
+    return values[f'frechet-mnist-classifier-{NUM_IMAGES}'], values[
+        f'class-accuracy-mnist-classifier-{NUM_IMAGES}'
+    ]
 
 
 def read_cells(outdir):
     """Return the finished cells of a study, in the order of rows and seeds in which they were planned."""
-    cells = [Cell(**json.loads(path.read_text())) for path in sorted(pathlib.Path(outdir).glob('*/cell.json'))]
+    cells = [
+        Cell(**json.loads(path.read_text())) for path in sorted(pathlib.Path(outdir).glob('*/cell.json'))
+    ]
     order = {row: i for study in STUDIES.values() for i, row in enumerate(study)}
     return sorted(cells, key=lambda cell: (order[cell.row], cell.seed))
 
@@ -186,8 +248,16 @@ def main():
 
 @main.command()
 @click.argument('study', type=click.Choice(list(STUDIES)))
-@click.option('--kimg', help='Training length of every cell', metavar='KIMG', type=click.FloatRange(min=1), required=True)
-@click.option('--seeds', help='Seeds, such as 0-2', metavar='LIST', type=parse_seeds, default='0', show_default=True)
+@click.option(
+    '--kimg',
+    help='Training length of every cell',
+    metavar='KIMG',
+    type=click.FloatRange(min=1),
+    required=True,
+)
+@click.option(
+    '--seeds', help='Seeds, such as 0-2', metavar='LIST', type=parse_seeds, default='0', show_default=True
+)
 @click.option('--rows', help='Only rows whose name contains this', metavar='TEXT', default='')
 @click.option('--outdir', help='Folder of the study  [default: training-runs/study-NAME]', metavar='DIR')
 def run(study, kimg, seeds, rows, outdir):
@@ -208,7 +278,9 @@ def run(study, kimg, seeds, rows, outdir):
         cell = Cell(row, seed, kimg, frechet, accuracy, cpu_sec)
         with atomic_write(folder / 'cell.json') as file:
             file.write((json.dumps(dataclasses.asdict(cell), indent=2) + '\n').encode())
-        click.echo(f'    distance {frechet:.3f}, class accuracy {100 * accuracy:.2f} %, {cpu_sec:.0f} CPU seconds')
+        click.echo(
+            f'    distance {frechet:.3f}, class accuracy {100 * accuracy:.2f} %, {cpu_sec:.0f} CPU seconds'
+        )
     write_report(study, outdir)
 
 
@@ -224,8 +296,10 @@ def write_report(study, outdir):
     """Write study.md and study.png into the folder of a study, and print the table."""
     cells = read_cells(outdir)
     if not cells:
-        raise click.ClickException(f'--outdir={outdir} has no finished cell; start with: '
-                                   f'python -m benchmarks.demo_study run {study} --kimg=8')
+        raise click.ClickException(
+            f'--outdir={outdir} has no finished cell; start with: '
+            f'python -m benchmarks.demo_study run {study} --kimg=8'
+        )
     try:
         table = format_summary(summarise(cells))
     except ValueError as error:
@@ -236,7 +310,10 @@ def write_report(study, outdir):
     try:
         save_figure(outdir / 'study.png', cells, title)
     except ImportError as error:
-        click.echo(f'No figure: {error}; pip install matplotlib, then: python -m benchmarks.demo_study report {study}', err=True)
+        click.echo(
+            f'No figure: {error}; pip install matplotlib, then: python -m benchmarks.demo_study report {study}',
+            err=True,
+        )
     click.echo(f'{table}\n\nTable and figure: {outdir}/study.*')
 
 

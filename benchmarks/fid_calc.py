@@ -35,6 +35,7 @@ BATCH = 64
 # ------------------------------------------------------------------------------------------------
 # The straightforward way.
 
+
 def build_lite0():
     """Return a function of uint8 [N, C, 32, 32] giving features [N, 320]: timm's network at 224 pixels."""
     import timm
@@ -42,10 +43,13 @@ def build_lite0():
 
     from training.backbones.stages import get_spec
     from training.backbones.weights import find_weights, read_weights, rename_in_order
+
     model = timm.create_model('tf_efficientnet_lite0', pretrained=False).eval()
     state = read_weights(find_weights(get_spec('tf_efficientnet_lite0'), 'pretrained'))
-    if '_conv_stem.weight' in state:        # the package's names; timm's own file needs nothing
-        state = rename_in_order(state, {name: tuple(t.shape) for name, t in model.state_dict().items()}, 'weights')
+    if '_conv_stem.weight' in state:  # the package's names; timm's own file needs nothing
+        state = rename_in_order(
+            state, {name: tuple(t.shape) for name, t in model.state_dict().items()}, 'weights'
+        )
     model.load_state_dict(state)
 
     def features(images):
@@ -59,12 +63,14 @@ def build_lite0():
 def build_mnist_classifier():
     """Return a function of uint8 [N, 1, 32, 32] giving features [N, 64]."""
     from evaluations.detectors.mnist_classifier import load_classifier
+
     return load_classifier('pretrained/mnist-classifier.pt')[0].features
 
 
 def read_images(path):
     """Yield the images of a zip or folder, uint8 [C, H, W]."""
     import PIL.Image
+
     if path.endswith('.zip'):
         archive = zipfile.ZipFile(path)
         files = ((name, archive.read(name)) for name in sorted(archive.namelist()))
@@ -80,6 +86,7 @@ def read_images(path):
 def accumulate(path, features, num):
     """Return mean and covariance of the features of the first `num` images."""
     import torch
+
     count, total, outer, batch = 0, 0, 0, []
 
     def finish():
@@ -104,6 +111,7 @@ def accumulate(path, features, num):
 def measure_straightforward(images, ref, detector, num):
     """Return the Frechet distance of the first `num` images to a reference."""
     import scipy.linalg
+
     features = build_lite0() if detector == DETECTORS[0] else build_mnist_classifier()
     mu, sigma = accumulate(images, features, num)
     with np.load(ref) as npz:
@@ -114,6 +122,7 @@ def measure_straightforward(images, ref, detector, num):
 
 # ------------------------------------------------------------------------------------------------
 # The comparison.
+
 
 def make_reference(path, images, detector, num):
     """Write a plain reference, of the first images, so that the distance is an ordinary number."""
@@ -127,8 +136,16 @@ def commands(images, ref, detector, num, processes):
     common = [f'--images={images}', f'--ref={ref}', f'--detector={detector}', f'--num={num}']
     found = {'straightforward': [sys.executable, '-m', 'benchmarks.fid_calc', 'straightforward', *common]}
     for count in processes:
-        launch = ['-m', 'torch_utils.launch', '--standalone', f'--nproc_per_node={count}'] if count > 1 else []
-        found[f'fid.py calc, {count} process{"es" if count > 1 else ""}'] = [sys.executable, *launch, 'fid.py', 'calc', *common]
+        launch = (
+            ['-m', 'torch_utils.launch', '--standalone', f'--nproc_per_node={count}'] if count > 1 else []
+        )
+        found[f'fid.py calc, {count} process{"es" if count > 1 else ""}'] = [
+            sys.executable,
+            *launch,
+            'fid.py',
+            'calc',
+            *common,
+        ]
     return found
 
 
@@ -145,10 +162,19 @@ def main():
     """Compare `fid.py calc` with the straightforward way."""
 
 
-_detector = click.option('--detector', help='Feature network', type=click.Choice(DETECTORS), default=DETECTORS[0], show_default=True)
-_num = click.option('--num', help='Images to use', metavar='INT', type=click.IntRange(min=2), default=10000, show_default=True)
+_detector = click.option(
+    '--detector',
+    help='Feature network',
+    type=click.Choice(DETECTORS),
+    default=DETECTORS[0],
+    show_default=True,
+)
+_num = click.option(
+    '--num', help='Images to use', metavar='INT', type=click.IntRange(min=2), default=10000, show_default=True
+)
 
 
+# fmt: off
 @main.command()
 @click.option('--images', help='Folder or zip of PNG images', metavar='DIR|ZIP', type=str, required=True)
 @click.option('--ref', help='Statistics, mu and sigma', metavar='NPZ', type=str, required=True)
@@ -157,8 +183,10 @@ _num = click.option('--num', help='Images to use', metavar='INT', type=click.Int
 def straightforward(images, ref, detector, num):
     """Measure images the straightforward way."""
     click.echo(f'{measure_straightforward(images, ref, detector, num):g}')
+# fmt: on
 
 
+# fmt: off
 @main.command()
 @click.option('--images', help='Folder or zip of PNG images', metavar='DIR|ZIP', type=str, default='datasets/mnist-32x32.zip',
               show_default=True)
@@ -185,6 +213,7 @@ def compare(images, detector, num, processes, runs):
     values = [value for _, _, value in medians.values()]
     if not np.allclose(values, values[0], rtol=1e-3):
         raise click.ClickException('the programs give different numbers')
+# fmt: on
 
 
 if __name__ == '__main__':

@@ -29,7 +29,9 @@ def official_distance(mu1, sigma1, mu2, sigma2):
 def make_moments(seed, images, dim):
     """Return mean and covariance of random features."""
     rng = np.random.RandomState(seed)
-    features = np.maximum(rng.randn(images, dim) * (1 + 20 * np.exp(-np.arange(dim) / (dim / 16))) + 0.1 * seed, 0)
+    features = np.maximum(
+        rng.randn(images, dim) * (1 + 20 * np.exp(-np.arange(dim) / (dim / 16))) + 0.1 * seed, 0
+    )
     return features.mean(axis=0), np.cov(features, rowvar=False)
 
 
@@ -40,6 +42,7 @@ def timed(function, *args):
     return time.perf_counter() - start, time.process_time() - start_cpu, result
 
 
+# fmt: off
 @click.command()
 @click.option('--dim',     help='Number of features',              metavar='INT', type=click.IntRange(min=2),
               default=2048, show_default=True)
@@ -67,6 +70,7 @@ def main(dim, images, repeats, threads):
     print(f'| scipy.linalg.sqrtm | {official:.2f} | {official_cpu:.2f} | {values[0]!r} |')
     print(f'| symmetric eigenvalues | {ours:.2f} | {our_cpu:.2f} | {values[1]!r} |')
     print(f'ratio {official / ours:.2f}, of CPU seconds {official_cpu / our_cpu:.2f}, relative difference {abs(values[1] / values[0] - 1):.1e}')
+# fmt: on
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """What the throughput benchmark measures with: clocks around stages, a counter of matrix products, the peak of the device."""
+
 import contextlib
 import functools
 import resource
@@ -10,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-GIB = 2 ** 30
+GIB = 2**30
 
 
 def synchronize(device):
@@ -40,7 +41,7 @@ class StageTimer:
     """
 
     def __init__(self, device, clock=time.perf_counter):
-        self.seconds = {}           # stage -> total
+        self.seconds = {}  # stage -> total
         self._device, self._clock = device, clock
         self._running, self._since = [], None
 
@@ -70,13 +71,14 @@ class StageTimer:
             yield self
         finally:
             for owner, method in wrapped:
-                delattr(owner, method)      # back to the method of the class
+                delattr(owner, method)  # back to the method of the class
 
     def _timed(self, function, name):
         @functools.wraps(function)
         def timed(*args, **kwargs):
             with self.stage(name):
                 return function(*args, **kwargs)
+
         return timed
 
     def _charge(self):
@@ -96,7 +98,7 @@ class FlopCounter(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.flops = {}             # number type -> operations
+        self.flops = {}  # number type -> operations
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -123,15 +125,15 @@ def matmul_peak(dtype, device, size=None, seconds=0.5):
     size = size or (8192 if device.type == 'cuda' else 512)
     a, b = (torch.randn([size, size], device=device).to(dtype) for _ in range(2))
     product = functools.partial(torch.mm, a, b)
-    seconds_of(product, device)             # chooses the kernel
+    seconds_of(product, device)  # chooses the kernel
     best, end = float('inf'), time.perf_counter() + seconds
     while best == float('inf') or time.perf_counter() < end:
         best = min(best, seconds_of(product, device))
-    return 2 * size ** 3 / best
+    return 2 * size**3 / best
 
 
 def peak_memory_gib(device):
     """Return the peak of the device's memory since the last reset; on the CPU that of the whole process."""
     if device.type == 'cuda':
         return torch.cuda.max_memory_allocated(device) / GIB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

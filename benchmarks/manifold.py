@@ -29,8 +29,12 @@ def make_features(count, dim, seed, device):
     """Return features like those of Inception: not negative, correlated; float32 [count, dim]."""
     generator = torch.Generator().manual_seed(seed)
     mix = torch.randn([32, dim], generator=torch.Generator().manual_seed(0)) / 8
-    parts = [(torch.randn([min(5000, count - i), 32], generator=generator) @ mix + 0.3).clamp_(min=0).add_(
-        torch.rand([min(5000, count - i), dim], generator=generator) * 0.3) for i in range(0, count, 5000)]
+    parts = [
+        (torch.randn([min(5000, count - i), 32], generator=generator) @ mix + 0.3)
+        .clamp_(min=0)
+        .add_(torch.rand([min(5000, count - i), dim], generator=generator) * 0.3)
+        for i in range(0, count, 5000)
+    ]
     return torch.cat(parts).to(device)
 
 
@@ -43,8 +47,10 @@ def run_ours(samples, reference, mode, block):
     with profile(activities=activities) as trace:
         result = precision_recall(samples=samples, reference=reference, mode=mode, block=block)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
-    times = {event.key: event.self_device_time_total if device == 'cuda' else event.self_cpu_time_total
-             for event in trace.key_averages()}
+    times = {
+        event.key: event.self_device_time_total if device == 'cuda' else event.self_cpu_time_total
+        for event in trace.key_averages()
+    }
     share = sum(times.get(name, 0) for name in _PRODUCTS) / sum(times.values())
     return seconds, cpu_seconds, share, peak_mb(device) - before, result
 
@@ -53,18 +59,24 @@ def peak_mb(device):
     """Largest memory so far: of the process on a CPU, of tensors on a GPU."""
     if device == 'cuda':
         return torch.cuda.max_memory_allocated() / 1e6
-    unit = 1 if sys.platform == 'darwin' else 1024      # ru_maxrss is in bytes there, in KiB elsewhere
+    unit = 1 if sys.platform == 'darwin' else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def run_baseline(samples, reference):
     """Return (seconds, CPU seconds, (precision, recall)) of torch-fidelity, in its memory-saving form."""
     from torch_fidelity.metric_prc import prc_features_to_metric
+
     start, start_cpu = time.perf_counter(), time.process_time()
     result = prc_features_to_metric(samples, reference, prc_neighborhood=3, save_cpu_ram=True, verbose=False)
-    return time.perf_counter() - start, time.process_time() - start_cpu, (result['precision'], result['recall'])
+    return (
+        time.perf_counter() - start,
+        time.process_time() - start_cpu,
+        (result['precision'], result['recall']),
+    )
 
 
+# fmt: off
 @click.command()
 @click.option('--samples',   help='Number of samples',            metavar='INT', type=click.IntRange(min=4),
               default=50000, show_default=True)
@@ -100,6 +112,7 @@ def main(samples, reference, dim, mode, block, threads, repeats, device, baselin
         precision, recall = baselines[0][2]
         print(f'| torch-fidelity | {theirs:.1f} | {their_cpu:.1f} | - | - | {precision:.4f}, {recall:.4f} |')
         print(f'ratio {theirs / seconds:.2f}, of CPU seconds {their_cpu / cpu_seconds:.2f}')
+# fmt: on
 
 
 if __name__ == '__main__':

@@ -1,10 +1,11 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """Random images in place of a data set, with its shape and interface, for measurements of speed."""
+
 import numpy as np
 import torch
 
-STORED = 1024       # different images; a data set in memory (--cache) costs no more per image than this one
+STORED = 1024  # different images; a data set in memory (--cache) costs no more per image than this one
 
 
 class SyntheticDataset(torch.utils.data.Dataset):

@@ -13,6 +13,7 @@ that the figures are those of one of its GPUs. images/s is measured without any 
 stages then in a second pass that waits for the device around each. A table measures every recipe in a
 process of its own.
 """
+
 import fnmatch
 import json
 import os
@@ -41,22 +42,29 @@ from training.training_loop import TrainingRun
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Data set -> resolution, channels, classes, images.
 SHAPES = {
-    'mnist-32x32': (32, 1, 10, 10_000), 'mnist-train-32x32': (32, 1, 10, 60_000), 'cifar10-32x32': (32, 3, 10, 50_000),
-    'ffhq-64x64': (64, 3, 0, 70_000), 'afhqv2-64x64': (64, 3, 0, 15_803), 'imagenet-64x64': (64, 3, 1000, 1_281_167),
+    'mnist-32x32': (32, 1, 10, 10_000),
+    'mnist-train-32x32': (32, 1, 10, 60_000),
+    'cifar10-32x32': (32, 3, 10, 50_000),
+    'ffhq-64x64': (64, 3, 0, 70_000),
+    'afhqv2-64x64': (64, 3, 0, 15_803),
+    'imagenet-64x64': (64, 3, 1000, 1_281_167),
 }
 STAGES = ('data', 'G', 'D', 'R1', 'optimizer', 'EMA', 'other')
 TYPE_NAMES = {torch.float32: 'fp32', torch.float16: 'fp16', torch.bfloat16: 'bf16'}
-WARM_UP = 3             # iterations on a GPU, beside those of the counter
-PROFILED = 5            # iterations of the second pass, at most
+WARM_UP = 3  # iterations on a GPU, beside those of the counter
+PROFILED = 5  # iterations of the second pass, at most
 
 
 # ------------------------------------------------------------------------------------------------
 # Recipes.
 
+
 def run_script(*args):
     """Return what train.sh prints."""
     environment = dict(os.environ, VENV='none', PYTHON=sys.executable)
-    result = subprocess.run(['sh', os.path.join(ROOT, 'train.sh'), *args], capture_output=True, text=True, env=environment)
+    result = subprocess.run(
+        ['sh', os.path.join(ROOT, 'train.sh'), *args], capture_output=True, text=True, env=environment
+    )
     if result.returncode:
         raise click.ClickException(result.stderr.strip().removeprefix('Error: '))
     return result.stdout
@@ -83,22 +91,39 @@ def synthetic_config(config, processes, world_size=1, batch=None, batch_gpu=None
     """
     dataset = config['dataset_kwargs']
     resolution, channels, classes, images = SHAPES[config_lib.dataset_name(dataset['path'])]
-    config = dict(config, batch_size=(batch or config['batch_size'] // processes) * world_size, batch_gpu=batch_gpu, device=device)
+    config = dict(
+        config,
+        batch_size=(batch or config['batch_size'] // processes) * world_size,
+        batch_gpu=batch_gpu,
+        device=device,
+    )
     config['dataset_kwargs'] = dict(
-        class_name='benchmarks.synthetic_data.SyntheticDataset', path='synthetic', resolution=resolution, channels=channels,
-        classes=classes, use_labels=dataset['use_labels'], max_size=images, xflip=dataset['xflip'])
-    config['loader_kwargs'] = dict(config['loader_kwargs'],
-                                   num_workers=min(config['loader_kwargs']['num_workers'], available_cores() // world_size))
+        class_name='benchmarks.synthetic_data.SyntheticDataset',
+        path='synthetic',
+        resolution=resolution,
+        channels=channels,
+        classes=classes,
+        use_labels=dataset['use_labels'],
+        max_size=images,
+        xflip=dataset['xflip'],
+    )
+    config['loader_kwargs'] = dict(
+        config['loader_kwargs'],
+        num_workers=min(config['loader_kwargs']['num_workers'], available_cores() // world_size),
+    )
     if config['loss'] == 'gdd':
         config['feature_kwargs'] = dict(config['feature_kwargs'], weights='random')
         config['discriminator_kwargs'] = dict(config['discriminator_kwargs'], class_embed='random')
-        if config['arch']:      # without one the architecture is that of the teacher (the demo's is in the repository)
+        if config[
+            'arch'
+        ]:  # without one the architecture is that of the teacher (the demo's is in the repository)
             config['transfer'] = config_lib.RANDOM_TEACHER
     return config
 
 
 # ------------------------------------------------------------------------------------------------
 # Measurement.
+
 
 class Measurement:
     """A run and the ways to time its iterations.
@@ -139,6 +164,7 @@ class Measurement:
             while count == 0 or time.perf_counter() - start < seconds:
                 self.iterate(with_r1)
                 count += 1
+
         distributed.barrier()
         return seconds_of(loop, self.device) / count, count
 
@@ -147,10 +173,20 @@ class Measurement:
         timer = StageTimer(self.device)
         task, methods = self.run.task, [(self, 'next_batch', 'data'), (self.run.ema, 'update', 'EMA')]
         if hasattr(task, 'g_optimizer'):
-            methods += [(self, 'iterate', 'other'), (task.loss, 'generator_stage', 'G'), (task.loss, 'discriminator_stage', 'D'),
-                        (task.loss, 'r1_stage', 'R1'), (task.g_optimizer, 'step', 'optimizer'), (task.d_optimizer, 'step', 'optimizer')]
-        else:           # a teacher: one network, whose forward and backward pass is all the rest of a step
-            methods += [(self, 'iterate', 'other'), (task, 'step', 'G'), (task.optimizer, 'step', 'optimizer')]
+            methods += [
+                (self, 'iterate', 'other'),
+                (task.loss, 'generator_stage', 'G'),
+                (task.loss, 'discriminator_stage', 'D'),
+                (task.loss, 'r1_stage', 'R1'),
+                (task.g_optimizer, 'step', 'optimizer'),
+                (task.d_optimizer, 'step', 'optimizer'),
+            ]
+        else:  # a teacher: one network, whose forward and backward pass is all the rest of a step
+            methods += [
+                (self, 'iterate', 'other'),
+                (task, 'step', 'G'),
+                (task.optimizer, 'step', 'optimizer'),
+            ]
         with timer.around(methods):
             for _ in range(iterations):
                 self.iterate(with_r1)
@@ -176,26 +212,41 @@ def measure(config, seconds):
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
     # One iteration in 16 has R1: both kinds are timed apart, so that a short measurement weighs them right.
-    times = [bench.seconds_per_iteration(seconds * (0.75 if interval and not with_r1 else 0.25 if with_r1 else 1), with_r1)
-             for with_r1 in kinds]
+    times = [
+        bench.seconds_per_iteration(
+            seconds * (0.75 if interval and not with_r1 else 0.25 if with_r1 else 1), with_r1
+        )
+        for with_r1 in kinds
+    ]
     memory = peak_memory_gib(device)
     count = min(PROFILED, times[0][1])
     stages = dict.fromkeys(STAGES, 0.0) | bench.profile(count)
     if interval:
         stages['R1'] = bench.profile(1, with_r1=True)['R1']
-    mean = lambda plain, with_r1: plain + (with_r1 - plain) / interval if interval else plain     # noqa: E731
+    mean = lambda plain, with_r1: plain + (with_r1 - plain) / interval if interval else plain
     iteration = mean(times[0][0], times[-1][0])
     per_type = {dtype: mean(count, flops[-1][dtype]) for dtype, count in flops[0].items()}
     peaks = {dtype: matmul_peak(dtype, device) for dtype in per_type}
     synchronize(device)
     return dict(
-        images_per_second=config['batch_size'] / iteration, batch_size=config['batch_size'], batch_gpu=config['batch_gpu'],
-        processes=distributed.get_world_size(), precision=config['precision'], device=describe_device(device),
-        torch=torch.__version__, iterations=[count for _seconds, count in times],
-        iteration_ms=1000 * iteration, plain_ms=1000 * times[0][0], with_r1_ms=1000 * times[-1][0], r1_interval=interval,
-        stage_ms=stages, peak_memory_gib=memory, tflop_per_iteration={TYPE_NAMES[t]: n / 1e12 for t, n in per_type.items()},
+        images_per_second=config['batch_size'] / iteration,
+        batch_size=config['batch_size'],
+        batch_gpu=config['batch_gpu'],
+        processes=distributed.get_world_size(),
+        precision=config['precision'],
+        device=describe_device(device),
+        torch=torch.__version__,
+        iterations=[count for _seconds, count in times],
+        iteration_ms=1000 * iteration,
+        plain_ms=1000 * times[0][0],
+        with_r1_ms=1000 * times[-1][0],
+        r1_interval=interval,
+        stage_ms=stages,
+        peak_memory_gib=memory,
+        tflop_per_iteration={TYPE_NAMES[t]: n / 1e12 for t, n in per_type.items()},
         peak_tflops={TYPE_NAMES[t]: rate / 1e12 for t, rate in peaks.items()},
-        share_of_peak=sum(n / peaks[t] for t, n in per_type.items()) / iteration)
+        share_of_peak=sum(n / peaks[t] for t, n in per_type.items()) / iteration,
+    )
 
 
 def describe_device(device):
@@ -208,10 +259,13 @@ def describe_device(device):
 # ------------------------------------------------------------------------------------------------
 # Reports.
 
+
 def describe(name, result):
     """Return the lines that show one result."""
     stages = '  '.join(f'{stage} {result["stage_ms"][stage]:.1f}' for stage in STAGES)
-    each = f' (every {result["r1_interval"]}th: {result["with_r1_ms"]:.1f} ms)' if result['r1_interval'] else ''
+    each = (
+        f' (every {result["r1_interval"]}th: {result["with_r1_ms"]:.1f} ms)' if result['r1_interval'] else ''
+    )
     flops = ', '.join(f'{kind} {value:.3g}' for kind, value in result['tflop_per_iteration'].items())
     peaks = ', '.join(f'{kind} {value:.3g}' for kind, value in result['peak_tflops'].items())
     return [
@@ -221,24 +275,34 @@ def describe(name, result):
         f'  iteration         {result["iteration_ms"]:.1f} ms; without R1 {result["plain_ms"]:.1f} ms{each}',
         f'  ms per stage      {stages}',
         f'  peak memory       {result["peak_memory_gib"]:.2f} GiB',
-        f'  matrix products   {flops} TFLOP per iteration; {100 * result["share_of_peak"]:.1f} % of a peak of {peaks} TFLOP/s']
+        f'  matrix products   {flops} TFLOP per iteration; {100 * result["share_of_peak"]:.1f} % of a peak of {peaks} TFLOP/s',
+    ]
 
 
 def table(results):
     """Return a Markdown table of results, {name: result or {'error': text}}."""
-    lines = ['| recipe | batch | precision | images/s | ms per iteration | ' + ' | '.join(STAGES) + ' | memory, GiB | of peak |',
-             '|---|---:|---|---:|---:|' + '---:|' * (len(STAGES) + 2)]
+    lines = [
+        '| recipe | batch | precision | images/s | ms per iteration | '
+        + ' | '.join(STAGES)
+        + ' | memory, GiB | of peak |',
+        '|---|---:|---|---:|---:|' + '---:|' * (len(STAGES) + 2),
+    ]
     for name, result in results.items():
         if 'error' in result:
             lines.append(f'| {name} | not measured: {result["error"]} |' + ' |' * (len(STAGES) + 5))
             continue
         stages = ' | '.join(f'{result["stage_ms"][stage]:.1f}' for stage in STAGES)
-        lines.append(f'| {name} | {result["batch_size"]} | {result["precision"]} | {result["images_per_second"]:.2f} | '
-                     f'{result["iteration_ms"]:.1f} | {stages} | {result["peak_memory_gib"]:.2f} | {100 * result["share_of_peak"]:.1f} % |')
+        lines.append(
+            f'| {name} | {result["batch_size"]} | {result["precision"]} | {result["images_per_second"]:.2f} | '
+            f'{result["iteration_ms"]:.1f} | {stages} | {result["peak_memory_gib"]:.2f} | {100 * result["share_of_peak"]:.1f} % |'
+        )
     done = [result for result in results.values() if 'error' not in result]
     if done:
-        lines += ['', f'{done[0]["device"]}, torch {done[0]["torch"]}, {done[0]["processes"]} process(es). Stages in milliseconds: '
-                  f'R1 of one call, of which there is one in {config_lib.R1_INTERVAL} iterations; the others of one iteration.']
+        lines += [
+            '',
+            f'{done[0]["device"]}, torch {done[0]["torch"]}, {done[0]["processes"]} process(es). Stages in milliseconds: '
+            f'R1 of one call, of which there is one in {config_lib.R1_INTERVAL} iterations; the others of one iteration.',
+        ]
     return '\n'.join(lines) + '\n'
 
 
@@ -246,8 +310,12 @@ def measure_in_process(name, options):
     """Measure a recipe in a process of its own; returns the result, or {'error': text}."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'result.json')
-        done = subprocess.run([sys.executable, '-m', 'benchmarks.throughput', f'--recipe={name}', f'--json={path}', *options],
-                              cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, '-m', 'benchmarks.throughput', f'--recipe={name}', f'--json={path}', *options],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
         if done.returncode or not os.path.exists(path):
             lines = done.stderr.strip().splitlines() or [f'ended with status {done.returncode}']
             return dict(error=lines[-1].removeprefix('Error: ')[:200])
@@ -264,6 +332,7 @@ def write(path, text):
 Positive = click.IntRange(min=1)
 
 
+# fmt: off
 @click.command(help=__doc__, context_settings=dict(show_default=True, max_content_width=110))
 @click.option('--recipe',    help='Recipe of train.sh; gdd-* makes a table', metavar='NAME|PATTERN', type=str)
 @click.option('--all',       'everything', help='A table of all recipes', is_flag=True)
@@ -304,6 +373,7 @@ def main(recipe, everything, seconds, batch, batch_gpu, device, threads, json_pa
         if json_path:
             write(json_path, json.dumps(result, indent=2) + '\n')
     distributed.destroy()
+# fmt: on
 
 
 if __name__ == '__main__':

@@ -53,7 +53,7 @@ class ArgumentError(ValueError):
     """
 
     def __init__(self, *parts: str | Arg) -> None:
-        super().__init__(*parts)        # the parts are `args`, so the error can be pickled
+        super().__init__(*parts)  # the parts are `args`, so the error can be pickled
 
     def spell(self, spelling: Callable[[Arg], str]) -> str:
         """Return the message with every argument spelled by a function such as `as_option`."""
@@ -61,8 +61,10 @@ class ArgumentError(ValueError):
 
     def renamed(self, **names: str) -> 'ArgumentError':
         """Return the same error where arguments have the names of the caller: renamed(path='data')."""
-        parts = [part._replace(name=names.get(part.name, part.name)) if isinstance(part, Arg) else part
-                 for part in self.args]
+        parts = [
+            part._replace(name=names.get(part.name, part.name)) if isinstance(part, Arg) else part
+            for part in self.args
+        ]
         error = type(self)(*parts)
         error.__cause__ = self
         return error

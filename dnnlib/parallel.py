@@ -15,9 +15,9 @@ from concurrent.futures.process import BrokenProcessPool
 
 import tqdm
 
-_CHUNK = 8              # items per message between processes: enough to make messages cheap for tiny images
-_CHUNKS_AHEAD = 2       # chunks per process that are read ahead and not yet handed on
-_LINE_EVERY = 10000     # items per progress line when there is no terminal
+_CHUNK = 8  # items per message between processes: enough to make messages cheap for tiny images
+_CHUNKS_AHEAD = 2  # chunks per process that are read ahead and not yet handed on
+_LINE_EVERY = 10000  # items per progress line when there is no terminal
 
 
 class WorkerError(ValueError):
@@ -28,7 +28,7 @@ def available_cores():
     """Return the number of cores that this process may use, at least 1."""
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:      # macOS and Windows, where more than 61 processes are refused
+    except AttributeError:  # macOS and Windows, where more than 61 processes are refused
         return min(os.cpu_count() or 1, 61)
 
 
@@ -87,11 +87,13 @@ def _process_pool(workers):
     try:
         with _interrupts_ignored():
             for _ in range(workers):
-                pool.submit(os.getpid)      # starts the processes now, while they inherit that Ctrl-C is ignored
+                pool.submit(os.getpid)  # starts the processes now, while they inherit that Ctrl-C is ignored
         yield pool
     except BrokenProcessPool as error:
-        raise WorkerError(f'one of --workers={workers} processes was ended from outside, perhaps for lack of memory; '
-                          'try --workers=1') from error
+        raise WorkerError(
+            f'one of --workers={workers} processes was ended from outside, perhaps for lack of memory; '
+            'try --workers=1'
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -99,7 +101,7 @@ def _process_pool(workers):
 @contextlib.contextmanager
 def _interrupts_ignored():
     if threading.current_thread() is not threading.main_thread():
-        yield       # only the main thread may change this
+        yield  # only the main thread may change this
         return
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

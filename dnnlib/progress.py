@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from dnnlib.util import format_time
 
-LINE_SEC = 10       # between two lines where there is no terminal
+LINE_SEC = 10  # between two lines where there is no terminal
 
 
 class ProgressBar:
@@ -25,13 +25,20 @@ class ProgressBar:
         line_sec: Seconds between two lines where there is no terminal.
     """
 
-    def __init__(self, desc: str, total: int, unit: str = 'images', visible: bool = True,
-                 line_sec: float = LINE_SEC) -> None:
+    def __init__(
+        self, desc: str, total: int, unit: str = 'images', visible: bool = True, line_sec: float = LINE_SEC
+    ) -> None:
         self.desc, self.total, self.unit, self.done = desc, total, unit, 0
         self._terminal = visible and sys.stderr.isatty()
         self._lines, self._line_sec = visible and not self._terminal, line_sec
-        self._bar = tqdm(desc=desc, total=total, unit=unit.removesuffix('s'), smoothing=0.05, dynamic_ncols=True,
-                         disable=not self._terminal)
+        self._bar = tqdm(
+            desc=desc,
+            total=total,
+            unit=unit.removesuffix('s'),
+            smoothing=0.05,
+            dynamic_ncols=True,
+            disable=not self._terminal,
+        )
         self._begin = self._shown = time.monotonic()
 
     def advance(self, count: int = 1) -> None:
@@ -41,8 +48,11 @@ class ProgressBar:
         now = time.monotonic()
         if self._lines and self.done and (now - self._shown >= self._line_sec or self.done >= self.total):
             left = format_time((self.total - self.done) * (now - self._begin) / self.done)
-            print(f'{self.desc}: {self.done}/{self.total} {self.unit}, {format_time(now - self._begin)}, {left} left',
-                  file=sys.stderr, flush=True)
+            print(
+                f'{self.desc}: {self.done}/{self.total} {self.unit}, {format_time(now - self._begin)}, {left} left',
+                file=sys.stderr,
+                flush=True,
+            )
             self._shown = now
 
     def close(self) -> None:
@@ -56,8 +66,9 @@ class ProgressBar:
         self.close()
 
 
-def with_progress(items: Iterable[Any], desc: str, total: int, unit: str = 'images',
-                  visible: bool = True) -> Iterator[Any]:
+def with_progress(
+    items: Iterable[Any], desc: str, total: int, unit: str = 'images', visible: bool = True
+) -> Iterator[Any]:
     """Yield items and show how many are done; arguments as for `ProgressBar`."""
     with ProgressBar(desc, total, unit, visible) as bar:
         for item in items:

@@ -150,8 +150,10 @@ def construct_class_by_name(*args, class_name, **kwargs):
     Raises:
         ValueError: the name is not that of a class of ours.
     """
-    rule = (f'class_name={class_name!r} must name a class defined in a module of training or evaluations, '
-            "such as 'training.dataset.ImageFolderDataset'")
+    rule = (
+        f'class_name={class_name!r} must name a class defined in a module of training or evaluations, '
+        "such as 'training.dataset.ImageFolderDataset'"
+    )
     match = OWN_CLASS_PATTERN.fullmatch(class_name) if isinstance(class_name, str) else None
     if match is None:
         raise ValueError(rule)
@@ -191,8 +193,9 @@ def make_cache_dir_path(*parts):
     return os.path.join(base, *parts)
 
 
-def open_url(url, cache_dir=None, num_attempts=4, timeout_sec=30, sha256=None, verbose=True,
-             return_filename=False):
+def open_url(
+    url, cache_dir=None, num_attempts=4, timeout_sec=30, sha256=None, verbose=True, return_filename=False
+):
     """Open a local file, or a URL through the download cache.
 
     A file is stored as MD5-of-the-URL_name, EDM's layout, so EDM's cache is used as well.
@@ -213,9 +216,11 @@ def open_url(url, cache_dir=None, num_attempts=4, timeout_sec=30, sha256=None, v
     """
     path = str(url)
     if path.startswith('file://'):
-        path = urllib.request.url2pathname(path[len('file://'):])
+        path = urllib.request.url2pathname(path[len('file://') :])
     elif is_url(path):
-        path = _cached_download(path, cache_dir or make_cache_dir_path('downloads'), num_attempts, timeout_sec, verbose)
+        path = _cached_download(
+            path, cache_dir or make_cache_dir_path('downloads'), num_attempts, timeout_sec, verbose
+        )
     if sha256 is not None:
         _require_sha256(path, sha256)
     return path if return_filename else open(path, 'rb')
@@ -233,7 +238,9 @@ def file_sha256(path):
 def _require_sha256(path, expected):
     found = file_sha256(path)
     if found != expected.lower():
-        raise ValueError(f'{path} has SHA-256 {found}, but {expected} is expected; delete the file and fetch it again')
+        raise ValueError(
+            f'{path} has SHA-256 {found}, but {expected} is expected; delete the file and fetch it again'
+        )
 
 
 def _cached_download(url, cache_dir, num_attempts, timeout_sec, verbose):
@@ -253,9 +260,11 @@ def _cached_download(url, cache_dir, num_attempts, timeout_sec, verbose):
         except (OSError, EOFError) as error:
             final = isinstance(error, urllib.error.HTTPError) and error.code in (401, 403, 404, 410)
             if final or attempt + 1 == num_attempts:
-                raise ValueError(f'{url} cannot be downloaded ({error}); download it by other means '
-                                 'and give the local path') from error
-            time.sleep(min(2 ** attempt, 10))
+                raise ValueError(
+                    f'{url} cannot be downloaded ({error}); download it by other means '
+                    'and give the local path'
+                ) from error
+            time.sleep(min(2**attempt, 10))
     raise ValueError(f'num_attempts={num_attempts} must be at least 1')
 
 
@@ -264,8 +273,10 @@ def _download(url, cache_dir, key, timeout_sec):
     request = urllib.request.Request(url, headers={'User-Agent': 'gdd-1s'})
     with urllib.request.urlopen(request, timeout=timeout_sec) as response:
         if response.headers.get_content_type() == 'text/html':
-            raise ValueError(f'{url} answers with a web page, not a file; download it with a browser '
-                             'and give the local path')
+            raise ValueError(
+                f'{url} answers with a web page, not a file; download it with a browser '
+                'and give the local path'
+            )
         name = re.sub(r'[^0-9A-Za-z._-]', '_', response.headers.get_filename() or url)[:128]
         path = os.path.join(cache_dir, f'{key}_{name}')
         expected = response.headers.get('Content-Length')

@@ -28,6 +28,7 @@ def load_comparisons(refs, metrics, detector, detector_path, device):
     Raises:
         ValueError: Unusable references, missing weights, or nothing to compare.
     """
+
     def load_references_first():
         pairs = [(ref, choose_detector(ref, detector)) for path in refs for ref in load_references(path)]
         pairs = [(ref, name) for ref, name in pairs if name is not None]
@@ -56,12 +57,18 @@ def choose_detector(reference, detector):
     Raises:
         ValueError: Neither --detector nor the file says which.
     """
-    if detector is not None and reference.detector is not None and str(reference.path).lower().endswith('.pkl'):
-        return detector if detector == reference.detector else None     # EDM2: one of several in the file
+    if (
+        detector is not None
+        and reference.detector is not None
+        and str(reference.path).lower().endswith('.pkl')
+    ):
+        return detector if detector == reference.detector else None  # EDM2: one of several in the file
     name = detector or reference.detector or DETECTOR_OF_WIDTH.get(reference.mu.size)
     if name is None:
-        raise ValueError(f'--ref={reference.path} does not say which detector made it; '
-                         f'give --detector, one of {", ".join(detector_names())}')
+        raise ValueError(
+            f'--ref={reference.path} does not say which detector made it; '
+            f'give --detector, one of {", ".join(detector_names())}'
+        )
     return name
 
 

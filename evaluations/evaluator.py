@@ -17,7 +17,7 @@ Legend: N images, C channels, H W pixels.
 import os
 import sys
 
-if not __package__:     # run by its path: this folder would hide the standard library's `statistics`
+if not __package__:  # run by its path: this folder would hide the standard library's `statistics`
     _HERE = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [os.path.dirname(_HERE), *(path for path in sys.path if os.path.abspath(path) != _HERE)]
 
@@ -45,9 +45,15 @@ from evaluations.metrics.manifold import (
 from evaluations.metrics.names import PROTOCOL_IMAGES, metric_name
 from evaluations.results import describe_software
 
-_LINES = {      # result -> name in the printed lines; the first five are those of OpenAI's program
-    'is': 'Inception Score', 'fid': 'FID', 'sfid': 'sFID', 'precision': 'Precision', 'recall': 'Recall',
-    'kid': 'KID', 'density': 'Density', 'coverage': 'Coverage',
+_LINES = {  # result -> name in the printed lines; the first five are those of OpenAI's program
+    'is': 'Inception Score',
+    'fid': 'FID',
+    'sfid': 'sFID',
+    'precision': 'Precision',
+    'recall': 'Recall',
+    'kid': 'KID',
+    'density': 'Density',
+    'coverage': 'Coverage',
 }
 
 
@@ -82,9 +88,11 @@ class Side:
         """Raise ValueError if stored statistics are not those of the detector's features."""
         for kind, dim in (('fid', detector.feature_dim), ('sfid', detector.spatial_dim)):
             if self.has_moments(kind) and len(self._moments[kind].mu) != dim:
-                raise ValueError(f'{self.option}={self.path} holds statistics of {len(self._moments[kind].mu)} features, '
-                                 f'but {detector.name} gives {dim} for {_LINES[kind]}; they were made with another detector, '
-                                 'for which there is fid.py')
+                raise ValueError(
+                    f'{self.option}={self.path} holds statistics of {len(self._moments[kind].mu)} features, '
+                    f'but {detector.name} gives {dim} for {_LINES[kind]}; they were made with another detector, '
+                    'for which there is fid.py'
+                )
 
     def measure(self, detector, batch, **kept):
         """Run the detector over the images; `kept` are options of `Meter`."""
@@ -117,37 +125,51 @@ def plan(sample, reference, extras=()):
     """
     count = len(sample.npz)
     if not sample.npz.has_images:
-        raise ValueError(f'SAMPLE={sample.path} holds statistics, but no images (arr_0); the order of arguments is SAMPLE REF')
+        raise ValueError(
+            f'SAMPLE={sample.path} holds statistics, but no images (arr_0); the order of arguments is SAMPLE REF'
+        )
     for option in extras:
         if reference is None or not reference.npz.has_images:
-            raise ValueError(f'{option} needs a REF with images (arr_0), such as VIRTUAL_*.npz or another image pack; leave {option} out')
+            raise ValueError(
+                f'{option} needs a REF with images (arr_0), such as VIRTUAL_*.npz or another image pack; leave {option} out'
+            )
     kinds, notes = {'is'}, []
     if sample.labels is not None and seems_sorted(sample.labels):
-        notes.append(f'{sample.path} is sorted by class; the Inception Score of consecutive groups of {SPLIT_SIZE} images '
-                     'is then far too low; shuffle the images')
+        notes.append(
+            f'{sample.path} is sorted by class; the Inception Score of consecutive groups of {SPLIT_SIZE} images '
+            'is then far too low; shuffle the images'
+        )
     if reference is None:
         return kinds, notes
     if sample.sha256 == reference.sha256:
         notes.append('SAMPLE and REF are the same file')
     if sample.has_moments('fid'):
-        notes.append(f'{sample.path} holds statistics, which OpenAI makes of whole data sets; they are used as those of the samples')
+        notes.append(
+            f'{sample.path} holds statistics, which OpenAI makes of whole data sets; they are used as those of the samples'
+        )
     if count != PROTOCOL_IMAGES:
-        notes.append(f'{count} samples; published numbers have {PROTOCOL_IMAGES}, and all but the Inception Score change with it')
+        notes.append(
+            f'{count} samples; published numbers have {PROTOCOL_IMAGES}, and all but the Inception Score change with it'
+        )
     if reference.npz.has_images and reference.npz.shape[1:] != sample.npz.shape[1:]:
         notes.append(f'the samples are {_size(sample)}, but the reference images {_size(reference)}')
     kinds |= {kind for kind in ('fid', 'sfid') if reference.can(kind)}
     if reference.npz.has_images:
         kinds.add('features')
         if reference.has_moments('fid') and not reference.has_moments('sfid'):
-            notes.append(f'{reference.path} has no mu_s: sFID is relative to its {len(reference.npz)} images, unlike FID')
+            notes.append(
+                f'{reference.path} has no mu_s: sFID is relative to its {len(reference.npz)} images, unlike FID'
+            )
     else:
         notes.append(f'no precision and recall: {reference.path} has no images (arr_0)')
         if 'sfid' not in kinds:
             notes.append(f'no sFID: {reference.path} has no spatial statistics (mu_s, sigma_s)')
     for side in (sample, reference):
         if side.npz.has_images and len(side.npz) <= PR_NEIGHBOURS:
-            raise ValueError(f'{side.option}={side.path} holds {len(side.npz)} images; '
-                             f'give at least {PR_NEIGHBOURS + 1}, better {PROTOCOL_IMAGES}')
+            raise ValueError(
+                f'{side.option}={side.path} holds {len(side.npz)} images; '
+                f'give at least {PR_NEIGHBOURS + 1}, better {PROTOCOL_IMAGES}'
+            )
     return kinds, notes
 
 
@@ -164,7 +186,13 @@ def run_detector(sample, reference, detector, kinds, batch):
             continue
         if side.npz.has_images:
             click.echo(f'computing {name} batch activations...')
-            side.measure(detector, batch, spatial=spatial and not side.has_moments('sfid'), keep_logits=logits, keep_features=features)
+            side.measure(
+                detector,
+                batch,
+                spatial=spatial and not side.has_moments('sfid'),
+                keep_logits=logits,
+                keep_features=features,
+            )
         if spatial or 'fid' in kinds:
             click.echo(f'computing/reading {name} batch statistics...')
 
@@ -186,8 +214,14 @@ def compute(sample, reference, kinds, mode, kid=False, dense=False):
     yield dict(kind='recall', value=manifold.recall, k=PR_NEIGHBOURS, mode=mode)
     if kid:
         distance = kernel_distance(**sets)
-        yield dict(kind='kid', value=distance.mean, std=distance.std, num_subsets=distance.num_subsets,
-                   subset_size=distance.subset_size, seed=distance.seed)
+        yield dict(
+            kind='kid',
+            value=distance.mean,
+            std=distance.std,
+            num_subsets=distance.num_subsets,
+            subset_size=distance.subset_size,
+            seed=distance.seed,
+        )
     if dense:
         quality = density_coverage(**sets, progress=progress)
         yield dict(kind='density', value=quality.density, k=DC_NEIGHBOURS)
@@ -198,8 +232,14 @@ def _check_json(path):
     """Refuse an output that cannot be written, before any long work."""
     if path is None:
         return
-    if not path.lower().endswith('.json') or os.path.isdir(path) or not os.path.isdir(os.path.dirname(os.path.abspath(path))):
-        raise ValueError(f'--json={path} must name a file ending in .json in a folder that exists; try --json=result.json')
+    if (
+        not path.lower().endswith('.json')
+        or os.path.isdir(path)
+        or not os.path.isdir(os.path.dirname(os.path.abspath(path)))
+    ):
+        raise ValueError(
+            f'--json={path} must name a file ending in .json in a folder that exists; try --json=result.json'
+        )
 
 
 def _choose_device(text):
@@ -208,9 +248,11 @@ def _choose_device(text):
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         device = torch.device(text)
-        torch.zeros([], dtype=torch.float64, device=device).item()      # statistics are kept in float64
+        torch.zeros([], dtype=torch.float64, device=device).item()  # statistics are kept in float64
     except (RuntimeError, TypeError, AssertionError) as err:
-        raise ValueError(f'--device={text} cannot be used: {str(err).splitlines()[0]}; try --device=cpu') from err
+        raise ValueError(
+            f'--device={text} cannot be used: {str(err).splitlines()[0]}; try --device=cpu'
+        ) from err
     return device
 
 
@@ -226,6 +268,7 @@ def load_detector(backend, device, path):
     """
     if backend == 'tensorflow':
         from evaluations.detectors.tensorflow_backend import load_frozen_graph
+
         click.echo('warming up TensorFlow...')
         return load_frozen_graph(device, path)
     missing = find_missing(['inception'], path)
@@ -249,12 +292,27 @@ def _print_setting(sample, reference, detector, notes, mode):
 
 def _facts(side):
     """Return what identifies one file, for the JSON output."""
-    return None if side is None else dict(path=str(side.path), sha256=side.sha256, num_images=len(side.npz),
-                                          shape=list(side.npz.shape[1:]))
+    return (
+        None
+        if side is None
+        else dict(
+            path=str(side.path), sha256=side.sha256, num_images=len(side.npz), shape=list(side.npz.shape[1:])
+        )
+    )
 
 
-def evaluate(sample, ref, backend='torch', detector_path=None, device=None, batch=64, precision_mode='exact', kid=False,
-             dense=False, json_path=None):
+def evaluate(
+    sample,
+    ref,
+    backend='torch',
+    detector_path=None,
+    device=None,
+    batch=64,
+    precision_mode='exact',
+    kid=False,
+    dense=False,
+    json_path=None,
+):
     """Do what the command says; see its options.
 
     Returns:
@@ -277,11 +335,26 @@ def evaluate(sample, ref, backend='torch', detector_path=None, device=None, batc
         for result in compute(samples, reference, kinds, precision_mode, kid, dense):
             kind = result.pop('kind')
             results[kind] = dict(name=metric_name(detector.name, kind, len(samples.npz)), **result)
-            spread = f' (standard deviation {result["std"]!r} over {result["num_subsets"]} subsets)' if 'std' in result else ''
+            spread = (
+                f' (standard deviation {result["std"]!r} over {result["num_subsets"]} subsets)'
+                if 'std' in result
+                else ''
+            )
             click.echo(f'{_LINES[kind]}: {result["value"]!r}{spread}')
-    content = dict(results=results, samples=_facts(samples), reference=_facts(reference), backend=backend, detector=detector.name,
-                   detector_sha256=detector.sha256, detector_file=detector.weights_path, detector_file_sha256=detector.file_sha256,
-                   preprocessing=detector.preprocessing, batch=batch, notes=[*detector.notes, *notes], software=describe_software(device))
+    content = dict(
+        results=results,
+        samples=_facts(samples),
+        reference=_facts(reference),
+        backend=backend,
+        detector=detector.name,
+        detector_sha256=detector.sha256,
+        detector_file=detector.weights_path,
+        detector_file_sha256=detector.file_sha256,
+        preprocessing=detector.preprocessing,
+        batch=batch,
+        notes=[*detector.notes, *notes],
+        software=describe_software(device),
+    )
     if json_path is not None:
         with atomic_write(json_path) as f:
             f.write((json.dumps(content, indent=2) + '\n').encode())
@@ -292,16 +365,41 @@ def evaluate(sample, ref, backend='torch', detector_path=None, device=None, batc
 @click.argument('sample', metavar='SAMPLE.npz')
 @click.argument('ref', metavar='REF.npz|none')
 # Detector.
-@click.option('--backend', help='What runs the Inception network', type=click.Choice(['torch', 'tensorflow']),
-              default='torch', show_default=True)
-@click.option('--detector-path', help='Its weights  [default: pretrained/, caches, download]', metavar='FILE|DIR', type=str)
+@click.option(
+    '--backend',
+    help='What runs the Inception network',
+    type=click.Choice(['torch', 'tensorflow']),
+    default='torch',
+    show_default=True,
+)
+@click.option(
+    '--detector-path',
+    help='Its weights  [default: pretrained/, caches, download]',
+    metavar='FILE|DIR',
+    type=str,
+)
 # Metrics.
-@click.option('--precision-mode', help='Arithmetic of precision and recall', type=click.Choice(MODES), default='exact', show_default=True)
+@click.option(
+    '--precision-mode',
+    help='Arithmetic of precision and recall',
+    type=click.Choice(MODES),
+    default='exact',
+    show_default=True,
+)
 @click.option('--kid', help='Also print KID', is_flag=True)
 @click.option('--density-coverage', 'dense', help='Also print density and coverage', is_flag=True)
 # Performance and output.
-@click.option('--device', help='Such as cpu or cuda:0  [default: a GPU, or else cpu]', metavar='DEVICE', type=str)
-@click.option('--batch', help='Images per batch', metavar='INT', type=click.IntRange(min=1), default=64, show_default=True)
+@click.option(
+    '--device', help='Such as cpu or cuda:0  [default: a GPU, or else cpu]', metavar='DEVICE', type=str
+)
+@click.option(
+    '--batch',
+    help='Images per batch',
+    metavar='INT',
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+)
 @click.option('--json', 'json_path', help='Also write numbers and facts here', metavar='JSON', type=str)
 def main(**options):
     """Print Inception Score, FID, sFID, precision and recall of the images in SAMPLE.npz.
@@ -316,7 +414,9 @@ def main(**options):
     except ValueError as err:
         raise click.ClickException(str(err)) from err
     except OSError as err:
-        raise click.ClickException(f'{err.filename or "a file"} cannot be used: {err.strerror or err}') from err
+        raise click.ClickException(
+            f'{err.filename or "a file"} cannot be used: {err.strerror or err}'
+        ) from err
 
 
 if __name__ == '__main__':

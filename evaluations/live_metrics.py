@@ -56,8 +56,13 @@ class LiveMetrics:
         self.batch, self.device = batch, device
         kinds = [split_live_metric(name)[0] for name in metrics]
         with _guarded(device), _renamed_options():
-            found = load_comparisons([ref], list(dict.fromkeys('fid' if kind == 'fd' else kind for kind in kinds)),
-                                     detector, detector_path, device)
+            found = load_comparisons(
+                [ref],
+                list(dict.fromkeys('fid' if kind == 'fd' else kind for kind in kinds)),
+                detector,
+                detector_path,
+                device,
+            )
             dist.rank0_first(lambda: _check_names(metrics, found, ref))
             self.notes = dist.rank0_first(lambda: _check_images(metrics, found, image_shape))
             add_reference_features(found, batch)
@@ -80,8 +85,16 @@ class LiveMetrics:
         for group in self.groups:
             with _guarded(self.device):
                 found = self._measure_group(group, net, sampler, arguments, nimg)
-            facts = dict(kimg=nimg / 1e3, nimg=nimg, count=group.count, seed=0, seeds=f'0-{group.count - 1}', sampler=sampler,
-                         batch=self.batch, snapshot=os.path.basename(snapshot or ''))
+            facts = dict(
+                kimg=nimg / 1e3,
+                nimg=nimg,
+                count=group.count,
+                seed=0,
+                seeds=f'0-{group.count - 1}',
+                sampler=sampler,
+                batch=self.batch,
+                snapshot=os.path.basename(snapshot or ''),
+            )
             for name in group.short_names:
                 # Every rank names every number, in the same order, also where there is none.
                 training_stats.report0(f'Metrics/{name}', found[name]['value'] if name in found else [])
@@ -94,10 +107,16 @@ class LiveMetrics:
     def _measure_group(self, group, net, sampler, arguments, nimg):
         """Measure all metrics of one number of images; return short name -> result, {} on other ranks and after a failure."""
         meters = make_meters(group.comparisons)
-        source = GeneratedImages(net, np.arange(group.count), sampler, arguments, name=f'{group.count} images of {nimg / 1e3:g} kimg')
+        source = GeneratedImages(
+            net,
+            np.arange(group.count),
+            sampler,
+            arguments,
+            name=f'{group.count} images of {nimg / 1e3:g} kimg',
+        )
         try:
             measure_images(source, list(meters.values()), self.batch)
-        except (ValueError, FailedElsewhere) as error:   # on all ranks alike: rank 0 has the message
+        except (ValueError, FailedElsewhere) as error:  # on all ranks alike: rank 0 has the message
             if dist.get_rank() == 0:
                 tqdm.write(f'metrics at {nimg / 1e3:g} kimg: not measured, {_rename(str(error))}')
             return {}
@@ -108,8 +127,12 @@ class LiveMetrics:
             for result in compute_results(comparison, meters[comparison.detector]):
                 facts = {key: value for key, value in result.items() if key not in ('metric', 'ref')}
                 results[group.short_names_of[result['metric']]] = dict(
-                    name=result['metric'], **facts, detector_sha256=comparison.detector.sha256,
-                    reference=comparison.reference.path, reference_sha256=comparison.reference.sha256)
+                    name=result['metric'],
+                    **facts,
+                    detector_sha256=comparison.detector.sha256,
+                    reference=comparison.reference.path,
+                    reference_sha256=comparison.reference.sha256,
+                )
         return results
 
 
@@ -126,13 +149,17 @@ class _Group:
         kinds = [split_live_metric(name)[0] for name in names]
         self.count = split_live_metric(names[0])[1]
         wanted = ['fid' if kind == 'fd' else kind for kind in kinds]
-        self.comparisons = [Comparison(c.reference, c.detector, list(dict.fromkeys(wanted))) for c in comparisons]
+        self.comparisons = [
+            Comparison(c.reference, c.detector, list(dict.fromkeys(wanted))) for c in comparisons
+        ]
         for own, loaded in zip(self.comparisons, comparisons):
             own.features = loaded.features
         detector = comparisons[0].detector
-        self.short_names_of = {}        # name of the number, such as frechet-mnist-classifier-2000 -> fd2k
+        self.short_names_of = {}  # name of the number, such as frechet-mnist-classifier-2000 -> fd2k
         if detector.labels_comparable:
-            self.short_names_of[metric_name(detector.name, 'class-accuracy', self.count)] = f'class-accuracy{count_text}'
+            self.short_names_of[metric_name(detector.name, 'class-accuracy', self.count)] = (
+                f'class-accuracy{count_text}'
+            )
         for kind in kinds:
             for part in KINDS.get(kind, (kind,)):
                 short = f'{kind if kind == "fd" else part}{count_text}'
@@ -182,7 +209,7 @@ def _append_line(path, entry):
 def _images_seen(line):
     try:
         return json.loads(line)['nimg']
-    except (ValueError, KeyError, TypeError):   # cut off by a killed process
+    except (ValueError, KeyError, TypeError):  # cut off by a killed process
         return float('inf')
 
 
@@ -191,7 +218,11 @@ def read_best(path):
     try:
         with open(path, encoding='utf-8') as file:
             best = json.load(file)
-        return best if isinstance(best['value'], (int, float)) and isinstance(best['kimg'], (int, float)) else None
+        return (
+            best
+            if isinstance(best['value'], (int, float)) and isinstance(best['kimg'], (int, float))
+            else None
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -208,10 +239,10 @@ def _keep_file(source, dest):
         os.remove(temporary)
     try:
         os.link(source, temporary)
-    except OSError:     # a file system without hard links
+    except OSError:  # a file system without hard links
         shutil.copyfile(source, temporary)
     os.replace(temporary, dest)
-    with contextlib.suppress(FileNotFoundError):    # replacing a link by another to the same file leaves both
+    with contextlib.suppress(FileNotFoundError):  # replacing a link by another to the same file leaves both
         os.remove(temporary)
 
 
@@ -220,7 +251,7 @@ def _by_count(metrics):
     groups, texts = {}, {}
     for name in metrics:
         kind, count = split_live_metric(name)
-        text = texts.setdefault(count, name[len(kind):])
+        text = texts.setdefault(count, name[len(kind) :])
         groups.setdefault(text, []).append(name)
     return groups
 
@@ -229,15 +260,23 @@ def _check_names(metrics, comparisons, ref):
     """Refuse what cannot be told apart, or would be called by the name of something else."""
     if len(comparisons) > 1:
         names = ', '.join(c.detector.name for c in comparisons)
-        raise ValueError(f'--ref={ref} holds statistics of several detectors ({names}); choose one with --detector')
+        raise ValueError(
+            f'--ref={ref} holds statistics of several detectors ({names}); choose one with --detector'
+        )
     detector = comparisons[0].detector.name
     for name in metrics:
         kind, _count = split_live_metric(name)
         if kind == 'fid' and not detector.startswith('inception'):
-            raise ValueError(f'--metrics={name}: FID is the distance of Inception features, and {ref} has those of {detector}; '
-                             f'use --metrics=fd{name[len(kind):]}')
-    if len({('fd' if kind == 'fid' else kind, count) for kind, count in map(split_live_metric, metrics)}) < len(metrics):
-        raise ValueError(f'--metrics={",".join(metrics)} holds one distance under two names, fd and fid; leave one out')
+            raise ValueError(
+                f'--metrics={name}: FID is the distance of Inception features, and {ref} has those of {detector}; '
+                f'use --metrics=fd{name[len(kind) :]}'
+            )
+    if len(
+        {('fd' if kind == 'fid' else kind, count) for kind, count in map(split_live_metric, metrics)}
+    ) < len(metrics):
+        raise ValueError(
+            f'--metrics={",".join(metrics)} holds one distance under two names, fd and fid; leave one out'
+        )
 
 
 def _check_images(metrics, comparisons, image_shape):

@@ -22,9 +22,9 @@ from dnnlib.util import format_time
 from evaluations.metrics.moments import FeatureStats
 from torch_utils import distributed as dist
 
-_LINE_SEC = 10          # seconds between progress lines when the output is not a terminal
-_AGREE_EVERY = 8        # rounds between two looks at whether another process has failed
-_CPU_PART = 16          # images per call of a detector on a CPU: the maps of more would not stay in its caches
+_LINE_SEC = 10  # seconds between progress lines when the output is not a terminal
+_AGREE_EVERY = 8  # rounds between two looks at whether another process has failed
+_CPU_PART = 16  # images per call of a detector on a CPU: the maps of more would not stay in its caches
 
 
 def progress(items, desc, counts=None):
@@ -42,7 +42,9 @@ def progress(items, desc, counts=None):
         return
     counts, unit = ([1] * len(items), 'batches') if counts is None else (counts, 'images')
     total = sum(counts)
-    bar = tqdm.tqdm(desc=desc, total=total, unit='img' if unit == 'images' else 'batch', disable=not sys.stderr.isatty())
+    bar = tqdm.tqdm(
+        desc=desc, total=total, unit='img' if unit == 'images' else 'batch', disable=not sys.stderr.isatty()
+    )
     begin = shown = time.monotonic()
     done = 0
     for item, count in zip(items, counts):
@@ -52,7 +54,11 @@ def progress(items, desc, counts=None):
         now = time.monotonic()
         if bar.disable and (now - shown >= _LINE_SEC or done == total):
             left = format_time((total - done) * (now - begin) / done)
-            print(f'{desc}: {done}/{total} {unit}, {format_time(now - begin)}, {left} left', file=sys.stderr, flush=True)
+            print(
+                f'{desc}: {done}/{total} {unit}, {format_time(now - begin)}, {left} left',
+                file=sys.stderr,
+                flush=True,
+            )
             shown = now
     bar.close()
 
@@ -71,10 +77,10 @@ class Meter:
         self.detector = detector
         self.stats = FeatureStats(detector.feature_dim, device=detector.device)
         self.spatial_stats = FeatureStats(detector.spatial_dim, device=detector.device) if spatial else None
-        self.logits = [] if keep_logits else None                   # after reduce(): [N, K] on rank 0, elsewhere None
-        self.features = None if keep_features is False else []      # after reduce(): [N or fewer, D] on rank 0
+        self.logits = [] if keep_logits else None  # after reduce(): [N, K] on rank 0, elsewhere None
+        self.features = None if keep_features is False else []  # after reduce(): [N or fewer, D] on rank 0
         self._kept = None if isinstance(keep_features, bool) else torch.as_tensor(keep_features)
-        self._votes = torch.zeros([2], dtype=torch.float64, device=detector.device)     # hits, labelled images
+        self._votes = torch.zeros([2], dtype=torch.float64, device=detector.device)  # hits, labelled images
 
     def append(self, images, labels=None, positions=None):
         """Add a batch.
@@ -105,7 +111,9 @@ class Meter:
         # Detectors without spatial features need not know of them.
         options = dict(spatial=True) if self.spatial_stats is not None else {}
         measured = [self.detector.measure(part, **options) for part in parts]
-        return type(measured[0])(*(None if column[0] is None else torch.cat(column) for column in zip(*measured)))
+        return type(measured[0])(
+            *(None if column[0] is None else torch.cat(column) for column in zip(*measured))
+        )
 
     def reduce(self):
         """Add up the parts of all processes: statistics on every process, kept rows on rank 0."""
@@ -174,7 +182,9 @@ def measure_images(source, meters, batch=64, workers=0):
                 for meter in meters:
                     meter.append(images, labels, positions[i])
             except torch.cuda.OutOfMemoryError:
-                error = ValueError(f'--batch={batch} does not fit into the memory of the GPU; try --batch={max(batch // 2, 1)}')
+                error = ValueError(
+                    f'--batch={batch} does not fit into the memory of the GPU; try --batch={max(batch // 2, 1)}'
+                )
             except ValueError as err:
                 error = err
         if i % _AGREE_EVERY == 0 or i + 1 == rounds:

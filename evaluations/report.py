@@ -25,9 +25,9 @@ class Row:
 
     name: str
     frechet: float
-    accuracy: float | None              # 0..1
+    accuracy: float | None  # 0..1
     images_per_sec: float | None
-    nfe: int | None                     # network calls per image
+    nfe: int | None  # network calls per image
     num_images: int
 
 
@@ -94,8 +94,14 @@ def format_table(rows, markdown=False):
     """
     lines = [_COLUMNS, *map(_cells, rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(_COLUMNS))]
-    texts = [[line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))] for line in lines]
-    rule = ['-' * widths[0], *('-' * (w - 1) + ':' for w in widths[1:])] if markdown else ['-' * w for w in widths]
+    texts = [
+        [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))] for line in lines
+    ]
+    rule = (
+        ['-' * widths[0], *('-' * (w - 1) + ':' for w in widths[1:])]
+        if markdown
+        else ['-' * w for w in widths]
+    )
     texts.insert(1, rule)
     if markdown:
         return '\n'.join(f'| {" | ".join(cells)} |' for cells in texts)

@@ -24,7 +24,7 @@ from evaluations.metrics.manifold import DC_NEIGHBOURS, PR_NEIGHBOURS, density_c
 from evaluations.metrics.names import PROTOCOL_IMAGES, is_published_protocol, metric_name
 from torch_utils import distributed as dist
 
-NEED_FEATURES = {'kid', 'pr', 'dc'}     # metrics that need features of single reference images
+NEED_FEATURES = {'kid', 'pr', 'dc'}  # metrics that need features of single reference images
 
 
 class Comparison:
@@ -46,7 +46,9 @@ class Comparison:
         self.features = None
         reasons = {metric: why_impossible(metric, detector, reference) for metric in metrics}
         self.metrics = [metric for metric, reason in reasons.items() if reason is None]
-        self.skipped = [f'no {metric} against {reference.path}: {reason}' for metric, reason in reasons.items() if reason]
+        self.skipped = [
+            f'no {metric} against {reference.path}: {reason}' for metric, reason in reasons.items() if reason
+        ]
 
 
 def why_impossible(metric, detector, reference):
@@ -77,8 +79,15 @@ def make_meters(comparisons):
     wanted = {}
     for comparison in comparisons:
         wanted.setdefault(comparison.detector, set()).update(comparison.metrics)
-    return {detector: Meter(detector, spatial='sfid' in metrics, keep_logits='is' in metrics,
-                            keep_features=bool(NEED_FEATURES & metrics)) for detector, metrics in wanted.items()}
+    return {
+        detector: Meter(
+            detector,
+            spatial='sfid' in metrics,
+            keep_logits='is' in metrics,
+            keep_features=bool(NEED_FEATURES & metrics),
+        )
+        for detector, metrics in wanted.items()
+    }
 
 
 def add_reference_features(comparisons, batch=64):
@@ -118,13 +127,17 @@ def compute_results(comparison, meter):
     results = []
     if meter.accuracy is not None:
         results.append(entry('class-accuracy', meter.accuracy))
-    for metric in sorted(comparison.metrics, key=lambda name: name == 'fid'):      # stable: the others keep their order
+    for metric in sorted(
+        comparison.metrics, key=lambda name: name == 'fid'
+    ):  # stable: the others keep their order
         results += _COMPUTE[metric](comparison, meter, entry)
     return results
 
 
 def _frechet(comparison, meter, entry):
-    mean_term, cov_term = frechet_parts(meter.stats.mean(), meter.stats.cov(), comparison.reference.mu, comparison.reference.sigma)
+    mean_term, cov_term = frechet_parts(
+        meter.stats.mean(), meter.stats.cov(), comparison.reference.mu, comparison.reference.sigma
+    )
     return [entry('fid', mean_term + cov_term, mean_term=mean_term, cov_term=cov_term)]
 
 
@@ -136,31 +149,58 @@ def _spatial_frechet(comparison, meter, entry):
 
 def _inception_score(_comparison, meter, entry):
     score = inception_score(meter.logits)
-    return [entry('is', score.mean, std=float(np.std(score.groups)), groups=len(score.groups), split_size=SPLIT_SIZE)]
+    return [
+        entry(
+            'is', score.mean, std=float(np.std(score.groups)), groups=len(score.groups), split_size=SPLIT_SIZE
+        )
+    ]
 
 
 def _kid(comparison, meter, entry):
-    result = kernel_distance(samples=meter.features.to(comparison.detector.device), reference=comparison.features)
-    return [entry('kid', result.mean, std=result.std, num_subsets=result.num_subsets, subset_size=result.subset_size,
-                  subset_seed=result.seed, num_reference=len(comparison.features))]
+    result = kernel_distance(
+        samples=meter.features.to(comparison.detector.device), reference=comparison.features
+    )
+    return [
+        entry(
+            'kid',
+            result.mean,
+            std=result.std,
+            num_subsets=result.num_subsets,
+            subset_size=result.subset_size,
+            subset_seed=result.seed,
+            num_reference=len(comparison.features),
+        )
+    ]
 
 
 def _precision_recall(comparison, meter, entry):
-    result = precision_recall(samples=meter.features.to(comparison.detector.device), reference=comparison.features,
-                              progress=progress)
+    result = precision_recall(
+        samples=meter.features.to(comparison.detector.device),
+        reference=comparison.features,
+        progress=progress,
+    )
     facts = dict(k=PR_NEIGHBOURS, mode='exact', num_reference=len(comparison.features))
     return [entry('precision', result.precision, **facts), entry('recall', result.recall, **facts)]
 
 
 def _density_coverage(comparison, meter, entry):
-    result = density_coverage(samples=meter.features.to(comparison.detector.device), reference=comparison.features,
-                              progress=progress)
+    result = density_coverage(
+        samples=meter.features.to(comparison.detector.device),
+        reference=comparison.features,
+        progress=progress,
+    )
     facts = dict(k=DC_NEIGHBOURS, num_reference=len(comparison.features))
     return [entry('density', result.density, **facts), entry('coverage', result.coverage, **facts)]
 
 
-_COMPUTE = {'fid': _frechet, 'sfid': _spatial_frechet, 'is': _inception_score, 'kid': _kid, 'pr': _precision_recall,
-            'dc': _density_coverage}
+_COMPUTE = {
+    'fid': _frechet,
+    'sfid': _spatial_frechet,
+    'is': _inception_score,
+    'kid': _kid,
+    'pr': _precision_recall,
+    'dc': _density_coverage,
+}
 
 
 def describe_choice(comparisons, num_images, image_shape):
@@ -175,15 +215,21 @@ def describe_choice(comparisons, num_images, image_shape):
     for detector in dict.fromkeys(comparison.detector for comparison in comparisons):
         notes += detector.notes
         if is_published_protocol(detector.name) and num_images != PROTOCOL_IMAGES:
-            notes.append(f'{num_images} images: the distance falls with their number, and published numbers have {PROTOCOL_IMAGES}; '
-                         f'this one is called {metric_name(detector.name, "fid", num_images)}')
+            notes.append(
+                f'{num_images} images: the distance falls with their number, and published numbers have {PROTOCOL_IMAGES}; '
+                f'this one is called {metric_name(detector.name, "fid", num_images)}'
+            )
         if num_images <= detector.feature_dim:
-            notes.append(f'{num_images} images are not more than the {detector.feature_dim} features of {detector.name}; '
-                         'the distance is dominated by chance')
+            notes.append(
+                f'{num_images} images are not more than the {detector.feature_dim} features of {detector.name}; '
+                'the distance is dominated by chance'
+            )
     for path in dict.fromkeys(comparison.reference.path for comparison in comparisons):
         side = resolution_in_name(path)
         if side is not None and side not in image_shape[1:]:
-            notes.append(f'the name of {path} speaks of {side}x{side} pixels, but the images have {image_shape[2]}x{image_shape[1]}')
+            notes.append(
+                f'the name of {path} speaks of {side}x{side} pixels, but the images have {image_shape[2]}x{image_shape[1]}'
+            )
     return notes
 
 
@@ -191,23 +237,40 @@ def describe_comparison(comparison):
     """Return the facts behind the numbers of a comparison, for a report that can be checked later."""
     reference, detector = comparison.reference, comparison.detector
     return dict(
-        ref=reference.path, ref_sha256=reference.sha256, ref_dataset=reference.dataset, ref_dataset_sha256=reference.dataset_sha256,
-        ref_num_images=reference.num_images, ref_features_seed=reference.features_seed if comparison.features is not None else None,
-        detector=detector.name, detector_sha256=detector.sha256, detector_file=detector.weights_path,
-        detector_file_sha256=detector.file_sha256, preprocessing=detector.preprocessing)
+        ref=reference.path,
+        ref_sha256=reference.sha256,
+        ref_dataset=reference.dataset,
+        ref_dataset_sha256=reference.dataset_sha256,
+        ref_num_images=reference.num_images,
+        ref_features_seed=reference.features_seed if comparison.features is not None else None,
+        detector=detector.name,
+        detector_sha256=detector.sha256,
+        detector_file=detector.weights_path,
+        detector_file_sha256=detector.file_sha256,
+        preprocessing=detector.preprocessing,
+    )
 
 
 def describe_software(device):
     """Return versions and machine facts that can change the last digits."""
-    return dict(python=platform.python_version(), torch=torch.__version__, numpy=np.__version__, device=device.type,
-                device_name=torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.machine(),
-                processes=dist.get_world_size(), torch_threads=torch.get_num_threads(), tf32=False)
+    return dict(
+        python=platform.python_version(),
+        torch=torch.__version__,
+        numpy=np.__version__,
+        device=device.type,
+        device_name=torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.machine(),
+        processes=dist.get_world_size(),
+        torch_threads=torch.get_num_threads(),
+        tf32=False,
+    )
 
 
 def print_comparison(comparison):
     """Print what the numbers that follow are measured with and against."""
     reference, detector = comparison.reference, comparison.detector
-    made_from = f'{reference.num_images} images of {reference.dataset}' if reference.dataset else 'origin unknown'
+    made_from = (
+        f'{reference.num_images} images of {reference.dataset}' if reference.dataset else 'origin unknown'
+    )
     click.echo(f'Detector:  {detector.name}, sha256 {detector.sha256[:12]}; {detector.preprocessing}')
     click.echo(f'Reference: {reference.path} ({made_from}), sha256 {reference.sha256[:12]}')
 
@@ -226,7 +289,9 @@ def print_results(results):
         elif 'num_subsets' in result:
             details = f'  (std {result["std"]:g} over {result["num_subsets"]} subsets, {result["num_reference"]} reference images)'
         elif 'groups' in result:
-            details = f'  (std {result["std"]:g} over {result["groups"]} groups of up to {result["split_size"]})'
+            details = (
+                f'  (std {result["std"]:g} over {result["groups"]} groups of up to {result["split_size"]})'
+            )
         elif 'k' in result:
             details = f'  (k {result["k"]}, {result["num_reference"]} reference images)'
         click.echo(f'{result["metric"]}: {value:g}{details}')
@@ -243,13 +308,24 @@ def summarise(blocks):
     summary = []
     for entries in zip(*blocks):
         values = [entry['value'] for entry in entries]
-        summary.append(dict(metric=entries[0]['metric'], ref=entries[0]['ref'], values=values, min=min(values),
-                            mean=float(np.mean(values)), max=max(values), std=float(np.std(values, ddof=1))))
+        summary.append(
+            dict(
+                metric=entries[0]['metric'],
+                ref=entries[0]['ref'],
+                values=values,
+                min=min(values),
+                mean=float(np.mean(values)),
+                max=max(values),
+                std=float(np.std(values, ddof=1)),
+            )
+        )
     return summary
 
 
 def print_summary(summary):
     """Print the spread over repeated measurements."""
     for line in summary:
-        click.echo(f'{line["metric"]} over {len(line["values"])} blocks of seeds: min {line["min"]:g}, mean {line["mean"]:g}, '
-                   f'max {line["max"]:g}, std {line["std"]:g}')
+        click.echo(
+            f'{line["metric"]} over {len(line["values"])} blocks of seeds: min {line["min"]:g}, mean {line["mean"]:g}, '
+            f'max {line["max"]:g}, std {line["std"]:g}'
+        )

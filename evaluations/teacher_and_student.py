@@ -33,8 +33,8 @@ from training.sampling.options import build_sampler
 from training.sampling.samplers import check_finite, sample_batch, to_uint8
 from training.snapshots.snapshot import load_network
 
-_BLOCK = 8      # the picture shows _BLOCK x _BLOCK images of each sampler
-_MARGIN = 4     # white pixels around each block
+_BLOCK = 8  # the picture shows _BLOCK x _BLOCK images of each sampler
+_MARGIN = 4  # white pixels around each block
 
 
 class PictureSampler:
@@ -59,10 +59,10 @@ class PictureSampler:
         device = next(self._net.parameters()).device
         images, classes = sample_batch(self._net, seeds, device=device, **self._options)
         check_finite(images, seeds)
-        pixels = to_uint8(images)                                           # [N, H, W, C]
-        missing = _BLOCK ** 2 - sum(len(part) for part in self._kept)
-        self._kept.append(pixels[:max(missing, 0)])
-        return torch.from_numpy(pixels.transpose(0, 3, 1, 2)), classes      # [N, C, H, W], [N]
+        pixels = to_uint8(images)  # [N, H, W, C]
+        missing = _BLOCK**2 - sum(len(part) for part in self._kept)
+        self._kept.append(pixels[: max(missing, 0)])
+        return torch.from_numpy(pixels.transpose(0, 3, 1, 2)), classes  # [N, C, H, W], [N]
 
     def block(self):
         """Return the first images as one square with a margin, uint8 [H, W, C]."""
@@ -81,25 +81,34 @@ def load_pair(teacher, student, device):
     Raises:
         ValueError: Unusable files, or networks for different images or classes.
     """
-    pairs = [load_network(path, option=option) for path, option in ((teacher, '--teacher'), (student, '--student'))]
+    pairs = [
+        load_network(path, option=option) for path, option in ((teacher, '--teacher'), (student, '--student'))
+    ]
     kinds = [(net.img_channels, net.img_resolution, net.label_dim) for net, _ in pairs]
     if kinds[0] != kinds[1]:
         raise ValueError(
             f'--teacher={teacher} makes images of (channels, resolution, classes) {kinds[0]}, but --student={student} '
-            f'{kinds[1]}; both must be the same, so give the teacher that the student was distilled from')
+            f'{kinds[1]}; both must be the same, so give the teacher that the student was distilled from'
+        )
     return [(net.to(device, memory_format=torch.channels_last), info) for net, info in pairs]
 
 
 def make_samplers(teacher, student, steps, metadata=None):
     """Return the three samplers of the comparison; `metadata` of the student's snapshot tells its number of steps."""
-    sampler, arguments = build_sampler(student, {'sampler': None if (metadata or {}).get('num_steps', 1) > 1 else 'one_step'},
-                                       metadata)
+    sampler, arguments = build_sampler(
+        student, {'sampler': None if (metadata or {}).get('num_steps', 1) > 1 else 'one_step'}, metadata
+    )
     count = arguments.get('num_steps', 1)
     return [
         PictureSampler(f'teacher, {steps} steps', 2 * steps - 1, teacher, sampler='edm', num_steps=steps),
         PictureSampler('teacher, one step', 1, teacher, sampler='one_step'),
-        PictureSampler('student, one step' if count == 1 else f'student, {count} steps', count, student, sampler=sampler,
-                       **arguments),
+        PictureSampler(
+            'student, one step' if count == 1 else f'student, {count} steps',
+            count,
+            student,
+            sampler=sampler,
+            **arguments,
+        ),
     ]
 
 
@@ -113,7 +122,7 @@ def measure_real(path, num, detector, reference, batch):
 
 def save_picture(path, samplers):
     """Write the blocks of all samplers side by side, each with its name below."""
-    blocks = np.stack([sampler.block() for sampler in samplers])            # [N, H, W, C]
+    blocks = np.stack([sampler.block() for sampler in samplers])  # [N, H, W, C]
     save_grid(path, blocks, columns=len(samplers), captions=[sampler.name for sampler in samplers])
 
 
@@ -142,16 +151,30 @@ def run_comparison(teacher, student, ref, detector, num, seeds_start, steps, bat
         rows.append(measure_sampler(sampler, seeds, network, reference, batch, sampler.name, sampler.nfe))
     metric = metric_name(network.name, 'fid', num)
     title = f'{metric}, seeds {seeds[0]} to {seeds[-1]}, device {device.type}'
-    save_table(os.path.join(outdir, 'comparison.json'), rows, metric=metric,
-               seeds=[seeds[0], seeds[-1]], steps=steps, batch=batch, device=device.type, data=data,
-               teacher=str(teacher), teacher_sha256=teacher_info.sha256, student=str(student), student_sha256=student_info.sha256,
-               detector_sha256=network.sha256, ref=reference.path, ref_sha256=reference.sha256)
+    save_table(
+        os.path.join(outdir, 'comparison.json'),
+        rows,
+        metric=metric,
+        seeds=[seeds[0], seeds[-1]],
+        steps=steps,
+        batch=batch,
+        device=device.type,
+        data=data,
+        teacher=str(teacher),
+        teacher_sha256=teacher_info.sha256,
+        student=str(student),
+        student_sha256=student_info.sha256,
+        detector_sha256=network.sha256,
+        ref=reference.path,
+        ref_sha256=reference.sha256,
+    )
     with atomic_write(os.path.join(outdir, 'comparison.md')) as f:
         f.write(f'{title}\n\n{format_table(rows, markdown=True)}\n'.encode())
     save_picture(os.path.join(outdir, 'comparison.png'), samplers)
     return f'{title}\n\n{format_table(rows)}'
 
 
+# fmt: off
 @click.command()
 @click.option('--teacher', help='Teacher snapshot', metavar='PKL|URL', type=str, required=True)
 @click.option('--student', help='Distilled snapshot', metavar='PKL|URL', type=str, required=True)
@@ -172,6 +195,7 @@ def main(**options):
     except OSError as err:
         raise click.ClickException(f'{err.filename or options["outdir"]} cannot be used: {err.strerror or err}') from err
     click.echo(f'{table}\n\nTable and picture are in {options["outdir"]}/comparison.*')
+# fmt: on
 
 
 if __name__ == '__main__':

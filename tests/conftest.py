@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """Shared fixtures: the repository root on the path, the folder of golden numbers, data and teacher of tiny runs."""
+
 import os
 import pathlib
 import sys
@@ -27,5 +28,6 @@ def shared_dir():
 def material(tmp_path_factory):
     """Paths of a tiny data set and of a teacher for it (tests/support/tiny_runs.py)."""
     from tests.support import tiny_runs  # late: few tests need torch and the networks
+
     folder = tmp_path_factory.mktemp('material')
     return tiny_runs.write_zip(folder / 'data.zip'), tiny_runs.write_teacher(folder / 'teacher.pkl')

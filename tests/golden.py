@@ -28,11 +28,17 @@ if __name__ == '__main__':  # Started as a script: the repository root is not on
 from training import networks
 from training.sampling.samplers import StackedRandomGenerator, sample_batch, to_uint8
 
-TOLERANCE = 1e-5            # float32 outputs on the CPU, as the golden format states it
-GRADIENT_TOLERANCE = 1e-4   # gradients, likewise
-PIXEL_TOLERANCE = 1e-3      # share of bytes that may differ by one level, where a value lies on a rounding boundary
+TOLERANCE = 1e-5  # float32 outputs on the CPU, as the golden format states it
+GRADIENT_TOLERANCE = 1e-4  # gradients, likewise
+PIXEL_TOLERANCE = (
+    1e-3  # share of bytes that may differ by one level, where a value lies on a rounding boundary
+)
 PARTS = ('networks', 'samplers', 'gdd')
-FILES = {'networks': ('networks_edm', 'networks_gdd'), 'samplers': ('samplers_edm', 'samplers_gdd'), 'gdd': ('gdd',)}
+FILES = {
+    'networks': ('networks_edm', 'networks_gdd'),
+    'samplers': ('samplers_edm', 'samplers_gdd'),
+    'gdd': ('gdd',),
+}
 
 # `tolerance` is that of the golden format; `allowance` is how far rounding alone may move the entry, where it was measured.
 Check = namedtuple('Check', 'entry error tolerance allowance note', defaults=[0.0, ''])
@@ -44,13 +50,15 @@ class GoldenFileError(ValueError):
 
 def rnd(name, shape):
     """Return the standard normal float32 array that belongs to a name."""
-    state = np.random.RandomState(zlib.crc32(name.encode()) & 0xffffffff)
+    state = np.random.RandomState(zlib.crc32(name.encode()) & 0xFFFFFFFF)
     return state.standard_normal(shape).astype(np.float32)
 
 
 def value(name, shape):
     """Return the float32 filling of a tensor, by its name and shape (table of the golden format)."""
-    z = rnd(name, shape)  # float32 arithmetic where NumPy has it, as in the original: ulps matter near a ReLU's kink.
+    z = rnd(
+        name, shape
+    )  # float32 arithmetic where NumPy has it, as in the original: ulps matter near a ReLU's kink.
     if name.endswith('running_var'):
         z = 1 + 0.1 * np.abs(z)
     elif name.endswith('running_mean'):
@@ -92,8 +100,10 @@ def load(directory, stem, seed):
     base = Path(directory) / f'{stem}_{seed}'
     for path in (base.with_name(base.name + '.json'), base.with_name(base.name + '.npz')):
         if not path.is_file():
-            raise GoldenFileError(f'--dir={directory} --seed={seed}: {path.name} is missing; give a directory that '
-                                  f'holds {stem}_{seed}.json and {stem}_{seed}.npz')
+            raise GoldenFileError(
+                f'--dir={directory} --seed={seed}: {path.name} is missing; give a directory that '
+                f'holds {stem}_{seed}.json and {stem}_{seed}.npz'
+            )
     try:
         entries = json.loads((base.with_name(base.name + '.json')).read_text())
         with np.load(base.with_name(base.name + '.npz')) as archive:
@@ -113,7 +123,9 @@ def check_counts(entry, net):
     counts = {'params': sum(p.numel() for p in net.parameters()), 'n_tensors': len(net.state_dict())}
     for name, ours in counts.items():
         if name in entry:
-            yield Check(f"{entry['key']} {name}", float(abs(ours - entry[name])), 0.0, note=f'{ours} of {entry[name]}')
+            yield Check(
+                f'{entry["key"]} {name}', float(abs(ours - entry[name])), 0.0, note=f'{ours} of {entry[name]}'
+            )
 
 
 def check_networks(directory, seed, stem):
@@ -127,7 +139,9 @@ def check_networks(directory, seed, stem):
         sigma = torch.tensor([80, 1, 0.002][:n])
         labels = torch.eye(net.label_dim)[:n] if net.label_dim else None
         with torch.no_grad():
-            output = net(torch.from_numpy(rnd(f'x:{seed}', stored.shape)) * sigma.reshape(-1, 1, 1, 1), sigma, labels)
+            output = net(
+                torch.from_numpy(rnd(f'x:{seed}', stored.shape)) * sigma.reshape(-1, 1, 1, 1), sigma, labels
+            )
         yield Check(entry['key'], relative_error(output.numpy(), stored), TOLERANCE)
 
 
@@ -164,6 +178,7 @@ def check_gdd_file(directory, seed, stem):
     """Yield the checks of the features, losses and gradients of GDD (see golden_gdd.py)."""
     load(directory, stem, seed)  # A missing file is reported here, in one line, like the others.
     from tests.golden_gdd import check_gdd  # Needs timm and the discriminators, which the other parts do not.
+
     yield from check_gdd(directory, seed)
 
 
@@ -204,19 +219,36 @@ def check_file(part, directory, seed, stem):
     if not checks:
         raise GoldenFileError(f'{stem}_{seed}.json: holds no entries; get the file again')
     worst, stated, rounding, failures = summarize(checks)
-    click.echo(f'----- {stem}_{seed}: {stated} of {len(checks)} within the stated tolerance, {rounding} within the measured '
-               f'rounding allowance, {failures} failed, worst {worst.error:.2e} {worst.entry}\n')
+    click.echo(
+        f'----- {stem}_{seed}: {stated} of {len(checks)} within the stated tolerance, {rounding} within the measured '
+        f'rounding allowance, {failures} failed, worst {worst.error:.2e} {worst.entry}\n'
+    )
     return checks
 
 
 @click.command()
-@click.option('--dir', 'directory', help='Directory with the golden files', metavar='DIR', required=True,
-              type=click.Path(exists=True, file_okay=False))
-@click.option('--seed',             help='Suffix of the file names and prefix of tensor names', metavar='NAME',
-              default='public', show_default=True)
-@click.option('--only',             help='Check this part alone; repeat for several  [default: all]', multiple=True,
-              type=click.Choice(PARTS))
-@click.option('--strict',           help='Fail for entries that need the rounding allowance, too', is_flag=True)
+@click.option(
+    '--dir',
+    'directory',
+    help='Directory with the golden files',
+    metavar='DIR',
+    required=True,
+    type=click.Path(exists=True, file_okay=False),
+)
+@click.option(
+    '--seed',
+    help='Suffix of the file names and prefix of tensor names',
+    metavar='NAME',
+    default='public',
+    show_default=True,
+)
+@click.option(
+    '--only',
+    help='Check this part alone; repeat for several  [default: all]',
+    multiple=True,
+    type=click.Choice(PARTS),
+)
+@click.option('--strict', help='Fail for entries that need the rounding allowance, too', is_flag=True)
 def main(directory, seed, only, strict):
     """Compare this code with golden numbers of the original code."""
     checks, missing = [], 0
@@ -230,11 +262,15 @@ def main(directory, seed, only, strict):
     rounding = failures = 0
     if checks:
         worst, stated, rounding, failures = summarize(checks)
-        click.echo(f'overall: worst relative error {worst.error:.2e} ({worst.entry}), {stated} within the stated tolerance, '
-                   f'{rounding} within the measured rounding allowance, {failures} failed')
+        click.echo(
+            f'overall: worst relative error {worst.error:.2e} ({worst.entry}), {stated} within the stated tolerance, '
+            f'{rounding} within the measured rounding allowance, {failures} failed'
+        )
     if failures or missing or (strict and rounding):
-        raise click.ClickException(f'{failures} checks failed, {rounding} exceed the stated tolerance (marked ROUND), '
-                                   f'{missing} files missing or unreadable')
+        raise click.ClickException(
+            f'{failures} checks failed, {rounding} exceed the stated tolerance (marked ROUND), '
+            f'{missing} files missing or unreadable'
+        )
 
 
 if __name__ == '__main__':

@@ -38,13 +38,24 @@ from training.networks import GDDPrecond
 
 REPEATS, AMPLITUDE = 6, 2e-7
 ALLOW, STAGE_ALLOW, CEILING = 5, 3, 5e-2
-TINY = 1e-5     # for gradients that are zero in exact arithmetic, as the format states it
-STAGES, GAINS, R1_GAMMA = ('G', 'D', 'R1'), {'G': 1., 'D': 1., 'R1': 16.}, 1e-4
+TINY = 1e-5  # for gradients that are zero in exact arithmetic, as the format states it
+STAGES, GAINS, R1_GAMMA = ('G', 'D', 'R1'), {'G': 1.0, 'D': 1.0, 'R1': 16.0}, 1e-4
 NUM_CLASSES, TABLE_SHAPE = 10, (1000, 320)
 # What the format's description states; an `init` stored with an entry overrides it.
-GENERATOR = dict(img_channels=3, model_type='SongUNet', embedding_type='fourier', encoder_type='residual',
-                 decoder_type='standard', channel_mult_noise=2, resample_filter=[1, 3, 3, 1], model_channels=16,
-                 channel_mult=[1, 2], num_blocks=1, attn_resolutions=[16], dropout=0)
+GENERATOR = dict(
+    img_channels=3,
+    model_type='SongUNet',
+    embedding_type='fourier',
+    encoder_type='residual',
+    decoder_type='standard',
+    channel_mult_noise=2,
+    resample_filter=[1, 3, 3, 1],
+    model_channels=16,
+    channel_mult=[1, 2],
+    num_blocks=1,
+    attn_resolutions=[16],
+    dropout=0,
+)
 
 
 def check_gdd(directory, seed):
@@ -63,6 +74,7 @@ def unique(items):
 
 # ---- rounding -------------------------------------------------------------------------------------------
 
+
 def nudge(tensor, run, name):
     """Return float32 values moved by their last bits, with signs that belong to the run and the name; run 0: unmoved."""
     if run == 0:
@@ -73,7 +85,7 @@ def nudge(tensor, run, name):
 
 def root_mean_square(values):
     """Return the root mean square of numbers, 0 of none."""
-    return float(np.sqrt(np.mean(np.square(list(values))))) if values else 0.
+    return float(np.sqrt(np.mean(np.square(list(values))))) if values else 0.0
 
 
 class Group:
@@ -88,13 +100,17 @@ class Group:
 
     def __init__(self, key, ours, stored, tolerance):
         self.key, self.ours, self.tolerance = key, ours, tolerance
-        self.scales = {name: float(np.linalg.norm(stored[name])) or 1. for name in ours}
+        self.scales = {name: float(np.linalg.norm(stored[name])) or 1.0 for name in ours}
         self.errors = {name: self._distance(name, ours[name], stored[name]) for name in ours}
-        self.spreads, self.spread = dict.fromkeys(ours, 0.), 0.
+        self.spreads, self.spread = dict.fromkeys(ours, 0.0), 0.0
 
     def _distance(self, name, a, b):
         difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
-        return float(np.linalg.norm(difference)) / self.scales[name] if np.isfinite(difference).all() else float('inf')
+        return (
+            float(np.linalg.norm(difference)) / self.scales[name]
+            if np.isfinite(difference).all()
+            else float('inf')
+        )
 
     def repeat(self, values):
         """Take in one repeat, name -> numbers."""
@@ -108,8 +124,12 @@ class Group:
             allowance = ALLOW * max(self.spreads[name], self.spread)
             yield Check(f'{self.key}/{name}', error, self.tolerance, min(allowance, CEILING))
         if len(self.errors) > 1:
-            yield Check(f'{self.key}/root mean square of {len(self.errors)} errors', root_mean_square(self.errors.values()),
-                        self.tolerance, min(STAGE_ALLOW * self.spread, CEILING))
+            yield Check(
+                f'{self.key}/root mean square of {len(self.errors)} errors',
+                root_mean_square(self.errors.values()),
+                self.tolerance,
+                min(STAGE_ALLOW * self.spread, CEILING),
+            )
 
     def agrees(self):
         """Tell whether every check passes by now."""
@@ -117,6 +137,7 @@ class Group:
 
 
 # ---- features -------------------------------------------------------------------------------------------
+
 
 class RememberingFeatures(torch.nn.Module):
     """Compute features, and remember those of the last image batches that were given without gradient."""
@@ -145,11 +166,18 @@ def filled_features(names, seed):
     for name in names:
         with torch.device('meta'):
             state = create_stages(name)[0].state_dict()
-        weights[name] = {key: torch.from_numpy(value(f'{seed}/{name}.{key}', tuple(tensor.shape)))
-                         for key, tensor in state.items() if tensor.is_floating_point()}
+        weights[name] = {
+            key: torch.from_numpy(value(f'{seed}/{name}.{key}', tuple(tensor.shape)))
+            for key, tensor in state.items()
+            if tensor.is_floating_point()
+        }
     features = ProjectedFeatures(names, 224, True, weights=weights, moved_statistics=True)
-    features.load_projection_state({key: torch.from_numpy(value(f'{seed}/P.{key}', tuple(tensor.shape)))
-                                    for key, tensor in features.projection_state().items()})
+    features.load_projection_state(
+        {
+            key: torch.from_numpy(value(f'{seed}/P.{key}', tuple(tensor.shape)))
+            for key, tensor in features.projection_state().items()
+        }
+    )
     return features
 
 
@@ -200,21 +228,29 @@ def input_gradient(features, name, images, seed):
     """Return the feature maps and the gradient of their golden weighted sum for the images, detached."""
     images = images.clone().requires_grad_(True)
     maps = features(images)[name]
-    total = sum((x * torch.from_numpy(rnd(f'{seed}/cot.{name}.{level}', tuple(x.shape)))).sum()
-                for level, x in enumerate(maps))
-    gradient, = torch.autograd.grad(total, [images])
+    total = sum(
+        (x * torch.from_numpy(rnd(f'{seed}/cot.{name}.{level}', tuple(x.shape)))).sum()
+        for level, x in enumerate(maps)
+    )
+    (gradient,) = torch.autograd.grad(total, [images])
     return [x.detach() for x in maps], gradient.numpy()
 
 
 # ---- losses and gradients -------------------------------------------------------------------------------
+
 
 @functools.lru_cache(maxsize=1)
 def filled_discriminator(names, seed, conditional):
     """Return a `ProjectedDiscriminator` with golden weights; copy it before it runs."""
     features = filled_features(names, seed)
     table = torch.zeros(TABLE_SHAPE) if conditional else None
-    D = ProjectedDiscriminator(features.names, features.channels, features.resolutions,
-                               label_dim=NUM_CLASSES if conditional else 0, class_table=table)
+    D = ProjectedDiscriminator(
+        features.names,
+        features.channels,
+        features.resolutions,
+        label_dim=NUM_CLASSES if conditional else 0,
+        class_table=table,
+    )
     with torch.no_grad():
         for name, tensor in D.state_dict().items():
             if not tensor.is_floating_point():
@@ -253,7 +289,9 @@ class Case:
         self.images = golden_images(seed, shape)
         self.F, self.D = remembering_features(names, seed), filled_discriminator(names, seed, conditional)
         self.G = filled_generator(entries, case, seed, shape[-1], conditional)
-        self.labels = torch.eye(self.G.label_dim)[torch.arange(shape[0])] if conditional else torch.zeros([shape[0], 0])
+        self.labels = (
+            torch.eye(self.G.label_dim)[torch.arange(shape[0])] if conditional else torch.zeros([shape[0], 0])
+        )
         self.probes = {}
 
     def logits_real(self):
@@ -266,20 +304,25 @@ class Case:
         G, D = copy.deepcopy(self.G), copy.deepcopy(self.D)
         loss = self.make_loss(G, D, self.F, loss_type=self.kind, r1_gamma=R1_GAMMA)
         images = nudge(self.images, run, 'images')
-        for stage in STAGES[:STAGES.index(last) + 1]:
+        for stage in STAGES[: STAGES.index(last) + 1]:
             for network in (G, D):
                 network.zero_grad(set_to_none=True)
             statistics = self._run_stage(loss, stage, images, run)
             (trained, prefix), idle = ((G, 'G'), D) if stage == 'G' else ((D, 'D'), G)
-            gradients = {f'{self.seed}/{prefix}.{name}': p.grad for name, p in trained.named_parameters()
-                         if p.grad is not None}
+            gradients = {
+                f'{self.seed}/{prefix}.{name}': p.grad
+                for name, p in trained.named_parameters()
+                if p.grad is not None
+            }
             yield stage, statistics, gradients, sum(p.grad is not None for p in idle.parameters())
 
     def _run_stage(self, loss, stage, images, run):
         """Return statistic -> (mean, standard deviation)."""
         collector = training_stats.Collector()
         first_logits = []
-        hook = loss.D.register_forward_hook(lambda module, args, logits: first_logits.append(logits[0].detach()))
+        hook = loss.D.register_forward_hook(
+            lambda module, args, logits: first_logits.append(logits[0].detach())
+        )
         if stage == 'R1':
             loss.r1_stage(images, self.labels, gain=GAINS[stage])
         else:
@@ -287,9 +330,13 @@ class Case:
             step(images, self.labels, nudge(self.z[stage], run, f'z of {stage}'), gain=GAINS[stage])
         hook.remove()
         collector.update()
-        row = first_logits[0][1]    # The second entry of the official list of rows: image 1 on backbone 0.
-        return {name: (float(row.mean()), float(row.std())) if name.endswith('fake_eff')
-                else (collector.mean(name), collector.std(name)) for name in self.entries[stage]['stats']}
+        row = first_logits[0][1]  # The second entry of the official list of rows: image 1 on backbone 0.
+        return {
+            name: (float(row.mean()), float(row.std()))
+            if name.endswith('fake_eff')
+            else (collector.mean(name), collector.std(name))
+            for name in self.entries[stage]['stats']
+        }
 
     def probe(self, stage, gradients):
         """Return name -> probe of every gradient that is stored and not zero in exact arithmetic."""
@@ -313,15 +360,23 @@ def check_loss(entries, arrays, seed, case, repeats=REPEATS, make_loss=GDDLoss, 
     """Yield the checks of one case: logits of real images, then the stages G, D and R1, or up to the `last`."""
     task = Case(entries, arrays, seed, case, make_loss)
     if f'{case}/logits_real' in arrays:
-        yield Check(f'{case}/logits_real', relative_error(task.logits_real(), arrays[f'{case}/logits_real']), TOLERANCE)
-    groups = {}     # (stage, 'gradients' or 'statistics') -> Group
+        yield Check(
+            f'{case}/logits_real',
+            relative_error(task.logits_real(), arrays[f'{case}/logits_real']),
+            TOLERANCE,
+        )
+    groups = {}  # (stage, 'gradients' or 'statistics') -> Group
     for stage, statistics, gradients, touched in task.run(last=last):
         key, entry = f'{case}/{stage}', task.entries[stage]
         yield Check(f'{key}/other network untouched', float(touched), 0.0)
-        yield Check(f'{key}/parameters with gradient', float(len(gradients.keys() ^ entry['grads'].keys())), 0.0)
+        yield Check(
+            f'{key}/parameters with gradient', float(len(gradients.keys() ^ entry['grads'].keys())), 0.0
+        )
         yield from bias_checks(key, gradients)
-        groups[stage, 'gradients'] = Group(key, task.probe(stage, gradients), entry['grads'], GRADIENT_TOLERANCE)
-        if stage == 'R1':   # Squared gradients, which rounding moves as it does gradients.
+        groups[stage, 'gradients'] = Group(
+            key, task.probe(stage, gradients), entry['grads'], GRADIENT_TOLERANCE
+        )
+        if stage == 'R1':  # Squared gradients, which rounding moves as it does gradients.
             groups[stage, 'statistics'] = Group(key, means(statistics), entry['stats'], TOLERANCE)
         else:
             yield from statistics_checks(key, statistics, entry['stats'])
@@ -352,5 +407,7 @@ def bias_checks(key, gradients):
     """Yield the checks of gradients that are zero in exact arithmetic, measured by those of the same convolution."""
     for name, gradient in gradients.items():
         if before_batch_norm(name):
-            weight = gradients[name[:-len('bias')] + 'weight']
-            yield Check(f'{key}/{name} (tiny)', float(gradient.double().norm() / weight.double().norm()), TINY)
+            weight = gradients[name[: -len('bias')] + 'weight']
+            yield Check(
+                f'{key}/{name} (tiny)', float(gradient.double().norm() / weight.double().norm()), TINY
+            )

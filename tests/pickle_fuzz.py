@@ -26,31 +26,53 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from dnnlib import EasyDict  # noqa: E402
-from tests.support.upstream_files import TINY, edm_content, small_network, upstream_bytes  # noqa: E402
-from training import networks  # noqa: E402
-from training.augment import AugmentPipe  # noqa: E402
-from training.loss import EDMLoss  # noqa: E402
-from training.snapshots.entries import build_augment_pipe, describe_entry, plain_entry  # noqa: E402
-from training.snapshots.network_builder import build_network  # noqa: E402
-from training.snapshots.pickle_reader import read_snapshot  # noqa: E402
-from training.snapshots.pickle_records import SnapshotError  # noqa: E402
+from dnnlib import EasyDict
+from tests.support.upstream_files import TINY, edm_content, small_network, upstream_bytes
+from training import networks
+from training.augment import AugmentPipe
+from training.loss import EDMLoss
+from training.snapshots.entries import build_augment_pipe, describe_entry, plain_entry
+from training.snapshots.network_builder import build_network
+from training.snapshots.pickle_reader import read_snapshot
+from training.snapshots.pickle_records import SnapshotError
 
-MEMORY_MARGIN = 512 << 20       # bytes beyond what Python and torch need
-CASE_CPU_SEC = 20               # a case takes milliseconds
+MEMORY_MARGIN = 512 << 20  # bytes beyond what Python and torch need
+CASE_CPU_SEC = 20  # a case takes milliseconds
 HARMLESS_EVENTS = ('object.__', 'sys._getframe', 'builtins.id', 'gc.')
 
 HOSTILE_GLOBALS = [
-    ('os', 'system'), ('posix', 'system'), ('builtins', 'eval'), ('builtins', 'exec'), ('builtins', 'getattr'),
-    ('builtins', '__import__'), ('builtins', 'open'), ('__builtin__', 'apply'), ('subprocess', 'Popen'),
-    ('torch', 'load'), ('torch', '_utils'), ('torch_utils.persistence', 'persistent_class'), ('numpy', 'load'),
+    ('os', 'system'),
+    ('posix', 'system'),
+    ('builtins', 'eval'),
+    ('builtins', 'exec'),
+    ('builtins', 'getattr'),
+    ('builtins', '__import__'),
+    ('builtins', 'open'),
+    ('__builtin__', 'apply'),
+    ('subprocess', 'Popen'),
+    ('torch', 'load'),
+    ('torch', '_utils'),
+    ('torch_utils.persistence', 'persistent_class'),
+    ('numpy', 'load'),
     ('training.networks', 'EDMPrecond'),
-    ('numpy.core.multiarray', '_reconstruct'), ('collections', 'OrderedDict.__init__'), ('copyreg', '_reconstructor'),
-    ('builtins', 'object'), ('functools', 'partial'), ('operator', 'attrgetter'), ('pickle', 'loads'), ('runpy', 'run_path'),
-    ('torch.storage', '_load_from_bytes'), ('collections', 'OrderedDict'), ('dnnlib.util', 'EasyDict'), ('builtins', 'set'),
-    ('_codecs', 'encode'), ('torch._utils', '_rebuild_tensor'), ('torch.nn.modules.container', 'ModuleDict')]
+    ('numpy.core.multiarray', '_reconstruct'),
+    ('collections', 'OrderedDict.__init__'),
+    ('copyreg', '_reconstructor'),
+    ('builtins', 'object'),
+    ('functools', 'partial'),
+    ('operator', 'attrgetter'),
+    ('pickle', 'loads'),
+    ('runpy', 'run_path'),
+    ('torch.storage', '_load_from_bytes'),
+    ('collections', 'OrderedDict'),
+    ('dnnlib.util', 'EasyDict'),
+    ('builtins', 'set'),
+    ('_codecs', 'encode'),
+    ('torch._utils', '_rebuild_tensor'),
+    ('torch.nn.modules.container', 'ModuleDict'),
+]
 HOSTILE_CODECS = ['zlib', 'hex', 'punycode', 'idna', 'rot13', 'utf-7', 'unicode_escape']
-SIZES = [0, 1, 2, 3, 7, 255, 256, 65535, 65536, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 62, 2 ** 63 - 1, 2 ** 64 - 1]
+SIZES = [0, 1, 2, 3, 7, 255, 256, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**64 - 1]
 CODES = [opcode.code.encode('latin1') for opcode in pickletools.opcodes]
 
 
@@ -62,11 +84,22 @@ def valid_files():
     """Make small files of several producers and protocols, each split into its operations."""
     layer = networks.Linear(3, 2)
     one_block = dict(TINY, num_blocks=0, img_resolution=4)
-    content = dict(ema=layer, loss_fn=EDMLoss(), augment_pipe=AugmentPipe(p=0.1), dataset_kwargs=EasyDict(a=[1, (2,)]),
-                   numbers=[np.float64(0.5), np.int64(3), -7, 2 ** 40, {1, 2}, b'abc', None])
-    files = [upstream_bytes(content, protocol=protocol, numpy1=numpy1, containers=containers)
-             for protocol, numpy1, containers in [(2, True, collections.OrderedDict), (3, False, dict), (4, True, dict),
-                                                  (5, False, collections.OrderedDict)]]
+    content = dict(
+        ema=layer,
+        loss_fn=EDMLoss(),
+        augment_pipe=AugmentPipe(p=0.1),
+        dataset_kwargs=EasyDict(a=[1, (2,)]),
+        numbers=[np.float64(0.5), np.int64(3), -7, 2**40, {1, 2}, b'abc', None],
+    )
+    files = [
+        upstream_bytes(content, protocol=protocol, numpy1=numpy1, containers=containers)
+        for protocol, numpy1, containers in [
+            (2, True, collections.OrderedDict),
+            (3, False, dict),
+            (4, True, dict),
+            (5, False, collections.OrderedDict),
+        ]
+    ]
     files.append(upstream_bytes(edm_content(small_network(networks.GDDPrecond, **one_block)), gdd=True))
     return [split(data) for data in files]
 
@@ -93,13 +126,15 @@ def set_bytes(ops, rng):
 
 def truncate(ops, rng):
     data = b''.join(ops)
-    return data[:rng.randrange(len(data))] + rng.choice([b'', b'', b'.', b'0.', b'R.'])
+    return data[: rng.randrange(len(data))] + rng.choice([b'', b'', b'.', b'0.', b'R.'])
 
 
 def insert_operations(ops, rng):
     ops = list(ops)
     for _ in range(rng.randint(1, 4)):
-        argument = rng.choice([b'', b'\x00', b'\x01', bytes(rng.randrange(256) for _ in range(rng.randint(1, 9)))])
+        argument = rng.choice(
+            [b'', b'\x00', b'\x01', bytes(rng.randrange(256) for _ in range(rng.randint(1, 9)))]
+        )
         ops.insert(rng.randrange(1, len(ops)), rng.choice(CODES) + argument)
     return b''.join(ops)
 
@@ -129,7 +164,9 @@ def edit_argument(ops, rng, sizes):
         index = rng.choice([i for i, op in enumerate(ops) if len(op) > 1 and i])
         op = ops[index]
         width = rng.choice([w for w in (1, 2, 4, 8) if w < len(op)])
-        ops[index] = op[:1] + (rng.choice(sizes) % (1 << 8 * width)).to_bytes(width, 'little') + op[1 + width:]
+        ops[index] = (
+            op[:1] + (rng.choice(sizes) % (1 << 8 * width)).to_bytes(width, 'little') + op[1 + width :]
+        )
     return b''.join(ops)
 
 
@@ -141,13 +178,24 @@ def edit_values(ops, rng):
     """Change one or two numbers or names: most such files can be read, and must fail when the network is built."""
     ops = list(ops)
     indices = [i for i, op in enumerate(ops) if op[:1] in b'KMJG\x8cX\x88\x89N' and i]
-    if rng.random() < 0.5:      # the constructor arguments of the whole network, which stand at the end
+    if rng.random() < 0.5:  # the constructor arguments of the whole network, which stand at the end
         indices = indices[-60:]
     for _ in range(rng.randint(1, 2)):
         index = rng.choice(indices)
         op, other = ops[index], ops[rng.choice(indices)]
-        ops[index] = rng.choice([other, op[:-1] + bytes([rng.randrange(256)]), b'K' + bytes([rng.randrange(20)]),
-                                 b'J' + rng.choice(SIZES[:-3]).to_bytes(8, 'little')[:4], b'N', b'\x88', b'}', b']', b')'])
+        ops[index] = rng.choice(
+            [
+                other,
+                op[:-1] + bytes([rng.randrange(256)]),
+                b'K' + bytes([rng.randrange(20)]),
+                b'J' + rng.choice(SIZES[:-3]).to_bytes(8, 'little')[:4],
+                b'N',
+                b'\x88',
+                b'}',
+                b']',
+                b')',
+            ]
+        )
     return b''.join(ops)
 
 
@@ -155,9 +203,16 @@ def edit_memo(ops, rng):
     ops = list(ops)
     indices = [i for i, op in enumerate(ops) if op[:1] in (b'h', b'j', b'q', b'r', b'\x94')]
     for _ in range(rng.randint(1, 5)):
-        ops[rng.choice(indices)] = rng.choice([
-            b'', b'\x94', b'h' + bytes([rng.randrange(256)]), b'q' + bytes([rng.randrange(256)]),
-            b'j' + rng.choice(SIZES[:-3]).to_bytes(8, 'little')[:4], b'r' + rng.choice(SIZES).to_bytes(8, 'little')[:4]])
+        ops[rng.choice(indices)] = rng.choice(
+            [
+                b'',
+                b'\x94',
+                b'h' + bytes([rng.randrange(256)]),
+                b'q' + bytes([rng.randrange(256)]),
+                b'j' + rng.choice(SIZES[:-3]).to_bytes(8, 'little')[:4],
+                b'r' + rng.choice(SIZES).to_bytes(8, 'little')[:4],
+            ]
+        )
     return b''.join(ops)
 
 
@@ -185,9 +240,18 @@ def text_operation(text):
 def nest(ops, rng):
     ops = list(ops)
     position, count = rng.randrange(1, len(ops)), rng.choice([10, 1000, 20_000])
-    opening, closing = rng.choice([
-        (b']', b'a'), (b'}K\x00', b's'), (b'(', b't'), (b'(', b''), (b')', b'\x85'), (b'N', b'\x85'), (b'\x8f', b''),
-        (b'ctorch.nn.modules.container\nModuleDict\n)\x81}K\x00', b'sb')])
+    opening, closing = rng.choice(
+        [
+            (b']', b'a'),
+            (b'}K\x00', b's'),
+            (b'(', b't'),
+            (b'(', b''),
+            (b')', b'\x85'),
+            (b'N', b'\x85'),
+            (b'\x8f', b''),
+            (b'ctorch.nn.modules.container\nModuleDict\n)\x81}K\x00', b'sb'),
+        ]
+    )
     ops[position:position] = [opening * count, b'N', closing * count]
     return b''.join(ops)
 
@@ -197,14 +261,35 @@ def repeat_call(ops, rng):
     ops = list(ops)
     position, count = rng.randrange(len(ops) // 2, len(ops)), rng.choice([10, 1000, 5000])
     first, second = (b'h' + bytes([rng.randrange(256)]) for _ in range(2))
-    ops[position:position] = [rng.choice([first + second + b'\x85R0', first + second + b'R0', first + second + b'a0',
-                                          first + second + b'\x86' + b'\x94', first + first + second + b's0',
-                                          first + second + b'b0']) * count]
+    ops[position:position] = [
+        rng.choice(
+            [
+                first + second + b'\x85R0',
+                first + second + b'R0',
+                first + second + b'a0',
+                first + second + b'\x86' + b'\x94',
+                first + first + second + b's0',
+                first + second + b'b0',
+            ]
+        )
+        * count
+    ]
     return b''.join(ops)
 
 
-MUTATIONS = [flip_bits, set_bytes, truncate, insert_operations, shuffle_operations, edit_lengths, edit_values, edit_memo,
-             swap_globals, nest, repeat_call]
+MUTATIONS = [
+    flip_bits,
+    set_bytes,
+    truncate,
+    insert_operations,
+    shuffle_operations,
+    edit_lengths,
+    edit_values,
+    edit_memo,
+    swap_globals,
+    nest,
+    repeat_call,
+]
 
 
 def make_case(files, seed, number):
@@ -237,7 +322,7 @@ def read(data):
         if '\n' in str(error) or not str(error) or len(str(error)) > 1000:
             raise AssertionError(f'not one short line: {error!s:.300}') from error
         cause = error
-        while cause is not None:        # a clear message that comes after trying to fill the memory is no success
+        while cause is not None:  # a clear message that comes after trying to fill the memory is no success
             if isinstance(cause, (MemoryError, RecursionError)):
                 raise AssertionError(f'{type(cause).__name__} on the way') from error
             cause = cause.__cause__
@@ -280,9 +365,9 @@ def limit_memory():
 
 def fuzz(count, seed, numbers=None, reader=read):
     """Read `count` damaged files (or those with the given numbers); returns the report."""
-    logging.disable()                   # the reader warns of what it leaves out
+    logging.disable()  # the reader warns of what it leaves out
     files = valid_files()
-    for ops in files:                   # what is imported on first use is imported now
+    for ops in files:  # what is imported on first use is imported now
         read(b''.join(ops))
     watch, results, failures = Watch(), collections.Counter(), []
     start = limit_memory()
@@ -299,7 +384,9 @@ def fuzz(count, seed, numbers=None, reader=read):
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--count', type=int, default=3000, help='number of damaged files')
     parser.add_argument('--seed', type=int, default=0, help='start of the random numbers')
     parser.add_argument('--only', type=int, action='append', help='read only the case of this number')

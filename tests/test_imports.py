@@ -8,10 +8,27 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-BELOW = {'dnnlib', 'torch_utils'}       # helpers, which everything may import
-TRAINING = {'images', 'sampling', 'backbones', 'update', 'networks', 'augment', 'loss', 'config', 'recipes',
-            'official_options', 'dataset', 'snapshots', 'adversarial', 'student', 'instance', 'run', 'tasks',
-            'training_loop'}
+BELOW = {'dnnlib', 'torch_utils'}  # helpers, which everything may import
+TRAINING = {
+    'images',
+    'sampling',
+    'backbones',
+    'update',
+    'networks',
+    'augment',
+    'loss',
+    'config',
+    'recipes',
+    'official_options',
+    'dataset',
+    'snapshots',
+    'adversarial',
+    'student',
+    'instance',
+    'run',
+    'tasks',
+    'training_loop',
+}
 
 # Room -> the rooms it may import besides itself and BELOW. Rooms of one floor never import each other.
 # training/: a room is a package, or a file that lies beside the packages.
@@ -30,7 +47,12 @@ ALLOWED = {
     # Floor 2.
     'training.official_options': {'training.config'},
     'training.dataset': {'training.images'},
-    'training.snapshots': {'training.networks', 'training.sampling', 'training.augment', 'training.adversarial'},  # cut next
+    'training.snapshots': {
+        'training.networks',
+        'training.sampling',
+        'training.augment',
+        'training.adversarial',
+    },  # cut next
     'training.adversarial': {'training.backbones', 'training.augment', 'training.sampling'},
     # Floor 3.
     'training.student': {'training.networks', 'training.config', 'training.snapshots'},
@@ -41,19 +63,30 @@ ALLOWED = {
     'training.training_loop': {f'training.{name}' for name in TRAINING - {'training_loop'}},
     # evaluations/ stands above training/ and below the scripts.
     'evaluations.metrics': set(),
-    'evaluations.detectors': {'training.adversarial', 'training.backbones', 'training.dataset', 'training.snapshots',
-                              'evaluations.metrics'},     # cut next
+    'evaluations.detectors': {
+        'training.adversarial',
+        'training.backbones',
+        'training.dataset',
+        'training.snapshots',
+        'evaluations.metrics',
+    },  # cut next
     'evaluations.inputs': {'training.dataset', 'training.images', 'training.sampling', 'evaluations.metrics'},
-    'evaluations': {f'training.{name}' for name in TRAINING} |
-                   {'evaluations.detectors', 'evaluations.inputs', 'evaluations.metrics'},
+    'evaluations': {f'training.{name}' for name in TRAINING}
+    | {'evaluations.detectors', 'evaluations.inputs', 'evaluations.metrics'},
 }
 
 
 def module_files():
     """Return module name -> path of all modules below the packages, and of the scripts beside them."""
-    files = [path for layer in ('dnnlib', 'torch_utils', 'training', 'evaluations') for path in (ROOT / layer).rglob('*.py')]
-    return {'.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): path
-            for path in files + list(ROOT.glob('*.py'))}
+    files = [
+        path
+        for layer in ('dnnlib', 'torch_utils', 'training', 'evaluations')
+        for path in (ROOT / layer).rglob('*.py')
+    ]
+    return {
+        '.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): path
+        for path in files + list(ROOT.glob('*.py'))
+    }
 
 
 def imported(source, known, top_level_only=False):
@@ -88,7 +121,9 @@ def wrong_way(imports, packages):
         own = room(module, packages)
         for other in others if own else ():
             target = room(other, packages)
-            if target is None or target not in ALLOWED.get(own, set()) | {own, 'training'} | (BELOW - {own} if own not in BELOW else set()):
+            if target is None or target not in ALLOWED.get(own, set()) | {own, 'training'} | (
+                BELOW - {own} if own not in BELOW else set()
+            ):
                 found.append(f'{module} imports {other}')
     return sorted(found)
 
@@ -99,7 +134,7 @@ def find_circle(imports):
 
     def visit(module, path):
         if module in path:
-            return path[path.index(module):]
+            return path[path.index(module) :]
         if module in done:
             return None
         for other in sorted(imports.get(module, ())):
@@ -126,7 +161,9 @@ def test_nothing_imports_upwards(files, packages):
     """Also not inside a function."""
     imports = {module: imported(path.read_text(encoding='utf-8'), files) for module, path in files.items()}
     assert len(imports) > 100 and wrong_way(imports, packages) == []
-    assert 'training.sampling.samplers' in imports['evaluations.inputs.image_sources']      # the reader sees something
+    assert (
+        'training.sampling.samplers' in imports['evaluations.inputs.image_sources']
+    )  # the reader sees something
 
 
 def test_every_room_stands_in_the_table(files, packages):
@@ -137,24 +174,38 @@ def test_every_room_stands_in_the_table(files, packages):
 def test_networks_are_one_file_that_needs_nothing(files):
     """Its text travels in every snapshot."""
     tree = ast.parse(files['training.networks'].read_text(encoding='utf-8'))
-    roots = {alias.name.split('.')[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    roots = {
+        alias.name.split('.')[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
     roots |= {node.module.split('.')[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert roots == {'numpy', 'torch', 'torch_utils'}
-    assert imported(files['training.networks'].read_text(encoding='utf-8'), files) <= {'torch_utils', 'torch_utils.persistence'}
+    assert imported(files['training.networks'].read_text(encoding='utf-8'), files) <= {
+        'torch_utils',
+        'torch_utils.persistence',
+    }
 
 
 def test_no_circles(files):
-    imports = {module: imported(path.read_text(encoding='utf-8'), files, top_level_only=True) - {module}
-               for module, path in files.items()}
+    imports = {
+        module: imported(path.read_text(encoding='utf-8'), files, top_level_only=True) - {module}
+        for module, path in files.items()
+    }
     # A package that gathers names of its modules is imported with each of them.
     gatherers = {module for module in imports if files[module].name == '__init__.py'}
-    imports = {module: {other for other in others if other not in gatherers} for module, others in imports.items()}
+    imports = {
+        module: {other for other in others if other not in gatherers} for module, others in imports.items()
+    }
     assert find_circle(imports) is None
 
 
 @pytest.mark.parametrize('folder', ['training', 'evaluations'])
 def test_no_folder_is_crowded(folder):
-    counts = {path.parent: len(list(path.parent.glob('*.py'))) for path in (ROOT / folder).rglob('__init__.py')}
+    counts = {
+        path.parent: len(list(path.parent.glob('*.py'))) for path in (ROOT / folder).rglob('__init__.py')
+    }
     assert max(counts.values()) <= 13, counts
 
 
@@ -164,9 +215,18 @@ def test_the_checks_notice():
     assert imported(source, known) == {'evaluations.b', 'fid', 'training.tasks.c'}
     assert imported(source, known, top_level_only=True) == {'fid', 'training.tasks.c'}
     packages = {'training.images', 'training.run', 'training.tasks'}
-    imports = {'training.images.files': {'training.run.state', 'fid', 'dnnlib.util'}, 'dnnlib.util': {'torch_utils.misc'},
-               'training.run.state': {'training.images.files', 'training.run.logs', 'training.student.freeze'}}
+    imports = {
+        'training.images.files': {'training.run.state', 'fid', 'dnnlib.util'},
+        'dnnlib.util': {'torch_utils.misc'},
+        'training.run.state': {'training.images.files', 'training.run.logs', 'training.student.freeze'},
+    }
     assert wrong_way(imports, packages) == [
-        'dnnlib.util imports torch_utils.misc', 'training.images.files imports fid',
-        'training.images.files imports training.run.state', 'training.run.state imports training.student.freeze']
-    assert find_circle({'a': {'b'}, 'b': {'c'}, 'c': {'b'}}) == ['b', 'c'] and find_circle({'a': {'b'}, 'b': set()}) is None
+        'dnnlib.util imports torch_utils.misc',
+        'training.images.files imports fid',
+        'training.images.files imports training.run.state',
+        'training.run.state imports training.student.freeze',
+    ]
+    assert (
+        find_circle({'a': {'b'}, 'b': {'c'}, 'c': {'b'}}) == ['b', 'c']
+        and find_circle({'a': {'b'}, 'b': set()}) is None
+    )

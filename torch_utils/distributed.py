@@ -14,7 +14,9 @@ import torch.distributed as dist
 
 from dnnlib.errors import FailedElsewhere
 
-LAST_WORDS_SEC = 5      # the launcher ends a process as soon as another has failed; the one with the message goes first
+LAST_WORDS_SEC = (
+    5  # the launcher ends a process as soon as another has failed; the one with the message goes first
+)
 
 
 class ProcessLost(RuntimeError):
@@ -36,24 +38,30 @@ def init(device=None):
     global _device
     world_size, rank = _environment_int('WORLD_SIZE', 1), _environment_int('RANK', 0)
     if not 0 <= rank < world_size:
-        raise ValueError(f'RANK={rank} must lie in 0..{world_size - 1} (WORLD_SIZE={world_size}); '
-                         'start with: torchrun --standalone --nproc_per_node=N')
+        raise ValueError(
+            f'RANK={rank} must lie in 0..{world_size - 1} (WORLD_SIZE={world_size}); '
+            'start with: torchrun --standalone --nproc_per_node=N'
+        )
     _device = _select_device(device)
     if world_size == 1 or dist.is_initialized():
         return
     missing = [name for name in ('RANK', 'MASTER_ADDR', 'MASTER_PORT') if name not in os.environ]
     if missing:
-        raise ValueError(f'WORLD_SIZE={world_size} needs {", ".join(missing)} as well; '
-                         'start with: torchrun --standalone --nproc_per_node=N')
+        raise ValueError(
+            f'WORLD_SIZE={world_size} needs {", ".join(missing)} as well; '
+            'start with: torchrun --standalone --nproc_per_node=N'
+        )
     backend = 'cpu:gloo,cuda:nccl' if _device.type == 'cuda' else 'gloo'
     try:
         dist.init_process_group(backend=backend, init_method='env://', rank=rank, world_size=world_size)
-    except RuntimeError as error:       # DistNetworkError, or before torch 2.7 just this
+    except RuntimeError as error:  # DistNetworkError, or before torch 2.7 just this
         if not isinstance(error, dist.DistNetworkError) and 'EADDRINUSE' not in str(error):
             raise
         address = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
-        raise ValueError(f'the processes cannot meet at MASTER_ADDR:MASTER_PORT={address} (port in use?); '
-                         'torchrun --standalone picks a free port') from error
+        raise ValueError(
+            f'the processes cannot meet at MASTER_ADDR:MASTER_PORT={address} (port in use?); '
+            'torchrun --standalone picks a free port'
+        ) from error
 
 
 def destroy():
@@ -191,7 +199,7 @@ def broadcast_object(obj):
     return box[0]
 
 
-_device = None      # set by init()
+_device = None  # set by init()
 
 
 def _in_place(tensor, collective):
@@ -202,8 +210,10 @@ def _in_place(tensor, collective):
         try:
             collective(buffer)
         except RuntimeError as error:
-            raise ProcessLost(f'another process has ended or cannot be reached ({" ".join(str(error).split())[:120]}); '
-                              'its own message says why') from error
+            raise ProcessLost(
+                f'another process has ended or cannot be reached ({" ".join(str(error).split())[:120]}); '
+                'its own message says why'
+            ) from error
         if buffer is not data:
             data.copy_(buffer)
 
@@ -211,7 +221,9 @@ def _in_place(tensor, collective):
 def _environment_int(name, default):
     text = os.environ.get(name, str(default))
     if not text.strip().isdigit():
-        raise ValueError(f'environment variable {name}={text!r} must be a non-negative integer, such as {default}')
+        raise ValueError(
+            f'environment variable {name}={text!r} must be a non-negative integer, such as {default}'
+        )
     return int(text)
 
 
@@ -224,7 +236,9 @@ def _select_device(device):
         return torch.device('cpu')
     local_rank, count = _environment_int('LOCAL_RANK', 0), torch.cuda.device_count()
     if local_rank >= count:
-        raise ValueError(f'process LOCAL_RANK={local_rank} needs GPU number {local_rank}, but this machine shows {count}; '
-                         f'start at most {max(count, 1)} process(es) per machine, or use the CPU')
+        raise ValueError(
+            f'process LOCAL_RANK={local_rank} needs GPU number {local_rank}, but this machine shows {count}; '
+            f'start at most {max(count, 1)} process(es) per machine, or use the CPU'
+        )
     torch.cuda.set_device(local_rank)
     return torch.device('cuda', local_rank)

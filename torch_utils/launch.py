@@ -7,13 +7,14 @@ failing process has already said what is wrong, so here the report is replaced b
 process that was killed could not, and gets a line. SIGTERM and SIGUSR1 are passed on to the processes,
 which may finish in good order (training writes its state) without torchrun's limit of 30 seconds.
 """
+
 import logging
 import os
 import re
 import signal
 import sys
 
-EXIT_PREEMPTED = 75     # EX_TEMPFAIL of sysexits.h: no failure, try again
+EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: no failure, try again
 PREEMPTION_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -42,7 +43,7 @@ def list_children():
         try:
             with open(f'/proc/{int(name)}/stat', encoding='utf-8', errors='replace') as file:
                 parent = int(re.search(r'\) \S (\d+)', file.read()).group(1))
-        except (ValueError, OSError):       # no process, or one that has just ended
+        except (ValueError, OSError):  # no process, or one that has just ended
             continue
         if parent == os.getpid():
             found.append(int(name))
@@ -61,7 +62,7 @@ class SignalForwarder:
         self.received = number
         children = list_children()
         if not children:
-            sys.exit(EXIT_PREEMPTED)        # nothing has been started yet
+            sys.exit(EXIT_PREEMPTED)  # nothing has been started yet
         for pid in children:
             try:
                 os.kill(pid, number)
@@ -83,20 +84,28 @@ def exit_code_of(failures, received):
     if EXIT_PREEMPTED in codes or (received is not None and -received in codes):
         return EXIT_PREEMPTED
     for rank, code in failures.items():
-        if code < 0 and -code not in (signal.SIGTERM, signal.SIGABRT):  # torchrun ends the others; C++ has spoken
+        if code < 0 and -code not in (
+            signal.SIGTERM,
+            signal.SIGABRT,
+        ):  # torchrun ends the others; C++ has spoken
             name = signal.Signals(-code).name
-            print(f'Error: process {rank} was ended by {name}' + (' (out of memory?)' if name == 'SIGKILL' else ''),
-                  file=sys.stderr, flush=True)
+            print(
+                f'Error: process {rank} was ended by {name}'
+                + (' (out of memory?)' if name == 'SIGKILL' else ''),
+                file=sys.stderr,
+                flush=True,
+            )
             return 128 - code
     return next((code for code in codes if 0 < code < 128), 1)
 
 
 def main(args=None):
     """Launch processes like torchrun and return the exit code of the first one that failed, or 0."""
-    forwarder = SignalForwarder()       # before torch is imported, which takes seconds
+    forwarder = SignalForwarder()  # before torch is imported, which takes seconds
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
     args = protect_script(sys.argv[1:] if args is None else args)
     logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)
     # Leaves SIGTERM to us: torchrun's handler kills the processes after 30 seconds. Older versions of torch do not know

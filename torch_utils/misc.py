@@ -51,8 +51,10 @@ def check_ddp_consistency(module, ignore_regex=None):
     totals = distributed.all_reduce_sum_(torch.stack(differs).to(torch.int64))
     bad = [name for name, total in zip(names, totals.tolist()) if total]
     if bad:
-        raise ValueError(f'{len(bad)} tensor(s) differ between the processes, first {bad[0]}; all ranks must start from '
-                         'the same weights and apply the same updates')
+        raise ValueError(
+            f'{len(bad)} tensor(s) differ between the processes, first {bad[0]}; all ranks must start from '
+            'the same weights and apply the same updates'
+        )
 
 
 def checksum(tensors):
@@ -82,16 +84,20 @@ def constant(value, shape=None, dtype=None, device=None, memory_format=None):
 def assert_shape(tensor, ref_shape):
     """Raise AssertionError unless a tensor has the given shape; None stands for any size."""
     shape = tuple(tensor.shape)
-    if len(shape) != len(ref_shape) or any(want is not None and int(want) != have for want, have in zip(ref_shape, shape)):
+    if len(shape) != len(ref_shape) or any(
+        want is not None and int(want) != have for want, have in zip(ref_shape, shape)
+    ):
         raise AssertionError(f'the tensor has the shape {list(shape)}, but {list(ref_shape)} is expected')
 
 
 def profiled_function(function):
     """Decorate a function so that profiler traces show its name."""
+
     @functools.wraps(function)
     def profiled(*args, **kwargs):
         with torch.autograd.profiler.record_function(function.__name__):
             return function(*args, **kwargs)
+
     return profiled
 
 

@@ -23,26 +23,39 @@ from collections import OrderedDict
 import numpy as np
 import torch
 
-PERSISTENCE_VERSION = 6     # the only version that EDM's reader accepts
-PICKLE_PROTOCOL = 4         # readable from Python 3.4 on; EDM's era default
+PERSISTENCE_VERSION = 6  # the only version that EDM's reader accepts
+PICKLE_PROTOCOL = 4  # readable from Python 3.4 on; EDM's era default
 
 # The bookkeeping attributes that torch 1.12 and every later torch need in order to revive a
 # module, besides its tensors and children; newer versions fill in the rest by themselves.
 # torch takes weak references to the hook dictionaries, so they must not be plain dicts.
-HOOK_KEYS = ('_backward_hooks', '_is_full_backward_hook', '_forward_hooks', '_forward_pre_hooks',
-             '_state_dict_hooks', '_load_state_dict_pre_hooks', '_load_state_dict_post_hooks')
+HOOK_KEYS = (
+    '_backward_hooks',
+    '_is_full_backward_hook',
+    '_forward_hooks',
+    '_forward_pre_hooks',
+    '_state_dict_hooks',
+    '_load_state_dict_pre_hooks',
+    '_load_state_dict_post_hooks',
+)
 
 # Storage class names of torch's legacy storage format.
 STORAGE_CLASSES = {
-    torch.float32: 'FloatStorage', torch.float16: 'HalfStorage', torch.bfloat16: 'BFloat16Storage',
-    torch.float64: 'DoubleStorage', torch.int64: 'LongStorage', torch.int32: 'IntStorage',
-    torch.int16: 'ShortStorage', torch.int8: 'CharStorage', torch.uint8: 'ByteStorage',
+    torch.float32: 'FloatStorage',
+    torch.float16: 'HalfStorage',
+    torch.bfloat16: 'BFloat16Storage',
+    torch.float64: 'DoubleStorage',
+    torch.int64: 'LongStorage',
+    torch.int32: 'IntStorage',
+    torch.int16: 'ShortStorage',
+    torch.int8: 'CharStorage',
+    torch.uint8: 'ByteStorage',
     torch.bool: 'BoolStorage',
 }
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 
-_module_sources = {}        # module name -> source text as it was when the module was imported
+_module_sources = {}  # module name -> source text as it was when the module was imported
 
 
 def persistent_class(cls):
@@ -125,15 +138,18 @@ def plain_value(value, where='snapshot'):
     if isinstance(value, (list, tuple, set)):
         items = [plain_value(v, where) for v in value]
         return tuple(items) if isinstance(value, tuple) else set(items) if isinstance(value, set) else items
-    raise ValueError(f'{where} is a {type(value).__name__}, which a snapshot cannot hold; '
-                     'use None, bool, int, float, str, dict, list, tuple or a persistent class')
+    raise ValueError(
+        f'{where} is a {type(value).__name__}, which a snapshot cannot hold; '
+        'use None, bool, int, float, str, dict, list, tuple or a persistent class'
+    )
 
 
 def _reconstruct_persistent_obj(_meta):
     """Refuse to revive an object: EDM's counterpart runs the source text found in the file."""
     raise pickle.UnpicklingError(
         'this snapshot carries program text that plain unpickling would run, so it is refused; '
-        'read it with training.checkpoint.load_network')
+        'read it with training.checkpoint.load_network'
+    )
 
 
 def register_source(module_name, source):
@@ -168,8 +184,10 @@ class _SnapshotPickler(pickle.Pickler):
         if is_persistent(obj):
             return _reconstruct_persistent_obj, (_meta(obj),)
         if isinstance(obj, torch.nn.Module):
-            raise ValueError(f'a snapshot cannot hold the module {type(obj).__name__}; '
-                             'decorate its class with persistence.persistent_class')
+            raise ValueError(
+                f'a snapshot cannot hold the module {type(obj).__name__}; '
+                'decorate its class with persistence.persistent_class'
+            )
         return NotImplemented
 
 
@@ -191,11 +209,18 @@ def _meta(obj):
     cls = type(obj)
     source = _module_sources.get(cls.__module__)
     if source is None:
-        raise ValueError(f'class {cls.__name__} cannot be saved: the source file of module '
-                         f'{cls.__module__} cannot be read; define the class in a file')
+        raise ValueError(
+            f'class {cls.__name__} cannot be saved: the source file of module '
+            f'{cls.__module__} cannot be read; define the class in a file'
+        )
     state = _module_state(obj) if isinstance(obj, torch.nn.Module) else _attributes(obj, obj.__dict__)
-    return {'type': 'class', 'version': PERSISTENCE_VERSION, 'module_src': source,
-            'class_name': cls.__name__, 'state': state}
+    return {
+        'type': 'class',
+        'version': PERSISTENCE_VERSION,
+        'module_src': source,
+        'class_name': cls.__name__,
+        'state': state,
+    }
 
 
 def _module_state(module):
@@ -204,8 +229,10 @@ def _module_state(module):
     for key in internal:
         if key.endswith('_hooks') or '_hooks_' in key:
             if module.__dict__.get(key):
-                raise ValueError(f'{type(module).__name__} carries hooks ({key}), which a snapshot '
-                                 'cannot hold; remove them before saving')
+                raise ValueError(
+                    f'{type(module).__name__} carries hooks ({key}), which a snapshot '
+                    'cannot hold; remove them before saving'
+                )
     state = {
         'training': False,
         '_parameters': OrderedDict(module._parameters),
@@ -250,8 +277,11 @@ def legacy_storage_bytes(tensor):
     Returns:
         The bytes.
     """
-    facts = {'protocol_version': LEGACY_PROTOCOL, 'little_endian': True,
-             'type_sizes': {'short': 2, 'int': 4, 'long': 4}}
+    facts = {
+        'protocol_version': LEGACY_PROTOCOL,
+        'little_endian': True,
+        'type_sizes': {'short': 2, 'int': 4, 'long': 4},
+    }
     file = io.BytesIO()
     for head in (LEGACY_MAGIC, LEGACY_PROTOCOL, facts, _LegacyStorageKey(tensor), ['0']):
         _LegacyPickler(file, protocol=2).dump(head)

@@ -6,11 +6,24 @@
 process and eight give an image the same noise. `official` gives every process a stream of its
 own on the CPU, as the official code does. Both restart exactly at any iteration.
 """
+
 import zlib
 
 import torch
 
-PURPOSES = ('noise', 'G', 'D', 'R1', 'dropout', 'augment', 'G/fake', 'D/fake', 'D/real', 'R1/real', 'instance')
+PURPOSES = (
+    'noise',
+    'G',
+    'D',
+    'R1',
+    'dropout',
+    'augment',
+    'G/fake',
+    'D/fake',
+    'D/real',
+    'R1/real',
+    'instance',
+)
 
 
 def derive_seed(*parts):
@@ -51,13 +64,23 @@ class BatchRandom:
         Returns:
             float32 tensor of that shape on the device.
         """
-        return self.share(lambda count, generator: torch.randn([count, *shape[1:]], generator=generator,
-                                                               device=generator.device), shape[0], purpose)
+        return self.share(
+            lambda count, generator: torch.randn(
+                [count, *shape[1:]], generator=generator, device=generator.device
+            ),
+            shape[0],
+            purpose,
+        )
 
     def rand(self, shape, purpose):
         """Return the own share of numbers uniform in 0..1; otherwise as `randn`."""
-        return self.share(lambda count, generator: torch.rand([count, *shape[1:]], generator=generator,
-                                                              device=generator.device), shape[0], purpose)
+        return self.share(
+            lambda count, generator: torch.rand(
+                [count, *shape[1:]], generator=generator, device=generator.device
+            ),
+            shape[0],
+            purpose,
+        )
 
     def share(self, draw, count, purpose, device=None):
         """Return the own share of whatever a function draws for a batch.
@@ -74,14 +97,16 @@ class BatchRandom:
         if purpose not in PURPOSES:
             raise ValueError(f'purpose={purpose!r} is unknown; use one of {", ".join(PURPOSES)}')
         if self.compat == 'official':
-            generator = torch.Generator('cpu').manual_seed(derive_seed(self.seed, self.nimg, purpose, self.rank))
+            generator = torch.Generator('cpu').manual_seed(
+                derive_seed(self.seed, self.nimg, purpose, self.rank)
+            )
             drawn, part = draw(count, generator), slice(None)
         else:
             generator = torch.Generator(device).manual_seed(derive_seed(self.seed, self.nimg, purpose))
             drawn, part = draw(count * self.world_size, generator), slice(self.rank, None, self.world_size)
         if isinstance(drawn, dict):
             return {name: to_device(value[part], device) for name, value in drawn.items()}
-        return to_device(drawn[part], device)                           # [N, ...]
+        return to_device(drawn[part], device)  # [N, ...]
 
     def seed_global(self):
         """Seed torch's global generators for whatever layers draw themselves (dropout)."""

@@ -17,8 +17,8 @@ import torch
 from dnnlib import EasyDict
 from torch_utils import distributed
 
-_counters = {}                      # name -> {device: [count, float64 [2] on the device]}, in order of first report
-_collectors = weakref.WeakSet()     # each gets its own copy of everything that comes in
+_counters = {}  # name -> {device: [count, float64 [2] on the device]}, in order of first report
+_collectors = weakref.WeakSet()  # each gets its own copy of everything that comes in
 
 
 @torch.no_grad()
@@ -76,9 +76,9 @@ class Collector:
     def __init__(self, regex='.*', keep_previous=True):
         self._regex = re.compile(regex)
         self._keep_previous = keep_previous
-        self._pending = {}          # name -> float64 [3], this process, not yet summed over ranks
-        self._moments = {}          # name -> float64 [3], over all ranks, as of the last update
-        _fetch_counters()           # what came earlier belongs to the other collectors
+        self._pending = {}  # name -> float64 [3], this process, not yet summed over ranks
+        self._moments = {}  # name -> float64 [3], over all ranks, as of the last update
+        _fetch_counters()  # what came earlier belongs to the other collectors
         _collectors.add(self)
 
     def update(self):
@@ -93,7 +93,7 @@ class Collector:
         if not names:
             return
         zero = torch.zeros(3, dtype=torch.float64)
-        deltas = torch.stack([self._pending.get(name, zero) for name in names])     # [names, 3]
+        deltas = torch.stack([self._pending.get(name, zero) for name in names])  # [names, 3]
         self._pending.clear()
         for name, moments in zip(names, distributed.all_reduce_sum_(deltas)):
             if moments[0] > 0 or not self._keep_previous or name not in self._moments:
@@ -108,18 +108,23 @@ class Collector:
         names = self.names()
         _require_same_names(names)
         zero = torch.zeros(3, dtype=torch.float64)
-        deltas = torch.stack([self._pending.get(name, zero) for name in names] or [zero])   # [names, 3]
+        deltas = torch.stack([self._pending.get(name, zero) for name in names] or [zero])  # [names, 3]
         distributed.all_reduce_sum_(deltas)
         self._pending = dict(zip(names, deltas)) if distributed.get_rank() == 0 else {}
-        return dict(names=names, pending={name: moments.tolist() for name, moments in zip(names, deltas)},
-                    moments={name: moments.tolist() for name, moments in self._moments.items()})
+        return dict(
+            names=names,
+            pending={name: moments.tolist() for name, moments in zip(names, deltas)},
+            moments={name: moments.tolist() for name, moments in self._moments.items()},
+        )
 
     def load_state_dict(self, state):
         """Continue from `state_dict()`, on any number of processes; names keep their order."""
         for name in state['names']:
             _counters.setdefault(name, {})
-        tensors = {kind: {name: torch.tensor(values, dtype=torch.float64) for name, values in state[kind].items()}
-                   for kind in ('pending', 'moments')}
+        tensors = {
+            kind: {name: torch.tensor(values, dtype=torch.float64) for name, values in state[kind].items()}
+            for kind in ('pending', 'moments')
+        }
         self._pending = tensors['pending'] if distributed.get_rank() == 0 else {}
         self._moments = tensors['moments']
 
@@ -147,8 +152,10 @@ class Collector:
 
     def as_dict(self):
         """Return {name: {num, mean, std}} as EasyDicts, in the order of the first reports."""
-        return EasyDict((name, EasyDict(num=self.num(name), mean=self.mean(name), std=self.std(name)))
-                        for name in self.names())
+        return EasyDict(
+            (name, EasyDict(num=self.num(name), mean=self.mean(name), std=self.std(name)))
+            for name in self.names()
+        )
 
     def __getitem__(self, name):
         return self.mean(name)
@@ -166,7 +173,9 @@ def _fetch_counters():
             by_device.setdefault(device, []).append(name)
     for device, names in by_device.items():
         counts, sums = zip(*(_counters[name].pop(device) for name in names))
-        fetched = torch.cat([torch.tensor(counts, dtype=torch.float64)[:, None], torch.stack(sums).cpu()], dim=1)   # [names, 3]
+        fetched = torch.cat(
+            [torch.tensor(counts, dtype=torch.float64)[:, None], torch.stack(sums).cpu()], dim=1
+        )  # [names, 3]
         for collector in _collectors:
             for name, moments in zip(names, fetched):
                 collector._pending[name] = collector._pending.get(name, 0) + moments
@@ -180,5 +189,7 @@ def _require_same_names(names):
     digest = zlib.crc32('\n'.join(names).encode())
     total = distributed.all_reduce_sum_(torch.tensor([digest], dtype=torch.int64))
     if total.item() != digest * world_size:
-        raise ValueError(f'rank {distributed.get_rank()}: statistics must be reported under the same names in the same '
-                         f'order on all {world_size} ranks; this rank has {", ".join(names) or "none"}')
+        raise ValueError(
+            f'rank {distributed.get_rank()}: statistics must be reported under the same names in the same '
+            f'order on all {world_size} ranks; this rank has {", ".join(names) or "none"}'
+        )

@@ -12,6 +12,7 @@ and keeps to Python 3.8 and the API of torch 1.12.
 
 Shapes: N batch, C channels, H W pixels, D labels. Matrices map points as column vectors.
 """
+
 import math
 
 import torch
@@ -20,10 +21,21 @@ from torch.nn import functional
 from torch_utils import persistence
 
 # Low-pass filter of the orthogonal wavelet symlet-6: upsampling by it and downsampling again changes nothing.
-SYM6 = [0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.048311742585633, 0.4910559419267466,
-        0.787641141030194, 0.3379294217276218, -0.07263752278646252, -0.021060292512300564, 0.04472490177066578,
-        0.0017677118642428036, -0.007800708325034148]
-MARGIN = len(SYM6) // 4         # pixels beyond the image that the filters reach
+SYM6 = [
+    0.015404109327027373,
+    0.0034907120842174702,
+    -0.11799011114819057,
+    -0.048311742585633,
+    0.4910559419267466,
+    0.787641141030194,
+    0.3379294217276218,
+    -0.07263752278646252,
+    -0.021060292512300564,
+    0.04472490177066578,
+    0.0017677118642428036,
+    -0.007800708325034148,
+]
+MARGIN = len(SYM6) // 4  # pixels beyond the image that the filters reach
 
 
 @persistence.persistent_class
@@ -42,11 +54,33 @@ class AugmentPipe:
             hue rotation as a part of 180 degrees.
     """
 
-    def __init__(self, p=1, xflip=0, yflip=0, rotate_int=0, translate_int=0, translate_int_max=0.125,
-                 scale=0, rotate_frac=0, aniso=0, translate_frac=0, scale_std=0.2, rotate_frac_max=1, aniso_std=0.2,
-                 aniso_rotate_prob=0.5, translate_frac_std=0.125,
-                 brightness=0, contrast=0, lumaflip=0, hue=0, saturation=0, brightness_std=0.2, contrast_std=0.5,
-                 hue_max=1, saturation_std=1):
+    def __init__(
+        self,
+        p=1,
+        xflip=0,
+        yflip=0,
+        rotate_int=0,
+        translate_int=0,
+        translate_int_max=0.125,
+        scale=0,
+        rotate_frac=0,
+        aniso=0,
+        translate_frac=0,
+        scale_std=0.2,
+        rotate_frac_max=1,
+        aniso_std=0.2,
+        aniso_rotate_prob=0.5,
+        translate_frac_std=0.125,
+        brightness=0,
+        contrast=0,
+        lumaflip=0,
+        hue=0,
+        saturation=0,
+        brightness_std=0.2,
+        contrast_std=0.5,
+        hue_max=1,
+        saturation_std=1,
+    ):
         self.p = float(p)
         self.xflip = float(xflip)
         self.yflip = float(yflip)
@@ -95,12 +129,20 @@ class AugmentPipe:
         source = RandomNumbers(count, generator, device)
         # Functions, because each transformation draws its values first, then whether they count.
         values = dict(
-            xflip=lambda: source.integer(2), yflip=lambda: source.integer(2), rotate_int=lambda: source.integer(4),
+            xflip=lambda: source.integer(2),
+            yflip=lambda: source.integer(2),
+            rotate_int=lambda: source.integer(4),
             translate_int=lambda: source.uniform(2) * 2 - 1,
-            scale=source.normal, rotate_frac=lambda: source.angle(self.rotate_frac_max), aniso=source.normal,
+            scale=source.normal,
+            rotate_frac=lambda: source.angle(self.rotate_frac_max),
+            aniso=source.normal,
             translate_frac=lambda: source.normal(2),
-            brightness=source.normal, contrast=source.normal, lumaflip=lambda: source.integer(2),
-            hue=lambda: source.angle(self.hue_max), saturation=source.normal)
+            brightness=source.normal,
+            contrast=source.normal,
+            lumaflip=lambda: source.integer(2),
+            hue=lambda: source.angle(self.hue_max),
+            saturation=source.normal,
+        )
         draws = {}
         for name, value in values.items():
             multiplier = getattr(self, name)
@@ -131,7 +173,7 @@ class AugmentPipe:
             images = resample(images, self._geometry(images, draws, labels))
         if any(name in draws for name in ('brightness', 'contrast', 'lumaflip', 'hue', 'saturation')):
             images = recolour(images, self._colours(images, draws, labels))
-        return images, torch.stack([label.to(torch.float32) for label in labels], dim=1)     # [N, D]
+        return images, torch.stack([label.to(torch.float32) for label in labels], dim=1)  # [N, D]
 
     def _move_pixels(self, images, draws, labels):
         def pick(condition, changed, images):
@@ -151,11 +193,13 @@ class AugmentPipe:
         if 'translate_int' in draws:
             height, width = images.shape[2:]
             reach = torch.tensor([width, height], device=images.device) * self.translate_int_max
-            shift = (draws['translate_int'] * reach).round()                 # [N, 2]
-            columns = reflect(torch.arange(width, device=images.device) - shift[:, :1], width)      # [N, W]
-            rows = reflect(torch.arange(height, device=images.device) + shift[:, 1:], height)       # [N, H]
+            shift = (draws['translate_int'] * reach).round()  # [N, 2]
+            columns = reflect(torch.arange(width, device=images.device) - shift[:, :1], width)  # [N, W]
+            rows = reflect(torch.arange(height, device=images.device) + shift[:, 1:], height)  # [N, H]
             image = torch.arange(len(images), device=images.device)[:, None, None]
-            images = images[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)    # [N, C, H, W]
+            images = images[image, :, rows[:, :, None], columns[:, None, :]].permute(
+                0, 3, 1, 2
+            )  # [N, C, H, W]
             labels += (shift / reach).unbind(1)
         return images
 
@@ -186,11 +230,14 @@ class AugmentPipe:
         # The matrices [N, 4, 4] from red, green, blue, 1 to the new red, green, blue, 1.
         identity = torch.eye(4, device=images.device)
         grey = torch.tensor([1.0, 1.0, 1.0, 0.0], device=images.device) / math.sqrt(3)
-        grey = grey.outer(grey)                                              # [4, 4], projection onto the grey axis
+        grey = grey.outer(grey)  # [4, 4], projection onto the grey axis
         matrix = identity.expand(len(images), 4, 4)
         if 'brightness' in draws:
             offset = draws['brightness'] * self.brightness_std
-            matrix = stack([[1, 0, 0, offset], [0, 1, 0, offset], [0, 0, 1, offset], [0, 0, 0, 1]], offset) @ matrix
+            matrix = (
+                stack([[1, 0, 0, offset], [0, 1, 0, offset], [0, 0, 1, offset], [0, 0, 0, 1]], offset)
+                @ matrix
+            )
             labels.append(draws['brightness'])
         if 'contrast' in draws:
             gain = 2 ** (self.contrast_std * draws['contrast'])
@@ -247,7 +294,9 @@ class RandomNumbers:
 def stack(rows, like):
     """Build matrices [N, k, k] from rows of numbers and tensors [N], with type and device of the tensor `like`."""
     entries = [torch.as_tensor(entry, dtype=like.dtype, device=like.device) for row in rows for entry in row]
-    return torch.stack([entry.expand_as(like) for entry in entries], dim=1).reshape(len(like), len(rows), len(rows))
+    return torch.stack([entry.expand_as(like) for entry in entries], dim=1).reshape(
+        len(like), len(rows), len(rows)
+    )
 
 
 def translation(x, y):
@@ -312,17 +361,22 @@ def resample(images, matrix):
 
     images = functional.conv2d(images, across, stride=[1, 2], padding=[0, reach], groups=channels)
     images = functional.conv2d(images, down, stride=[2, 1], padding=[reach, 0], groups=channels)
-    return images[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]                      # [N, C, H, W]
+    return images[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]  # [N, C, H, W]
 
 
 def padding(matrix, height, width):
     """Return how many pixels the images of a batch must be continued to the left, top, right and bottom."""
     x, y = (width - 1) / 2, (height - 1) / 2
-    corners = torch.tensor([[-x, -y, 1], [x, -y, 1], [x, y, 1], [-x, y, 1]], dtype=matrix.dtype, device=matrix.device)
-    points = (matrix @ corners.t())[:, :2].transpose(0, 1).flatten(1)        # [2, 4 N]
+    corners = torch.tensor(
+        [[-x, -y, 1], [x, -y, 1], [x, y, 1], [-x, y, 1]], dtype=matrix.dtype, device=matrix.device
+    )
+    points = (matrix @ corners.t())[:, :2].transpose(0, 1).flatten(1)  # [2, 4 N]
     needed = torch.cat([-points, points]).amax(dim=1).tolist()
     sides = [(x, width), (y, height)] * 2
-    return [math.ceil(min(max(need + 2 * MARGIN - half, 0), side - 1)) for need, (half, side) in zip(needed, sides)]
+    return [
+        math.ceil(min(max(need + 2 * MARGIN - half, 0), side - 1))
+        for need, (half, side) in zip(needed, sides)
+    ]
 
 
 def recolour(images, matrix):
@@ -338,8 +392,10 @@ def recolour(images, matrix):
     """
     channels = images.shape[1]
     if channels not in (1, 3):
-        raise ValueError('colour augmentation of %d channels is not defined; use images with 1 or 3' % channels)
+        raise ValueError(
+            'colour augmentation of %d channels is not defined; use images with 1 or 3' % channels
+        )
     if channels == 3:
         return torch.einsum('nij,njhw->nihw', matrix[:, :3, :3], images) + matrix[:, :3, 3, None, None]
-    row = matrix[:, :3].mean(dim=1)[:, :, None, None, None]                  # [N, 4, 1, 1, 1]
+    row = matrix[:, :3].mean(dim=1)[:, :, None, None, None]  # [N, 4, 1, 1, 1]
     return images * row[:, :3].sum(dim=1) + row[:, 3]

@@ -13,12 +13,13 @@ import torch
 
 from training.images.files import LABEL_FILE, DatasetError, FileTree, decode_image, is_image_name, label_array
 
-_MODES = ('L', 'RGB')       # what the networks can eat; everything else needs an explicit conversion
-_REPLAY_CHUNK = 1 << 16     # exchanges replayed per NumPy call when a sampler resumes
+_MODES = ('L', 'RGB')  # what the networks can eat; everything else needs an explicit conversion
+_REPLAY_CHUNK = 1 << 16  # exchanges replayed per NumPy call when a sampler resumes
 
 
 # ------------------------------------------------------------------------------------------------
 # Dataset.
+
 
 class ImageFolderDataset(torch.utils.data.Dataset):
     """Load equally sized images, and optionally labels, from a folder or a zip archive.
@@ -37,24 +38,31 @@ class ImageFolderDataset(torch.utils.data.Dataset):
         DatasetError: the path, the first image, or the labels cannot be used.
     """
 
-    def __init__(self, path, resolution=None, max_size=None, use_labels=False, xflip=False,
-                 random_seed=0, cache=False):
+    def __init__(
+        self, path, resolution=None, max_size=None, use_labels=False, xflip=False, random_seed=0, cache=False
+    ):
         self._files = FileTree(path)
         self._names = [name for name in self._files.names if is_image_name(name)]
         if not self._names:
-            raise DatasetError(f'{self._files.label} contains no images; dataset_tool.py makes a usable archive')
+            raise DatasetError(
+                f'{self._files.label} contains no images; dataset_tool.py makes a usable archive'
+            )
         if self._files.repeated:
-            raise DatasetError(f'{self._files.label} stores {len(self._files.repeated)} names twice, the first is '
-                               f'{self._files.repeated[0]}; make the archive again')
+            raise DatasetError(
+                f'{self._files.label} stores {len(self._files.repeated)} names twice, the first is '
+                f'{self._files.repeated[0]}; make the archive again'
+            )
         if max_size is not None and max_size < 1:
             raise DatasetError(f'max_size={max_size} must be at least 1; leave it out to use every image')
         self._cached = {} if cache else None
         self._shape = None
         self._shape = self._load(0).shape
         if resolution is not None and self._shape[1:] != (resolution, resolution):
-            raise DatasetError(f'{self._files.label} has images of {_size_text(self._shape)}, but resolution '
-                               f'{resolution} is asked for; convert with dataset_tool.py '
-                               f'--resolution={resolution}x{resolution}')
+            raise DatasetError(
+                f'{self._files.label} has images of {_size_text(self._shape)}, but resolution '
+                f'{resolution} is asked for; convert with dataset_tool.py '
+                f'--resolution={resolution}x{resolution}'
+            )
         self._labels = self._load_labels() if use_labels else None
         self._label_dim = self._count_classes()
         self._raw_idx = _choose_subset(len(self._names), max_size, random_seed)
@@ -68,9 +76,9 @@ class ImageFolderDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, idx):
         """Return (image uint8 [C, H, W], label float32 [label_dim]) as fresh arrays."""
-        image = self._load(int(self._raw_idx[idx]))     # [C, H, W]
+        image = self._load(int(self._raw_idx[idx]))  # [C, H, W]
         if self._flip[idx]:
-            image = image[:, :, ::-1]                   # [C, H, W]
+            image = image[:, :, ::-1]  # [C, H, W]
         return image.copy(), self.labels_onehot(idx)
 
     def _load(self, raw_idx):
@@ -80,13 +88,17 @@ class ImageFolderDataset(torch.utils.data.Dataset):
         where = self._files.where(name)
         image = decode_image(self._files.read(name), where)
         if image.mode not in _MODES:
-            raise DatasetError(f'{where} has mode {image.mode} ({image.width}x{image.height}), but must be 8-bit '
-                               'grayscale (L) or RGB; convert it with dataset_tool.py')
-        pixels = np.asarray(image)                                                  # [H, W] or [H, W, C]
+            raise DatasetError(
+                f'{where} has mode {image.mode} ({image.width}x{image.height}), but must be 8-bit '
+                'grayscale (L) or RGB; convert it with dataset_tool.py'
+            )
+        pixels = np.asarray(image)  # [H, W] or [H, W, C]
         pixels = pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)  # [C, H, W]
         if self._shape is not None and pixels.shape != self._shape:
-            raise DatasetError(f'{where} is {_size_text(pixels.shape)}, but the first image ({self._names[0]}) is '
-                               f'{_size_text(self._shape)}; make all alike with dataset_tool.py --resolution')
+            raise DatasetError(
+                f'{where} is {_size_text(pixels.shape)}, but the first image ({self._names[0]}) is '
+                f'{_size_text(self._shape)}; make all alike with dataset_tool.py --resolution'
+            )
         if self._cached is not None:
             self._cached[raw_idx] = pixels
         return pixels
@@ -98,9 +110,11 @@ class ImageFolderDataset(torch.utils.data.Dataset):
         names = [name.replace('\\', '/') for name in self._names]
         missing = [name for name in names if name not in mapping]
         if missing:
-            raise DatasetError(f'{self._files.where(LABEL_FILE)} has no label for {len(missing)} of '
-                               f'{len(self._names)} images, the first are {", ".join(missing[:3])}; '
-                               'add them, or train without labels')
+            raise DatasetError(
+                f'{self._files.where(LABEL_FILE)} has no label for {len(missing)} of '
+                f'{len(self._names)} images, the first are {", ".join(missing[:3])}; '
+                'add them, or train without labels'
+            )
         return label_array([mapping[name] for name in names], self._files.where(LABEL_FILE))
 
     def _count_classes(self):
@@ -127,8 +141,10 @@ class ImageFolderDataset(torch.utils.data.Dataset):
     def resolution(self):
         """Side of the square images in pixels; raise DatasetError when they are not square."""
         if self._shape[1] != self._shape[2]:
-            raise DatasetError(f'{self._files.label} has images of {_size_text(self._shape)}, but they must be square; '
-                               'convert with dataset_tool.py --transform=center-crop --resolution=64x64')
+            raise DatasetError(
+                f'{self._files.label} has images of {_size_text(self._shape)}, but they must be square; '
+                'convert with dataset_tool.py --transform=center-crop --resolution=64x64'
+            )
         return self._shape[1]
 
     @property
@@ -185,6 +201,7 @@ def _size_text(shape):
 # ------------------------------------------------------------------------------------------------
 # Loader.
 
+
 class _ErrorsAsItems(torch.utils.data.Dataset):
     """A dataset whose unusable images are items: the errors that describe them."""
 
@@ -228,6 +245,7 @@ def load_batches(dataset, **loader_kwargs):
 # ------------------------------------------------------------------------------------------------
 # Sampler.
 
+
 class InfiniteSampler(torch.utils.data.Sampler):
     """Yield dataset indices for ever, shuffled by a sliding window as EDM does.
 
@@ -252,8 +270,10 @@ class InfiniteSampler(torch.utils.data.Sampler):
         if len(dataset) < 1:
             raise ValueError('dataset is empty, but a sampler needs at least 1 image')
         if num_replicas < 1 or not 0 <= rank < num_replicas:
-            raise ValueError(f'rank={rank} must lie in 0..num_replicas-1 with num_replicas={num_replicas} at least 1; '
-                             'try rank=0, num_replicas=1')
+            raise ValueError(
+                f'rank={rank} must lie in 0..num_replicas-1 with num_replicas={num_replicas} at least 1; '
+                'try rank=0, num_replicas=1'
+            )
         if not 0 <= window_size <= 1:
             raise ValueError(f'window_size={window_size} must lie in 0..1; try 0.5')
         if start_idx < 0:

@@ -8,6 +8,7 @@ keeps to Python 3.8 and the API of torch 1.12.
 
 Shapes: N batch, C channels, H W pixels, K classes, D augmentation labels.
 """
+
 import torch
 
 from torch_utils import persistence
@@ -19,7 +20,7 @@ class DenoisingLoss:
     Subclasses say how sigma follows from one random number per image and how it is weighted.
     """
 
-    level_draw = 'randn'    # distribution of that random number: 'randn' or 'rand'
+    level_draw = 'randn'  # distribution of that random number: 'randn' or 'rand'
 
     def sigma(self, level):
         """Turn random numbers of the distribution `level_draw` into noise levels of the same shape."""
@@ -29,7 +30,9 @@ class DenoisingLoss:
         """Return the weight of each noise level."""
         raise NotImplementedError
 
-    def __call__(self, net, images, labels=None, augment_pipe=None, level=None, noise=None, augment_labels=None):
+    def __call__(
+        self, net, images, labels=None, augment_pipe=None, level=None, noise=None, augment_labels=None
+    ):
         """Return the unreduced loss. What is not given is drawn here, in EDM's order: level, augmentation, noise.
 
         Args:
@@ -45,13 +48,13 @@ class DenoisingLoss:
         """
         if level is None:
             level = getattr(torch, self.level_draw)([images.shape[0], 1, 1, 1], device=images.device)
-        sigma = self.sigma(level)                                            # [N, 1, 1, 1]
+        sigma = self.sigma(level)  # [N, 1, 1, 1]
         if augment_pipe is not None:
             images, augment_labels = augment_pipe(images)
         if noise is None:
             noise = torch.randn_like(images)
-        denoised = net(images + noise * sigma, sigma, labels, augment_labels=augment_labels)    # [N, C, H, W]
-        return self.weight(sigma) * (denoised - images) ** 2                 # [N, C, H, W]
+        denoised = net(images + noise * sigma, sigma, labels, augment_labels=augment_labels)  # [N, C, H, W]
+        return self.weight(sigma) * (denoised - images) ** 2  # [N, C, H, W]
 
 
 @persistence.persistent_class
@@ -72,7 +75,7 @@ class EDMLoss(DenoisingLoss):
         return (level * self.P_std + self.P_mean).exp()
 
     def weight(self, sigma):
-        return (sigma ** 2 + self.sigma_data ** 2) / (sigma * self.sigma_data) ** 2
+        return (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2
 
 
 @persistence.persistent_class
@@ -93,10 +96,10 @@ class VPLoss(DenoisingLoss):
 
     def sigma(self, level):
         t = 1 + level * (self.epsilon_t - 1)
-        return ((0.5 * self.beta_d * (t ** 2) + self.beta_min * t).exp() - 1).sqrt()
+        return ((0.5 * self.beta_d * (t**2) + self.beta_min * t).exp() - 1).sqrt()
 
     def weight(self, sigma):
-        return 1 / sigma ** 2
+        return 1 / sigma**2
 
 
 @persistence.persistent_class
@@ -117,4 +120,4 @@ class VELoss(DenoisingLoss):
         return self.sigma_min * ((self.sigma_max / self.sigma_min) ** level)
 
     def weight(self, sigma):
-        return 1 / sigma ** 2
+        return 1 / sigma**2

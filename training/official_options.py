@@ -4,6 +4,7 @@
 
 The newer official repository calls the method D2O and changed nothing else.
 """
+
 from training.config import ConfigError
 
 # Names of the method in the newer official repository -> ours.
@@ -14,8 +15,14 @@ OFFICIAL_OPTIONS = ('d_pretrained', 'd_type', 'interp224', 'use_gp', 'optimizer_
 
 # Option -> its one value here, and why another cannot be had.
 ONE_VALUE = {
-    'd_type': ('xl', 'the other discriminators of the official command line, its default among them, do not exist'),
-    'persistent_workers': (True, 'loader processes live as long as the run, since its one pass over the data never ends'),
+    'd_type': (
+        'xl',
+        'the other discriminators of the official command line, its default among them, do not exist',
+    ),
+    'persistent_workers': (
+        True,
+        'loader processes live as long as the run, since its one pass over the data never ends',
+    ),
 }
 
 
@@ -30,10 +37,16 @@ def check_official_options(opts):
     for name, (value, reason) in ONE_VALUE.items():
         if opts[name] != value:
             option = '--' + name.replace('_', '-')
-            raise ConfigError(f'{option}={opts[name]} is not available: {reason}; use {option}={value}, or leave it out')
+            raise ConfigError(
+                f'{option}={opts[name]} is not available: {reason}; use {option}={value}, or leave it out'
+            )
     if opts['loss'] == 'gdd' and opts['ls'] != 1:
-        raise ConfigError(f"--ls={opts['ls']:g} needs --loss=edm or vp or ve: bfloat16 has the exponents of float32, so "
-                          'distillation scales no loss (the official code ignores the option); use --ls=1, or leave it out')
+        raise ConfigError(
+            f'--ls={opts["ls"]:g} needs --loss=edm or vp or ve: bfloat16 has the exponents of float32, so '
+            'distillation scales no loss (the official code ignores the option); use --ls=1, or leave it out'
+        )
     if not opts['interp224'] and opts['d_resolution'] != 224:
-        raise ConfigError(f"--interp224=False says that images are not resized, --d-resolution={opts['d_resolution']} to what; "
-                          'leave one of them out')
+        raise ConfigError(
+            f'--interp224=False says that images are not resized, --d-resolution={opts["d_resolution"]} to what; '
+            'leave one of them out'
+        )

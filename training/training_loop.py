@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """The loop of every run, teacher or distillation: setup, iterations, maintenance."""
+
 import contextlib
 import copy
 import json
@@ -36,19 +37,22 @@ class TrainingRun:
         self.device = distributed.get_device()
         self.rank, self.world_size = distributed.get_rank(), distributed.get_world_size()
         self.local_batch, config['micro_batch'] = config_lib.plan_batch(
-            config['batch_size'], config['batch_gpu'], self.world_size)
+            config['batch_size'], config['batch_gpu'], self.world_size
+        )
         torch.backends.cudnn.benchmark = config['bench']
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
 
         state = None
-        if config['resume'] != 'auto':      # a wrong file is found before anything is built
+        if config['resume'] != 'auto':  # a wrong file is found before anything is built
             state = training_state.load_state(config['resume']) if config['resume'] else None
         self.dataset = construct_class_by_name(**config['dataset_kwargs'])
         check_dataset(self.dataset, config)
         # Snapshots name the data as used, with all defaults filled in (EDM).
         copies = 2 if config['dataset_kwargs']['xflip'] else 1
-        config['dataset_kwargs'].update(resolution=self.dataset.resolution, max_size=len(self.dataset) // copies)
+        config['dataset_kwargs'].update(
+            resolution=self.dataset.resolution, max_size=len(self.dataset) // copies
+        )
         self.metrics = build_metrics(config, self.dataset, self.device)
         self.tensorboard = logs.TensorBoard() if config['tensorboard'] else None
         torch.manual_seed(derive_seed(config['seed'], 'init'))
@@ -66,10 +70,18 @@ class TrainingRun:
 
         Random numbers and the position in the data follow from the seed and `nimg`.
         """
-        return dict(nimg=self.nimg, tick=self.tick, iteration=self.iteration, last_tick_nimg=self.last_tick_nimg,
-                    task=self.task.state_dict(), ema=self.ema.state_dict(), nonfinite=self.task.guard.state_dict(),
-                    statistics=self.collector.state_dict(), progress=self.progress.state_dict(),
-                    run=resume.identity(self.config, self.world_size))
+        return dict(
+            nimg=self.nimg,
+            tick=self.tick,
+            iteration=self.iteration,
+            last_tick_nimg=self.last_tick_nimg,
+            task=self.task.state_dict(),
+            ema=self.ema.state_dict(),
+            nonfinite=self.task.guard.state_dict(),
+            statistics=self.collector.state_dict(),
+            progress=self.progress.state_dict(),
+            run=resume.identity(self.config, self.world_size),
+        )
 
     def load_state(self, state):
         """Continue from `state_dict()`, read from the file of --resume.
@@ -77,12 +89,14 @@ class TrainingRun:
         Raises:
             StateError: It belongs to another run, or does not fit; one line for the user.
         """
-        where = f"--resume={self.config['resume']}"
+        where = f'--resume={self.config["resume"]}'
         own = resume.identity(self.config, self.world_size)
         resume.require_same_run(where, state['run'], own)
         if state['run']['processes'] != self.world_size:
-            distributed.print0(f"Processes: {self.world_size}, before {state['run']['processes']}; the same data and noise, "
-                               'sums in another order (docs/training.md)')
+            distributed.print0(
+                f'Processes: {self.world_size}, before {state["run"]["processes"]}; the same data and noise, '
+                'sums in another order (docs/training.md)'
+            )
         self.nimg, self.tick, self.iteration = state['nimg'], state['tick'], state['iteration']
         self.last_tick_nimg = state['last_tick_nimg']
         try:
@@ -91,8 +105,10 @@ class TrainingRun:
             self.task.guard.load_state_dict(state['nonfinite'])
         except (RuntimeError, ValueError, KeyError) as error:
             reason = ' '.join(str(error).split())[:200]
-            raise training_state.StateError(f'{where} does not fit the networks of this run ({reason}); give the options '
-                                            'of the interrupted run') from error
+            raise training_state.StateError(
+                f'{where} does not fit the networks of this run ({reason}); give the options '
+                'of the interrupted run'
+            ) from error
         self.collector.load_state_dict(state['statistics'])
         self.progress = Progress(self.config['total_nimg'], visible=False, state=state['progress'])
 
@@ -103,10 +119,21 @@ class TrainingRun:
 
     def batches(self):
         """Yield (images float32 -1..1, labels) of this process, from the current position on."""
-        sampler = InfiniteSampler(self.dataset, rank=self.rank, num_replicas=self.world_size,
-                                  seed=self.config['seed'], start_idx=self.nimg)
-        loader = load_batches(self.dataset, sampler=sampler, batch_size=self.local_batch, worker_init_fn=ignore_signals,
-                              pin_memory=self.device.type == 'cuda', **self.config['loader_kwargs'])
+        sampler = InfiniteSampler(
+            self.dataset,
+            rank=self.rank,
+            num_replicas=self.world_size,
+            seed=self.config['seed'],
+            start_idx=self.nimg,
+        )
+        loader = load_batches(
+            self.dataset,
+            sampler=sampler,
+            batch_size=self.local_batch,
+            worker_init_fn=ignore_signals,
+            pin_memory=self.device.type == 'cuda',
+            **self.config['loader_kwargs'],
+        )
         for images, labels in loader:
             images = images.to(self.device, non_blocking=True).to(torch.float32) / 127.5 - 1
             if self.config['channels_last']:
@@ -115,8 +142,9 @@ class TrainingRun:
 
     def train_step(self, images, labels):
         """Run one iteration: the task's optimizer steps, then the moving average."""
-        rng = BatchRandom(self.config['seed'], self.nimg, self.rank, self.world_size, self.device,
-                          self.config['compat'])
+        rng = BatchRandom(
+            self.config['seed'], self.nimg, self.rank, self.world_size, self.device, self.config['compat']
+        )
         rng.seed_global()
         skipped = self.task.step(images, labels, rng, self.iteration)
         self.ema.update(self.task.trained, self.nimg, self.config['batch_size'], skipped)
@@ -141,7 +169,9 @@ class TrainingRun:
                 done = self.nimg >= total
                 stop, write_state = interruption.poll(self.iteration)
                 due = done or self.tick == 0 or self.nimg >= self.last_tick_nimg + self.config['tick_nimg']
-                if due or self.device.type == 'cpu':      # on a GPU the host would have to wait: there once per tick
+                if (
+                    due or self.device.type == 'cpu'
+                ):  # on a GPU the host would have to wait: there once per tick
                     self.check_nonfinite(run_dir)
                 if due:
                     write_state |= done or (self.tick > 0 and self.tick % self.config['state_ticks'] == 0)
@@ -153,8 +183,10 @@ class TrainingRun:
                     break
         self.progress.close()
         if self.nimg < total:
-            raise Preempted(f'{interruption.signal_name or "a signal"} after {self.nimg / 1000:g} kimg, state in {state_path}; '
-                            'the same command with --resume=auto goes on')
+            raise Preempted(
+                f'{interruption.signal_name or "a signal"} after {self.nimg / 1000:g} kimg, state in {state_path}; '
+                'the same command with --resume=auto goes on'
+            )
         return path
 
     def end_of_tick(self, run_dir, done):
@@ -182,7 +214,9 @@ class TrainingRun:
             entries = {key: copy.deepcopy(value) for key, value in self.task.snapshot_entries().items()}
             path = artifacts.save_all(run_dir, self.nimg, self.ema, entries, self.config, self.device)
         if self.metrics is not None:
-            self.metrics.measure(self.ema.net, *artifacts.trained_sampler(self.config), self.nimg, run_dir, path)
+            self.metrics.measure(
+                self.ema.net, *artifacts.trained_sampler(self.config), self.nimg, run_dir, path
+            )
         return path
 
     def save_state(self, run_dir):
@@ -213,11 +247,14 @@ def build_task(config, dataset, device):
     """Construct what the run trains, with the architecture completed from the data."""
     if config['loss'] == 'gdd' and config['teacher_only']:
         from training.tasks.instance import InstanceTask
+
         return InstanceTask(config, dataset, device)
     if config['loss'] == 'gdd':
         from training.tasks.distillation import DistillationTask
+
         return DistillationTask(config, dataset, device)
     from training.tasks.teacher import TeacherTask
+
     return TeacherTask(config, dataset, device)
 
 
@@ -229,17 +266,24 @@ def check_dataset(dataset, config):
     """
     path = config['dataset_kwargs']['path']
     if config['dataset_kwargs']['use_labels'] and not dataset.has_labels:
-        raise config_lib.ConfigError(f'--cond=True needs labels, but --data={path} has no dataset.json with labels; '
-                                     'make one with dataset_tool.py, or use --cond=False')
+        raise config_lib.ConfigError(
+            f'--cond=True needs labels, but --data={path} has no dataset.json with labels; '
+            'make one with dataset_tool.py, or use --cond=False'
+        )
 
 
 def write_stats(run_dir, collector, rank, tensorboard=None):
     """Append one line of statistics to stats.jsonl (strict JSON: missing values are null), and the means to TensorBoard."""
     if rank != 0:
         return
-    stats = {name: {key: (value if value == value and abs(value) != float('inf') else None)
-                    for key, value in entry.items()} for name, entry in collector.as_dict().items()}
-    with open(os.path.join(run_dir, 'stats.jsonl'), 'at', encoding='utf-8') as file:
+    stats = {
+        name: {
+            key: (value if value == value and abs(value) != float('inf') else None)
+            for key, value in entry.items()
+        }
+        for name, entry in collector.as_dict().items()
+    }
+    with open(os.path.join(run_dir, 'stats.jsonl'), 'a', encoding='utf-8') as file:
         file.write(json.dumps(dict(stats, timestamp=time.time())) + '\n')
     if tensorboard is not None:
         tensorboard.write(run_dir, stats)
@@ -259,7 +303,7 @@ def prepared_run_dir(run, run_dir):
             for line in resume.tidy_run_dir(run_dir, run.nimg):
                 print(line)
             if run.nimg:
-                print(f"Going on at {run.nimg / 1000:g} kimg from {run.config['resume']}")
+                print(f'Going on at {run.nimg / 1000:g} kimg from {run.config["resume"]}')
             yield
 
 
@@ -277,6 +321,9 @@ def run_training(run, run_dir):
             distributed.print0(line)
         path = run.run(run_dir)
         if run.rank == 0:
-            tqdm.write(f'Finished after {run.nimg / 1000:g} kimg: {path}' if path else
-                       f'Nothing to do: {run.nimg / 1000:g} kimg are done; raise --duration to go on')
+            tqdm.write(
+                f'Finished after {run.nimg / 1000:g} kimg: {path}'
+                if path
+                else f'Nothing to do: {run.nimg / 1000:g} kimg are done; raise --duration to go on'
+            )
         return path

@@ -15,12 +15,12 @@ import math
 import numpy as np
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MAX_VARINT_BYTES = 10              # 64 bits in groups of 7
+_MAX_VARINT_BYTES = 10  # 64 bits in groups of 7
 _MAX_DIMS = 8
-_MAX_NODES = 100_000                # the Inception graph has about 1000
-_MAX_LISTED_VALUES = 1 << 20        # of a tensor whose values are listed one by one, or filled with a repeated one
-_DTYPES = {1: np.dtype('<f4'), 3: np.dtype('<i4')}      # DT_FLOAT, DT_INT32
-_VALUE_FIELDS = {1: 5, 3: 7}        # DT_FLOAT: float_val, DT_INT32: int_val
+_MAX_NODES = 100_000  # the Inception graph has about 1000
+_MAX_LISTED_VALUES = 1 << 20  # of a tensor whose values are listed one by one, or filled with a repeated one
+_DTYPES = {1: np.dtype('<f4'), 3: np.dtype('<i4')}  # DT_FLOAT, DT_INT32
+_VALUE_FIELDS = {1: 5, 3: 7}  # DT_FLOAT: float_val, DT_INT32: int_val
 
 
 class GraphDefError(ValueError):
@@ -40,7 +40,7 @@ def read_constants(data):
     constants = {}
     nodes = 0
     for number, wire, value in _fields(memoryview(data)):
-        if number != 1:     # versions, library
+        if number != 1:  # versions, library
             continue
         nodes += 1
         if nodes > _MAX_NODES:
@@ -89,8 +89,10 @@ def _fields(view):
             else:
                 raise GraphDefError(f'wire type {wire} does not exist; this is not a TensorFlow GraphDef')
             if length > len(view) - position:
-                raise GraphDefError(f'truncated: {length} bytes are announced where {len(view) - position} are left')
-            value, position = view[position:position + length], position + length
+                raise GraphDefError(
+                    f'truncated: {length} bytes are announced where {len(view) - position} are left'
+                )
+            value, position = view[position : position + length], position + length
         yield number, wire, value
 
 
@@ -206,7 +208,11 @@ def _read_values(values, code):
                 raise GraphDefError('a float value does not have 4 bytes')
             parts.append(np.frombuffer(value, dtype='<f4'))
         else:
-            parts.append(np.array(_packed_integers(value) if wire == _BYTES else [_integer(wire, value)], dtype=np.int64))
+            parts.append(
+                np.array(
+                    _packed_integers(value) if wire == _BYTES else [_integer(wire, value)], dtype=np.int64
+                )
+            )
     array = np.concatenate(parts) if parts else np.zeros(0)
     if code != 1 and array.size and not -(1 << 31) <= array.min() <= array.max() < 1 << 31:
         raise GraphDefError('an integer value has more than 32 bits')

@@ -62,10 +62,10 @@ class Block35(nn.Module):
         self.branch_pool = ConvUnit(in_channels, pool_channels, 1)
 
     def forward(self, x):
-        a = self.branch1x1(x)                                                           # [N, 64, 35, 35]
-        b = self.branch5x5_2(self.branch5x5_1(x))                                       # [N, 64, 35, 35]
-        c = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))            # [N, 96, 35, 35]
-        d = self.branch_pool(_avg_pool(x))                                              # [N, 32 or 64, 35, 35]
+        a = self.branch1x1(x)  # [N, 64, 35, 35]
+        b = self.branch5x5_2(self.branch5x5_1(x))  # [N, 64, 35, 35]
+        c = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))  # [N, 96, 35, 35]
+        d = self.branch_pool(_avg_pool(x))  # [N, 32 or 64, 35, 35]
         return torch.cat([a, b, c, d], dim=1)
 
 
@@ -80,9 +80,9 @@ class Block35To17(nn.Module):
         self.branch3x3dbl_3 = ConvUnit(96, 96, 3, stride=2, padding=0)
 
     def forward(self, x):
-        a = self.branch3x3(x)                                                           # [N, 384, 17, 17]
-        b = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))            # [N, 96, 17, 17]
-        c = functional.max_pool2d(x, 3, stride=2)                                       # [N, 288, 17, 17]
+        a = self.branch3x3(x)  # [N, 384, 17, 17]
+        b = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))  # [N, 96, 17, 17]
+        c = functional.max_pool2d(x, 3, stride=2)  # [N, 288, 17, 17]
         return torch.cat([a, b, c], dim=1)
 
 
@@ -103,11 +103,11 @@ class Block17(nn.Module):
         self.branch_pool = ConvUnit(in_channels, 192, 1)
 
     def forward(self, x):
-        a = self.branch1x1(x)                                                           # [N, 192, 17, 17]
-        b = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x)))                     # [N, 192, 17, 17]
-        c = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))            # [N, width, 17, 17]
-        c = self.branch7x7dbl_5(self.branch7x7dbl_4(c))                                 # [N, 192, 17, 17]
-        d = self.branch_pool(_avg_pool(x))                                              # [N, 192, 17, 17]
+        a = self.branch1x1(x)  # [N, 192, 17, 17]
+        b = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x)))  # [N, 192, 17, 17]
+        c = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))  # [N, width, 17, 17]
+        c = self.branch7x7dbl_5(self.branch7x7dbl_4(c))  # [N, 192, 17, 17]
+        d = self.branch_pool(_avg_pool(x))  # [N, 192, 17, 17]
         return torch.cat([a, b, c, d], dim=1)
 
 
@@ -124,10 +124,10 @@ class Block17To8(nn.Module):
         self.branch7x7x3_4 = ConvUnit(192, 192, 3, stride=2, padding=0)
 
     def forward(self, x):
-        a = self.branch3x3_2(self.branch3x3_1(x))                                       # [N, 320, 8, 8]
-        b = self.branch7x7x3_3(self.branch7x7x3_2(self.branch7x7x3_1(x)))               # [N, 192, 17, 17]
-        b = self.branch7x7x3_4(b)                                                       # [N, 192, 8, 8]
-        c = functional.max_pool2d(x, 3, stride=2)                                       # [N, 768, 8, 8]
+        a = self.branch3x3_2(self.branch3x3_1(x))  # [N, 320, 8, 8]
+        b = self.branch7x7x3_3(self.branch7x7x3_2(self.branch7x7x3_1(x)))  # [N, 192, 17, 17]
+        b = self.branch7x7x3_4(b)  # [N, 192, 8, 8]
+        c = functional.max_pool2d(x, 3, stride=2)  # [N, 768, 8, 8]
         return torch.cat([a, b, c], dim=1)
 
 
@@ -148,13 +148,22 @@ class Block8(nn.Module):
         self.branch_pool = ConvUnit(in_channels, 192, 1)
 
     def forward(self, x):
-        a = self.branch1x1(x)                                                           # [N, 320, 8, 8]
-        b = self.branch3x3_1(x)                                                         # [N, 384, 8, 8]
-        c = self.branch3x3dbl_2(self.branch3x3dbl_1(x))                                 # [N, 384, 8, 8]
+        a = self.branch1x1(x)  # [N, 320, 8, 8]
+        b = self.branch3x3_1(x)  # [N, 384, 8, 8]
+        c = self.branch3x3dbl_2(self.branch3x3dbl_1(x))  # [N, 384, 8, 8]
         pooled = functional.max_pool2d(x, 3, stride=1, padding=1) if self.max_pool else _avg_pool(x)
-        d = self.branch_pool(pooled)                                                    # [N, 192, 8, 8]
-        return torch.cat([a, self.branch3x3_2a(b), self.branch3x3_2b(b),
-                          self.branch3x3dbl_3a(c), self.branch3x3dbl_3b(c), d], dim=1)  # [N, 2048, 8, 8]
+        d = self.branch_pool(pooled)  # [N, 192, 8, 8]
+        return torch.cat(
+            [
+                a,
+                self.branch3x3_2a(b),
+                self.branch3x3_2b(b),
+                self.branch3x3dbl_3a(c),
+                self.branch3x3dbl_3b(c),
+                d,
+            ],
+            dim=1,
+        )  # [N, 2048, 8, 8]
 
 
 class InceptionV3FID(nn.Module):
@@ -192,19 +201,19 @@ class InceptionV3FID(nn.Module):
         """
         x = resize_bilinear_tf1(images, INPUT_SIZE)
         x = (x - 128) / 128
-        x = x.contiguous(memory_format=torch.channels_last)         # [N, 3, 299, 299]
-        x = self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x))               # [N, 32, 147, 147]
-        x = self.Conv2d_2b_3x3(x)                                   # [N, 64, 147, 147]
-        x = functional.max_pool2d(x, 3, stride=2)                   # [N, 64, 73, 73]
-        x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x))               # [N, 192, 71, 71]
-        x = functional.max_pool2d(x, 3, stride=2)                   # [N, 192, 35, 35]
-        x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x)))          # [N, 288, 35, 35]
-        x = self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))          # [N, 768, 17, 17]
-        x = self.Mixed_6d(x)                                        # [N, 768, 17, 17]
-        maps = flatten_spatial(x) if spatial else None              # [N, 2023]
-        x = self.Mixed_7a(self.Mixed_6e(x))                         # [N, 1280, 8, 8]
-        x = self.Mixed_7c(self.Mixed_7b(x))                         # [N, 2048, 8, 8]
-        pooled = x.mean(dim=(2, 3))                                 # [N, 2048]
+        x = x.contiguous(memory_format=torch.channels_last)  # [N, 3, 299, 299]
+        x = self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x))  # [N, 32, 147, 147]
+        x = self.Conv2d_2b_3x3(x)  # [N, 64, 147, 147]
+        x = functional.max_pool2d(x, 3, stride=2)  # [N, 64, 73, 73]
+        x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x))  # [N, 192, 71, 71]
+        x = functional.max_pool2d(x, 3, stride=2)  # [N, 192, 35, 35]
+        x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x)))  # [N, 288, 35, 35]
+        x = self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))  # [N, 768, 17, 17]
+        x = self.Mixed_6d(x)  # [N, 768, 17, 17]
+        maps = flatten_spatial(x) if spatial else None  # [N, 2023]
+        x = self.Mixed_7a(self.Mixed_6e(x))  # [N, 1280, 8, 8]
+        x = self.Mixed_7c(self.Mixed_7b(x))  # [N, 2048, 8, 8]
+        pooled = x.mean(dim=(2, 3))  # [N, 2048]
         return pooled, pooled @ self.fc.weight.T, maps
 
 
@@ -220,7 +229,7 @@ def flatten_spatial(x, channels=SPATIAL_CHANNELS):
     Returns:
         float32 [N, H * W * channels].
     """
-    return x[:, :channels].permute(0, 2, 3, 1).flatten(1)       # [N, H * W * channels]
+    return x[:, :channels].permute(0, 2, 3, 1).flatten(1)  # [N, H * W * channels]
 
 
 @contextlib.contextmanager
@@ -251,7 +260,11 @@ def build_inception(state, fold=True):
         `InceptionV3FID` on the CPU, in eval mode, channels_last, without gradients.
     """
     net = empty_inception()
-    counters = {name: torch.zeros([], dtype=torch.int64) for name, _ in net.named_buffers() if name.endswith('num_batches_tracked')}
+    counters = {
+        name: torch.zeros([], dtype=torch.int64)
+        for name, _ in net.named_buffers()
+        if name.endswith('num_batches_tracked')
+    }
     # Copies: folding must not change the tensors of the caller.
     net.load_state_dict({**counters, **{name: tensor.clone() for name, tensor in state.items()}}, assign=True)
     net.eval().requires_grad_(False)

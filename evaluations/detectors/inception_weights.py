@@ -28,9 +28,9 @@ _PARTS = (
     ('bn.running_mean', 'batchnorm/moving_mean', 'mean'),
     ('bn.running_var', 'batchnorm/moving_variance', 'var'),
 )
-_GRAPH_INPUT = {'Sub/y': 128.0, 'Mul/y': 1 / 128}     # the normalisation inside the graph
-_LEGACY_START = b'\x80\x02\x8a\x0a' + LEGACY_MAGIC.to_bytes(10, 'little')     # torch.save before torch 1.6
-_MAX_MODULES = 2000     # in a pickled network; Inception has about 400
+_GRAPH_INPUT = {'Sub/y': 128.0, 'Mul/y': 1 / 128}  # the normalisation inside the graph
+_LEGACY_START = b'\x80\x02\x8a\x0a' + LEGACY_MAGIC.to_bytes(10, 'little')  # torch.save before torch 1.6
+_MAX_MODULES = 2000  # in a pickled network; Inception has about 400
 
 
 class InceptionWeightsError(ValueError):
@@ -54,12 +54,19 @@ def read_inception_weights(path):
         _check_state(state)
     except (InceptionWeightsError, GraphDefError, TorchScriptError, SnapshotError) as err:
         raise InceptionWeightsError(
-            f'{path} does not hold the Inception-2015 weights: {err}; fetch the file again, see pretrained/README.md') from err
+            f'{path} does not hold the Inception-2015 weights: {err}; fetch the file again, see pretrained/README.md'
+        ) from err
     except OSError as err:
         raise InceptionWeightsError(f'{path} cannot be read: {err.strerror or err}') from err
     scaled = [unit.torch for unit in UNITS if not bool((state[f'{unit.torch}.bn.weight'] == 1).all())]
-    notes = [f'{path}: the batch norm scale (gamma) of {scaled[0]} and {len(scaled) - 1} other units is not 1 as published; '
-             'it is applied'] if scaled else []
+    notes = (
+        [
+            f'{path}: the batch norm scale (gamma) of {scaled[0]} and {len(scaled) - 1} other units is not 1 as published; '
+            'it is applied'
+        ]
+        if scaled
+        else []
+    )
     return state, notes
 
 
@@ -81,7 +88,7 @@ def _read_any(path):
 def _read_state_dict(path):
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as err:    # torch.load raises half a dozen unrelated types
+    except Exception as err:  # torch.load raises half a dozen unrelated types
         raise InceptionWeightsError(f'torch.load refuses it ({type(err).__name__})') from err
     if not isinstance(state, dict) or not all(isinstance(t, torch.Tensor) for t in state.values()):
         raise InceptionWeightsError('it is no state dict (names -> tensors)')
@@ -95,12 +102,21 @@ def _tensors_below(record):
         prefix, module = waiting.pop()
         seen += 1
         state = getattr(module, 'state', None)
-        parts = [state.get(kind) or {} for kind in ('_parameters', '_buffers', '_modules')] if isinstance(state, dict) else [None]
+        parts = (
+            [state.get(kind) or {} for kind in ('_parameters', '_buffers', '_modules')]
+            if isinstance(state, dict)
+            else [None]
+        )
         if seen > _MAX_MODULES or not all(isinstance(part, dict) for part in parts):
             raise InceptionWeightsError('it is not made of modules, parameters and buffers')
         parameters, buffers, children = parts
-        found.update({f'{prefix}{name}': tensor.to_tensor() for name, tensor in {**parameters, **buffers}.items()
-                      if isinstance(tensor, TensorRecord)})
+        found.update(
+            {
+                f'{prefix}{name}': tensor.to_tensor()
+                for name, tensor in {**parameters, **buffers}.items()
+                if isinstance(tensor, TensorRecord)
+            }
+        )
         waiting += [(f'{prefix}{name}.', child) for name, child in children.items()]
     return found
 
@@ -127,8 +143,12 @@ def from_nvidia(tensors):
     Raises:
         InceptionWeightsError: Tensors are missing, or unknown ones present.
     """
-    names = {f'{unit.nvidia}.{part}': f'{unit.torch}.{torch_part}'
-             for unit in UNITS for torch_part, _graph_part, part in _PARTS if part}
+    names = {
+        f'{unit.nvidia}.{part}': f'{unit.torch}.{torch_part}'
+        for unit in UNITS
+        for torch_part, _graph_part, part in _PARTS
+        if part
+    }
     names.update({'output.weight': 'fc.weight', 'output.bias': 'fc.bias'})
     _compare_names(names, tensors)
     state = {names[name]: tensor for name, tensor in tensors.items()}
@@ -149,19 +169,28 @@ def from_graph(constants):
     """
     for name, value in _GRAPH_INPUT.items():
         if name in constants and constants[name].tolist() != value:
-            raise InceptionWeightsError(f'its node {name} holds {constants[name]}, where the published graph has {value}')
-    names = {f'{unit.graph}/{part}': f'{unit.torch}.{torch_part}' for unit in UNITS for torch_part, part, _nvidia_part in _PARTS}
+            raise InceptionWeightsError(
+                f'its node {name} holds {constants[name]}, where the published graph has {value}'
+            )
+    names = {
+        f'{unit.graph}/{part}': f'{unit.torch}.{torch_part}'
+        for unit in UNITS
+        for torch_part, part, _nvidia_part in _PARTS
+    }
     names.update({'softmax/weights': 'fc.weight', 'softmax/biases': 'fc.bias'})
-    endings = tuple(part for _torch_part, part, _nvidia_part in _PARTS) + ('softmax/weights', 'softmax/biases')
+    endings = tuple(part for _torch_part, part, _nvidia_part in _PARTS) + (
+        'softmax/weights',
+        'softmax/biases',
+    )
     weights = {name: array for name, array in constants.items() if name.endswith(endings)}
     _compare_names(names, weights)
     state = {}
     for name, array in weights.items():
         tensor = torch.from_numpy(array.copy())
         if tensor.ndim == 4:
-            tensor = tensor.permute(3, 2, 0, 1)     # [kh, kw, in, out] -> [out, in, kh, kw]
+            tensor = tensor.permute(3, 2, 0, 1)  # [kh, kw, in, out] -> [out, in, kh, kw]
         elif tensor.ndim == 2:
-            tensor = tensor.T                       # [2048, 1008] -> [1008, 2048]
+            tensor = tensor.T  # [2048, 1008] -> [1008, 2048]
         state[names[name]] = tensor.contiguous()
     return state
 
@@ -170,19 +199,27 @@ def _compare_names(expected, found):
     """Raise InceptionWeightsError unless two sets of names are the same."""
     missing, unknown = [n for n in expected if n not in found], [n for n in found if n not in expected]
     if missing or unknown:
-        parts = [f'{kind} {", ".join(names[:3])} ({len(names)} in all)'
-                 for kind, names in (('missing', missing), ('unknown', unknown)) if names]
+        parts = [
+            f'{kind} {", ".join(names[:3])} ({len(names)} in all)'
+            for kind, names in (('missing', missing), ('unknown', unknown))
+            if names
+        ]
         raise InceptionWeightsError('; '.join(parts))
 
 
 def _check_state(state):
     """Raise InceptionWeightsError unless names, shapes and values are possible."""
-    expected = {name: tensor.shape for name, tensor in empty_inception().state_dict().items()
-                if not name.endswith('num_batches_tracked')}
+    expected = {
+        name: tensor.shape
+        for name, tensor in empty_inception().state_dict().items()
+        if not name.endswith('num_batches_tracked')
+    }
     _compare_names(expected, state)
     for name, shape in expected.items():
         if state[name].shape != shape:
-            raise InceptionWeightsError(f'{name} has shape {tuple(state[name].shape)} where {tuple(shape)} is expected')
+            raise InceptionWeightsError(
+                f'{name} has shape {tuple(state[name].shape)} where {tuple(shape)} is expected'
+            )
         if not bool(torch.isfinite(state[name]).all()):
             raise InceptionWeightsError(f'{name} holds values that are not finite')
         if name.endswith('running_var') and bool((state[name] < 0).any()):

@@ -43,9 +43,12 @@ class MnistClassifier(torch.nn.Module):
         a, b, c, d = _WIDTHS
         self.trunk = torch.nn.Sequential(
             _conv_unit(1, a, kernel=5, stride=2),
-            _conv_unit(a, b, kernel=3), torch.nn.AvgPool2d(2),
-            _conv_unit(b, c, kernel=3), torch.nn.AvgPool2d(2),
-            _conv_unit(c, d, kernel=3), torch.nn.AvgPool2d(2),
+            _conv_unit(a, b, kernel=3),
+            torch.nn.AvgPool2d(2),
+            _conv_unit(b, c, kernel=3),
+            torch.nn.AvgPool2d(2),
+            _conv_unit(c, d, kernel=3),
+            torch.nn.AvgPool2d(2),
         )
         self.embed = torch.nn.Sequential(
             torch.nn.Linear(d * 4, FEATURE_DIM, bias=False),
@@ -62,9 +65,9 @@ class MnistClassifier(torch.nn.Module):
         Returns:
             Features, float32 [N, 64].
         """
-        x = x.to(torch.float32) / 127.5 - 1     # [N, 1, 32, 32]
-        x = self.trunk(x)                       # [N, 96, 2, 2]
-        return self.embed(x.flatten(1))         # [N, D]
+        x = x.to(torch.float32) / 127.5 - 1  # [N, 1, 32, 32]
+        x = self.trunk(x)  # [N, 96, 2, 2]
+        return self.embed(x.flatten(1))  # [N, D]
 
     def forward(self, x):
         """Return the logits of a batch.
@@ -74,7 +77,7 @@ class MnistClassifier(torch.nn.Module):
         Returns:
             Logits, float32 [N, 10].
         """
-        return self.head(self.features(x))      # [N, K]
+        return self.head(self.features(x))  # [N, K]
 
 
 def to_bytes(model, **facts):
@@ -114,6 +117,8 @@ def load_classifier(path):
             raise KeyError(content['format'])
         model = MnistClassifier()
         model.load_state_dict(content['state_dict'])
-    except Exception as err:    # torch.load raises many kinds; all mean the same to the reader
-        raise ValueError(f'{path} is not an MNIST classifier weights file ({type(err).__name__}); {make}') from err
+    except Exception as err:  # torch.load raises many kinds; all mean the same to the reader
+        raise ValueError(
+            f'{path} is not an MNIST classifier weights file ({type(err).__name__}); {make}'
+        ) from err
     return model.eval().requires_grad_(False), hashlib.sha256(data).hexdigest()

@@ -29,9 +29,9 @@ PRETRAINED_DIR = str(pathlib.Path(__file__).resolve().parents[2] / 'pretrained')
 class Measured(typing.NamedTuple):
     """What one pass of a detector gives; all float32, on the detector's device."""
 
-    features: torch.Tensor                  # [N, D]
-    logits: torch.Tensor | None = None      # [N, K]
-    spatial: torch.Tensor | None = None     # [N, S]
+    features: torch.Tensor  # [N, D]
+    logits: torch.Tensor | None = None  # [N, K]
+    spatial: torch.Tensor | None = None  # [N, S]
 
 
 class Detector:
@@ -55,8 +55,22 @@ class Detector:
         notes: One-line remarks about the weights that the user should see.
     """
 
-    def __init__(self, name, run, feature_dim, sha256, device, image_shape=None, num_classes=0, spatial_dim=0,
-                 labels_comparable=False, preprocessing='', weights_path='', file_sha256=None, notes=()):
+    def __init__(
+        self,
+        name,
+        run,
+        feature_dim,
+        sha256,
+        device,
+        image_shape=None,
+        num_classes=0,
+        spatial_dim=0,
+        labels_comparable=False,
+        preprocessing='',
+        weights_path='',
+        file_sha256=None,
+        notes=(),
+    ):
         self.name = name
         self.feature_dim = feature_dim
         self.sha256 = sha256
@@ -76,10 +90,13 @@ class Detector:
         if self.image_shape is not None and tuple(shape) != self.image_shape:
             raise ValueError(
                 f'{what} of shape {tuple(shape)} (channels, height, width) cannot be measured with '
-                f'detector {self.name}, which takes {self.image_shape}; choose another detector or images of that shape')
+                f'detector {self.name}, which takes {self.image_shape}; choose another detector or images of that shape'
+            )
         if shape[0] not in (1, 3):
-            raise ValueError(f'{what} of shape {tuple(shape)} (channels, height, width) cannot be measured with detector '
-                             f'{self.name}; it takes RGB images, 3 channels, or grey ones, 1 channel')
+            raise ValueError(
+                f'{what} of shape {tuple(shape)} (channels, height, width) cannot be measured with detector '
+                f'{self.name}; it takes RGB images, 3 channels, or grey ones, 1 channel'
+            )
 
     def measure(self, images, spatial=False):
         """Return features and class scores from one pass; TF32 is switched off meanwhile.
@@ -95,7 +112,8 @@ class Detector:
         if images.dtype != torch.uint8 or images.ndim != 4:
             raise ValueError(
                 f'detector {self.name} was given {images.dtype} {tuple(images.shape)}; it takes uint8 [N, C, H, W] '
-                'with 0..255, as training.samplers.to_uint8 makes (then permuted)')
+                'with 0..255, as training.samplers.to_uint8 makes (then permuted)'
+            )
         if spatial and not self.spatial_dim:
             raise ValueError(f'detector {self.name} has no spatial features; inception does')
         self.check_shape(images.shape[1:])
@@ -120,7 +138,7 @@ class Detector:
 
 def _to_rgb(images):
     """Return images with three channels: a grey one three times."""
-    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images     # [N, 3, H, W]
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images  # [N, 3, H, W]
 
 
 def _load_mnist_classifier(device, pretrained_dir, path):
@@ -131,12 +149,21 @@ def _load_mnist_classifier(device, pretrained_dir, path):
     shipped = path is None or (os.path.isfile(own) and file_sha256(own) == sha256)
 
     def run(images, _spatial):
-        features = model.features(images)                       # [N, D]
-        return Measured(features, model.head(features))         # [N, D], [N, K]
+        features = model.features(images)  # [N, D]
+        return Measured(features, model.head(features))  # [N, D], [N, K]
 
-    return Detector(_reported_name('mnist-classifier', sha256, shipped), run, FEATURE_DIM, sha256, device,
-                    image_shape=(1, RESOLUTION, RESOLUTION), num_classes=NUM_CLASSES, labels_comparable=True,
-                    preprocessing='x / 127.5 - 1', weights_path=path or own)
+    return Detector(
+        _reported_name('mnist-classifier', sha256, shipped),
+        run,
+        FEATURE_DIM,
+        sha256,
+        device,
+        image_shape=(1, RESOLUTION, RESOLUTION),
+        num_classes=NUM_CLASSES,
+        labels_comparable=True,
+        preprocessing='x / 127.5 - 1',
+        weights_path=path or own,
+    )
 
 
 def _load_efficientnet_lite0(device, pretrained_dir, path):
@@ -145,17 +172,27 @@ def _load_efficientnet_lite0(device, pretrained_dir, path):
     from training.backbones.stages import get_spec
     from training.backbones.weights import find_weights as find_backbone  # late: needs timm
     from training.backbones.weights import read_weights
+
     file = path or find_backbone(get_spec(_LITE0), pretrained_dir)
     sha256 = file_sha256(file)
-    with torch.random.fork_rng(devices=[]):     # its random projections are drawn but not used here
-        network = ProjectedFeatures([_LITE0], input_size=224, interpolate=True, weights={_LITE0: read_weights(file)}, fused=True)
+    with torch.random.fork_rng(devices=[]):  # its random projections are drawn but not used here
+        network = ProjectedFeatures(
+            [_LITE0], input_size=224, interpolate=True, weights={_LITE0: read_weights(file)}, fused=True
+        )
     network.to(device, memory_format=torch.channels_last)
 
     def run(images, _spatial):
-        return Measured(network.pooled_features(images.to(torch.float32) / 127.5 - 1))      # [N, 320]
+        return Measured(network.pooled_features(images.to(torch.float32) / 127.5 - 1))  # [N, 320]
 
-    return Detector(_reported_name(_LITE0, sha256, path is None), run, get_spec(_LITE0).channels[-1], sha256, device,
-                    preprocessing='bilinear to 224 pixels (half-pixel centres, not antialiased), x / 127.5 - 1', weights_path=file)
+    return Detector(
+        _reported_name(_LITE0, sha256, path is None),
+        run,
+        get_spec(_LITE0).channels[-1],
+        sha256,
+        device,
+        preprocessing='bilinear to 224 pixels (half-pixel centres, not antialiased), x / 127.5 - 1',
+        weights_path=file,
+    )
 
 
 def _load_inception(device, pretrained_dir, path):
@@ -166,28 +203,49 @@ def _load_inception(device, pretrained_dir, path):
     network = inception.build_inception(state).to(device)
 
     def run(images, spatial):
-        return Measured(*network(_to_rgb(images), spatial))         # [N, 2048], [N, 1008], [N, 2023]
+        return Measured(*network(_to_rgb(images), spatial))  # [N, 2048], [N, 1008], [N, 2023]
 
-    return Detector(_reported_name('inception', sha256, found.published), run, inception.FEATURE_DIM, sha256, device,
-                    num_classes=inception.NUM_CLASSES, spatial_dim=inception.SPATIAL_DIM,
-                    preprocessing='TensorFlow 1 bilinear to 299 pixels, (x - 128) / 128',
-                    weights_path=found.path, file_sha256=found.sha256, notes=(*found.notes, *notes))
+    return Detector(
+        _reported_name('inception', sha256, found.published),
+        run,
+        inception.FEATURE_DIM,
+        sha256,
+        device,
+        num_classes=inception.NUM_CLASSES,
+        spatial_dim=inception.SPATIAL_DIM,
+        preprocessing='TensorFlow 1 bilinear to 299 pixels, (x - 128) / 128',
+        weights_path=found.path,
+        file_sha256=found.sha256,
+        notes=(*found.notes, *notes),
+    )
 
 
 def _load_clip(*where):
     """OpenAI's CLIP ViT-B/32, image embedding."""
     return _load_transformer(
-        'clip-vit-b-32', vit.create_clip, clip_state, vit.fill_clip, vit.clip_features, *where,
+        'clip-vit-b-32',
+        vit.create_clip,
+        clip_state,
+        vit.fill_clip,
+        vit.clip_features,
+        *where,
         feature_dim=vit.CLIP_DIM,
-        preprocessing='Pillow bicubic (antialiased, 8 bits) of the shorter side to 224 pixels, centre crop, CLIP mean and std')
+        preprocessing='Pillow bicubic (antialiased, 8 bits) of the shorter side to 224 pixels, centre crop, CLIP mean and std',
+    )
 
 
 def _load_dinov2(*where):
     """Meta's DINOv2 ViT-L/14 without registers, class token."""
     return _load_transformer(
-        'dinov2-vit-l-14', vit.create_dinov2, dinov2_state, vit.fill_dinov2, vit.dinov2_features, *where,
+        'dinov2-vit-l-14',
+        vit.create_dinov2,
+        dinov2_state,
+        vit.fill_dinov2,
+        vit.dinov2_features,
+        *where,
         feature_dim=vit.DINOV2_DIM,
-        preprocessing='bicubic (antialiased, float32, not clipped) to 224x224 pixels, ImageNet mean and std')
+        preprocessing='bicubic (antialiased, float32, not clipped) to 224x224 pixels, ImageNet mean and std',
+    )
 
 
 def _load_transformer(name, create, read_state, fill, features, device, pretrained_dir, path, **facts):
@@ -199,10 +257,18 @@ def _load_transformer(name, create, read_state, fill, features, device, pretrain
     network = fill(model, state).to(device)
 
     def run(images, _spatial):
-        return Measured(features(network, _to_rgb(images)))         # [N, D]
+        return Measured(features(network, _to_rgb(images)))  # [N, D]
 
-    return Detector(_reported_name(name, sha256, found.published), run, sha256=sha256, device=device,
-                    weights_path=found.path, file_sha256=found.sha256, notes=found.notes, **facts)
+    return Detector(
+        _reported_name(name, sha256, found.published),
+        run,
+        sha256=sha256,
+        device=device,
+        weights_path=found.path,
+        file_sha256=found.sha256,
+        notes=found.notes,
+        **facts,
+    )
 
 
 _MNIST_FILE = 'mnist-classifier.pt'
@@ -244,9 +310,13 @@ def find_missing(names, path=None, pretrained_dir=PRETRAINED_DIR):
         list of one-line messages with file, URL and folder, one per detector without weights.
     """
     if path is not None and len(names) > 1 and not os.path.isdir(path):
-        return [f'--detector-path={path} is one file, but the weights of {len(names)} detectors are needed ({", ".join(names)}); '
-                'give a folder that holds the files of all']
-    return dist.rank0_first(lambda: [message for name in names if (message := _missing(name, path, pretrained_dir))])
+        return [
+            f'--detector-path={path} is one file, but the weights of {len(names)} detectors are needed ({", ".join(names)}); '
+            'give a folder that holds the files of all'
+        ]
+    return dist.rank0_first(
+        lambda: [message for name in names if (message := _missing(name, path, pretrained_dir))]
+    )
 
 
 def _missing(name, path, pretrained_dir):
@@ -258,6 +328,7 @@ def _missing(name, path, pretrained_dir):
         elif file is None and _base_name(name) == _LITE0:
             from training.backbones.stages import get_spec
             from training.backbones.weights import find_weights as find_backbone  # late: needs timm
+
             find_backbone(get_spec(_LITE0), folder)
         elif not os.path.isfile(file or os.path.join(folder, _MNIST_FILE)):
             return f'detector {name}: there is no file {file or os.path.join(folder, _MNIST_FILE)}'
@@ -293,6 +364,8 @@ def get_detector(name, device='cpu', pretrained_dir=PRETRAINED_DIR, path=None):
     folder, file = _split_path(path, pretrained_dir)
     detector = _LOADERS[base](torch.device(device), folder, file)
     if name not in (base, detector.name):
-        raise ValueError(f'--detector={name} asks for weights whose hash starts with {name[-8:]}, but those of '
-                         f'{detector.weights_path} start with {detector.sha256[:8]}; give the file of these weights with --detector-path')
+        raise ValueError(
+            f'--detector={name} asks for weights whose hash starts with {name[-8:]}, but those of '
+            f'{detector.weights_path} start with {detector.sha256[:8]}; give the file of these weights with --detector-path'
+        )
     return detector

@@ -20,20 +20,22 @@ from evaluations.detectors.registry import PRETRAINED_DIR, Detector, Measured
 from evaluations.detectors.weights import PUBLISHED, state_sha256
 
 # Nodes of the graph: where images go in, and what comes out.
-_INPUT = 'ExpandDims:0'             # float32 [N, H, W, 3], 0..255
-_POOLED = 'pool_3:0'                # [N, 1, 1, D]
-_SPATIAL = 'mixed_6/conv:0'         # [N, 17, 17, 192]
-_WEIGHTS = 'softmax/weights:0'      # [D, K]
+_INPUT = 'ExpandDims:0'  # float32 [N, H, W, 3], 0..255
+_POOLED = 'pool_3:0'  # [N, 1, 1, D]
+_SPATIAL = 'mixed_6/conv:0'  # [N, 17, 17, 192]
+_WEIGHTS = 'softmax/weights:0'  # [D, K]
 _GRAPH_FILE = next(file for file in PUBLISHED['inception'] if file.name.endswith('.pb'))
 
 
 def _import_tensorflow():
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')      # its greetings would hide our lines
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # its greetings would hide our lines
     try:
         import tensorflow
     except ImportError as err:
-        raise ValueError('--backend=tensorflow needs TensorFlow, which cannot be imported; '
-                         'pip install -r requirements-tf.txt, or use --backend=torch, which needs none') from err
+        raise ValueError(
+            '--backend=tensorflow needs TensorFlow, which cannot be imported; '
+            'pip install -r requirements-tf.txt, or use --backend=torch, which needs none'
+        ) from err
     return tensorflow
 
 
@@ -53,8 +55,10 @@ def find_graph(path=None):
     try:
         return open_url(_GRAPH_FILE.url, sha256=_GRAPH_FILE.sha256, num_attempts=2, return_filename=True)
     except ValueError as err:
-        raise ValueError(f'--backend=tensorflow runs {_GRAPH_FILE.name}, which is not in {path or PRETRAINED_DIR}; '
-                         f'fetch it from {_GRAPH_FILE.url} (SHA-256 {_GRAPH_FILE.sha256}) ({err})') from err
+        raise ValueError(
+            f'--backend=tensorflow runs {_GRAPH_FILE.name}, which is not in {path or PRETRAINED_DIR}; '
+            f'fetch it from {_GRAPH_FILE.url} (SHA-256 {_GRAPH_FILE.sha256}) ({err})'
+        ) from err
 
 
 def _open_session(tf, path, use_gpu):
@@ -66,14 +70,20 @@ def _open_session(tf, path, use_gpu):
     with tf.Graph().as_default() as graph:
         # The batch size is fixed to 1 where the image enters: the placeholder frees it.
         images = tf.compat.v1.placeholder(tf.float32, [None, None, None, 3])
-        pooled, spatial, weights = tf.import_graph_def(definition, {_INPUT: images}, [_POOLED, _SPATIAL, _WEIGHTS], name='inception')
-        pooled = tf.reshape(pooled, [-1, FEATURE_DIM])                                  # [N, D]
-        logits = tf.matmul(pooled, weights)                                             # [N, K], without the bias
-        spatial = tf.reshape(spatial[..., :SPATIAL_CHANNELS], [-1, SPATIAL_DIM])        # [N, S], row, column, channel
+        pooled, spatial, weights = tf.import_graph_def(
+            definition, {_INPUT: images}, [_POOLED, _SPATIAL, _WEIGHTS], name='inception'
+        )
+        pooled = tf.reshape(pooled, [-1, FEATURE_DIM])  # [N, D]
+        logits = tf.matmul(pooled, weights)  # [N, K], without the bias
+        spatial = tf.reshape(
+            spatial[..., :SPATIAL_CHANNELS], [-1, SPATIAL_DIM]
+        )  # [N, S], row, column, channel
     config = tf.compat.v1.ConfigProto() if use_gpu else tf.compat.v1.ConfigProto(device_count={'GPU': 0})
-    config.gpu_options.allow_growth = True      # PyTorch needs the rest
+    config.gpu_options.allow_growth = True  # PyTorch needs the rest
     session = tf.compat.v1.Session(graph=graph, config=config)
-    return lambda batch, with_spatial: session.run([pooled, logits] + [spatial] * with_spatial, {images: batch})
+    return lambda batch, with_spatial: session.run(
+        [pooled, logits] + [spatial] * with_spatial, {images: batch}
+    )
 
 
 def load_frozen_graph(device, path=None):
@@ -89,19 +99,31 @@ def load_frozen_graph(device, path=None):
     """
     tf = _import_tensorflow()
     path = find_graph(path)
-    state, notes = read_inception_weights(path)     # also makes sure that this is the Inception graph
+    state, notes = read_inception_weights(path)  # also makes sure that this is the Inception graph
     sha256, file_hash = state_sha256(state), file_sha256(path)
     published = file_hash == _GRAPH_FILE.sha256
     try:
         run_session = _open_session(tf, path, use_gpu=torch.device(device).type != 'cpu')
-    except Exception as err:    # of TensorFlow, of protobuf: anything
-        raise ValueError(f'--detector-path={path} cannot be run by TensorFlow: {(str(err).splitlines() or [type(err).__name__])[0]}; '
-                         f'give {_GRAPH_FILE.name} from {_GRAPH_FILE.url}') from err
+    except Exception as err:  # of TensorFlow, of protobuf: anything
+        raise ValueError(
+            f'--detector-path={path} cannot be run by TensorFlow: {(str(err).splitlines() or [type(err).__name__])[0]}; '
+            f'give {_GRAPH_FILE.name} from {_GRAPH_FILE.url}'
+        ) from err
 
     def run(images, spatial):
-        batch = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).float().numpy()        # [N, H, W, 3]
+        batch = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).float().numpy()  # [N, H, W, 3]
         return Measured(*(torch.from_numpy(array) for array in run_session(batch, spatial)))
 
-    return Detector('inception' if published else f'inception-{sha256[:8]}', run, FEATURE_DIM, sha256, 'cpu', num_classes=NUM_CLASSES,
-                    spatial_dim=SPATIAL_DIM, preprocessing='TensorFlow 1 bilinear to 299 pixels, (x - 128) / 128, in TensorFlow',
-                    weights_path=path, file_sha256=file_hash, notes=notes)
+    return Detector(
+        'inception' if published else f'inception-{sha256[:8]}',
+        run,
+        FEATURE_DIM,
+        sha256,
+        'cpu',
+        num_classes=NUM_CLASSES,
+        spatial_dim=SPATIAL_DIM,
+        preprocessing='TensorFlow 1 bilinear to 299 pixels, (x - 128) / 128, in TensorFlow',
+        weights_path=path,
+        file_sha256=file_hash,
+        notes=notes,
+    )

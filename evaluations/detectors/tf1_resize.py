@@ -39,9 +39,9 @@ def resize_bilinear_tf1(images, size):
     if (height, width) == (size, size):
         return x
     left, right, weight = _neighbours(width, size, x.device)
-    rows = x.index_select(3, left)                                          # [N, C, H, S]
+    rows = x.index_select(3, left)  # [N, C, H, S]
     rows += (x.index_select(3, right) - rows).mul_(weight)
     upper, lower, weight = _neighbours(height, size, x.device)
-    top = rows.index_select(2, upper)                                       # [N, C, S, S]
+    top = rows.index_select(2, upper)  # [N, C, S, S]
     top += (rows.index_select(2, lower) - top).mul_(weight[:, None])
     return top

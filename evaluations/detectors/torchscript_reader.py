@@ -19,18 +19,56 @@ import numpy as np
 import torch
 
 _MAX_PICKLE_BYTES = 64 << 20
-_MAX_MEMO = 1 << 20         # a larger index would make the unpickler allocate a table of that length
-_MAX_MODULES = 20_000       # CLIP has about 400
-_OPCODES = frozenset((
-    'PROTO', 'STOP', 'MARK', 'GLOBAL', 'REDUCE', 'NEWOBJ', 'BUILD', 'BINPERSID', 'NONE', 'NEWTRUE', 'NEWFALSE',
-    'BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT', 'BINUNICODE', 'SHORT_BINUNICODE', 'BINPUT', 'LONG_BINPUT',
-    'BINGET', 'LONG_BINGET', 'EMPTY_TUPLE', 'TUPLE', 'TUPLE1', 'TUPLE2', 'TUPLE3', 'EMPTY_LIST', 'APPEND', 'APPENDS',
-    'EMPTY_DICT', 'SETITEM', 'SETITEMS',
-))
+_MAX_MEMO = 1 << 20  # a larger index would make the unpickler allocate a table of that length
+_MAX_MODULES = 20_000  # CLIP has about 400
+_OPCODES = frozenset(
+    (
+        'PROTO',
+        'STOP',
+        'MARK',
+        'GLOBAL',
+        'REDUCE',
+        'NEWOBJ',
+        'BUILD',
+        'BINPERSID',
+        'NONE',
+        'NEWTRUE',
+        'NEWFALSE',
+        'BININT',
+        'BININT1',
+        'BININT2',
+        'LONG1',
+        'BINFLOAT',
+        'BINUNICODE',
+        'SHORT_BINUNICODE',
+        'BINPUT',
+        'LONG_BINPUT',
+        'BINGET',
+        'LONG_BINGET',
+        'EMPTY_TUPLE',
+        'TUPLE',
+        'TUPLE1',
+        'TUPLE2',
+        'TUPLE3',
+        'EMPTY_LIST',
+        'APPEND',
+        'APPENDS',
+        'EMPTY_DICT',
+        'SETITEM',
+        'SETITEMS',
+    )
+)
 _STORAGE_DTYPES = {
-    'FloatStorage': torch.float32, 'HalfStorage': torch.float16, 'BFloat16Storage': torch.bfloat16,
-    'DoubleStorage': torch.float64, 'LongStorage': torch.int64, 'IntStorage': torch.int32, 'ShortStorage': torch.int16,
-    'CharStorage': torch.int8, 'ByteStorage': torch.uint8, 'BoolStorage': torch.bool,
+    'FloatStorage': torch.float32,
+    'HalfStorage': torch.float16,
+    'BFloat16Storage': torch.bfloat16,
+    'DoubleStorage': torch.float64,
+    'LongStorage': torch.int64,
+    'IntStorage': torch.int32,
+    'ShortStorage': torch.int16,
+    'CharStorage': torch.int8,
+    'ByteStorage': torch.uint8,
+    'BoolStorage': torch.bool,
 }
 
 
@@ -72,14 +110,14 @@ def read_torchscript(path):
             return _tensors_below(_read_tree(archive))
     except TorchScriptError:
         raise
-    except Exception as err:    # damaged archives raise half a dozen unrelated types
+    except Exception as err:  # damaged archives raise half a dozen unrelated types
         raise TorchScriptError(f'damaged TorchScript archive ({type(err).__name__}: {err})'[:200]) from err
 
 
 def _read_tree(archive):
     """Return the record of the outermost module."""
     members = {info.filename: info for info in archive.infolist()}
-    roots = [name[:-len('data.pkl')] for name in members if name.endswith('/data.pkl')]
+    roots = [name[: -len('data.pkl')] for name in members if name.endswith('/data.pkl')]
     if len(roots) != 1 or members[roots[0] + 'data.pkl'].file_size > _MAX_PICKLE_BYTES:
         raise TorchScriptError('there must be exactly one data.pkl of ordinary size in it')
     data = archive.read(roots[0] + 'data.pkl')
@@ -87,11 +125,13 @@ def _read_tree(archive):
 
     def read_storage(key):
         info = members[f'{roots[0]}data/{key}']
-        if info.compress_type != zipfile.ZIP_STORED:    # so sizes cannot exceed that of the file
+        if info.compress_type != zipfile.ZIP_STORED:  # so sizes cannot exceed that of the file
             raise TorchScriptError('its tensors are compressed, which TorchScript never does')
         return archive.read(info)
 
-    stored_bytes = sum(info.file_size for info in members.values() if info.compress_type == zipfile.ZIP_STORED)
+    stored_bytes = sum(
+        info.file_size for info in members.values() if info.compress_type == zipfile.ZIP_STORED
+    )
     return _Unpickler(data, read_storage, max_tensor_bytes=2 * stored_bytes).load()
 
 
@@ -99,7 +139,9 @@ def _check_operations(data):
     """Raise TorchScriptError unless a pickle consists of operations that module trees need."""
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name not in _OPCODES:
-            raise TorchScriptError(f'the operation {opcode.name} has no place in a module tree; the file is refused')
+            raise TorchScriptError(
+                f'the operation {opcode.name} has no place in a module tree; the file is refused'
+            )
         if opcode.name.endswith('BINPUT') and argument > _MAX_MEMO:
             raise TorchScriptError('it counts more objects than a module tree has')
 
@@ -115,27 +157,36 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module, name):
         if module == '__torch__' or module.startswith('__torch__.'):
-            return type('_ArchiveModule', (_Module,), {})       # a new class each time: nothing in it is shared
+            return type('_ArchiveModule', (_Module,), {})  # a new class each time: nothing in it is shared
         if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
             return lambda *arguments: self._tensor(*arguments)
         if module == 'torch' and name in _STORAGE_DTYPES:
             return name
         if module == 'torch.jit._pickle' and name.startswith('build_'):
-            return lambda values: values        # typed lists of numbers or tensors
+            return lambda values: values  # typed lists of numbers or tensors
         if (module, name) == ('torch.jit._pickle', 'restore_type_tag'):
             return lambda value, _type: value
         if (module, name) == ('collections', 'OrderedDict'):
             return dict
-        raise TorchScriptError(f'refers to {module}.{name}, which weights have no use for; the file is refused')
+        raise TorchScriptError(
+            f'refers to {module}.{name}, which weights have no use for; the file is refused'
+        )
 
     def persistent_load(self, pid):
         kind, storage_class, key, _location, count = pid
-        if kind != 'storage' or storage_class not in _STORAGE_DTYPES or not isinstance(key, str) or type(count) is not int:
+        if (
+            kind != 'storage'
+            or storage_class not in _STORAGE_DTYPES
+            or not isinstance(key, str)
+            or type(count) is not int
+        ):
             raise TorchScriptError('a storage has a malformed reference')
         if key not in self._storages:
             dtype, data = _STORAGE_DTYPES[storage_class], self._read_storage(key)
             if len(data) != count * dtype.itemsize:
-                raise TorchScriptError(f'a storage of {count} elements of {dtype.itemsize} bytes comes with {len(data)} bytes')
+                raise TorchScriptError(
+                    f'a storage of {count} elements of {dtype.itemsize} bytes comes with {len(data)} bytes'
+                )
             self._storages[key] = _Storage(dtype, count, data)
         return self._storages[key]
 
@@ -146,12 +197,14 @@ class _Unpickler(pickle.Unpickler):
         span = 1 + sum((n - 1) * step for n, step in zip(size, stride)) if elements else 0
         # A stride of 0 would repeat elements, so that a small file could fill the memory.
         if offset + span > storage.count or elements > span:
-            raise TorchScriptError(f'a tensor of {elements} elements does not fit into its storage of {storage.count}')
+            raise TorchScriptError(
+                f'a tensor of {elements} elements does not fit into its storage of {storage.count}'
+            )
         if not elements:
             return torch.zeros(tuple(size), dtype=storage.dtype)
         item = storage.dtype.itemsize
         self._tensor_bytes_left -= span * item
-        if self._tensor_bytes_left < 0:     # tensors may share memory, but not without end
+        if self._tensor_bytes_left < 0:  # tensors may share memory, but not without end
             raise TorchScriptError('its tensors together are larger than the file')
         raw = np.frombuffer(storage.data, dtype=np.uint8, count=span * item, offset=offset * item).copy()
         return torch.from_numpy(raw).view(storage.dtype).as_strided(tuple(size), tuple(stride)).contiguous()

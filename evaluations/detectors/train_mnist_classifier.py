@@ -42,7 +42,8 @@ def load_digits(path, option):
         raise ValueError(
             f'{option}={path} holds images of shape {tuple(dataset.image_shape)} with {dataset.label_dim} classes; '
             f'the classifier needs (1, {RESOLUTION}, {RESOLUTION}) and {NUM_CLASSES} classes, '
-            'as dataset_tool.py makes from MNIST')
+            'as dataset_tool.py makes from MNIST'
+        )
     pairs = [dataset[i] for i in tqdm.trange(len(dataset), desc=f'Reading {path}', disable=None)]
     images = torch.from_numpy(np.stack([image for image, _ in pairs]))
     labels = torch.from_numpy(np.stack([onehot for _, onehot in pairs])).argmax(dim=1)
@@ -65,16 +66,16 @@ def augment(x, generator, max_shift=2.5, max_angle=12, max_zoom=0.1):
     u = torch.rand([4, n], generator=generator) * 2 - 1
     angle, zoom = u[0] * math.radians(max_angle), 1 + u[1] * max_zoom
     cos, sin, shift = angle.cos() * zoom, angle.sin() * zoom, u[2:] * (2 * max_shift / size)
-    theta = torch.stack([torch.stack([cos, -sin, shift[0]]), torch.stack([sin, cos, shift[1]])])    # [2, 3, N]
+    theta = torch.stack([torch.stack([cos, -sin, shift[0]]), torch.stack([sin, cos, shift[1]])])  # [2, 3, N]
     grid = torch.nn.functional.affine_grid(theta.permute(2, 0, 1), list(x.shape), align_corners=False)
-    return torch.nn.functional.grid_sample(x, grid, align_corners=False)                            # [N, 1, H, W]
+    return torch.nn.functional.grid_sample(x, grid, align_corners=False)  # [N, 1, H, W]
 
 
 def accuracy(model, images, labels, batch=500):
     """Return the fraction of images that a classifier names correctly, 0..1."""
     model.eval()
     with torch.no_grad():
-        logits = torch.cat([model(x) for x in images.split(batch)])     # [N, K]
+        logits = torch.cat([model(x) for x in images.split(batch)])  # [N, K]
     return class_accuracy(logits, labels)
 
 
@@ -92,7 +93,7 @@ def fit(images, labels, epochs, batch, lr, seed, report=print):
     Returns:
         The trained classifier, in training mode.
     """
-    with torch.random.fork_rng(devices=[]):     # layers draw from the global generator
+    with torch.random.fork_rng(devices=[]):  # layers draw from the global generator
         torch.manual_seed(seed)
         model = MnistClassifier()
     generator = torch.Generator().manual_seed(seed)
@@ -119,10 +120,13 @@ def check_outfile(path):
     """Raise ValueError, before any training, when the weights could not be written to `path`."""
     folder = os.path.dirname(path) or '.'
     if os.path.isdir(path) or not os.access(folder, os.W_OK):
-        raise ValueError(f'--outfile={path} cannot be written: it must be a file in an existing, writable folder; '
-                         'try --outfile=mnist-classifier.pt')
+        raise ValueError(
+            f'--outfile={path} cannot be written: it must be a file in an existing, writable folder; '
+            'try --outfile=mnist-classifier.pt'
+        )
 
 
+# fmt: off
 @click.command()
 @click.option('--data', help='Training images, folder or zip with labels', metavar='ZIP|DIR', type=str, required=True)
 @click.option('--test-data', help='Test images, never trained on', metavar='ZIP|DIR', type=str, required=True)
@@ -149,6 +153,7 @@ def main(data, test_data, outfile, epochs, batch, lr, seed):
     with atomic_write(outfile) as f:
         f.write(content)
     click.echo(f'Test accuracy {100 * score:.2f} % on {len(test_images)} images; weights in {outfile}')
+# fmt: on
 
 
 if __name__ == '__main__':

@@ -24,8 +24,8 @@ INPUT_SIZE = 224
 CLIP_DIM = 512
 DINOV2_DIM = 1024
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-_DINOV2_FILE_SIZE = 518     # resolution that DINOv2's position embedding was trained at
-_POSITION_OFFSET = 0.1      # see resample_positions
+_DINOV2_FILE_SIZE = 518  # resolution that DINOv2's position embedding was trained at
+_POSITION_OFFSET = 0.1  # see resample_positions
 
 
 def preprocess_clip(images):
@@ -36,9 +36,13 @@ def preprocess_clip(images):
     Returns:
         float32 [N, 3, 224, 224] on the device of the images.
     """
-    pixels = images.permute(0, 2, 3, 1).cpu().numpy()                           # [N, H, W, 3]
-    resized = np.stack([_resize_and_crop(image) for image in pixels]) if len(pixels) else np.zeros([0, INPUT_SIZE, INPUT_SIZE, 3], np.uint8)
-    x = torch.from_numpy(resized).to(images.device).permute(0, 3, 1, 2)         # [N, 3, 224, 224]
+    pixels = images.permute(0, 2, 3, 1).cpu().numpy()  # [N, H, W, 3]
+    resized = (
+        np.stack([_resize_and_crop(image) for image in pixels])
+        if len(pixels)
+        else np.zeros([0, INPUT_SIZE, INPUT_SIZE, 3], np.uint8)
+    )
+    x = torch.from_numpy(resized).to(images.device).permute(0, 3, 1, 2)  # [N, 3, 224, 224]
     return _normalise(x, CLIP_MEAN, CLIP_STD)
 
 
@@ -50,7 +54,7 @@ def _resize_and_crop(image):
     resized = PIL.Image.fromarray(image).resize((new_width, new_height), PIL.Image.Resampling.BICUBIC)
     # Python's rounding to even, as in torchvision's centre crop.
     top, left = round((new_height - INPUT_SIZE) / 2), round((new_width - INPUT_SIZE) / 2)
-    return np.asarray(resized)[top:top + INPUT_SIZE, left:left + INPUT_SIZE]
+    return np.asarray(resized)[top : top + INPUT_SIZE, left : left + INPUT_SIZE]
 
 
 def preprocess_dinov2(images):
@@ -61,13 +65,18 @@ def preprocess_dinov2(images):
     Returns:
         float32 [N, 3, 224, 224] on the device of the images.
     """
-    x = functional.interpolate(images.to(torch.float32), size=(INPUT_SIZE, INPUT_SIZE), mode='bicubic', antialias=True)
+    x = functional.interpolate(
+        images.to(torch.float32), size=(INPUT_SIZE, INPUT_SIZE), mode='bicubic', antialias=True
+    )
     return _normalise(x, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def _normalise(x, mean, std):
     """Return (x / 255 - mean) / std in float32, channel by channel."""
-    mean, std = (torch.tensor(values, dtype=torch.float32, device=x.device).reshape(1, 3, 1, 1) for values in (mean, std))
+    mean, std = (
+        torch.tensor(values, dtype=torch.float32, device=x.device).reshape(1, 3, 1, 1)
+        for values in (mean, std)
+    )
     return (x.to(torch.float32) / 255 - mean) / std
 
 
@@ -87,10 +96,12 @@ def resample_positions(pos_embed, grid):
     side = math.isqrt(pos_embed.shape[1] - 1)
     if side == grid:
         return pos_embed
-    patches = pos_embed[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)       # [1, D, G_in, G_in]
+    patches = pos_embed[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)  # [1, D, G_in, G_in]
     scale = (grid + _POSITION_OFFSET) / side
     patches = functional.interpolate(patches, mode='bicubic', scale_factor=(scale, scale))
-    return torch.cat([pos_embed[:, :1], patches.flatten(2).transpose(1, 2)], dim=1)     # [1, 1 + G_out * G_out, D]
+    return torch.cat(
+        [pos_embed[:, :1], patches.flatten(2).transpose(1, 2)], dim=1
+    )  # [1, 1 + G_out * G_out, D]
 
 
 def create_clip(**arguments):
@@ -107,12 +118,14 @@ def _create(name, **arguments):
     try:
         import timm  # late: the import takes seconds
     except ImportError as err:
-        raise ValueError('the detectors clip-vit-b-32 and dinov2-vit-l-14 need timm; run `pip install timm`') from err
-    with torch.random.fork_rng(devices=[]):     # initial weights are drawn but not used here
+        raise ValueError(
+            'the detectors clip-vit-b-32 and dinov2-vit-l-14 need timm; run `pip install timm`'
+        ) from err
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn but not used here
         model = timm.create_model(name, pretrained=False, weight_init='skip', **arguments)
     for module in model.modules():
         if hasattr(module, 'fused_attn'):
-            module.fused_attn = False       # the plain form is float32 throughout on every device
+            module.fused_attn = False  # the plain form is float32 throughout on every device
     return model
 
 
@@ -134,9 +147,9 @@ def fill_dinov2(model, state):
 
 def clip_features(model, images):
     """Return CLIP's image embedding, not normalised, float32 [N, 512], of uint8 images [N, 3, H, W]."""
-    return model(preprocess_clip(images))           # [N, D]
+    return model(preprocess_clip(images))  # [N, D]
 
 
 def dinov2_features(model, images):
     """Return DINOv2's class token after the last norm, float32 [N, 1024], of uint8 images [N, 3, H, W]."""
-    return model(preprocess_dinov2(images))         # [N, D]
+    return model(preprocess_dinov2(images))  # [N, D]

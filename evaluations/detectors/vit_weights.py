@@ -15,35 +15,72 @@ from evaluations.detectors.torchscript_reader import TorchScriptError, is_torchs
 from training.backbones.weights import WeightsError, read_weights
 
 _OPENAI_OUTER = {
-    'visual.class_embedding': 'cls_token', 'visual.positional_embedding': 'pos_embed',
-    'visual.conv1.weight': 'patch_embed.proj.weight', 'visual.proj': 'head.weight',
-    'visual.ln_pre.weight': 'norm_pre.weight', 'visual.ln_pre.bias': 'norm_pre.bias',
-    'visual.ln_post.weight': 'norm.weight', 'visual.ln_post.bias': 'norm.bias',
+    'visual.class_embedding': 'cls_token',
+    'visual.positional_embedding': 'pos_embed',
+    'visual.conv1.weight': 'patch_embed.proj.weight',
+    'visual.proj': 'head.weight',
+    'visual.ln_pre.weight': 'norm_pre.weight',
+    'visual.ln_pre.bias': 'norm_pre.bias',
+    'visual.ln_post.weight': 'norm.weight',
+    'visual.ln_post.bias': 'norm.bias',
 }
-_OPENAI_BLOCK = (re.compile(r'visual\.transformer\.resblocks\.(\d+)\.(.+)'), {
-    'ln_1.': 'norm1.', 'ln_2.': 'norm2.', 'attn.in_proj_': 'attn.qkv.', 'attn.out_proj.': 'attn.proj.',
-    'mlp.c_fc.': 'mlp.fc1.', 'mlp.c_proj.': 'mlp.fc2.'})
+_OPENAI_BLOCK = (
+    re.compile(r'visual\.transformer\.resblocks\.(\d+)\.(.+)'),
+    {
+        'ln_1.': 'norm1.',
+        'ln_2.': 'norm2.',
+        'attn.in_proj_': 'attn.qkv.',
+        'attn.out_proj.': 'attn.proj.',
+        'mlp.c_fc.': 'mlp.fc1.',
+        'mlp.c_proj.': 'mlp.fc2.',
+    },
+)
 
 _HF_CLIP_OUTER = {
-    'vision_model.embeddings.class_embedding': 'cls_token', 'vision_model.embeddings.position_embedding.weight': 'pos_embed',
-    'vision_model.embeddings.patch_embedding.weight': 'patch_embed.proj.weight', 'visual_projection.weight': 'head.weight',
-    'vision_model.pre_layrnorm.weight': 'norm_pre.weight', 'vision_model.pre_layrnorm.bias': 'norm_pre.bias',   # their spelling
-    'vision_model.post_layernorm.weight': 'norm.weight', 'vision_model.post_layernorm.bias': 'norm.bias',
+    'vision_model.embeddings.class_embedding': 'cls_token',
+    'vision_model.embeddings.position_embedding.weight': 'pos_embed',
+    'vision_model.embeddings.patch_embedding.weight': 'patch_embed.proj.weight',
+    'visual_projection.weight': 'head.weight',
+    'vision_model.pre_layrnorm.weight': 'norm_pre.weight',
+    'vision_model.pre_layrnorm.bias': 'norm_pre.bias',  # their spelling
+    'vision_model.post_layernorm.weight': 'norm.weight',
+    'vision_model.post_layernorm.bias': 'norm.bias',
 }
-_HF_CLIP_BLOCK = (re.compile(r'vision_model\.encoder\.layers\.(\d+)\.(.+)'), {
-    'layer_norm1.': 'norm1.', 'layer_norm2.': 'norm2.', 'self_attn.q_proj.': 'attn.q.', 'self_attn.k_proj.': 'attn.k.',
-    'self_attn.v_proj.': 'attn.v.', 'self_attn.out_proj.': 'attn.proj.', 'mlp.': 'mlp.'})
+_HF_CLIP_BLOCK = (
+    re.compile(r'vision_model\.encoder\.layers\.(\d+)\.(.+)'),
+    {
+        'layer_norm1.': 'norm1.',
+        'layer_norm2.': 'norm2.',
+        'self_attn.q_proj.': 'attn.q.',
+        'self_attn.k_proj.': 'attn.k.',
+        'self_attn.v_proj.': 'attn.v.',
+        'self_attn.out_proj.': 'attn.proj.',
+        'mlp.': 'mlp.',
+    },
+)
 
 _HF_DINO_OUTER = {
-    'embeddings.cls_token': 'cls_token', 'embeddings.position_embeddings': 'pos_embed',
+    'embeddings.cls_token': 'cls_token',
+    'embeddings.position_embeddings': 'pos_embed',
     'embeddings.patch_embeddings.projection.weight': 'patch_embed.proj.weight',
     'embeddings.patch_embeddings.projection.bias': 'patch_embed.proj.bias',
-    'layernorm.weight': 'norm.weight', 'layernorm.bias': 'norm.bias',
+    'layernorm.weight': 'norm.weight',
+    'layernorm.bias': 'norm.bias',
 }
-_HF_DINO_BLOCK = (re.compile(r'encoder\.layer\.(\d+)\.(.+)'), {
-    'attention.attention.query.': 'attn.q.', 'attention.attention.key.': 'attn.k.', 'attention.attention.value.': 'attn.v.',
-    'attention.output.dense.': 'attn.proj.', 'layer_scale1.lambda1': 'ls1.gamma', 'layer_scale2.lambda1': 'ls2.gamma',
-    'norm1.': 'norm1.', 'norm2.': 'norm2.', 'mlp.': 'mlp.'})
+_HF_DINO_BLOCK = (
+    re.compile(r'encoder\.layer\.(\d+)\.(.+)'),
+    {
+        'attention.attention.query.': 'attn.q.',
+        'attention.attention.key.': 'attn.k.',
+        'attention.attention.value.': 'attn.v.',
+        'attention.output.dense.': 'attn.proj.',
+        'layer_scale1.lambda1': 'ls1.gamma',
+        'layer_scale2.lambda1': 'ls2.gamma',
+        'norm1.': 'norm1.',
+        'norm2.': 'norm2.',
+        'mlp.': 'mlp.',
+    },
+)
 
 
 def read_vit_weights(path):
@@ -78,7 +115,7 @@ def clip_state(state, model, source):
     elif 'vision_model.embeddings.class_embedding' in state:
         state = _rename(state, _HF_CLIP_OUTER, *_HF_CLIP_BLOCK)
     if 'head.weight' in state:
-        state.setdefault('head.bias', torch.zeros(len(state['head.weight'])))    # CLIP's projection has none
+        state.setdefault('head.bias', torch.zeros(len(state['head.weight'])))  # CLIP's projection has none
     for name in ('cls_token', 'pos_embed'):
         if name in state:
             state[name] = state[name].reshape(1, -1, state[name].shape[-1])
@@ -98,8 +135,10 @@ def dinov2_state(state, model, source):
         WeightsError: The weights are not those of such a network.
     """
     if 'embeddings.cls_token' in state:
-        state = _rename({n: t for n, t in state.items() if n != 'embeddings.mask_token'}, _HF_DINO_OUTER, *_HF_DINO_BLOCK)
-    state = {name: tensor for name, tensor in state.items() if name != 'mask_token'}    # for training only
+        state = _rename(
+            {n: t for n, t in state.items() if n != 'embeddings.mask_token'}, _HF_DINO_OUTER, *_HF_DINO_BLOCK
+        )
+    state = {name: tensor for name, tensor in state.items() if name != 'mask_token'}  # for training only
     return _checked(state, model, source, 'DINOv2 ViT-L/14 without registers')
 
 
@@ -112,7 +151,7 @@ def _rename(state, outer, block_pattern, parts):
             renamed[outer[name]] = tensor
         elif match is not None:
             index, part = match.groups()
-            new = next((parts[old] + part[len(old):] for old in parts if part.startswith(old)), part)
+            new = next((parts[old] + part[len(old) :] for old in parts if part.startswith(old)), part)
             if new.startswith(('attn.q.', 'attn.k.', 'attn.v.')):
                 separate.setdefault(f'blocks.{index}.attn.qkv.{new[7:]}', {})[new[5]] = tensor
             else:
@@ -132,7 +171,11 @@ def _checked(state, model, source, what):
         'wrong shape': [n for n in expected if n in state and state[n].shape != expected[n]],
         'not finite': [n for n in state if not bool(torch.isfinite(state[n]).all())],
     }
-    text = '; '.join(f'{kind}: {", ".join(names[:3])} ({len(names)} in all)' for kind, names in problems.items() if names)
+    text = '; '.join(
+        f'{kind}: {", ".join(names[:3])} ({len(names)} in all)' for kind, names in problems.items() if names
+    )
     if text:
-        raise WeightsError(f'{source} does not hold the weights of {what}: {text}; see pretrained/README.md for the file to use')
+        raise WeightsError(
+            f'{source} does not hold the weights of {what}: {text}; see pretrained/README.md for the file to use'
+        )
     return {name: tensor.to(torch.float32) for name, tensor in state.items()}

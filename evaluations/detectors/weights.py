@@ -27,9 +27,9 @@ class DetectorWeightsError(ValueError):
 class PublishedFile:
     """A weights file as its authors publish it."""
 
-    name: str               # file name looked for
+    name: str  # file name looked for
     url: str
-    sha256: str | None      # None: its authors state none
+    sha256: str | None  # None: its authors state none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,35 +38,48 @@ class FoundFile:
 
     path: str
     sha256: str
-    published: bool         # it is known to be a published file, by hash or, where none is stated, by name
-    notes: tuple = ()       # one-line remarks for the user
+    published: bool  # it is known to be a published file, by hash or, where none is stated, by name
+    notes: tuple = ()  # one-line remarks for the user
 
 
 _INCEPTION_PTH = '6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2'
 PUBLISHED = {
     'inception': (
-        PublishedFile('pt_inception-2015-12-05-6726825d.pth',
-                      'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth',
-                      _INCEPTION_PTH),
-        PublishedFile('weights-inception-2015-12-05-6726825d.pth',
-                      'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth',
-                      _INCEPTION_PTH),
-        PublishedFile('inception-2015-12-05.pt',
-                      'https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt',
-                      'f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4'),
-        PublishedFile('classify_image_graph_def.pb',
-                      'https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches/classify_image_graph_def.pb',
-                      '009d6814d1bc560d4e7b236e170e9b2d5ca6f4b57bd8037f6db05776204415c6'),
+        PublishedFile(
+            'pt_inception-2015-12-05-6726825d.pth',
+            'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth',
+            _INCEPTION_PTH,
+        ),
+        PublishedFile(
+            'weights-inception-2015-12-05-6726825d.pth',
+            'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth',
+            _INCEPTION_PTH,
+        ),
+        PublishedFile(
+            'inception-2015-12-05.pt',
+            'https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt',
+            'f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4',
+        ),
+        PublishedFile(
+            'classify_image_graph_def.pb',
+            'https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches/classify_image_graph_def.pb',
+            '009d6814d1bc560d4e7b236e170e9b2d5ca6f4b57bd8037f6db05776204415c6',
+        ),
     ),
     'clip-vit-b-32': (
-        PublishedFile('ViT-B-32.pt',
-                      'https://openaipublic.azureedge.net/clip/models/'
-                      '40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt',
-                      '40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af'),
+        PublishedFile(
+            'ViT-B-32.pt',
+            'https://openaipublic.azureedge.net/clip/models/'
+            '40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt',
+            '40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af',
+        ),
     ),
     'dinov2-vit-l-14': (
-        PublishedFile('dinov2_vitl14_pretrain.pth',
-                      'https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth', None),
+        PublishedFile(
+            'dinov2_vitl14_pretrain.pth',
+            'https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth',
+            None,
+        ),
     ),
 }
 
@@ -91,7 +104,9 @@ def find_weights(name, pretrained_dir, path=None):
     reasons = []
     for file in PUBLISHED[name]:
         try:
-            return _checked(name, file, open_url(file.url, num_attempts=_DOWNLOAD_ATTEMPTS, return_filename=True))
+            return _checked(
+                name, file, open_url(file.url, num_attempts=_DOWNLOAD_ATTEMPTS, return_filename=True)
+            )
         except (ValueError, OSError) as err:
             reasons.append(str(err).split(';')[0])
     raise DetectorWeightsError(missing_message(name, path or pretrained_dir, reasons[0]))
@@ -101,19 +116,29 @@ def missing_message(name, folder, reason):
     """Return the line that says which file to fetch from where and where to put it."""
     file = PUBLISHED[name][0]
     others = ', '.join(f'{other.name} ({other.url})' for other in PUBLISHED[name][1:])
-    return (f'detector {name}: no weights found and no download ({reason}); fetch {file.name} from {file.url} '
-            f'(SHA-256 {file.sha256 or "not published"}) into {folder}' + (f'; or one of {others}' if others else ''))
+    return (
+        f'detector {name}: no weights found and no download ({reason}); fetch {file.name} from {file.url} '
+        f'(SHA-256 {file.sha256 or "not published"}) into {folder}'
+        + (f'; or one of {others}' if others else '')
+    )
 
 
 def _places(name, folder):
     """List (published file, path where it might be), in the order of the search."""
     files = PUBLISHED[name]
     # The caches of pytorch-fid, torch-fidelity and torch.hub, and that of OpenAI's CLIP package.
-    folders = (folder, os.path.join(torch.hub.get_dir(), 'checkpoints'), os.path.join(os.path.expanduser('~'), '.cache', 'clip'))
+    folders = (
+        folder,
+        os.path.join(torch.hub.get_dir(), 'checkpoints'),
+        os.path.join(os.path.expanduser('~'), '.cache', 'clip'),
+    )
     places = [(file, os.path.join(folder, file.name)) for folder in folders for file in files]
-    for file in files:      # downloads of `open_url`, which EDM's programs share
+    for file in files:  # downloads of `open_url`, which EDM's programs share
         key = hashlib.md5(file.url.encode(), usedforsecurity=False).hexdigest()
-        places += [(file, path) for path in glob.glob(os.path.join(glob.escape(make_cache_dir_path('downloads')), key + '_*'))]
+        places += [
+            (file, path)
+            for path in glob.glob(os.path.join(glob.escape(make_cache_dir_path('downloads')), key + '_*'))
+        ]
     return places
 
 
@@ -123,24 +148,32 @@ def _given_file(name, path):
         sha256 = file_sha256(path)
     except OSError as err:
         file = PUBLISHED[name][0]
-        raise DetectorWeightsError(f'--detector-path={path} cannot be read ({err.strerror}); give a weights file of {name}, '
-                                   f'such as {file.name} from {file.url}') from err
+        raise DetectorWeightsError(
+            f'--detector-path={path} cannot be read ({err.strerror}); give a weights file of {name}, '
+            f'such as {file.name} from {file.url}'
+        ) from err
     known = [file for file in PUBLISHED[name] if file.sha256 == sha256]
     stated = all(file.sha256 for file in PUBLISHED[name])
     note = f'--detector-path={path} has SHA-256 {sha256}, which is not that of ' + (
-        'a published file' if stated else 'any file known here; its authors state none')
-    return FoundFile(path, sha256, bool(known), () if known else (f'{note}. Numbers are named after the hash',))
+        'a published file' if stated else 'any file known here; its authors state none'
+    )
+    return FoundFile(
+        path, sha256, bool(known), () if known else (f'{note}. Numbers are named after the hash',)
+    )
 
 
 def _checked(name, file, path):
     """Make sure that a file found under a published name is that file."""
     sha256 = file_sha256(path)
     if file.sha256 is None:
-        return FoundFile(path, sha256, True, (f'{file.name}: its authors state no SHA-256 to check; it has {sha256}',))
+        return FoundFile(
+            path, sha256, True, (f'{file.name}: its authors state no SHA-256 to check; it has {sha256}',)
+        )
     if sha256 != file.sha256:
         raise DetectorWeightsError(
             f'{path} has SHA-256 {sha256}, but {file.name} as published has {file.sha256}; fetch it again from {file.url}, '
-            f'or give it with --detector-path, which accepts any {name} weights and names the numbers after them')
+            f'or give it with --detector-path, which accepts any {name} weights and names the numbers after them'
+        )
     return FoundFile(path, sha256, True)
 
 

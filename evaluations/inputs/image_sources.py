@@ -24,9 +24,9 @@ from training.dataset import DatasetError, ImageFolderDataset
 from training.images.files import FileTree
 from training.sampling.samplers import check_finite, sample_batch, to_uint8
 
-_NPZ_READ = 256             # images read at a time from a pack
-_WORKER_BATCHES = 4         # batches that each decoding process prepares ahead
-QUANTISATION = 'floor(127.5 x + 128), limited to 0..255'     # of generated images, EDM's rule; see to_uint8
+_NPZ_READ = 256  # images read at a time from a pack
+_WORKER_BATCHES = 4  # batches that each decoding process prepares ahead
+QUANTISATION = 'floor(127.5 x + 128), limited to 0..255'  # of generated images, EDM's rule; see to_uint8
 
 
 def choose_subset(count, num, seed):
@@ -57,10 +57,12 @@ def open_images(path, option, num=None, seed=0, num_classes=0):
     else:
         try:
             source, reason = _open_dataset(path, num, seed, num_classes)
-        except DatasetError as err:     # the data set calls its path --data
+        except DatasetError as err:  # the data set calls its path --data
             raise ValueError(str(err).replace('--data=', f'{option}=')) from err
     if num is not None and len(source) < num:
-        raise ValueError(f'{option}={path} holds {len(source)} images, but --num={num}; try --num={len(source)}')
+        raise ValueError(
+            f'{option}={path} holds {len(source)} images, but --num={num}; try --num={len(source)}'
+        )
     if len(source) < 2:
         raise ValueError(f'{option}={path} holds {len(source)} image; statistics need at least 2')
     source.option = option
@@ -74,7 +76,7 @@ def _open_dataset(path, num, seed, num_classes):
         return plain, 'the detector does not know the classes of the images'
     try:
         dataset = ImageFolderDataset(path, max_size=num, random_seed=seed, use_labels=True)
-    except DatasetError as err:     # images without usable labels are images all the same
+    except DatasetError as err:  # images without usable labels are images all the same
         return plain, str(err)
     if not dataset.has_labels:
         return plain, 'the images have no dataset.json with labels'
@@ -104,7 +106,9 @@ class FolderImages:
     def batches(self, positions, workers=0):
         """Decode batches in `workers` processes besides this one; 0 decodes here."""
         extra = dict(prefetch_factor=_WORKER_BATCHES) if workers else {}
-        loader = torch.utils.data.DataLoader(_WholeBatches(self._dataset, positions), batch_size=None, num_workers=workers, **extra)
+        loader = torch.utils.data.DataLoader(
+            _WholeBatches(self._dataset, positions), batch_size=None, num_workers=workers, **extra
+        )
         for images, labels in loader:
             if isinstance(images, DatasetError):
                 raise DatasetError(str(images).replace('--data=', f'{self.option}=')) from images
@@ -130,7 +134,7 @@ class _WholeBatches(torch.utils.data.Dataset):
             pairs = [self._dataset[idx] for idx in self._positions[i]]
         except DatasetError as err:
             return err, None
-        images = torch.from_numpy(np.stack([image for image, _ in pairs]))      # [N, C, H, W]
+        images = torch.from_numpy(np.stack([image for image, _ in pairs]))  # [N, C, H, W]
         if not self._dataset.has_labels:
             return images, None
         return images, torch.tensor([int(onehot.argmax()) for _, onehot in pairs])
@@ -140,7 +144,9 @@ def _open_pack(path, option, num, seed, num_classes):
     """Open an image pack; return (source, why it has no labels or None)."""
     pack = NpzImages(path, option)
     if not pack.has_images:
-        raise ValueError(f'{option}={path} holds statistics, but no images (arr_0); give it as --ref, or a file with images')
+        raise ValueError(
+            f'{option}={path} holds statistics, but no images (arr_0); give it as --ref, or a file with images'
+        )
     labels, reason = None, 'the detector does not know the classes of the images'
     if num_classes:
         labels, reason = pack.labels, None
@@ -176,7 +182,7 @@ class PackedImages:
         blocks, block, start = self.pack.batches(_NPZ_READ), [], 0
         for part in positions:
             rows, filled = self._rows[part], 0
-            images = np.empty([len(rows), *self.pack.shape[1:]], dtype=np.uint8)      # [N, H, W, C]
+            images = np.empty([len(rows), *self.pack.shape[1:]], dtype=np.uint8)  # [N, H, W, C]
             while filled < len(rows):
                 count = np.searchsorted(rows[filled:], start + len(block))
                 if count:
@@ -238,16 +244,26 @@ def describe_oddities(path, source, metrics=()):
     notes = []
     if isinstance(source, PackedImages):
         if source.pack.statistics() is not None:
-            notes.append(f'{path} holds reference statistics as well; are these real images meant as samples?')
+            notes.append(
+                f'{path} holds reference statistics as well; are these real images meant as samples?'
+            )
         labels = [] if 'is' not in metrics or source.pack.labels is None else source.pack.labels
     else:
         tree = FileTree(path, source.option)
         jpegs = sum(name.lower().endswith(('.jpg', '.jpeg')) for name in tree.names)
         if jpegs:
-            notes.append(f'{jpegs} files of {path} are JPEG; compression moves features, and published numbers use PNG')
+            notes.append(
+                f'{jpegs} files of {path} are JPEG; compression moves features, and published numbers use PNG'
+            )
         labels = list((tree.read_label_map() or {}).values()) if 'is' in metrics else []
-    if 'is' in metrics and all(isinstance(label, (int, np.integer)) for label in labels) and seems_sorted(labels):
-        notes.append(f'{path} is sorted by class; the Inception Score of consecutive groups is then far too low')
+    if (
+        'is' in metrics
+        and all(isinstance(label, (int, np.integer)) for label in labels)
+        and seems_sorted(labels)
+    ):
+        notes.append(
+            f'{path} is sorted by class; the Inception Score of consecutive groups is then far too low'
+        )
     return notes
 
 
@@ -263,7 +279,9 @@ def hash_dataset(path):
     if os.path.isfile(path):
         _update_from_file(digest, path)
         return digest.hexdigest()
-    names = [os.path.relpath(os.path.join(root, name), path) for root, _, files in os.walk(path) for name in files]
+    names = [
+        os.path.relpath(os.path.join(root, name), path) for root, _, files in os.walk(path) for name in files
+    ]
     for name in sorted(names):
         digest.update(name.replace(os.sep, '/').encode() + b'\0')
         _update_from_file(digest, os.path.join(path, name))

@@ -24,15 +24,26 @@ import numpy as np
 _COPY = 'the file is incomplete or damaged, copy it again'
 _EXPECTED = 'uint8 images [N, H, W, C] with 1 or 3 channels, such as image_pack.npz of generate.py'
 # What zipfile and NumPy raise for damaged, encrypted or foreign files.
-_BROKEN = (OSError, ValueError, EOFError, RuntimeError, MemoryError, OverflowError, SyntaxError,
-           struct.error, tokenize.TokenError, zlib.error, zipfile.BadZipFile)
+_BROKEN = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    SyntaxError,
+    struct.error,
+    tokenize.TokenError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 class Moments(typing.NamedTuple):
     """Mean and covariance of one kind of features."""
 
-    mu: np.ndarray          # float64 [D]
-    sigma: np.ndarray       # float64 [D, D]
+    mu: np.ndarray  # float64 [D]
+    sigma: np.ndarray  # float64 [D, D]
 
 
 def _read_header(stream):
@@ -70,12 +81,19 @@ class NpzImages:
     def __init__(self, path, option='FILE'):
         self.path = os.fspath(path)
         self._option = option
-        with self._explained(f'give an .npz file that holds {_EXPECTED}'), zipfile.ZipFile(self.path) as archive:
+        with (
+            self._explained(f'give an .npz file that holds {_EXPECTED}'),
+            zipfile.ZipFile(self.path) as archive,
+        ):
             self._keys = {os.path.splitext(name)[0] for name in archive.namelist() if name.endswith('.npy')}
         if not self._keys & {'arr_0', 'mu'}:
-            raise ValueError(f'{self._name()} holds neither images, arr_0, nor statistics, mu; '
-                             f'it must hold {_EXPECTED}, or reference statistics')
-        self.shape, self._fortran, self.dtype = self._images_header() if self.has_images else ((0,), False, None)
+            raise ValueError(
+                f'{self._name()} holds neither images, arr_0, nor statistics, mu; '
+                f'it must hold {_EXPECTED}, or reference statistics'
+            )
+        self.shape, self._fortran, self.dtype = (
+            self._images_header() if self.has_images else ((0,), False, None)
+        )
 
     def _name(self, key=None):
         return f'{self._option}={self.path}' + (f', array {key},' if key else '')
@@ -86,7 +104,11 @@ class NpzImages:
         try:
             yield
         except _BROKEN as err:
-            reason = err.strerror if isinstance(err, OSError) and err.strerror else (str(err).splitlines() or [type(err).__name__])[0]
+            reason = (
+                err.strerror
+                if isinstance(err, OSError) and err.strerror
+                else (str(err).splitlines() or [type(err).__name__])[0]
+            )
             raise ValueError(f'{self._name(key)} cannot be read: {reason}; {advice}') from err
 
     @property
@@ -99,14 +121,24 @@ class NpzImages:
 
     def _images_header(self):
         """Check what can be checked without reading images: type, shape, and the number of bytes."""
-        with self._explained(_COPY, 'arr_0'), zipfile.ZipFile(self.path) as archive, archive.open('arr_0.npy') as stream:
+        with (
+            self._explained(_COPY, 'arr_0'),
+            zipfile.ZipFile(self.path) as archive,
+            archive.open('arr_0.npy') as stream,
+        ):
             shape, fortran, dtype = _read_header(stream)
-            missing = stream.tell() + math.prod(shape) * dtype.itemsize - archive.getinfo('arr_0.npy').file_size
+            missing = (
+                stream.tell() + math.prod(shape) * dtype.itemsize - archive.getinfo('arr_0.npy').file_size
+            )
         if dtype != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or min(shape) < 1:
             first = ' (channels come last)' if len(shape) == 4 and shape[1] in (1, 3) else ''
-            raise ValueError(f'{self._name("arr_0")} is {dtype} of shape {shape}; it must hold {_EXPECTED}{first}')
+            raise ValueError(
+                f'{self._name("arr_0")} is {dtype} of shape {shape}; it must hold {_EXPECTED}{first}'
+            )
         if missing > 0:
-            raise ValueError(f'{self._name("arr_0")} is {missing} bytes short of its {shape[0]} images; {_COPY}')
+            raise ValueError(
+                f'{self._name("arr_0")} is {missing} bytes short of its {shape[0]} images; {_COPY}'
+            )
         return shape, fortran, dtype
 
     def batches(self, size):
@@ -123,7 +155,11 @@ class NpzImages:
         with archive:
             with self._explained(_COPY, 'arr_0'):
                 stream = archive.open('arr_0.npy')
-                whole = np.lib.format.read_array(stream, allow_pickle=False) if self._fortran else _read_header(stream)
+                whole = (
+                    np.lib.format.read_array(stream, allow_pickle=False)
+                    if self._fortran
+                    else _read_header(stream)
+                )
             for begin in range(0, len(self), size):
                 images = np.empty([min(size, len(self) - begin), *self.shape[1:]], dtype=np.uint8)
                 with self._explained(_COPY, 'arr_0'):
@@ -131,7 +167,7 @@ class NpzImages:
                         images[:] = whole[begin : begin + size]
                     else:
                         _fill(stream, images)
-                yield images        # outside: errors of the consumer are not ours
+                yield images  # outside: errors of the consumer are not ours
 
     def _load(self, key):
         with self._explained(_COPY, key), np.load(self.path, allow_pickle=False) as npz:
@@ -148,8 +184,10 @@ class NpzImages:
             return None
         labels = self._load('arr_1')
         if labels.shape != (len(self),) or not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(f'{self._name("arr_1")} is {labels.dtype} of shape {labels.shape}; '
-                             f'it must hold one class number per image, int [{len(self)}]')
+            raise ValueError(
+                f'{self._name("arr_1")} is {labels.dtype} of shape {labels.shape}; '
+                f'it must hold one class number per image, int [{len(self)}]'
+            )
         return labels.astype(np.int64)
 
     def _moments(self, mu_key, sigma_key):
@@ -157,11 +195,19 @@ class NpzImages:
         if not present:
             return None
         if len(present) == 1:
-            raise ValueError(f'{self._name()} holds {present[0]}, but of {mu_key} and {sigma_key} both are needed; make the file again')
+            raise ValueError(
+                f'{self._name()} holds {present[0]}, but of {mu_key} and {sigma_key} both are needed; make the file again'
+            )
         mu, sigma = self._load(mu_key), self._load(sigma_key)
-        if mu.ndim != 1 or sigma.shape != (mu.size, mu.size) or not all(np.issubdtype(a.dtype, np.floating) for a in (mu, sigma)):
-            raise ValueError(f'{self._name()} holds {mu_key} {mu.shape} and {sigma_key} {sigma.shape}; '
-                             'they must be floating-point numbers of shape [D] and [D, D]')
+        if (
+            mu.ndim != 1
+            or sigma.shape != (mu.size, mu.size)
+            or not all(np.issubdtype(a.dtype, np.floating) for a in (mu, sigma))
+        ):
+            raise ValueError(
+                f'{self._name()} holds {mu_key} {mu.shape} and {sigma_key} {sigma.shape}; '
+                'they must be floating-point numbers of shape [D] and [D, D]'
+            )
         return Moments(mu.astype(np.float64), sigma.astype(np.float64))
 
     def statistics(self):

@@ -20,13 +20,17 @@ from dnnlib.util import file_sha256, open_url
 from evaluations.metrics.moments import Reference, check_shapes, load_reference
 from evaluations.metrics.names import DETECTOR_OF_WIDTH, metric_name
 
-_DETECTOR_OF_METRIC = {'fid': 'inception', 'fd_dinov2': 'dinov2-vit-l-14'}      # EDM2's metric names
+_DETECTOR_OF_METRIC = {'fid': 'inception', 'fd_dinov2': 'dinov2-vit-l-14'}  # EDM2's metric names
 _MAX_NAMES = 16
 # What is known about members of an .npz, by name.
 _MEANINGS = {
-    'mu': 'mean of the features', 'sigma': 'covariance of the features', 'mu_s': 'mean of the spatial features (sFID)',
-    'sigma_s': 'covariance of the spatial features (sFID)', 'features': 'features of a random subset of the images (KID, '
-    'precision/recall, density/coverage)', 'arr_0': 'images', 'arr_1': 'class numbers of the images',
+    'mu': 'mean of the features',
+    'sigma': 'covariance of the features',
+    'mu_s': 'mean of the spatial features (sFID)',
+    'sigma_s': 'covariance of the spatial features (sFID)',
+    'features': 'features of a random subset of the images (KID, precision/recall, density/coverage)',
+    'arr_0': 'images',
+    'arr_1': 'class numbers of the images',
     'mu_clip': 'mean of CLIP features before the projection (not those of CLIP-FID; unused)',
     'sigma_clip': 'covariance of CLIP features before the projection (not those of CLIP-FID; unused)',
 }
@@ -51,13 +55,19 @@ def load_references(path, option='--ref'):
         with open(local, 'rb') as f:
             content = _plain(_ArrayUnpickler(f).load())
     except OSError as err:
-        raise ValueError(f'{option}={path} cannot be read: {err.strerror or err}; give an .npz or .pkl file') from err
-    except Exception as err:        # damaged pickles raise nearly anything
-        raise ValueError(f'{option}={path} is not a reference file of EDM2, a dict of arrays ({err}); give an .npz file') from err
+        raise ValueError(
+            f'{option}={path} cannot be read: {err.strerror or err}; give an .npz or .pkl file'
+        ) from err
+    except Exception as err:  # damaged pickles raise nearly anything
+        raise ValueError(
+            f'{option}={path} is not a reference file of EDM2, a dict of arrays ({err}); give an .npz file'
+        ) from err
     references = _edm2_references(content, str(path), sha256)
     if not references:
-        raise ValueError(f'{option}={path} holds no statistics with mu and sigma under {" or ".join(_DETECTOR_OF_METRIC)}; '
-                         'give another file')
+        raise ValueError(
+            f'{option}={path} holds no statistics with mu and sigma under {" or ".join(_DETECTOR_OF_METRIC)}; '
+            'give another file'
+        )
     for ref in references:
         check_shapes(ref, f'{option}={path}')
     return references
@@ -69,12 +79,21 @@ def _edm2_references(content, path, sha256):
         return []
     count = content.get('num_images')
     return [
-        Reference(mu=np.array(part['mu'], dtype=np.float64), sigma=np.array(part['sigma'], dtype=np.float64),
-                  num_images=int(count) if isinstance(count, (int, float, np.number)) else None,
-                  detector=_DETECTOR_OF_METRIC[name], path=path, sha256=sha256)
+        Reference(
+            mu=np.array(part['mu'], dtype=np.float64),
+            sigma=np.array(part['sigma'], dtype=np.float64),
+            num_images=int(count) if isinstance(count, (int, float, np.number)) else None,
+            detector=_DETECTOR_OF_METRIC[name],
+            path=path,
+            sha256=sha256,
+        )
         for name, part in content.items()
-        if name in _DETECTOR_OF_METRIC and isinstance(part, dict) and {'mu', 'sigma'} <= part.keys()
-        and isinstance(part['mu'], np.ndarray) and isinstance(part['sigma'], np.ndarray)]
+        if name in _DETECTOR_OF_METRIC
+        and isinstance(part, dict)
+        and {'mu', 'sigma'} <= part.keys()
+        and isinstance(part['mu'], np.ndarray)
+        and isinstance(part['sigma'], np.ndarray)
+    ]
 
 
 class _Dtype:
@@ -124,9 +143,15 @@ class _ArrayUnpickler(pickle.Unpickler):
     """Unpickle numbers, texts, containers and arrays of numbers; nothing of the file can be executed."""
 
     _NAMES = {
-        ('multiarray', '_reconstruct'): _Array, ('multiarray', 'scalar'): _scalar, ('numeric', '_frombuffer'): _from_buffer,
+        ('multiarray', '_reconstruct'): _Array,
+        ('multiarray', 'scalar'): _scalar,
+        ('numeric', '_frombuffer'): _from_buffer,
     }
-    _FIXED = {('numpy', 'ndarray'): 'ndarray', ('numpy', 'dtype'): _Dtype, ('_codecs', 'encode'): _latin1_bytes}
+    _FIXED = {
+        ('numpy', 'ndarray'): 'ndarray',
+        ('numpy', 'dtype'): _Dtype,
+        ('_codecs', 'encode'): _latin1_bytes,
+    }
 
     def find_class(self, module, name):
         match = re.fullmatch(r'numpy\._?core\.(\w+)', module)
@@ -161,17 +186,27 @@ def describe_file(path):
         return lines
     members = _read_headers(path)
     if not {'mu', 'sigma'} <= members.keys() and 'arr_0' not in members:
-        raise ValueError(f'FILE={path} holds neither statistics (mu, sigma) nor images (arr_0), but '
-                         f'{", ".join(list(members)[:_MAX_NAMES]) or "nothing"}; give a reference file or an image pack')
+        raise ValueError(
+            f'FILE={path} holds neither statistics (mu, sigma) nor images (arr_0), but '
+            f'{", ".join(list(members)[:_MAX_NAMES]) or "nothing"}; give a reference file or an image pack'
+        )
     lines = [f'{path}: {_kind(members)}']
     for name, (dtype, shape) in members.items():
         if shape or name in _MEANINGS:
-            lines.append(f'  {name:<12s} {dtype} {list(shape)}: {_MEANINGS.get(name, "unused" if name != "image_shape" else "see below")}')
+            lines.append(
+                f'  {name:<12s} {dtype} {list(shape)}: {_MEANINGS.get(name, "unused" if name != "image_shape" else "see below")}'
+            )
     if 'mu' in members:
         lines += _describe_statistics(load_reference(path, 'FILE'))
     if 'arr_0' in members:
-        lines.append(f'  its {members["arr_0"][1][0]} images serve fid.py calc --images='
-                     + (', and as the reference of kid, pr and dc' if 'mu' in members else ', and evaluations.evaluator'))
+        lines.append(
+            f'  its {members["arr_0"][1][0]} images serve fid.py calc --images='
+            + (
+                ', and as the reference of kid, pr and dc'
+                if 'mu' in members
+                else ', and evaluations.evaluator'
+            )
+        )
     return lines
 
 
@@ -180,7 +215,9 @@ def _kind(members):
         return 'reference statistics of this project'
     if 'arr_0' not in members:
         return 'statistics as EDM, GDD and pytorch-fid write them; the file does not say of which images and detector'
-    return 'reference batch as OpenAI publishes it' if 'mu' in members else 'image pack (samples, no statistics)'
+    return (
+        'reference batch as OpenAI publishes it' if 'mu' in members else 'image pack (samples, no statistics)'
+    )
 
 
 def _read_headers(path):
@@ -191,31 +228,53 @@ def _read_headers(path):
             for name in archive.namelist():
                 with archive.open(name) as f:
                     version = np.lib.format.read_magic(f)
-                    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                    read = (
+                        np.lib.format.read_array_header_1_0
+                        if version == (1, 0)
+                        else np.lib.format.read_array_header_2_0
+                    )
                     shape, _fortran, dtype = read(f)
                 members[name.removesuffix('.npy')] = (dtype, shape)
     except OSError as err:
-        raise ValueError(f'FILE={path} cannot be read: {err.strerror or err}; give a reference file or an image pack') from err
+        raise ValueError(
+            f'FILE={path} cannot be read: {err.strerror or err}; give a reference file or an image pack'
+        ) from err
     except (ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as err:
-        raise ValueError(f'FILE={path} is not an .npz file ({err}); give a reference file or an image pack') from err
+        raise ValueError(
+            f'FILE={path} is not an .npz file ({err}); give a reference file or an image pack'
+        ) from err
     return members
 
 
 def _describe_statistics(ref):
     """Lines about one `Reference`."""
     detector = ref.detector or DETECTOR_OF_WIDTH.get(ref.mu.size)
-    named = ref.detector or (f'not named; {ref.mu.size} features suggest {detector}' if detector else 'not named')
+    named = ref.detector or (
+        f'not named; {ref.mu.size} features suggest {detector}' if detector else 'not named'
+    )
     facts = [
-        ('detector', named), ('weights', ref.detector_sha256 and f'sha256 {ref.detector_sha256}'),
-        ('preprocessing', ref.preprocessing), ('features', f'{ref.mu.size}, |mean| {np.linalg.norm(ref.mu):g}, '
-                                                           f'trace of covariance {np.trace(ref.sigma):g}'),
-        ('images', ref.num_images), ('image shape', ref.image_shape and '{} channels, {} x {} pixels'.format(*ref.image_shape)),
+        ('detector', named),
+        ('weights', ref.detector_sha256 and f'sha256 {ref.detector_sha256}'),
+        ('preprocessing', ref.preprocessing),
+        (
+            'features',
+            f'{ref.mu.size}, |mean| {np.linalg.norm(ref.mu):g}, trace of covariance {np.trace(ref.sigma):g}',
+        ),
+        ('images', ref.num_images),
+        ('image shape', ref.image_shape and '{} channels, {} x {} pixels'.format(*ref.image_shape)),
         ('data set', ref.dataset and f'{ref.dataset}, sha256 {ref.dataset_sha256}'),
-        ('subset', None if ref.features is None else f'{len(ref.features)} features, seed {ref.features_seed}'),
-        ('made with', ref.software), ('format', ref.format_version), ('file', f'sha256 {ref.sha256}'),
+        (
+            'subset',
+            None if ref.features is None else f'{len(ref.features)} features, seed {ref.features_seed}',
+        ),
+        ('made with', ref.software),
+        ('format', ref.format_version),
+        ('file', f'sha256 {ref.sha256}'),
     ]
     lines = [f'  {name + ":":<15s} {value}' for name, value in facts if value is not None]
-    return lines + ([f'  {"serves for:":<15s} {metric_name(detector, "fid", 50000)} and the like'] if detector else [])
+    return lines + (
+        [f'  {"serves for:":<15s} {metric_name(detector, "fid", 50000)} and the like'] if detector else []
+    )
 
 
 def resolution_in_name(path):

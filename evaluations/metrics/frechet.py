@@ -9,7 +9,7 @@ Legend: N images, D features, K classes.
 import numpy as np
 import torch
 
-_ROUNDING = 1e-6    # negative eigenvalues up to this fraction of the largest are rounding, not an error
+_ROUNDING = 1e-6  # negative eigenvalues up to this fraction of the largest are rounding, not an error
 
 
 def _matrix(values, device=None):
@@ -24,9 +24,13 @@ def _symmetric(name, sigma, mu):
     sigma = _matrix(sigma, mu.device)
     dim = len(mu)
     if sigma.shape != (dim, dim):
-        raise ValueError(f'{name} has shape {tuple(sigma.shape)}, but its mean has {dim} entries; it must be ({dim}, {dim})')
+        raise ValueError(
+            f'{name} has shape {tuple(sigma.shape)}, but its mean has {dim} entries; it must be ({dim}, {dim})'
+        )
     if not sigma.isfinite().all():
-        raise ValueError(f'{name} holds values that are not finite; the features it was made from were broken')
+        raise ValueError(
+            f'{name} holds values that are not finite; the features it was made from were broken'
+        )
     return (sigma + sigma.T) / 2
 
 
@@ -37,14 +41,14 @@ def _factor(name, sigma):
     images than features does not have full rank: its eigenvalues at the level of rounding are
     left out, because their square roots (1e-8 for 1e-16) would add up to a visible error.
     """
-    factor, failed = torch.linalg.cholesky_ex(sigma)        # [D, D]
+    factor, failed = torch.linalg.cholesky_ex(sigma)  # [D, D]
     if not failed:
         return factor
-    w, v = torch.linalg.eigh(sigma)                         # [D], [D, D]
+    w, v = torch.linalg.eigh(sigma)  # [D], [D, D]
     if len(w) and w[0] < -_ROUNDING * w[-1].clamp(min=1):
         raise ValueError(f'{name} has the eigenvalue {float(w[0]):g}; a covariance has none below 0')
     kept = w > len(w) * torch.finfo(w.dtype).eps * w[-1]
-    return v[:, kept] * w[kept].sqrt()                      # [D, R]
+    return v[:, kept] * w[kept].sqrt()  # [D, R]
 
 
 def frechet_parts(mu1, sigma1, mu2, sigma2):
@@ -68,17 +72,19 @@ def frechet_parts(mu1, sigma1, mu2, sigma2):
     mu1 = _matrix(mu1)
     mu2 = _matrix(mu2, mu1.device)
     if mu1.ndim != 1 or mu1.shape != mu2.shape:
-        raise ValueError(f'the means have shapes {tuple(mu1.shape)} and {tuple(mu2.shape)}; both must be vectors of the same length')
+        raise ValueError(
+            f'the means have shapes {tuple(mu1.shape)} and {tuple(mu2.shape)}; both must be vectors of the same length'
+        )
     if not (mu1.isfinite().all() and mu2.isfinite().all()):
         raise ValueError('a mean holds values that are not finite; the features it was made from were broken')
     sigma1 = _symmetric('sigma1', sigma1, mu1)
     sigma2 = _symmetric('sigma2', sigma2, mu2)
 
-    factor, other = _factor('sigma1', sigma1), sigma2       # [D, R], [D, D]
+    factor, other = _factor('sigma1', sigma1), sigma2  # [D, R], [D, D]
     factor2 = _factor('sigma2', sigma2)
-    if factor2.shape[1] < factor.shape[1]:                  # the smaller rank leaves less to rounding
+    if factor2.shape[1] < factor.shape[1]:  # the smaller rank leaves less to rounding
         factor, other = factor2, sigma1
-    product = factor.T @ other @ factor                     # [R, R]
+    product = factor.T @ other @ factor  # [R, R]
     eig = torch.linalg.eigvalsh((product + product.T) / 2).clamp(min=0)
     cov_term = sigma1.trace() + sigma2.trace() - 2 * eig.sqrt().sum()
     return float((mu1 - mu2).square().sum()), float(cov_term)
@@ -113,9 +119,11 @@ def as_features(name, features):
     """
     features = features.detach() if isinstance(features, torch.Tensor) else torch.as_tensor(features)
     if features.ndim != 2 or features.numel() == 0 or not features.is_floating_point():
-        raise ValueError(f'{name} is {features.dtype} of shape {tuple(features.shape)}; it must be floating-point '
-                         'features [N, D] of at least one image')
-    if not torch.stack(features.aminmax()).isfinite().all():      # unlike isfinite() of all, needs no memory
+        raise ValueError(
+            f'{name} is {features.dtype} of shape {tuple(features.shape)}; it must be floating-point '
+            'features [N, D] of at least one image'
+        )
+    if not torch.stack(features.aminmax()).isfinite().all():  # unlike isfinite() of all, needs no memory
         raise ValueError(f'{name} holds values that are not finite; the detector or its weights are broken')
     return features
 
@@ -128,8 +136,10 @@ def as_feature_pair(samples, reference):
     """
     samples, reference = as_features('samples', samples), as_features('reference', reference)
     if samples.shape[1] != reference.shape[1]:
-        raise ValueError(f'samples have {samples.shape[1]} features and reference has {reference.shape[1]}; '
-                         'both must come from the same detector')
+        raise ValueError(
+            f'samples have {samples.shape[1]} features and reference has {reference.shape[1]}; '
+            'both must come from the same detector'
+        )
     return samples, reference.to(samples.device)
 
 
@@ -146,9 +156,13 @@ def class_accuracy(logits, labels):
     """
     logits, labels = torch.as_tensor(logits), torch.as_tensor(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or labels.numel() == 0:
-        raise ValueError(f'logits have shape {tuple(logits.shape)} and labels {tuple(labels.shape)}; '
-                         'they must be [N, K] and [N] with N >= 1')
+        raise ValueError(
+            f'logits have shape {tuple(logits.shape)} and labels {tuple(labels.shape)}; '
+            'they must be [N, K] and [N] with N >= 1'
+        )
     if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise ValueError(f'labels reach from {int(labels.min())} to {int(labels.max())}, but there are '
-                         f'{logits.shape[1]} classes, 0..{logits.shape[1] - 1}')
+        raise ValueError(
+            f'labels reach from {int(labels.min())} to {int(labels.max())}, but there are '
+            f'{logits.shape[1]} classes, 0..{logits.shape[1] - 1}'
+        )
     return float((logits.argmax(dim=1) == labels.to(logits.device)).double().mean())

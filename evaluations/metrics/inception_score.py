@@ -11,7 +11,7 @@ import typing
 import numpy as np
 import torch
 
-SPLIT_SIZE = 5000       # images per group in published numbers
+SPLIT_SIZE = 5000  # images per group in published numbers
 
 
 class Score(typing.NamedTuple):
@@ -42,11 +42,11 @@ class InceptionScore:
 
     def _clear(self):
         self._count = 0
-        self._negative_entropy = 0      # sum of p ln p over images and classes
-        self._probabilities = 0         # sum of p over images, [K]
+        self._negative_entropy = 0  # sum of p ln p over images and classes
+        self._probabilities = 0  # sum of p over images, [K]
 
     def _group_score(self):
-        marginal = self._probabilities / self._count                        # [K]
+        marginal = self._probabilities / self._count  # [K]
         return float((self._negative_entropy / self._count - torch.xlogy(marginal, marginal).sum()).exp())
 
     def append(self, logits):
@@ -61,10 +61,12 @@ class InceptionScore:
             raise ValueError(f'logits have shape {tuple(logits.shape)}; they must be [N, K]')
         while len(logits):
             part, logits = logits.tensor_split([self._split_size - self._count])
-            p = part.to(torch.float64).softmax(dim=1)                       # [N, K]
+            p = part.to(torch.float64).softmax(dim=1)  # [N, K]
             negative_entropy = torch.xlogy(p, p).sum()
             if not negative_entropy.isfinite():
-                raise ValueError('the logits hold values that are not finite; the detector or its weights are broken')
+                raise ValueError(
+                    'the logits hold values that are not finite; the detector or its weights are broken'
+                )
             self._negative_entropy = self._negative_entropy + negative_entropy
             self._probabilities = self._probabilities + p.sum(dim=0)
             self._count += len(part)
@@ -116,6 +118,6 @@ def seems_sorted(labels, split_size=SPLIT_SIZE):
     labels = np.asarray(labels)
     if len(labels) <= split_size:
         return False
-    frequency = np.unique(labels, return_counts=True)[1] / len(labels)      # [K]
+    frequency = np.unique(labels, return_counts=True)[1] / len(labels)  # [K]
     changes = np.count_nonzero(labels[1:] != labels[:-1])
     return bool(changes < 0.5 * (len(labels) - 1) * (1 - np.square(frequency).sum()))

@@ -13,7 +13,7 @@ import torch
 
 from evaluations.metrics.frechet import as_feature_pair
 
-NUM_SUBSETS, SUBSET_SIZE = 100, 1000        # of published numbers
+NUM_SUBSETS, SUBSET_SIZE = 100, 1000  # of published numbers
 
 
 class KernelDistance(typing.NamedTuple):
@@ -43,7 +43,7 @@ def squared_mmd(x, y):
     """
     self_terms = 0
     for z in (x, y):
-        kernel = polynomial_kernel(z, z)                                    # [N, N]
+        kernel = polynomial_kernel(z, z)  # [N, N]
         self_terms += (kernel.sum() - kernel.trace()) / (len(z) * (len(z) - 1))
     return self_terms - 2 * polynomial_kernel(x, y).mean()
 
@@ -70,13 +70,19 @@ def kernel_distance(*, samples, reference, num_subsets=NUM_SUBSETS, subset_size=
     samples, reference = as_feature_pair(samples, reference)
     size = min(subset_size, len(samples), len(reference))
     if size < 2 or num_subsets < 1:
-        raise ValueError(f'KID of {len(samples)} samples and {len(reference)} reference images with num_subsets={num_subsets}, '
-                         f'subset_size={subset_size} is not defined; it needs 1 subset and 2 images at least, '
-                         f'{NUM_SUBSETS} and {SUBSET_SIZE} are usual')
+        raise ValueError(
+            f'KID of {len(samples)} samples and {len(reference)} reference images with num_subsets={num_subsets}, '
+            f'subset_size={subset_size} is not defined; it needs 1 subset and 2 images at least, '
+            f'{NUM_SUBSETS} and {SUBSET_SIZE} are usual'
+        )
     rng = np.random.RandomState(seed)
     values = []
     for _ in range(num_subsets):
-        x, y = (part[torch.from_numpy(rng.choice(len(part), size, replace=False)).to(part.device)].to(torch.float64)
-                for part in (samples, reference))                           # [subset_size, D]
+        x, y = (
+            part[torch.from_numpy(rng.choice(len(part), size, replace=False)).to(part.device)].to(
+                torch.float64
+            )
+            for part in (samples, reference)
+        )  # [subset_size, D]
         values.append(float(squared_mmd(x, y)))
     return KernelDistance(float(np.mean(values)), float(np.std(values)), num_subsets, size, seed)

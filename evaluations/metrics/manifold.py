@@ -17,12 +17,12 @@ import torch
 from evaluations.metrics.frechet import as_feature_pair, as_features
 
 MODES = ('exact', 'openai-fp16')
-BLOCK = 4096                # rows and columns of a tile
-PR_NEIGHBOURS = 3           # k of published precision and recall
-DC_NEIGHBOURS = 5           # k of density and coverage, the authors' choice
-_OPENAI_BLOCK = 10000       # rows and columns for which OpenAI's program chooses one precision
-_SAFE_HALF = 60000          # below the largest float16, 65504, with room for rounding
-_GROUP = 64                 # columns that are reduced to their minimum before the search
+BLOCK = 4096  # rows and columns of a tile
+PR_NEIGHBOURS = 3  # k of published precision and recall
+DC_NEIGHBOURS = 5  # k of density and coverage, the authors' choice
+_OPENAI_BLOCK = 10000  # rows and columns for which OpenAI's program chooses one precision
+_SAFE_HALF = 60000  # below the largest float16, 65504, with room for rounding
+_GROUP = 64  # columns that are reduced to their minimum before the search
 
 
 class PrecisionRecall(typing.NamedTuple):
@@ -55,18 +55,20 @@ class _Exact:
     def __init__(self, x, y):
         self._x, self._y = x, y
         self._dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
-        self._centre = y.to(self._dtype).mean(dim=0).round()                # [D]
-        self._x_norm, self._y_norm = self._norms(x), self._norms(y)         # [N], [M]
+        self._centre = y.to(self._dtype).mean(dim=0).round()  # [D]
+        self._x_norm, self._y_norm = self._norms(x), self._norms(y)  # [N], [M]
         self._last = None, None
 
     def _load(self, features, rows):
-        return features[rows].to(self._dtype) - self._centre                # [R, D]
+        return features[rows].to(self._dtype) - self._centre  # [R, D]
 
     def _norm(self, values):
-        return values.square().sum(dim=1)                                   # [R]
+        return values.square().sum(dim=1)  # [R]
 
     def _norms(self, features):
-        return torch.cat([self._norm(self._load(features, part)) for part in _slices(slice(0, len(features)), BLOCK)])
+        return torch.cat(
+            [self._norm(self._load(features, part)) for part in _slices(slice(0, len(features)), BLOCK)]
+        )
 
     def _load_rows(self, rows):
         """Return rows of the first set; tiles come row by row, so the last ones are kept."""
@@ -76,7 +78,9 @@ class _Exact:
 
     def tile(self, rows, cols):
         """Return the squared distances [R, C] between two slices of the sets."""
-        product = torch.addmm(self._y_norm[cols], self._load_rows(rows), self._load(self._y, cols).T, alpha=-2)
+        product = torch.addmm(
+            self._y_norm[cols], self._load_rows(rows), self._load(self._y, cols).T, alpha=-2
+        )
         return product.add_(self._x_norm[rows, None]).clamp_(min=0)
 
 
@@ -95,26 +99,30 @@ class _OpenAIFp16(_Exact):
         self._overflow = {}
 
     def _load(self, features, rows):
-        return features[rows].half().float()                                # [R, D]
+        return features[rows].half().float()  # [R, D]
 
     def _norm(self, values):
-        return values.square().half().float().sum(dim=1).half()             # [R]
+        return values.square().half().float().sum(dim=1).half()  # [R]
 
     def _half_tile(self, rows, cols):
-        product = (self._load_rows(rows) @ self._load(self._y, cols).T).half()              # [R, C]
+        product = (self._load_rows(rows) @ self._load(self._y, cols).T).half()  # [R, C]
         return (self._x_norm[rows, None] - 2 * product + self._y_norm[cols]).clamp_(min=0)
 
     def _overflows(self, rows, cols):
         """Tell whether any distance of a large block is not finite; looks at all of them only if it must."""
         largest = float(self._x_norm[rows].max()), float(self._y_norm[cols].max())
-        if sum(norm ** 0.5 for norm in largest) ** 2 <= _SAFE_HALF:         # triangle inequality
+        if sum(norm**0.5 for norm in largest) ** 2 <= _SAFE_HALF:  # triangle inequality
             return False
-        return not all(self._half_tile(r, c).isfinite().all() for r in _slices(rows, BLOCK) for c in _slices(cols, BLOCK))
+        return not all(
+            self._half_tile(r, c).isfinite().all() for r in _slices(rows, BLOCK) for c in _slices(cols, BLOCK)
+        )
 
     def tile(self, rows, cols):
         """Return the squared distances [R, C] between two slices of the sets, float32."""
-        large = [slice(p := part.start // self.period * self.period, min(p + self.period, len(features)))
-                 for part, features in ((rows, self._x), (cols, self._y))]
+        large = [
+            slice(p := part.start // self.period * self.period, min(p + self.period, len(features)))
+            for part, features in ((rows, self._x), (cols, self._y))
+        ]
         key = tuple(part.start for part in large)
         if key not in self._overflow:
             self._overflow[key] = self._overflows(*large)
@@ -127,15 +135,21 @@ _ARITHMETIC = dict(zip(MODES, (_Exact, _OpenAIFp16)))
 def _slices(whole, block, period=None):
     """Cut a slice into slices of at most `block`, none of which crosses a multiple of `period`."""
     period = period or whole.stop
-    return [slice(begin, min(begin + block, start + period, whole.stop))
-            for start in range(whole.start, whole.stop, period)
-            for begin in range(start, min(start + period, whole.stop), block)]
+    return [
+        slice(begin, min(begin + block, start + period, whole.stop))
+        for start in range(whole.start, whole.stop, period)
+        for begin in range(start, min(start + period, whole.stop), block)
+    ]
 
 
 def _tiles(distances, x, y, block, progress, desc, upper=False):
     """Yield (rows, columns, squared distances) of all tiles, or of those not below the diagonal."""
-    pairs = [(rows, cols) for rows in _slices(slice(0, len(x)), block, distances.period)
-             for cols in _slices(slice(0, len(y)), block, distances.period) if not upper or cols.start >= rows.start]
+    pairs = [
+        (rows, cols)
+        for rows in _slices(slice(0, len(x)), block, distances.period)
+        for cols in _slices(slice(0, len(y)), block, distances.period)
+        if not upper or cols.start >= rows.start
+    ]
     for rows, cols in progress(pairs, desc) if progress else pairs:
         yield rows, cols, distances.tile(rows, cols)
 
@@ -149,16 +163,20 @@ def _smallest(values, count):
     if values.shape[1] < 4 * count * _GROUP:
         return values.topk(min(count, values.shape[1]), dim=1, largest=False).values
     tail = values.shape[1] % _GROUP
-    groups = values[:, : values.shape[1] - tail].unflatten(1, (-1, _GROUP))                 # [R, C / _GROUP, _GROUP]
-    nearest = groups.amin(dim=2).topk(count, dim=1, largest=False).indices                  # [R, count]
-    candidates = groups.gather(1, nearest[:, :, None].expand(-1, -1, _GROUP)).flatten(1)    # [R, count * _GROUP]
+    groups = values[:, : values.shape[1] - tail].unflatten(1, (-1, _GROUP))  # [R, C / _GROUP, _GROUP]
+    nearest = groups.amin(dim=2).topk(count, dim=1, largest=False).indices  # [R, count]
+    candidates = groups.gather(1, nearest[:, :, None].expand(-1, -1, _GROUP)).flatten(
+        1
+    )  # [R, count * _GROUP]
     candidates = torch.cat([candidates, values[:, values.shape[1] - tail :]], dim=1)
     return candidates.topk(count, dim=1, largest=False).values
 
 
 def _require_neighbours(name, features, k):
     if not 1 <= k < len(features):
-        raise ValueError(f'{name} has {len(features)} images and k={k}; k must be at least 1 and less than the number of images')
+        raise ValueError(
+            f'{name} has {len(features)} images and k={k}; k must be at least 1 and less than the number of images'
+        )
 
 
 def _make_arithmetic(mode):
@@ -186,14 +204,14 @@ def manifold_radii(features, k=PR_NEIGHBOURS, mode='exact', block=BLOCK, progres
     features = as_features('features', features)
     _require_neighbours('features', features, k)
     distances = _make_arithmetic(mode)(features, features)
-    symmetric = mode == 'exact'             # rounding in float16 depends on which point comes first
+    symmetric = mode == 'exact'  # rounding in float16 depends on which point comes first
     nearest = [None] * len(features)
     for rows, cols, tile in _tiles(distances, features, features, block, progress, 'Radii', upper=symmetric):
         views = [(rows, tile)]
         if symmetric and cols.start != rows.start:
             views.append((cols, tile.T.contiguous()))
         for part, values in views:
-            found = _smallest(values, k + 1)                                # [R, k + 1]
+            found = _smallest(values, k + 1)  # [R, k + 1]
             if nearest[part.start] is not None:
                 found = _smallest(torch.cat([nearest[part.start], found], dim=1), k + 1)
             nearest[part.start] = found
@@ -220,7 +238,9 @@ def precision_recall(*, samples, reference, k=PR_NEIGHBOURS, mode='exact', block
     samples, reference = as_feature_pair(samples, reference)
     _require_neighbours('samples', samples, k)
     _require_neighbours('reference', reference, k)
-    sample_radii, reference_radii = (manifold_radii(part, k, mode, block, progress) for part in (samples, reference))
+    sample_radii, reference_radii = (
+        manifold_radii(part, k, mode, block, progress) for part in (samples, reference)
+    )
     precise = torch.zeros(len(samples), dtype=torch.bool, device=samples.device)
     recalled = torch.zeros(len(reference), dtype=torch.bool, device=samples.device)
     distances = _make_arithmetic(mode)(reference, samples)
@@ -249,8 +269,10 @@ def density_coverage(*, samples, reference, k=DC_NEIGHBOURS, block=BLOCK, progre
     radii = manifold_radii(reference, k, 'exact', block, progress)
     inside_count = 0
     covered = torch.zeros(len(reference), dtype=torch.bool, device=samples.device)
-    for rows, cols, tile in _tiles(_Exact(reference, samples), reference, samples, block, progress, 'Density and coverage'):
-        inside = tile < radii[rows, None]                                   # [R, C]
+    for rows, cols, tile in _tiles(
+        _Exact(reference, samples), reference, samples, block, progress, 'Density and coverage'
+    ):
+        inside = tile < radii[rows, None]  # [R, C]
         inside_count += int(inside.sum())
         covered[rows] |= inside.any(dim=1)
     return DensityCoverage(inside_count / (k * len(samples)), float(covered.double().mean()))

@@ -11,11 +11,11 @@ are kept for its protocol: only the Frechet distance of Inception features is ca
 import re
 
 METRICS = ('fid', 'sfid', 'is', 'kid', 'pr', 'dc')
-LIVE_METRICS = ('fd', *METRICS)     # while training, a number of images follows
+LIVE_METRICS = ('fd', *METRICS)  # while training, a number of images follows
 _LIVE_NAME = re.compile(rf'({"|".join(LIVE_METRICS)})(\d{{1,9}})(k?)')
 # Widths of features by which statistics without a detector name are recognised.
 DETECTOR_OF_WIDTH = {2048: 'inception', 1024: 'dinov2-vit-l-14', 512: 'clip-vit-b-32'}
-PROTOCOL_IMAGES = 50000     # images behind published numbers
+PROTOCOL_IMAGES = 50000  # images behind published numbers
 _FRECHET_NAMES = {'inception': 'fid', 'clip-vit-b-32': 'clip-fid', 'dinov2-vit-l-14': 'fd-dinov2-'}
 
 
@@ -50,8 +50,10 @@ def parse_live_metrics(text):
     for name in names:
         match = _LIVE_NAME.fullmatch(name)
         if not match or split_live_metric(name)[1] < 2:
-            raise ValueError(f'--metrics={text}: {name!r} is not known; write one of {",".join(LIVE_METRICS)} and a number of '
-                             'images, at least 2, such as fd10k or fid50k')
+            raise ValueError(
+                f'--metrics={text}: {name!r} is not known; write one of {",".join(LIVE_METRICS)} and a number of '
+                'images, at least 2, such as fd10k or fid50k'
+            )
     if len({split_live_metric(name) for name in names}) < len(names):
         raise ValueError(f'--metrics={text} holds a metric twice; write {",".join(dict.fromkeys(names))}')
     return names

@@ -14,16 +14,19 @@ from PIL import Image
 from benchmarks import demo_study
 from benchmarks.demo_study import Cell, format_summary, read_cells, save_figure, summarise
 
-CELLS = [Cell('freeze 0', 0, 8.0, 2.0, 0.90, 80.0), Cell('freeze 0', 1, 8.0, 4.0, 0.94, 96.0),
-         Cell('freeze 1', 0, 8.0, 0.5, 0.97, 64.0)]
+CELLS = [
+    Cell('freeze 0', 0, 8.0, 2.0, 0.90, 80.0),
+    Cell('freeze 0', 1, 8.0, 4.0, 0.94, 96.0),
+    Cell('freeze 1', 0, 8.0, 0.5, 0.97, 64.0),
+]
 
 
 def test_mean_and_sample_standard_deviation():
     first, second = summarise(CELLS)
     assert (first.row, first.seeds, first.kimg) == ('freeze 0', 2, 8.0)
     # Two values that differ by d have the sample standard deviation d / sqrt 2; with n in place of n - 1 it would be d / 2.
-    assert first.frechet == pytest.approx((3.0, 2 / 2 ** 0.5))
-    assert first.cpu_sec_per_kimg == pytest.approx((11.0, 2 / 2 ** 0.5))
+    assert first.frechet == pytest.approx((3.0, 2 / 2**0.5))
+    assert first.cpu_sec_per_kimg == pytest.approx((11.0, 2 / 2**0.5))
     assert second.frechet == (0.5, None)
 
 
@@ -54,7 +57,11 @@ def test_report_reads_finished_cells_in_the_planned_order(tmp_path):
     assert read_cells(tmp_path) == CELLS
     result = CliRunner().invoke(demo_study.main, ['report', 'freeze', f'--outdir={tmp_path}'])
     assert result.exit_code == 0, result.output
-    assert '3.000 ± 1.414' in result.output and (tmp_path / 'study.md').is_file() and (tmp_path / 'study.png').is_file()
+    assert (
+        '3.000 ± 1.414' in result.output
+        and (tmp_path / 'study.md').is_file()
+        and (tmp_path / 'study.png').is_file()
+    )
 
 
 def test_table_needs_no_matplotlib(tmp_path, monkeypatch):
@@ -62,7 +69,11 @@ def test_table_needs_no_matplotlib(tmp_path, monkeypatch):
     (tmp_path / 'cell' / 'cell.json').write_text(json.dumps(vars(CELLS[2])))
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
     result = CliRunner().invoke(demo_study.main, ['report', 'freeze', f'--outdir={tmp_path}'])
-    assert result.exit_code == 0 and 'pip install matplotlib' in result.output and '| freeze 1 |' in result.output
+    assert (
+        result.exit_code == 0
+        and 'pip install matplotlib' in result.output
+        and '| freeze 1 |' in result.output
+    )
 
 
 def test_empty_folder_is_one_line(tmp_path):
@@ -84,7 +95,9 @@ def test_run_trains_what_is_missing_and_measures_the_last_snapshot(tmp_path, mon
             assert any(part.endswith('network-snapshot-000008.pkl') for part in command)
             path = next(part[7:] for part in command if part.startswith('--json='))
             values = {'frechet-mnist-classifier-2000': 1.5, 'class-accuracy-mnist-classifier-2000': 0.9}
-            pathlib.Path(path).write_text(json.dumps(dict(results=[dict(metric=k, value=v) for k, v in values.items()])))
+            pathlib.Path(path).write_text(
+                json.dumps(dict(results=[dict(metric=k, value=v) for k, v in values.items()]))
+            )
         return subprocess.CompletedProcess(command, 0, '', '')
 
     monkeypatch.setattr(demo_study.subprocess, 'run', fake_run)
@@ -102,7 +115,10 @@ def test_run_trains_what_is_missing_and_measures_the_last_snapshot(tmp_path, mon
 
 
 def test_a_failed_training_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo_study.subprocess, 'run',
-                        lambda command, **_: subprocess.CompletedProcess(command, 1, '', 'Error: no teacher'))
+    monkeypatch.setattr(
+        demo_study.subprocess,
+        'run',
+        lambda command, **_: subprocess.CompletedProcess(command, 1, '', 'Error: no teacher'),
+    )
     result = CliRunner().invoke(demo_study.main, ['run', 'freeze', '--kimg=8', f'--outdir={tmp_path}'])
     assert result.exit_code == 1 and result.output.strip().endswith('failed: Error: no teacher')

@@ -20,6 +20,7 @@ CPU = torch.device('cpu')
 # ------------------------------------------------------------------------------------------------
 # Instruments.
 
+
 def counted(function):
     with instruments.FlopCounter() as counter:
         function()
@@ -57,16 +58,16 @@ def test_stages_sum_up_and_nested_ones_count_for_themselves():
     timer = instruments.StageTimer(CPU, clock=lambda: now[0])
     with timer.around([(parts, 'outer', 'out'), (parts, 'inner', 'in')]):
         assert parts.outer() == 'result'
-        now[0] += 100       # between stages: nobody's
+        now[0] += 100  # between stages: nobody's
         parts.inner()
     assert timer.seconds == {'out': 3, 'in': 20}
-    parts.outer()           # the methods are as they were
+    parts.outer()  # the methods are as they were
     assert timer.seconds == {'out': 3, 'in': 20} and not vars(parts)
 
 
 def test_peak_is_the_rate_of_a_product(monkeypatch):
     monkeypatch.setattr(instruments, 'seconds_of', lambda function, device: function() is None or 0.25)
-    assert instruments.matmul_peak(torch.float32, CPU, size=8, seconds=0) == 2 * 8 ** 3 / 0.25
+    assert instruments.matmul_peak(torch.float32, CPU, size=8, seconds=0) == 2 * 8**3 / 0.25
     assert instruments.peak_memory_gib(CPU) > 0.1
 
 
@@ -83,6 +84,7 @@ def test_synthetic_images():
 # ------------------------------------------------------------------------------------------------
 # Recipes.
 
+
 @pytest.fixture(scope='module')
 def recipes():
     return throughput.list_recipes()
@@ -93,23 +95,45 @@ def resolve(name):
 
 
 def test_recipes_are_those_of_the_script(recipes):
-    assert len(recipes) == 28 and recipes['gdd-imagenet'] == 4 and recipes['demo'] == 1 and recipes['edm-imagenet-64x64-cond-adm'] == 32
+    assert (
+        len(recipes) == 28
+        and recipes['gdd-imagenet'] == 4
+        and recipes['demo'] == 1
+        and recipes['edm-imagenet-64x64-cond-adm'] == 32
+    )
     assert {name.split('-')[0] for name in recipes} == {'demo', 'gdd', 'edm'}
 
 
-@pytest.mark.parametrize('name, shape, share', [
-    ('gdd-i-imagenet', (64, 3, 1000, 1_281_167), 128), ('edm-cifar10-32x32-uncond-vp', (32, 3, 10, 50_000), 64), ('demo', (32, 1, 10, 10_000), 32)])
+@pytest.mark.parametrize(
+    'name, shape, share',
+    [
+        ('gdd-i-imagenet', (64, 3, 1000, 1_281_167), 128),
+        ('edm-cifar10-32x32-uncond-vp', (32, 3, 10, 50_000), 64),
+        ('demo', (32, 1, 10, 10_000), 32),
+    ],
+)
 def test_recipe_keeps_everything_but_files_and_batch(name, shape, share, recipes):
     recipe = resolve(name)
     config = throughput.synthetic_config(recipe, recipes[name], world_size=2)
     assert config['batch_size'] == 2 * share and plan_batch(config['batch_size'], None, 2)[0] == share
     dataset = config['dataset_kwargs']
     assert (dataset['resolution'], dataset['channels'], dataset['classes'], dataset['max_size']) == shape
-    assert dataset['use_labels'] == recipe['dataset_kwargs']['use_labels'] and dataset['class_name'].endswith('SyntheticDataset')
+    assert dataset['use_labels'] == recipe['dataset_kwargs']['use_labels'] and dataset['class_name'].endswith(
+        'SyntheticDataset'
+    )
     changed = {key for key in recipe if config[key] != recipe[key]}
-    assert changed <= {'batch_size', 'dataset_kwargs', 'feature_kwargs', 'discriminator_kwargs', 'transfer', 'loader_kwargs'}
+    assert changed <= {
+        'batch_size',
+        'dataset_kwargs',
+        'feature_kwargs',
+        'discriminator_kwargs',
+        'transfer',
+        'loader_kwargs',
+    }
     if name.startswith('gdd'):
-        assert config['transfer'] == 'random' and config['discriminator_kwargs'] == dict(channel_max=None, class_embed='random')
+        assert config['transfer'] == 'random' and config['discriminator_kwargs'] == dict(
+            channel_max=None, class_embed='random'
+        )
         assert config['feature_kwargs'] == dict(recipe['feature_kwargs'], weights='random')
     assert throughput.synthetic_config(recipe, 4, batch=3, batch_gpu=1, device='cpu')['batch_size'] == 3
 
@@ -117,25 +141,42 @@ def test_recipe_keeps_everything_but_files_and_batch(name, shape, share, recipes
 # ------------------------------------------------------------------------------------------------
 # Measurement of tiny networks.
 
+
 def tiny_config(*args):
-    config = throughput.synthetic_config(tiny_runs.make_config('--data=cifar10-32x32.zip', '--cond=1', *args), 1, device='cpu')
+    config = throughput.synthetic_config(
+        tiny_runs.make_config('--data=cifar10-32x32.zip', '--cond=1', *args), 1, device='cpu'
+    )
     config['dataset_kwargs'].update(resolution=8, classes=3, max_size=40)
     return config
 
 
-@pytest.mark.parametrize('args', [('--transfer=random', *tiny_runs.NETWORK_ARGS, *tiny_runs.GAN_ARGS), tiny_runs.TEACHER_ARGS])
+@pytest.mark.parametrize(
+    'args', [('--transfer=random', *tiny_runs.NETWORK_ARGS, *tiny_runs.GAN_ARGS), tiny_runs.TEACHER_ARGS]
+)
 def test_measurement(args):
     config = tiny_config(*args)
     result = throughput.measure(config, seconds=0)
     distillation = config['loss'] == 'gdd'
-    assert result['batch_size'] == 8 and result['iterations'] == ([1, 1] if distillation else [1]) and result['processes'] == 1
+    assert (
+        result['batch_size'] == 8
+        and result['iterations'] == ([1, 1] if distillation else [1])
+        and result['processes'] == 1
+    )
     stages = result['stage_ms']
-    assert set(stages) == set(throughput.STAGES) and all(stages[name] > 0 for name in ('data', 'G', 'optimizer', 'EMA', 'other'))
+    assert set(stages) == set(throughput.STAGES) and all(
+        stages[name] > 0 for name in ('data', 'G', 'optimizer', 'EMA', 'other')
+    )
     assert (stages['D'] > 0) == (stages['R1'] > 0) == distillation
     plain, with_r1 = result['plain_ms'], result['with_r1_ms']
     expected = plain + (with_r1 - plain) / 16 if distillation else plain
-    assert result['iteration_ms'] == pytest.approx(expected) and result['images_per_second'] == pytest.approx(8000 / expected)
-    share = result['tflop_per_iteration']['fp32'] / result['peak_tflops']['fp32'] / (result['iteration_ms'] / 1000)
+    assert result['iteration_ms'] == pytest.approx(expected) and result['images_per_second'] == pytest.approx(
+        8000 / expected
+    )
+    share = (
+        result['tflop_per_iteration']['fp32']
+        / result['peak_tflops']['fp32']
+        / (result['iteration_ms'] / 1000)
+    )
     assert result['share_of_peak'] == pytest.approx(share)
     lines = throughput.describe('tiny', result)
     assert lines[0].startswith('tiny: batch 8 on 1 process(es), fp32, CPU') and len(lines) == 6
@@ -144,34 +185,68 @@ def test_measurement(args):
 
 def test_only_every_sixteenth_iteration_pays_for_r1():
     """Operations are weighted like times; those of a plain iteration do not hold R1's."""
-    bench = throughput.Measurement(tiny_config('--transfer=random', *tiny_runs.NETWORK_ARGS, *tiny_runs.GAN_ARGS))
-    assert type(bench.run.task.G) is networks.GDDPrecond and bench.run.task.F.weights_report == ['tf_efficientnet_lite0: random weights']
+    bench = throughput.Measurement(
+        tiny_config('--transfer=random', *tiny_runs.NETWORK_ARGS, *tiny_runs.GAN_ARGS)
+    )
+    assert type(bench.run.task.G) is networks.GDDPrecond and bench.run.task.F.weights_report == [
+        'tf_efficientnet_lite0: random weights'
+    ]
     plain, with_r1 = (bench.count_flops(kind)[torch.float32] for kind in (False, True))
     assert plain < with_r1 < 3 * plain and bench.count_flops()[torch.float32] == plain
-    without = throughput.Measurement(tiny_config('--transfer=random', '--r1-type=none', *tiny_runs.NETWORK_ARGS, *tiny_runs.GAN_ARGS))
+    without = throughput.Measurement(
+        tiny_config('--transfer=random', '--r1-type=none', *tiny_runs.NETWORK_ARGS, *tiny_runs.GAN_ARGS)
+    )
     assert without.count_flops()[torch.float32] == plain and without.r1_interval == 0
 
 
 # ------------------------------------------------------------------------------------------------
 # Command and table.
 
-RESULT = dict(batch_size=64, precision='bf16', images_per_second=123.4, iteration_ms=518.6, stage_ms=dict.fromkeys(throughput.STAGES, 1.5),
-              peak_memory_gib=12.3, share_of_peak=0.456, device='some GPU', torch='2.6', processes=1, iterations=[3, 1], plain_ms=1.0,
-              with_r1_ms=2.0, r1_interval=16, tflop_per_iteration=dict(fp32=1.0), peak_tflops=dict(fp32=2.0), batch_gpu=None)
+RESULT = dict(
+    batch_size=64,
+    precision='bf16',
+    images_per_second=123.4,
+    iteration_ms=518.6,
+    stage_ms=dict.fromkeys(throughput.STAGES, 1.5),
+    peak_memory_gib=12.3,
+    share_of_peak=0.456,
+    device='some GPU',
+    torch='2.6',
+    processes=1,
+    iterations=[3, 1],
+    plain_ms=1.0,
+    with_r1_ms=2.0,
+    r1_interval=16,
+    tflop_per_iteration=dict(fp32=1.0),
+    peak_tflops=dict(fp32=2.0),
+    batch_gpu=None,
+)
 
 
 def test_table_of_all_recipes(monkeypatch, tmp_path):
     """Every recipe, also one that fails; both files hold what was printed."""
     monkeypatch.setattr(throughput, 'list_recipes', lambda: {'demo': 1, 'gdd-a': 4, 'gdd-b': 4})
     asked = []
-    monkeypatch.setattr(throughput, 'measure_in_process', lambda name, options: (
-        asked.append((name, options)), dict(error='CUDA out of memory') if name == 'gdd-b' else RESULT)[1])
+    monkeypatch.setattr(
+        throughput,
+        'measure_in_process',
+        lambda name, options: (
+            asked.append((name, options)),
+            dict(error='CUDA out of memory') if name == 'gdd-b' else RESULT,
+        )[1],
+    )
     result = CliRunner().invoke(throughput.main, ['--all', '--batch=2', '--seconds=1', f'--out={tmp_path}/t'])
     assert result.exit_code == 0, result.output
-    assert asked == [(name, ['--seconds=1.0', '--batch=2', '--device=auto']) for name in ('demo', 'gdd-a', 'gdd-b')]
+    assert asked == [
+        (name, ['--seconds=1.0', '--batch=2', '--device=auto']) for name in ('demo', 'gdd-a', 'gdd-b')
+    ]
     rows = (tmp_path / 't.md').read_text().splitlines()
-    assert rows[0].count('|') == rows[1].count('|') == rows[2].count('|') == rows[4].count('|') and rows[0].startswith('| recipe ')
-    assert rows[3].startswith('| gdd-a | 64 | bf16 | 123.40 | 518.6 | 1.5 ') and rows[3].endswith('| 12.30 | 45.6 % |')
+    assert rows[0].count('|') == rows[1].count('|') == rows[2].count('|') == rows[4].count('|') and rows[
+        0
+    ].startswith('| recipe ')
+    assert rows[3].startswith('| gdd-a | 64 | bf16 | 123.40 | 518.6 | 1.5 ') and rows[3].endswith(
+        '| 12.30 | 45.6 % |'
+    )
     assert rows[4].startswith('| gdd-b | not measured: CUDA out of memory |')
     assert list(json.loads((tmp_path / 't.json').read_text())) == ['demo', 'gdd-a', 'gdd-b']
     asked.clear()
@@ -181,9 +256,15 @@ def test_table_of_all_recipes(monkeypatch, tmp_path):
 
 def test_unknown_recipe_is_one_line():
     result = CliRunner().invoke(throughput.main, ['--recipe=nope'])
-    assert result.exit_code == 1 and result.output.startswith('Error: --recipe=nope is none of demo, ') and result.output.count('\n') == 1
+    assert (
+        result.exit_code == 1
+        and result.output.startswith('Error: --recipe=nope is none of demo, ')
+        and result.output.count('\n') == 1
+    )
 
 
 def test_failure_in_a_process_of_its_own_becomes_a_row():
-    result = throughput.measure_in_process('edm-imagenet-64x64-cond-adm', ['--device=cpu', '--seconds=0', '--batch=1'])
+    result = throughput.measure_in_process(
+        'edm-imagenet-64x64-cond-adm', ['--device=cpu', '--seconds=0', '--batch=1']
+    )
     assert list(result) == ['error'] and 'fp16' in result['error'] and 'Traceback' not in result['error']

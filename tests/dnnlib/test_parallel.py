@@ -42,7 +42,7 @@ class Counted:
 
 def test_results_come_in_order_from_other_processes_and_reading_ahead_is_bounded():
     items = Counted(400)
-    bound = parallel._CHUNK * (2 * parallel._CHUNKS_AHEAD + 1)     # for two processes
+    bound = parallel._CHUNK * (2 * parallel._CHUNKS_AHEAD + 1)  # for two processes
     results, workers = [], set()
     with contextlib.closing(parallel.map_ordered(square, items, workers=2, count=400)) as stream:
         for value, pid in stream:
@@ -55,11 +55,16 @@ def test_results_come_in_order_from_other_processes_and_reading_ahead_is_bounded
 
 @pytest.mark.parametrize('workers, count', [(1, 40), (4, parallel._CHUNK), (4, 0)])
 def test_one_worker_or_few_items_need_no_process(workers, count):
-    assert list(parallel.map_ordered(square, range(count), workers, count)) == [(k * k, os.getpid()) for k in range(count)]
+    assert list(parallel.map_ordered(square, range(count), workers, count)) == [
+        (k * k, os.getpid()) for k in range(count)
+    ]
 
 
 def test_errors_and_deaths_of_workers_reach_the_caller():
-    for function, error, words in [(fail_at_20, ValueError, '20 is refused'), (die_at_20, parallel.WorkerError, 'try --workers=1')]:
+    for function, error, words in [
+        (fail_at_20, ValueError, '20 is refused'),
+        (die_at_20, parallel.WorkerError, 'try --workers=1'),
+    ]:
         with pytest.raises(error, match=words):
             list(parallel.map_ordered(function, range(40), workers=2, count=40))
 
@@ -68,7 +73,7 @@ def test_closing_early_ends_the_processes():
     before = threading.active_count()
     stream = parallel.map_ordered(square, range(400), workers=2, count=400)
     _value, pid = next(stream)
-    os.kill(pid, 0)         # it is alive
+    os.kill(pid, 0)  # it is alive
     stream.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -78,7 +83,9 @@ def test_closing_early_ends_the_processes():
 def test_outside_the_main_thread():
     """Only the main thread may handle signals; other threads still get their results."""
     results = []
-    thread = threading.Thread(target=lambda: results.extend(parallel.map_ordered(fail_at_20, range(16), 2, 16)))
+    thread = threading.Thread(
+        target=lambda: results.extend(parallel.map_ordered(fail_at_20, range(16), 2, 16))
+    )
     thread.start()
     thread.join(timeout=120)
     assert results == list(range(16))

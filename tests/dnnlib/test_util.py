@@ -40,9 +40,21 @@ def test_easy_dict():
         assert type(twin) is EasyDict and twin == d
 
 
-@pytest.mark.parametrize('seconds, text', [
-    (0, '0s'), (5, '5s'), (59.4, '59s'), (59.6, '1m 00s'), (65, '1m 05s'), (3599.9, '1h 00m 00s'), (3723, '1h 02m 03s'),
-    (86399, '23h 59m 59s'), (86400, '1d 00h 00m'), (2 * 86400 + 3 * 3600 + 4 * 60 + 5, '2d 03h 04m')])
+@pytest.mark.parametrize(
+    'seconds, text',
+    [
+        (0, '0s'),
+        (5, '5s'),
+        (59.4, '59s'),
+        (59.6, '1m 00s'),
+        (65, '1m 05s'),
+        (3599.9, '1h 00m 00s'),
+        (3723, '1h 02m 03s'),
+        (86399, '23h 59m 59s'),
+        (86400, '1d 00h 00m'),
+        (2 * 86400 + 3 * 3600 + 4 * 60 + 5, '2d 03h 04m'),
+    ],
+)
 def test_format_time(seconds, text):
     assert format_time(seconds) == text
 
@@ -55,7 +67,7 @@ def test_atomic_write(tmp_path):
     assert path.read_bytes() == b'new' and os.listdir(tmp_path) == ['a.bin']
     mask = os.umask(0)
     os.umask(mask)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask           # as an ordinary file, not private
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask  # as an ordinary file, not private
 
 
 @pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt])
@@ -90,7 +102,7 @@ def test_logger(tmp_path, monkeypatch):
         print('trouble', file=sys.stderr)
         logger.write(b'bytes \xc3\xa9\n')
         logger.write('')
-        assert path.read_text(encoding='utf-8') == 'before\nhello\ntrouble\nbytes é\n'      # flushed already
+        assert path.read_text(encoding='utf-8') == 'before\nhello\ntrouble\nbytes é\n'  # flushed already
         assert sys.stdout.isatty() is False
     assert sys.stdout is screen and sys.stderr is error_stream
     assert screen.getvalue() == 'hello\ntrouble\nbytes é\n'
@@ -109,9 +121,21 @@ def test_logger_leaves_the_streams_of_others(monkeypatch):
 def test_construct_class_by_name():
     loss = construct_class_by_name(class_name='training.loss.EDMLoss', P_mean=-2.0)
     assert loss.P_mean == -2.0
-    for name in ('os.system', 'training.loss', 'training.loss.torch', 'training.loss.Missing', 'training.missing.Class',
-                 'trainingx.loss.EDMLoss', 'training..loss', 'dnnlib.util.EasyDict', 'training.training_loop.Logger', 3):
-        with pytest.raises(ValueError, match='must name a class defined in a module of training or evaluations'):
+    for name in (
+        'os.system',
+        'training.loss',
+        'training.loss.torch',
+        'training.loss.Missing',
+        'training.missing.Class',
+        'trainingx.loss.EDMLoss',
+        'training..loss',
+        'dnnlib.util.EasyDict',
+        'training.training_loop.Logger',
+        3,
+    ):
+        with pytest.raises(
+            ValueError, match='must name a class defined in a module of training or evaluations'
+        ):
             construct_class_by_name(class_name=name)
 
 
@@ -148,6 +172,7 @@ def test_is_url():
 
 class Handler(http.server.BaseHTTPRequestHandler):
     """Serve small answers; `requests` counts them, `failures` is the number of errors to give first."""
+
     requests = []
     failures = 0
 
@@ -192,7 +217,7 @@ def test_download_once_then_use_the_cache(server, tmp_path, capsys):
     key = hashlib.md5(url.encode()).hexdigest()
     assert os.listdir(cache) == [f'{key}_a_b_.pkl'] and path == os.path.join(cache, f'{key}_a_b_.pkl')
     with open_url(url, cache_dir=cache) as file:
-        assert file.read() == b'\x80\xffsmall'                  # small binary files are fine
+        assert file.read() == b'\x80\xffsmall'  # small binary files are fine
     assert Handler.requests == ['/named'] and capsys.readouterr().out.count('Downloading') == 1
 
 
@@ -202,10 +227,14 @@ def test_download_errors(server, tmp_path):
     open_url(server + '/again', cache_dir=cache, verbose=False).close()
     assert Handler.requests == ['/again'] * 3
     Handler.requests.clear()
-    for page, text, tries in (('/missing', '404', 1), ('/short', 'received 7 of 8 bytes', 2), ('/page', 'a web page', 1)):
+    for page, text, tries in (
+        ('/missing', '404', 1),
+        ('/short', 'received 7 of 8 bytes', 2),
+        ('/page', 'a web page', 1),
+    ):
         with pytest.raises(ValueError, match=text):
             open_url(server + page, cache_dir=cache, num_attempts=2, verbose=False)
         assert Handler.requests.count(page) == tries
-    assert len(os.listdir(cache)) == 1                          # nothing half-finished is left
+    assert len(os.listdir(cache)) == 1  # nothing half-finished is left
     with pytest.raises(ValueError, match='at least 1'):
         open_url(server + '/new', cache_dir=cache, num_attempts=0)

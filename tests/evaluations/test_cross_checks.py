@@ -33,7 +33,9 @@ from tests.support.inception_files import torch_state
 def make_features(seed, count, shift=0.0, spread=1.0, dim=64):
     """Features like a network's: not negative, skewed, with a falling spectrum, float32."""
     mix = np.random.RandomState(0).randn(dim, dim) * np.exp(-np.arange(dim) / 16)[:, np.newaxis]
-    return torch.from_numpy(np.maximum(spread * np.random.RandomState(seed).randn(count, dim) @ mix + shift, 0)).float()
+    return torch.from_numpy(
+        np.maximum(spread * np.random.RandomState(seed).randn(count, dim) @ mix + shift, 0)
+    ).float()
 
 
 @pytest.fixture(scope='module')
@@ -57,12 +59,18 @@ def test_frechet_distance(sets):
 def test_frechet_distance_of_few_samples(sets):
     # Fewer than dimensions: their general eigenvalues are off by 1e-8 of the trace or so.
     few = sets['samples'][:40]
-    theirs = fid_statistics_to_metric(fid_features_to_statistics(few), fid_features_to_statistics(sets['reference']), verbose=False)
-    assert frechet_distance(*moments(few), *moments(sets['reference'])) == pytest.approx(theirs['frechet_inception_distance'], rel=1e-5)
+    theirs = fid_statistics_to_metric(
+        fid_features_to_statistics(few), fid_features_to_statistics(sets['reference']), verbose=False
+    )
+    assert frechet_distance(*moments(few), *moments(sets['reference'])) == pytest.approx(
+        theirs['frechet_inception_distance'], rel=1e-5
+    )
 
 
 def test_kernel_distance(sets):
-    theirs = kid_features_to_metric(sets['samples'], sets['reference'], kid_subsets=20, kid_subset_size=200, rng_seed=2020, verbose=False)
+    theirs = kid_features_to_metric(
+        sets['samples'], sets['reference'], kid_subsets=20, kid_subset_size=200, rng_seed=2020, verbose=False
+    )
     ours = kernel_distance(**sets, num_subsets=20, subset_size=200, seed=2020)
     assert ours.mean == pytest.approx(theirs['kernel_inception_distance_mean'], rel=1e-4)
     assert ours.std == pytest.approx(theirs['kernel_inception_distance_std'], rel=1e-4)
@@ -88,12 +96,14 @@ def test_precision_and_recall(sets, k):
     ours = precision_recall(**sets, k=k)
     assert ours.precision == pytest.approx(theirs['precision'], abs=1.5 / 700)
     assert ours.recall == pytest.approx(theirs['recall'], abs=1.5 / 500)
-    assert 0.1 < ours.recall < ours.precision - 0.1     # so that swapped results cannot pass
+    assert 0.1 < ours.recall < ours.precision - 0.1  # so that swapped results cannot pass
 
 
 @pytest.mark.parametrize('k', [3, 5])
 def test_density_and_coverage(sets, k):
-    theirs = prdc.compute_prdc(real_features=sets['reference'].numpy(), fake_features=sets['samples'].numpy(), nearest_k=k)
+    theirs = prdc.compute_prdc(
+        real_features=sets['reference'].numpy(), fake_features=sets['samples'].numpy(), nearest_k=k
+    )
     ours, pr = density_coverage(**sets, k=k), precision_recall(**sets, k=k)
     assert ours.density == pytest.approx(theirs['density'], rel=1e-3)
     assert ours.coverage == pytest.approx(theirs['coverage'], abs=1.5 / 500)
@@ -106,7 +116,12 @@ def write_images(folder, seed, contrasts):
     folder.mkdir()
     rs = np.random.RandomState(seed)
     for i, contrast in enumerate(contrasts):
-        pixels = (128 + rs.uniform(-contrast, contrast, [4, 8, 3])).astype(np.uint8).repeat(8, axis=0).repeat(4, axis=1)
+        pixels = (
+            (128 + rs.uniform(-contrast, contrast, [4, 8, 3]))
+            .astype(np.uint8)
+            .repeat(8, axis=0)
+            .repeat(4, axis=1)
+        )
         PIL.Image.fromarray(pixels).save(folder / f'{i:02d}.png')
     return str(folder)
 
@@ -115,20 +130,69 @@ def test_programs_agree_from_files_to_numbers(tmp_path):
     """The same PNG files and the same (random) Inception weights: all of torch-fidelity, and fid.py."""
     weights = str(tmp_path / 'random.pth')
     torch.save(torch_state(random_state(seed=3)), weights)
-    samples = write_images(tmp_path / 'samples', 1, np.linspace(100, 115, 14))      # less diverse than the reference
+    samples = write_images(
+        tmp_path / 'samples', 1, np.linspace(100, 115, 14)
+    )  # less diverse than the reference
     real = write_images(tmp_path / 'real', 2, np.linspace(60, 127, 12))
     theirs = calculate_metrics(
-        input1=samples, input2=real, isc=True, fid=True, kid=True, prc=True, isc_splits=1, samples_shuffle=False, kid_subset_size=12,
-        rng_seed=0, feature_extractor='inception-v3-compat', feature_extractor_weights_path=weights, batch_size=4, cuda=False,
-        cache=False, save_cpu_ram=True, verbose=False)
+        input1=samples,
+        input2=real,
+        isc=True,
+        fid=True,
+        kid=True,
+        prc=True,
+        isc_splits=1,
+        samples_shuffle=False,
+        kid_subset_size=12,
+        rng_seed=0,
+        feature_extractor='inception-v3-compat',
+        feature_extractor_weights_path=weights,
+        batch_size=4,
+        cuda=False,
+        cache=False,
+        save_cpu_ram=True,
+        verbose=False,
+    )
     ours = tmp_path / 'ours.json'
-    fid.main(['ref', f'--data={real}', f'--dest={tmp_path}/ref.npz', f'--detector-path={weights}', '--features=12', '--workers=0'],
-             standalone_mode=False)
-    fid.main(['calc', f'--images={samples}', f'--ref={tmp_path}/ref.npz', f'--detector-path={weights}', '--num=14', '--metrics=is,kid,pr,fid',
-              f'--json={ours}', '--workers=0'], standalone_mode=False)
-    found = {result['metric'].split('-')[0]: result['value'] for result in json.loads(ours.read_text())['results']}
-    names = {'is': 'inception_score_mean', 'kid': 'kernel_inception_distance_mean', 'frechet': 'frechet_inception_distance',
-             'precision': 'precision', 'recall': 'recall'}
+    fid.main(
+        [
+            'ref',
+            f'--data={real}',
+            f'--dest={tmp_path}/ref.npz',
+            f'--detector-path={weights}',
+            '--features=12',
+            '--workers=0',
+        ],
+        standalone_mode=False,
+    )
+    fid.main(
+        [
+            'calc',
+            f'--images={samples}',
+            f'--ref={tmp_path}/ref.npz',
+            f'--detector-path={weights}',
+            '--num=14',
+            '--metrics=is,kid,pr,fid',
+            f'--json={ours}',
+            '--workers=0',
+        ],
+        standalone_mode=False,
+    )
+    found = {
+        result['metric'].split('-')[0]: result['value'] for result in json.loads(ours.read_text())['results']
+    }
+    names = {
+        'is': 'inception_score_mean',
+        'kid': 'kernel_inception_distance_mean',
+        'frechet': 'frechet_inception_distance',
+        'precision': 'precision',
+        'recall': 'recall',
+    }
     assert found == pytest.approx({name: theirs[key] for name, key in names.items()}, rel=1e-4)
     # Numbers that could tell a mistake.
-    assert found['is'] > 1.0001 and found['kid'] > 1e-4 and found['frechet'] > 0.1 and 0 < found['recall'] < found['precision'] - 0.1
+    assert (
+        found['is'] > 1.0001
+        and found['kid'] > 1e-4
+        and found['frechet'] > 0.1
+        and 0 < found['recall'] < found['precision'] - 0.1
+    )

@@ -30,7 +30,7 @@ WEIGHTS = torch.from_numpy(RS(0).randn(48, 8 + 5 + 10)).float() / 50
 
 
 def run_small(images, spatial):
-    values = (images.expand(-1, 3, -1, -1).float() - 128).flatten(1) @ WEIGHTS     # [N, 23]
+    values = (images.expand(-1, 3, -1, -1).float() - 128).flatten(1) @ WEIGHTS  # [N, 23]
     features, maps, logits = values.split([8, 5, 10], dim=1)
     return Measured(features, logits, maps if spatial else None)
 
@@ -45,8 +45,14 @@ def features_of(images, part=0):
 
 def slow_frechet(x, y):
     """From features, or from (mu, sigma)."""
-    (mu1, s1), (mu2, s2) = (z if isinstance(z, tuple) else (z.mean(axis=0), np.cov(z, rowvar=False)) for z in (x, y))
-    return np.square(mu1 - mu2).sum() + np.trace(s1 + s2) - 2 * np.sqrt(np.linalg.eigvals(s1 @ s2).astype(complex)).sum().real
+    (mu1, s1), (mu2, s2) = (
+        z if isinstance(z, tuple) else (z.mean(axis=0), np.cov(z, rowvar=False)) for z in (x, y)
+    )
+    return (
+        np.square(mu1 - mu2).sum()
+        + np.trace(s1 + s2)
+        - 2 * np.sqrt(np.linalg.eigvals(s1 @ s2).astype(complex)).sum().real
+    )
 
 
 @pytest.fixture
@@ -56,8 +62,18 @@ def loaded(monkeypatch):
 
     def load(backend, device, path):
         calls.append((backend, str(device), path))
-        return Detector('inception', run_small, 8, 'ab' * 32, device, num_classes=10, spatial_dim=5, preprocessing='none',
-                        notes=['a remark about weights'])
+        return Detector(
+            'inception',
+            run_small,
+            8,
+            'ab' * 32,
+            device,
+            num_classes=10,
+            spatial_dim=5,
+            preprocessing='none',
+            notes=['a remark about weights'],
+        )
+
     monkeypatch.setattr(evaluator, 'load_detector', load)
     return calls
 
@@ -66,11 +82,20 @@ def loaded(monkeypatch):
 def files(tmp_path):
     """Paths of a sample pack and of references of each kind."""
     samples, reference, whole = make_images(1), make_images(2, 30), make_images(3, 200)
-    moments = {f'{name}{suffix}': f(features_of(whole, part)) for part, suffix in ((0, ''), (2, '_s'))
-               for name, f in (('mu', lambda x: x.mean(axis=0)), ('sigma', lambda x: np.cov(x, rowvar=False)))}
+    moments = {
+        f'{name}{suffix}': f(features_of(whole, part))
+        for part, suffix in ((0, ''), (2, '_s'))
+        for name, f in (('mu', lambda x: x.mean(axis=0)), ('sigma', lambda x: np.cov(x, rowvar=False)))
+    }
     edm = {key: moments[key] for key in ('mu', 'sigma')}
-    packs = {'samples': dict(arr_0=samples), 'images': dict(arr_0=reference), 'virtual': dict(arr_0=reference, **moments),
-             'edm': edm, 'moments': moments, 'no_spatial': dict(arr_0=reference, **edm)}
+    packs = {
+        'samples': dict(arr_0=samples),
+        'images': dict(arr_0=reference),
+        'virtual': dict(arr_0=reference, **moments),
+        'edm': edm,
+        'moments': moments,
+        'no_spatial': dict(arr_0=reference, **edm),
+    }
     for name, arrays in packs.items():
         np.savez(tmp_path / f'{name}.npz', **arrays)
     return {name: str(tmp_path / f'{name}.npz') for name in packs} | {'arrays': packs, 'folder': tmp_path}
@@ -93,7 +118,8 @@ def expected_numbers(files, reference_images, reference_moments=None, spatial_mo
         'Inception Score': inception_score(features_of(samples, 1)).mean,
         'FID': slow_frechet(features_of(samples), reference_moments or features_of(reference_images)),
         'sFID': slow_frechet(features_of(samples, 2), spatial_moments or features_of(reference_images, 2)),
-        'Precision': pr.precision, 'Recall': pr.recall,
+        'Precision': pr.precision,
+        'Recall': pr.recall,
     }
 
 
@@ -103,12 +129,20 @@ def test_lines_against_images(loaded, files):
     expected = expected_numbers(files, files['arrays']['images']['arr_0'])
     assert numbers(result) == pytest.approx(expected, rel=1e-4)
     # The lines of OpenAI's program, in its order; floats as Python prints them.
-    steps = ['computing reference batch activations...', 'computing/reading reference batch statistics...',
-             'computing sample batch activations...', 'computing/reading sample batch statistics...', 'Computing evaluations...']
+    steps = [
+        'computing reference batch activations...',
+        'computing/reading reference batch statistics...',
+        'computing sample batch activations...',
+        'computing/reading sample batch statistics...',
+        'Computing evaluations...',
+    ]
     assert [line for line in lines if line in steps] == steps
-    printed = [line for line in lines[lines.index(steps[-1]):] if NUMBER.match(line)]
+    printed = [line for line in lines[lines.index(steps[-1]) :] if NUMBER.match(line)]
     assert [line.split(':')[0] for line in printed] == list(expected)
-    assert all(NUMBER.fullmatch(line)[2] == repr(float(NUMBER.fullmatch(line)[2])) for line in printed) and len(printed[0]) > 30
+    assert (
+        all(NUMBER.fullmatch(line)[2] == repr(float(NUMBER.fullmatch(line)[2])) for line in printed)
+        and len(printed[0]) > 30
+    )
     assert any('a remark about weights' in line for line in lines)
 
 
@@ -122,11 +156,15 @@ def test_no_reference(loaded, files):
 def test_virtual_reference(loaded, files):
     # Statistics of the whole data set for FID and sFID, the images inside for precision and recall.
     arrays = files['arrays']['virtual']
-    expected = expected_numbers(files, arrays['arr_0'], (arrays['mu'], arrays['sigma']), (arrays['mu_s'], arrays['sigma_s']))
+    expected = expected_numbers(
+        files, arrays['arr_0'], (arrays['mu'], arrays['sigma']), (arrays['mu_s'], arrays['sigma_s'])
+    )
     found = numbers(run(files['samples'], files['virtual']))
     assert found == pytest.approx(expected, rel=1e-4)
     of_images = expected_numbers(files, arrays['arr_0'])
-    assert abs(of_images['FID'] - found['FID']) > 0.01 * found['FID']      # the statistics of 30 images are others
+    assert (
+        abs(of_images['FID'] - found['FID']) > 0.01 * found['FID']
+    )  # the statistics of 30 images are others
 
 
 def test_statistics_only(loaded, files):
@@ -156,7 +194,10 @@ def test_convention_of_the_order(loaded, files):
 
 
 def test_more_metrics(loaded, files):
-    sets = dict(samples=features_of(files['arrays']['samples']['arr_0']), reference=features_of(files['arrays']['images']['arr_0']))
+    sets = dict(
+        samples=features_of(files['arrays']['samples']['arr_0']),
+        reference=features_of(files['arrays']['images']['arr_0']),
+    )
     result = run(files['samples'], files['images'], '--kid', '--density-coverage')
     found, quality = numbers(result), density_coverage(**sets, k=5)
     assert list(found)[5:] == ['KID', 'Density', 'Coverage']
@@ -164,21 +205,35 @@ def test_more_metrics(loaded, files):
     assert (found['Density'], found['Coverage']) == pytest.approx((quality.density, quality.coverage))
     assert 'over 100 subsets' in result.output
     assert list(numbers(run(files['samples'], files['images'], '--kid')))[5:] == ['KID']
-    assert list(numbers(run(files['samples'], files['images'], '--density-coverage')))[5:] == ['Density', 'Coverage']
+    assert list(numbers(run(files['samples'], files['images'], '--density-coverage')))[5:] == [
+        'Density',
+        'Coverage',
+    ]
 
 
 def test_precision_mode(loaded, files, monkeypatch):
     seen = []
-    monkeypatch.setattr(evaluator, 'precision_recall', lambda **options: seen.append(options['mode']) or precision_recall(**options))
+    monkeypatch.setattr(
+        evaluator,
+        'precision_recall',
+        lambda **options: seen.append(options['mode']) or precision_recall(**options),
+    )
     for mode in ('exact', 'openai-fp16'):
-        assert f'{mode} arithmetic' in run(files['samples'], files['images'], f'--precision-mode={mode}').output
+        assert (
+            f'{mode} arithmetic' in run(files['samples'], files['images'], f'--precision-mode={mode}').output
+        )
     assert seen == ['exact', 'openai-fp16']
 
 
 def test_batch_does_not_change_numbers(loaded, files, monkeypatch):
     seen = []
-    monkeypatch.setattr(Detector, 'measure', lambda self, images, spatial=False, measure=Detector.measure: (
-        seen.append(len(images)) or measure(self, images, spatial)))
+    monkeypatch.setattr(
+        Detector,
+        'measure',
+        lambda self, images, spatial=False, measure=Detector.measure: (
+            seen.append(len(images)) or measure(self, images, spatial)
+        ),
+    )
     expected = numbers(run(files['samples'], files['images']))
     assert sum(seen) == 70 and max(seen) > 7
     seen.clear()
@@ -197,8 +252,19 @@ def test_json(loaded, files):
     result = run(files['samples'], files['virtual'], f'--json={path}')
     content = json.loads(path.read_text())
     assert [entry['value'] for entry in content['results'].values()] == list(numbers(result).values())
-    assert [entry['name'] for entry in content['results'].values()] == ['is40', 'fid40', 'sfid40', 'precision40', 'recall40']
-    assert content['results']['precision'] | {'value': 0} == {'name': 'precision40', 'value': 0, 'k': 3, 'mode': 'exact'}
+    assert [entry['name'] for entry in content['results'].values()] == [
+        'is40',
+        'fid40',
+        'sfid40',
+        'precision40',
+        'recall40',
+    ]
+    assert content['results']['precision'] | {'value': 0} == {
+        'name': 'precision40',
+        'value': 0,
+        'k': 3,
+        'mode': 'exact',
+    }
     assert content['results']['fid']['stored_statistics'] == {'sample': False, 'ref': True}
     assert content['samples']['num_images'] == 40 and content['reference']['shape'] == [4, 4, 3]
     assert content['detector_sha256'] == 'ab' * 32 and content['software']['torch'] == torch.__version__
@@ -209,7 +275,10 @@ def test_grey_images(loaded, files):
     path = str(files['folder'] / 'grey.npz')
     np.savez(path, make_images(1)[..., :1])
     result = run(path, files['images'])
-    assert 'the samples are 4x4 pixels, 1 channels, but the reference images 4x4 pixels, 3 channels' in result.output
+    assert (
+        'the samples are 4x4 pixels, 1 channels, but the reference images 4x4 pixels, 3 channels'
+        in result.output
+    )
     assert len(numbers(result)) == 5
 
 
@@ -221,7 +290,8 @@ def test_remarks(loaded, files, monkeypatch):
     assert 'holds statistics, which OpenAI makes of whole data sets' in reference_as_sample.output
     arrays = files['arrays']['virtual']
     assert numbers(reference_as_sample)['FID'] == pytest.approx(
-        slow_frechet((arrays['mu'], arrays['sigma']), features_of(arrays['arr_0'])), rel=1e-4)
+        slow_frechet((arrays['mu'], arrays['sigma']), features_of(arrays['arr_0'])), rel=1e-4
+    )
 
     monkeypatch.setattr(evaluator, 'seems_sorted', lambda labels: bool((np.diff(labels) >= 0).all()))
     path = str(files['folder'] / 'labelled.npz')
@@ -230,29 +300,46 @@ def test_remarks(loaded, files, monkeypatch):
         assert ('is sorted by class' in run(path, 'none').output) is expected
 
 
-@pytest.mark.parametrize('sample, ref, options, words', [
-    ('edm', 'images', [], 'SAMPLE=.*edm.npz holds statistics, but no images .* the order of arguments is SAMPLE REF'),
-    ('absent', 'none', [], 'SAMPLE=.*absent.npz cannot be read: No such file'),
-    ('samples', 'absent', [], 'REF=.*absent.npz cannot be read: No such file'),
-    ('samples', 'other', [], 'REF=.*other.npz holds statistics of 6 features, but inception gives 8 for FID'),
-    ('few', 'images', [], 'SAMPLE=.*few.npz holds 3 images; give at least 4'),
-    ('samples', 'few', [], 'REF=.*few.npz holds 3 images'),
-    ('samples', 'images', ['--json=out.txt'], '--json=out.txt must name a file ending in .json'),
-    ('samples', 'images', ['--json=nowhere/out.json'], 'in a folder that exists'),
-    ('samples', 'images', ['--device=abacus'], '--device=abacus cannot be used: .*try --device=cpu'),
-    ('samples', 'images', ['--device=meta'], '--device=meta cannot be used'),
-    ('samples', 'none', ['--kid'], '--kid needs a REF with images'),
-    ('samples', 'edm', ['--density-coverage'], '--density-coverage needs a REF with images'),
-    ('samples', 'images', ['--precision-mode=fast'], "'fast' is not one of 'exact', 'openai-fp16'"),
-    ('samples', 'images', ['--batch=0'], "Invalid value for '--batch'"),
-])
-def test_errors_are_one_line_and_come_before_the_work(loaded, files, monkeypatch, sample, ref, options, words):
+@pytest.mark.parametrize(
+    'sample, ref, options, words',
+    [
+        (
+            'edm',
+            'images',
+            [],
+            'SAMPLE=.*edm.npz holds statistics, but no images .* the order of arguments is SAMPLE REF',
+        ),
+        ('absent', 'none', [], 'SAMPLE=.*absent.npz cannot be read: No such file'),
+        ('samples', 'absent', [], 'REF=.*absent.npz cannot be read: No such file'),
+        (
+            'samples',
+            'other',
+            [],
+            'REF=.*other.npz holds statistics of 6 features, but inception gives 8 for FID',
+        ),
+        ('few', 'images', [], 'SAMPLE=.*few.npz holds 3 images; give at least 4'),
+        ('samples', 'few', [], 'REF=.*few.npz holds 3 images'),
+        ('samples', 'images', ['--json=out.txt'], '--json=out.txt must name a file ending in .json'),
+        ('samples', 'images', ['--json=nowhere/out.json'], 'in a folder that exists'),
+        ('samples', 'images', ['--device=abacus'], '--device=abacus cannot be used: .*try --device=cpu'),
+        ('samples', 'images', ['--device=meta'], '--device=meta cannot be used'),
+        ('samples', 'none', ['--kid'], '--kid needs a REF with images'),
+        ('samples', 'edm', ['--density-coverage'], '--density-coverage needs a REF with images'),
+        ('samples', 'images', ['--precision-mode=fast'], "'fast' is not one of 'exact', 'openai-fp16'"),
+        ('samples', 'images', ['--batch=0'], "Invalid value for '--batch'"),
+    ],
+)
+def test_errors_are_one_line_and_come_before_the_work(
+    loaded, files, monkeypatch, sample, ref, options, words
+):
     folder = files['folder']
     np.savez(folder / 'few.npz', make_images(1, 3))
     np.savez(folder / 'other.npz', mu=np.zeros(6), sigma=np.eye(6))
     monkeypatch.setattr(evaluator, 'measure_images', lambda *_args: pytest.fail('work began'))
     result = click.testing.CliRunner().invoke(
-        evaluator.main, [str(folder / f'{sample}.npz'), 'none' if ref == 'none' else str(folder / f'{ref}.npz'), *options])
+        evaluator.main,
+        [str(folder / f'{sample}.npz'), 'none' if ref == 'none' else str(folder / f'{ref}.npz'), *options],
+    )
     assert result.exit_code in (1, 2) and isinstance(result.exception, SystemExit)
     assert re.search(words, result.output)
     assert result.exit_code == 2 or result.output.count('\n') == 1 or 'Detector' in result.output
@@ -271,20 +358,45 @@ def test_loads_weights_for_pytorch(files):
     content = evaluator.evaluate(str(files['folder'] / 'two.npz'), 'none', detector_path=path, device='cpu')
     logits = get_detector('inception', path=path).logits(torch.from_numpy(images).permute(0, 3, 1, 2))
     assert content['results']['is']['value'] == pytest.approx(inception_score(logits).mean, rel=1e-6)
-    assert content['detector'] == f'inception-{content["detector_sha256"][:8]}' and content['detector_file'] == 'random.pth'
+    assert (
+        content['detector'] == f'inception-{content["detector_sha256"][:8]}'
+        and content['detector_file'] == 'random.pth'
+    )
 
 
 def test_runs_by_its_path(files):
     # The folder of the script holds a statistics.py that must not stand in for the standard library's.
-    result = subprocess.run([sys.executable, os.path.join('evaluations', 'evaluator.py'), files['samples'], 'none', '--device=cpu',
-                             '--detector-path=absent.pth'], capture_output=True, text=True, timeout=300)
+    result = subprocess.run(
+        [
+            sys.executable,
+            os.path.join('evaluations', 'evaluator.py'),
+            files['samples'],
+            'none',
+            '--device=cpu',
+            '--detector-path=absent.pth',
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert result.returncode == 1 and result.stdout == ''
-    assert re.fullmatch(r'Error: --detector-path=absent\.pth cannot be read .*\n', result.stderr), result.stderr
+    assert re.fullmatch(r'Error: --detector-path=absent\.pth cannot be read .*\n', result.stderr), (
+        result.stderr
+    )
 
 
 def test_options_are_those_documented():
     assert {option for parameter in evaluator.main.params for option in parameter.opts} == {
-        'sample', 'ref', '--backend', '--detector-path', '--precision-mode', '--kid', '--density-coverage', '--device',
-        '--batch', '--json'}
+        'sample',
+        'ref',
+        '--backend',
+        '--detector-path',
+        '--precision-mode',
+        '--kid',
+        '--density-coverage',
+        '--device',
+        '--batch',
+        '--json',
+    }
     text = click.testing.CliRunner().invoke(evaluator.main, ['--help']).output
     assert 'SAMPLE.npz REF.npz|none' in text

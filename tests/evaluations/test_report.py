@@ -23,7 +23,10 @@ from training.networks import EDMPrecond, GDDPrecond
 from training.sampling.samplers import edm_sampler, multi_step_sampler, one_step_sampler, to_uint8
 from training.snapshots.snapshot import save_snapshot
 
-ROWS = [Row('teacher, 18 steps', 1.23456, 0.98765, 12.34, 35, 2000), Row('real images', 0.05, None, None, None, 100)]
+ROWS = [
+    Row('teacher, 18 steps', 1.23456, 0.98765, 12.34, 35, 2000),
+    Row('real images', 0.05, None, None, None, 100),
+]
 
 
 @pytest.fixture(scope='module')
@@ -32,18 +35,37 @@ def detector():
 
 
 def make_reference(detector, count=50):
-    images = torch.randint(0, 256, [count, 1, 32, 32], dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    images = torch.randint(
+        0, 256, [count, 1, 32, 32], dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
     features = detector.features(images).double().numpy()
-    return Reference(features.mean(axis=0), np.cov(features.T), count, (1, 32, 32), detector.name, detector.sha256, 'noise', 'ab')
+    return Reference(
+        features.mean(axis=0),
+        np.cov(features.T),
+        count,
+        (1, 32, 32),
+        detector.name,
+        detector.sha256,
+        'noise',
+        'ab',
+    )
 
 
 def make_network(cls=EDMPrecond, seed=0, **changes):
     torch.manual_seed(seed)
-    kind = dict(img_resolution=32, img_channels=1, label_dim=10, model_type='SongUNet', model_channels=8, channel_mult=[1],
-                num_blocks=1, attn_resolutions=[])
+    kind = dict(
+        img_resolution=32,
+        img_channels=1,
+        label_dim=10,
+        model_type='SongUNet',
+        model_channels=8,
+        channel_mult=[1],
+        num_blocks=1,
+        attn_resolutions=[],
+    )
     net = cls(**{**kind, **changes}).eval()
     for name, parameter in net.named_parameters():
-        if name.endswith('weight'):     # some layers start at zero, which would make all networks alike
+        if name.endswith('weight'):  # some layers start at zero, which would make all networks alike
             torch.nn.init.normal_(parameter, std=0.1)
     return net
 
@@ -90,8 +112,13 @@ def test_only_sampling_is_timed_and_the_first_batch_is_not(detector, monkeypatch
     clock = [0.0]
     monkeypatch.setattr(time, 'perf_counter', lambda: clock[0])
 
-    class Slow:     # a detector that takes 100 seconds
-        name, feature_dim, device, labels_comparable = detector.name, detector.feature_dim, detector.device, True
+    class Slow:  # a detector that takes 100 seconds
+        name, feature_dim, device, labels_comparable = (
+            detector.name,
+            detector.feature_dim,
+            detector.device,
+            True,
+        )
 
         def measure(self, images):
             clock[0] += 100
@@ -103,8 +130,10 @@ def test_only_sampling_is_timed_and_the_first_batch_is_not(detector, monkeypatch
 
     reference = make_reference(detector)
     row = measure_sampler(sample, list(range(12)), Slow(), reference, batch=4)
-    assert row.images_per_sec == pytest.approx(8 / 4)       # 8 images in two batches of 2 seconds
-    assert measure_sampler(sample, list(range(4)), Slow(), reference, batch=4).images_per_sec == pytest.approx(4 / 50)
+    assert row.images_per_sec == pytest.approx(8 / 4)  # 8 images in two batches of 2 seconds
+    assert measure_sampler(
+        sample, list(range(4)), Slow(), reference, batch=4
+    ).images_per_sec == pytest.approx(4 / 50)
 
 
 def test_samplers_of_the_comparison():
@@ -113,18 +142,29 @@ def test_samplers_of_the_comparison():
     assert [s.nfe for s in samplers] == [5, 1, 1]
     seeds = [3, 70]
     results = [sampler(seeds) for sampler in samplers]
-    for images, classes in results:     # the same classes for all three
-        assert images.shape == (2, 1, 32, 32) and images.dtype == torch.uint8 and torch.equal(classes, results[0][1])
+    for images, classes in results:  # the same classes for all three
+        assert (
+            images.shape == (2, 1, 32, 32)
+            and images.dtype == torch.uint8
+            and torch.equal(classes, results[0][1])
+        )
     z = torch.stack([torch.randn(1, 32, 32, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
     labels = torch.eye(10)[results[0][1]]
     with torch.no_grad():
-        expected = [edm_sampler(teacher, z, labels, num_steps=3), teacher(z * 80, torch.tensor(80.0), labels, force_fp32=True),
-                    one_step_sampler(student, z, labels)]
+        expected = [
+            edm_sampler(teacher, z, labels, num_steps=3),
+            teacher(z * 80, torch.tensor(80.0), labels, force_fp32=True),
+            one_step_sampler(student, z, labels),
+        ]
     for (images, _), wanted in zip(results, expected):
         wanted = to_uint8(wanted.double()).astype(int)
-        assert np.abs(images.permute(0, 2, 3, 1).numpy().astype(int) - wanted).max() <= 1     # rounding at a boundary
+        assert (
+            np.abs(images.permute(0, 2, 3, 1).numpy().astype(int) - wanted).max() <= 1
+        )  # rounding at a boundary
     assert not torch.equal(results[1][0], results[2][0])
-    two = teacher_and_student.make_samplers(teacher, student, steps=3, metadata=dict(num_steps=2, middle_sigma=0.5))
+    two = teacher_and_student.make_samplers(
+        teacher, student, steps=3, metadata=dict(num_steps=2, middle_sigma=0.5)
+    )
     assert [(s.name, s.nfe) for s in two[1:]] == [('teacher, one step', 1), ('student, 2 steps', 2)]
     with torch.no_grad():
         wanted = to_uint8(multi_step_sampler(student, z, labels, num_steps=2, middle_sigma=0.5)).astype(int)
@@ -146,8 +186,16 @@ def files(tmp_path_factory, detector):
 
 
 def invoke(files, outdir, ok=True, **changes):
-    options = {'teacher': files / 'teacher.pkl', 'student': files / 'student.pkl', 'ref': files / 'ref.npz', 'num': 6,
-               'steps': 2, 'batch': 4, 'outdir': outdir, **changes}
+    options = {
+        'teacher': files / 'teacher.pkl',
+        'student': files / 'student.pkl',
+        'ref': files / 'ref.npz',
+        'num': 6,
+        'steps': 2,
+        'batch': 4,
+        'outdir': outdir,
+        **changes,
+    }
     result = CliRunner().invoke(teacher_and_student.main, [f'--{k}={v}' for k, v in options.items()])
     assert (result.exit_code == 0) == ok and 'Traceback' not in result.output, result.output
     assert ok or isinstance(result.exception, SystemExit)
@@ -159,27 +207,46 @@ def test_comparison_from_the_command_line(files, tmp_path):
     output = invoke(files, out, data=files / 'real', detector='mnist-classifier', **{'seeds-start': 100})
     assert sorted(p.name for p in out.iterdir()) == ['comparison.json', 'comparison.md', 'comparison.png']
     content = json.loads((out / 'comparison.json').read_text())
-    assert content['metric'] == 'frechet-mnist-classifier-6' and content['seeds'] == [100, 105] and content['steps'] == 2
+    assert (
+        content['metric'] == 'frechet-mnist-classifier-6'
+        and content['seeds'] == [100, 105]
+        and content['steps'] == 2
+    )
     assert [(r['name'], r['nfe'], r['num_images']) for r in content['rows']] == [
-        ('real images', None, 5), ('teacher, 2 steps', 3, 6), ('teacher, one step', 1, 6), ('student, one step', 1, 6)]
+        ('real images', None, 5),
+        ('teacher, 2 steps', 3, 6),
+        ('teacher, one step', 1, 6),
+        ('student, one step', 1, 6),
+    ]
     assert all(r['frechet'] > 0 for r in content['rows']) and content['rows'][0]['accuracy'] is None
     for row in content['rows']:
         assert row['name'] in output and row['name'] in (out / 'comparison.md').read_text()
-    with PIL.Image.open(out / 'comparison.png') as picture:     # three blocks of 8 columns, 1 row, margins, captions
+    with PIL.Image.open(
+        out / 'comparison.png'
+    ) as picture:  # three blocks of 8 columns, 1 row, margins, captions
         assert picture.size[0] == 3 * (8 * 32 + 8) and picture.size[1] > 32 + 8
     again = invoke(files, tmp_path, data=files / 'real', **{'seeds-start': 101})
-    assert json.loads((tmp_path / 'comparison.json').read_text())['rows'][3]['frechet'] != content['rows'][3]['frechet']
+    assert (
+        json.loads((tmp_path / 'comparison.json').read_text())['rows'][3]['frechet']
+        != content['rows'][3]['frechet']
+    )
     assert 'seeds 101 to 106' in again
 
 
-@pytest.mark.parametrize('changes, words', [
-    (dict(teacher='missing.pkl'), '--teacher=missing.pkl'),
-    (dict(student='colour.pkl'), '(1, 32, 10), but --student='),
-    (dict(teacher='small.pkl', student='small.pkl'), 'takes (1, 32, 32)'),
-    (dict(ref='missing.npz'), '--ref=missing.npz cannot be read'),
-    (dict(data='missing.zip'), '--data=missing.zip does not exist'),
-    (dict(detector='tf_efficientnet_lite0'), ''),       # refused with or without its weights: another reference
-])
+@pytest.mark.parametrize(
+    'changes, words',
+    [
+        (dict(teacher='missing.pkl'), '--teacher=missing.pkl'),
+        (dict(student='colour.pkl'), '(1, 32, 10), but --student='),
+        (dict(teacher='small.pkl', student='small.pkl'), 'takes (1, 32, 32)'),
+        (dict(ref='missing.npz'), '--ref=missing.npz cannot be read'),
+        (dict(data='missing.zip'), '--data=missing.zip does not exist'),
+        (
+            dict(detector='tf_efficientnet_lite0'),
+            '',
+        ),  # refused with or without its weights: another reference
+    ],
+)
 def test_comparison_refuses(files, tmp_path, changes, words):
     changes = {k: files / v if (files / v).exists() else v for k, v in changes.items()}
     output = invoke(files, tmp_path, ok=False, **changes)

@@ -29,11 +29,26 @@ NAME = '00000-data-cond-teacher-gdd-gdd-gpus{}-batch8-fp32'
 # ------------------------------------------------------------------------------------------------
 # The script.
 
+
 def train_args(outdir, nimg=64, data='data.zip', compat='clean'):
     """All that is random is switched on: dropout, mirrored images, DiffAugment; R1 every 3 iterations."""
-    return [f'--outdir={outdir}', f'--data={data}', '--cond=1', '--transfer=teacher.pkl', '--freeze=1', '--diffaug=1', '--dropout=0.1',
-            '--xflip=1', *tiny_runs.GAN_ARGS, '--grid=0', '--dump=1', '--keep=2', f'--compat={compat}', '--resume=auto',
-            tiny_runs.duration(nimg)]
+    return [
+        f'--outdir={outdir}',
+        f'--data={data}',
+        '--cond=1',
+        '--transfer=teacher.pkl',
+        '--freeze=1',
+        '--diffaug=1',
+        '--dropout=0.1',
+        '--xflip=1',
+        *tiny_runs.GAN_ARGS,
+        '--grid=0',
+        '--dump=1',
+        '--keep=2',
+        f'--compat={compat}',
+        '--resume=auto',
+        tiny_runs.duration(nimg),
+    ]
 
 
 def command(*args, **options):
@@ -96,14 +111,23 @@ def script(phase):
 # ------------------------------------------------------------------------------------------------
 # The chain of runs.
 
+
 def start(folder, phase, processes):
     """Start the script; give what it printed, its exit code and the seconds it took to end."""
     launcher = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
     environment = {key: value for key, value in os.environ.items() if key not in launcher}
     environment.update(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
-    launch = ['-m', 'torch_utils.launch', '--standalone', f'--nproc_per_node={processes}'] if processes > 1 else []
-    return subprocess.run([sys.executable, *launch, __file__, phase], env=environment, cwd=folder, text=True, capture_output=True,
-                          timeout=600)
+    launch = (
+        ['-m', 'torch_utils.launch', '--standalone', f'--nproc_per_node={processes}'] if processes > 1 else []
+    )
+    return subprocess.run(
+        [sys.executable, *launch, __file__, phase],
+        env=environment,
+        cwd=folder,
+        text=True,
+        capture_output=True,
+        timeout=600,
+    )
 
 
 @pytest.fixture(scope='module', params=[1, 2])
@@ -124,10 +148,15 @@ def chain(request, tmp_path_factory):
 def test_kill_leaves_complete_states_and_half_a_file(chain):
     processes, _folder, _run_dir, ended, files = chain
     assert ended['killed'].returncode == (137 if processes > 1 else -signal.SIGKILL)
-    assert [name for name in files['killed'] if name.startswith('training-state')] == ['training-state-000024.pt']
+    assert [name for name in files['killed'] if name.startswith('training-state')] == [
+        'training-state-000024.pt'
+    ]
     assert len([name for name in files['killed'] if name.startswith('.tmp-')]) == 1
     if processes > 1:
-        assert ended['killed'].stderr.splitlines()[-1] == 'Error: process 0 was ended by SIGKILL (out of memory?)'
+        assert (
+            ended['killed'].stderr.splitlines()[-1]
+            == 'Error: process 0 was ended by SIGKILL (out of memory?)'
+        )
 
 
 def test_preemption_ends_with_its_code_and_a_line(chain):
@@ -140,23 +169,37 @@ def test_preemption_ends_with_its_code_and_a_line(chain):
     assert 'stats.jsonl: 1 line(s) beyond 0.024 kimg moved' in out
     assert 'Traceback' not in ended['preempted'].stderr
     last = out.splitlines()[-1]
-    assert last == (f'Preempted: SIGUSR1 after 0.048 kimg, state in broken/{name}/training-state-000048.pt; '
-                    'the same command with --resume=auto goes on')
+    assert last == (
+        f'Preempted: SIGUSR1 after 0.048 kimg, state in broken/{name}/training-state-000048.pt; '
+        'the same command with --resume=auto goes on'
+    )
     assert [name for name in files['preempted'] if name.startswith('training-state')] == [
-        'training-state-000040.pt', 'training-state-000048.pt']
+        'training-state-000040.pt',
+        'training-state-000048.pt',
+    ]
 
 
 def test_broken_run_equals_the_whole_one(chain):
     """States after the end, and the statistics: ticks, losses, gradients of every line."""
     processes, folder, run_dir, ended, _files = chain
     whole_dir = folder / 'whole' / NAME.format(processes)
-    whole, broken = (training_state.load_state(f'{path}/training-state-000064.pt') for path in (whole_dir, run_dir))
+    whole, broken = (
+        training_state.load_state(f'{path}/training-state-000064.pt') for path in (whole_dir, run_dir)
+    )
     assert whole['nimg'] == 64 and whole['iteration'] == 8, ended['finished'].stderr
     assert not tiny_runs.differences(tiny_runs.lasting(whole), tiny_runs.lasting(broken))
-    lines = [[{name: value for name, value in line.items() if name.startswith(('Loss/', 'Grad/', 'Progress/'))}
-              for line in tiny_runs.read_stats(path)] for path in (whole_dir, run_dir)]
+    lines = [
+        [
+            {name: value for name, value in line.items() if name.startswith(('Loss/', 'Grad/', 'Progress/'))}
+            for line in tiny_runs.read_stats(path)
+        ]
+        for path in (whole_dir, run_dir)
+    ]
     assert lines[0] == lines[1] and len(lines[0]) == 5
-    with open(whole_dir / 'network-snapshot-000000.pkl', 'rb') as a, open(run_dir / 'network-snapshot-000000.pkl', 'rb') as b:
+    with (
+        open(whole_dir / 'network-snapshot-000000.pkl', 'rb') as a,
+        open(run_dir / 'network-snapshot-000000.pkl', 'rb') as b,
+    ):
         assert a.read() == b.read()
     with open(run_dir / 'log.txt', encoding='utf-8') as file:
         text = file.read()
@@ -176,7 +219,9 @@ def test_a_lost_moment_is_noticed(chain):
 def test_official_projections_are_drawn_again(chain):
     """Every process its own, from the seed: the resumed run has found them unchanged, or it would have stopped."""
     processes, folder, _run_dir, ended, _files = chain
-    state = training_state.load_state(str(folder / 'official' / NAME.format(processes) / 'training-state-000040.pt'))
+    state = training_state.load_state(
+        str(folder / 'official' / NAME.format(processes) / 'training-state-000040.pt')
+    )
     assert state['nimg'] == 40 and len(set(state['task']['projection_digests'])) == processes
     assert 'Going on at 0.024 kimg from official/' in ended['finished'].stdout
 

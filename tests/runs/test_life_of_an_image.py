@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """Follow one image through a distillation step and assert what docs/life_of_an_image.md says about each station."""
+
 import itertools
 
 import numpy as np
@@ -24,7 +25,9 @@ def test_life_of_an_image():
 
     # Position b of rank r is image b * W + r of the one sequence.
     order = list(itertools.islice(InfiniteSampler(dataset, seed=0), 2 * N))
-    shares = [list(itertools.islice(InfiniteSampler(dataset, rank=r, num_replicas=2, seed=0), N)) for r in (0, 1)]
+    shares = [
+        list(itertools.islice(InfiniteSampler(dataset, rank=r, num_replicas=2, seed=0), N)) for r in (0, 1)
+    ]
     assert [shares[i % 2][i // 2] for i in range(2 * N)] == order
 
     items = [dataset[i] for i in order[:N]]
@@ -35,15 +38,29 @@ def test_life_of_an_image():
     torch.manual_seed(0)
     F = ProjectedFeatures(['tf_efficientnet_lite0'], 64, True, weights='random', fused=True)
     features = F(real)['tf_efficientnet_lite0']
-    assert [tuple(x.shape) for x in features] == [(N, c, s, s) for c, s in zip((64, 64, 128, 256), (32, 16, 8, 4))]
+    assert [tuple(x.shape) for x in features] == [
+        (N, c, s, s) for c, s in zip((64, 64, 128, 256), (32, 16, 8, 4))
+    ]
 
-    D = ProjectedDiscriminator(F.names, F.channels, F.resolutions, label_dim=K, class_table=torch.randn(K, 320),
-                               channel_max=16)
+    D = ProjectedDiscriminator(
+        F.names, F.channels, F.resolutions, label_dim=K, class_table=torch.randn(K, 320), channel_max=16
+    )
     logits = D(F(real), labels)
-    assert len(logits) == 1 and logits[0].shape[0] == N and logits[0].ndim == 2     # [N, L], one tensor per backbone
+    assert (
+        len(logits) == 1 and logits[0].shape[0] == N and logits[0].ndim == 2
+    )  # [N, L], one tensor per backbone
 
-    G = GDDPrecond(32, 1, label_dim=K, model_type='SongUNet', model_channels=8, channel_mult=[1], num_blocks=1,
-                   attn_resolutions=[], dropout=0)
+    G = GDDPrecond(
+        32,
+        1,
+        label_dim=K,
+        model_type='SongUNet',
+        model_channels=8,
+        channel_mult=[1],
+        num_blocks=1,
+        attn_resolutions=[],
+        dropout=0,
+    )
     z = BatchRandom(0, nimg=0).randn(real.shape, 'G')
     fake = GDDLoss(G, D, F).generate(z, labels)
     assert fake.shape == real.shape and fake.dtype == torch.float32

@@ -40,16 +40,27 @@ class WatchReads(TorchDispatchMode):
 @pytest.fixture(params=['clean', 'official', 'teacher'])
 def run(request, monkeypatch):
     monkeypatch.setattr(training_stats, '_counters', {})
-    args = tiny_runs.TEACHER_ARGS if request.param == 'teacher' else (
-        '--transfer=random', f'--compat={request.param}', '--freeze=1', *tiny_runs.NETWORK_ARGS, *tiny_runs.GAN_ARGS)
-    config = synthetic_config(tiny_runs.make_config('--data=cifar10-32x32.zip', '--cond=1', *args), 1, device='cpu')
+    args = (
+        tiny_runs.TEACHER_ARGS
+        if request.param == 'teacher'
+        else (
+            '--transfer=random',
+            f'--compat={request.param}',
+            '--freeze=1',
+            *tiny_runs.NETWORK_ARGS,
+            *tiny_runs.GAN_ARGS,
+        )
+    )
+    config = synthetic_config(
+        tiny_runs.make_config('--data=cifar10-32x32.zip', '--cond=1', *args), 1, device='cpu'
+    )
     config['dataset_kwargs'].update(resolution=8, classes=3, max_size=40)
     return TrainingRun(config)
 
 
 def test_no_value_is_read_back_in_an_iteration(run):
     batches = run.batches()
-    for iteration in (1, 16):       # with and without R1
+    for iteration in (1, 16):  # with and without R1
         run.iteration = iteration
         images, labels = next(batches)
         with WatchReads() as watch:
@@ -82,7 +93,11 @@ def test_a_report_costs_few_operations(monkeypatch):
         training_stats.report('x', values)
     assert len([name for name in count.names if name not in ('detach', 'view')]) <= 5, count.names
     collector.update()
-    assert (collector.num('x'), collector.mean('x'), collector.std('x')) == (12, 2.5, pytest.approx((35 / 12) ** 0.5))
+    assert (collector.num('x'), collector.mean('x'), collector.std('x')) == (
+        12,
+        2.5,
+        pytest.approx((35 / 12) ** 0.5),
+    )
 
 
 def test_noise_of_the_cpu_travels_from_pinned_memory(monkeypatch):

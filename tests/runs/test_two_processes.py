@@ -25,12 +25,21 @@ from training.training_loop import TrainingRun
 
 TEACHER_NAMES = ('Loss/loss', 'Grad/norm')
 INSTANCE_NAMES = ('Loss/dist/fake', 'Grad/G/norm')
-GAN_NAMES = ('Loss/G/loss', 'Loss/D/loss', 'Loss/r1_penalty', 'Loss/logits/fake', 'Loss/logits/real', 'Grad/G/norm',
-             'Grad/D/norm', 'Grad/R1/norm')
+GAN_NAMES = (
+    'Loss/G/loss',
+    'Loss/D/loss',
+    'Loss/r1_penalty',
+    'Loss/logits/fake',
+    'Loss/logits/real',
+    'Grad/G/norm',
+    'Grad/D/norm',
+    'Grad/R1/norm',
+)
 
 
 # ------------------------------------------------------------------------------------------------
 # The runs, the same code for one and for two processes.
+
 
 def train(config, folder, names, prepare=lambda run: None):
     """Train and return, on rank 0: means per tick, the flattened parameters, which tensors differ between the ranks."""
@@ -42,51 +51,111 @@ def train(config, folder, names, prepare=lambda run: None):
         os.makedirs(folder)
     distributed.barrier()
     run.run(folder)
-    state = {key: value for key, value in run.state_dict().items() if key in ('nimg', 'iteration', 'task', 'ema')}
-    state['task'].pop('projection_digests', None)       # gathered on rank 0
+    state = {
+        key: value for key, value in run.state_dict().items() if key in ('nimg', 'iteration', 'task', 'ema')
+    }
+    state['task'].pop('projection_digests', None)  # gathered on rank 0
     states = distributed.gather_objects(state)
     if states is None:
         return None
     end = torch.cat([p.detach().flatten() for p in run.task.trained.parameters()])
-    means = [{name: line[name]['mean'] for name in names if name in line} for line in tiny_runs.read_stats(folder)]
-    return dict(means=means, start=start.tolist(), end=end.tolist(),
-                differing=sorted({name for state in states for name in tiny_runs.differences(states[0], state)}))
+    means = [
+        {name: line[name]['mean'] for name in names if name in line} for line in tiny_runs.read_stats(folder)
+    ]
+    return dict(
+        means=means,
+        start=start.tolist(),
+        end=end.tolist(),
+        differing=sorted({name for state in states for name in tiny_runs.differences(states[0], state)}),
+    )
 
 
 def all_runs(data, teacher, folder, *args):
     """Train each kind of run; `args` are added to the options of the clean teacher and of the student without batch norm."""
     common = (f'--data={data}', '--cond=1', '--grid=0', '--channels-last=0')
     edm = (*tiny_runs.TEACHER_ARGS, *common, '--dropout=0')
-    gdd = (*tiny_runs.GAN_ARGS, f'--transfer={teacher}', *common, '--freeze=1', '--r1-gamma=0.1', '--lr=1e-3', '--dlr=1e-3')
-    instance = (*tiny_runs.COMMON_ARGS, f'--transfer={teacher}', *common, '--teacher-type=ctm', '--teacher-only=1',
-                '--max-steps=8', '--distance=huber', '--lr=1e-2')
+    gdd = (
+        *tiny_runs.GAN_ARGS,
+        f'--transfer={teacher}',
+        *common,
+        '--freeze=1',
+        '--r1-gamma=0.1',
+        '--lr=1e-3',
+        '--dlr=1e-3',
+    )
+    instance = (
+        *tiny_runs.COMMON_ARGS,
+        f'--transfer={teacher}',
+        *common,
+        '--teacher-type=ctm',
+        '--teacher-only=1',
+        '--max-steps=8',
+        '--distance=huber',
+        '--lr=1e-2',
+    )
     config = tiny_runs.make_config
     return dict(
         teacher=train(config(*edm, tiny_runs.duration(48), *args), f'{folder}/teacher', TEACHER_NAMES),
-        augmented=train(config(*edm, tiny_runs.duration(16), '--augment=0.5', *args), f'{folder}/augmented', TEACHER_NAMES),
-        instance=train(config(*instance, tiny_runs.duration(24), *args), f'{folder}/instance', INSTANCE_NAMES),
-        official=train(config(*edm, tiny_runs.duration(8), '--compat=official'), f'{folder}/official', TEACHER_NAMES),
-        unnormalised=train(dict(config(*gdd, tiny_runs.duration(40), *args), r1_interval=2), f'{folder}/unnormalised', GAN_NAMES,
-                           lambda run: tiny_runs.remove_normalisation(run.task.D)),
+        augmented=train(
+            config(*edm, tiny_runs.duration(16), '--augment=0.5', *args), f'{folder}/augmented', TEACHER_NAMES
+        ),
+        instance=train(
+            config(*instance, tiny_runs.duration(24), *args), f'{folder}/instance', INSTANCE_NAMES
+        ),
+        official=train(
+            config(*edm, tiny_runs.duration(8), '--compat=official'), f'{folder}/official', TEACHER_NAMES
+        ),
+        unnormalised=train(
+            dict(config(*gdd, tiny_runs.duration(40), *args), r1_interval=2),
+            f'{folder}/unnormalised',
+            GAN_NAMES,
+            lambda run: tiny_runs.remove_normalisation(run.task.D),
+        ),
         # Weights that hardly move: batch norm over so few values amplifies rounding from iteration to iteration.
-        synchronised=train(dict(config(*gdd, tiny_runs.duration(40), '--sync-bn=1', '--lr=1e-9', '--dlr=1e-9'), r1_interval=1),
-                           f'{folder}/synchronised', GAN_NAMES),
+        synchronised=train(
+            dict(
+                config(*gdd, tiny_runs.duration(40), '--sync-bn=1', '--lr=1e-9', '--dlr=1e-9'), r1_interval=1
+            ),
+            f'{folder}/synchronised',
+            GAN_NAMES,
+        ),
         augmented_student=train(
-            dict(config(*gdd, tiny_runs.duration(32), '--diffaug=1', '--ada-target=0.6', '--augment-p=0.5', *args), r1_interval=2),
-            f'{folder}/augmented_student', (*GAN_NAMES, 'Progress/augment'),
-            lambda run: tiny_runs.remove_normalisation(run.task.D)),
-        distillation=train(dict(config(*gdd, tiny_runs.duration(24)), r1_interval=2), f'{folder}/distillation', GAN_NAMES))
+            dict(
+                config(
+                    *gdd, tiny_runs.duration(32), '--diffaug=1', '--ada-target=0.6', '--augment-p=0.5', *args
+                ),
+                r1_interval=2,
+            ),
+            f'{folder}/augmented_student',
+            (*GAN_NAMES, 'Progress/augment'),
+            lambda run: tiny_runs.remove_normalisation(run.task.D),
+        ),
+        distillation=train(
+            dict(config(*gdd, tiny_runs.duration(24)), r1_interval=2), f'{folder}/distillation', GAN_NAMES
+        ),
+    )
 
 
 def differ_on_rank_1(data, teacher, folder):
     """Start a run whose discriminator has another spectral-norm vector on one process; give what each process says."""
+
     def tamper(run):
         vector = next(buffer for name, buffer in run.task.D.named_buffers() if name.endswith('.u'))
         vector.add_(1e-3 * run.rank)
 
     try:
-        train(tiny_runs.make_config(*tiny_runs.GAN_ARGS, f'--data={data}', f'--transfer={teacher}', '--cond=1',
-                                    tiny_runs.duration(8)), folder, (), tamper)
+        train(
+            tiny_runs.make_config(
+                *tiny_runs.GAN_ARGS,
+                f'--data={data}',
+                f'--transfer={teacher}',
+                '--cond=1',
+                tiny_runs.duration(8),
+            ),
+            folder,
+            (),
+            tamper,
+        )
         message = 'nothing'
     except ValueError as error:
         message = str(error)
@@ -95,7 +164,9 @@ def differ_on_rank_1(data, teacher, folder):
 
 def fail_on_rank_1(data, folder):
     """Train a teacher whose second iteration fails on rank 1, while rank 0 waits for its gradients."""
-    run = TrainingRun(tiny_runs.make_config(*tiny_runs.TEACHER_ARGS, f'--data={data}', tiny_runs.duration(48)))
+    run = TrainingRun(
+        tiny_runs.make_config(*tiny_runs.TEACHER_ARGS, f'--data={data}', tiny_runs.duration(48))
+    )
     original = run.task.step
 
     def step(images, labels, rng, iteration):
@@ -124,6 +195,7 @@ def script(data, teacher, folder):
 # ------------------------------------------------------------------------------------------------
 # The tests.
 
+
 def environment():
     launcher = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
     kept = {key: value for key, value in os.environ.items() if key not in launcher}
@@ -135,9 +207,20 @@ def runs(tmp_path_factory):
     """Results of one process and of two, and how the two ended. Two of the two-process runs accumulate over micro-batches."""
     folder = tmp_path_factory.mktemp('runs')
     data, teacher = tiny_runs.write_zip(folder / 'data.zip'), tiny_runs.write_teacher(folder / 'teacher.pkl')
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', __file__, data, teacher,
-               str(folder)]
-    ended = subprocess.run(command, env=environment(), cwd=folder, text=True, capture_output=True, timeout=300)
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        '--nproc_per_node=2',
+        __file__,
+        data,
+        teacher,
+        str(folder),
+    ]
+    ended = subprocess.run(
+        command, env=environment(), cwd=folder, text=True, capture_output=True, timeout=300
+    )
     assert (folder / 'results.json').exists(), ended.stderr
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distributed, '_device', torch.device('cpu'))
@@ -170,7 +253,9 @@ def test_teacher_has_the_same_losses_and_parameters(runs):
 def test_augmentation_has_the_same_draws(runs):
     one, two, _ended = runs
     agree(one['augmented']['means'], two['augmented']['means'], rel=1e-4)
-    assert one['augmented']['means'][0]['Loss/loss'] != pytest.approx(one['teacher']['means'][0]['Loss/loss'], rel=1e-3)
+    assert one['augmented']['means'][0]['Loss/loss'] != pytest.approx(
+        one['teacher']['means'][0]['Loss/loss'], rel=1e-3
+    )
 
 
 def test_distillation_has_the_same_losses_and_parameters_up_to_batch_norm(runs):
@@ -194,9 +279,13 @@ def test_augmentation_of_students_has_the_same_draws_and_strength(runs):
     """ADA and DiffAugment; the probability follows the signs of all processes, and has changed after 4 iterations."""
     one, two, _ended = runs
     agree(one['augmented_student']['means'][:1], two['augmented_student']['means'][:1], rel=1e-4)
-    strengths = [[tick['Progress/augment'] for tick in result['augmented_student']['means']] for result in (one, two)]
+    strengths = [
+        [tick['Progress/augment'] for tick in result['augmented_student']['means']] for result in (one, two)
+    ]
     assert strengths[0] == strengths[1] and strengths[0][-1] != strengths[0][0]
-    augmented, plain = (one[name]['means'][0]['Grad/D/norm'] for name in ('augmented_student', 'unnormalised'))
+    augmented, plain = (
+        one[name]['means'][0]['Grad/D/norm'] for name in ('augmented_student', 'unnormalised')
+    )
     assert augmented != pytest.approx(plain, rel=1e-2)
 
 
@@ -224,7 +313,9 @@ def test_processes_hold_the_same_state(runs):
 def test_processes_that_differ_stop_at_the_start(runs):
     _one, two, _ended = runs
     assert len(set(two['differing'])) == 1 and re.match(
-        r'1 tensor\(s\) differ between the processes, first ProjectedDiscriminator.*\.u; all ranks must', two['differing'][0])
+        r'1 tensor\(s\) differ between the processes, first ProjectedDiscriminator.*\.u; all ranks must',
+        two['differing'][0],
+    )
 
 
 def test_instance_based_distillation_has_the_same_losses_and_parameters(runs):
@@ -241,18 +332,40 @@ def test_failing_process_ends_the_run_with_its_message(runs):
     assert 'the run has not been stopped' not in ended.stdout
 
 
-@pytest.mark.parametrize('args, message', [
-    ((*tiny_runs.TEACHER_ARGS, '--batch=9'), '--batch=9 must be a multiple of 2 processes x 4 images per forward pass '
-                                             '(--batch-gpu) = 8; try --batch=8'),
-    (('--transfer=none.pkl', *tiny_runs.GAN_ARGS), '--transfer=none.pkl: there is no such file; give the path or URL of a '
-                                                   'network-snapshot-KKKKKK.pkl'),
-], ids=['found by all', 'found by rank 0'])
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (
+            (*tiny_runs.TEACHER_ARGS, '--batch=9'),
+            '--batch=9 must be a multiple of 2 processes x 4 images per forward pass '
+            '(--batch-gpu) = 8; try --batch=8',
+        ),
+        (
+            ('--transfer=none.pkl', *tiny_runs.GAN_ARGS),
+            '--transfer=none.pkl: there is no such file; give the path or URL of a '
+            'network-snapshot-KKKKKK.pkl',
+        ),
+    ],
+    ids=['found by all', 'found by rank 0'],
+)
 def test_bad_input_is_reported_once(args, message, tmp_path):
     """Through the launcher of train.sh, which leaves out torchrun's report."""
     data = tiny_runs.write_zip(tmp_path / 'data.zip')
-    command = [sys.executable, '-m', 'torch_utils.launch', '--standalone', '--nproc_per_node=2', os.path.join(ROOT, 'train.py'),
-               '--outdir=runs', f'--data={data}', '--cond=1', *args]
-    ended = subprocess.run(command, env=environment(), cwd=tmp_path, text=True, capture_output=True, timeout=300)
+    command = [
+        sys.executable,
+        '-m',
+        'torch_utils.launch',
+        '--standalone',
+        '--nproc_per_node=2',
+        os.path.join(ROOT, 'train.py'),
+        '--outdir=runs',
+        f'--data={data}',
+        '--cond=1',
+        *args,
+    ]
+    ended = subprocess.run(
+        command, env=environment(), cwd=tmp_path, text=True, capture_output=True, timeout=300
+    )
     assert [line for line in ended.stderr.splitlines() if 'Error' in line] == [f'Error: {message}']
     assert ended.returncode == 1 and 'Traceback' not in ended.stderr and os.listdir(tmp_path) == ['data.zip']
 

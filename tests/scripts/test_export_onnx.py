@@ -15,7 +15,9 @@ need('onnxscript')
 onnx, onnxruntime = need('onnx'), need('onnxruntime')
 
 
-@pytest.mark.parametrize('arch, options', [('ddpmpp', ['--opset=20', '--sigma_max=40']), ('ncsnpp', []), ('adm', [])])
+@pytest.mark.parametrize(
+    'arch, options', [('ddpmpp', ['--opset=20', '--sigma_max=40']), ('ncsnpp', []), ('adm', [])]
+)
 def test_generator(arch, options, tmp_path):
     network = write_snapshot(tmp_path / 'network.pkl', **ARCHITECTURES[arch])
     output = run(network, 'onnx', '--batch=3', *options)
@@ -31,13 +33,20 @@ def test_generator(arch, options, tmp_path):
     assert os.path.dirname(export_formats.__file__).encode() not in (tmp_path / 'network.onnx').read_bytes()
 
     session = onnxruntime.InferenceSession(tmp_path / 'network.onnx', providers=['CPUExecutionProvider'])
-    assert [item.name for item in session.get_inputs()] == names and [item.name for item in session.get_outputs()] == ['images']
-    assert all(item.shape[0] == 'N' and item.type == 'tensor(float)' for item in (*session.get_inputs(), *session.get_outputs()))
-    for batch in (1, 6):        # Neither the batch of the trace nor, for 6, one of the check.
+    assert [item.name for item in session.get_inputs()] == names and [
+        item.name for item in session.get_outputs()
+    ] == ['images']
+    assert all(
+        item.shape[0] == 'N' and item.type == 'tensor(float)'
+        for item in (*session.get_inputs(), *session.get_outputs())
+    )
+    for batch in (1, 6):  # Neither the batch of the trace nor, for 6, one of the check.
         inputs, expected = one_step(network, batch, 40.0 if options else 80.0)
-        images = torch.from_numpy(session.run(None, {name: item.numpy() for name, item in zip(names, inputs)})[0])
+        images = torch.from_numpy(
+            session.run(None, {name: item.numpy() for name, item in zip(names, inputs)})[0]
+        )
         assert images.dtype == torch.float32 and (images - expected).abs().max() < 1e-5
-        if len(inputs) == 2 and batch > 1:      # The labels matter: others give other images.
+        if len(inputs) == 2 and batch > 1:  # The labels matter: others give other images.
             feed = {'noise': inputs[0].numpy(), 'class_labels': inputs[1].flip(0).numpy()}
             assert (torch.from_numpy(session.run(None, feed)[0]) - expected).abs().max() > 1e-3
 

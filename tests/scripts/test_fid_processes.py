@@ -39,21 +39,56 @@ def call(*args):
 def all_commands(folder, dest):
     """Run every kind of command and write what comes of it to files in `dest`."""
     detector, common = '--detector=mnist-classifier', ['--batch=9', '--workers=0']
-    outputs = [call('ref', f'--data={folder}/many', f'--dest={dest}/ref.npz', detector, '--features=20', *common)]
-    outputs.append(call('ref', f'--data={folder}/few', f'--dest={dest}/few.npz', detector, *common))    # 2 images: less than processes
-    outputs.append(call('calc', f'--images={folder}/many', f'--ref={dest}/ref.npz', '--num=33', '--metrics=fid,is,kid,pr', f'--json={dest}/calc.json', *common))
-    outputs.append(call('gen', f'--network={folder}/net.pkl', f'--ref={dest}/ref.npz', '--seeds=0-13', '--batch=3', '--metrics=fid,dc', f'--json={dest}/gen.json'))
-    outputs.append(call('calc', f'--images={folder}/broken', f'--ref={dest}/ref.npz', '--num=30', '--batch=2', '--workers=0'))
+    outputs = [
+        call('ref', f'--data={folder}/many', f'--dest={dest}/ref.npz', detector, '--features=20', *common)
+    ]
+    outputs.append(
+        call('ref', f'--data={folder}/few', f'--dest={dest}/few.npz', detector, *common)
+    )  # 2 images: less than processes
+    outputs.append(
+        call(
+            'calc',
+            f'--images={folder}/many',
+            f'--ref={dest}/ref.npz',
+            '--num=33',
+            '--metrics=fid,is,kid,pr',
+            f'--json={dest}/calc.json',
+            *common,
+        )
+    )
+    outputs.append(
+        call(
+            'gen',
+            f'--network={folder}/net.pkl',
+            f'--ref={dest}/ref.npz',
+            '--seeds=0-13',
+            '--batch=3',
+            '--metrics=fid,dc',
+            f'--json={dest}/gen.json',
+        )
+    )
+    outputs.append(
+        call(
+            'calc',
+            f'--images={folder}/broken',
+            f'--ref={dest}/ref.npz',
+            '--num=30',
+            '--batch=2',
+            '--workers=0',
+        )
+    )
     return outputs
 
 
 def script(folder, rank):
     """Run all commands as one of three processes, then as one of two."""
-    distributed.destroy = lambda: None      # one process group for all commands
+    distributed.destroy = lambda: None  # one process group for all commands
     for count in (3, 2):
         dest = os.path.join(folder, f'processes{count}')
         if rank < count:
-            torch.distributed.init_process_group('gloo', init_method=f'file://{dest}/store', rank=rank, world_size=count)
+            torch.distributed.init_process_group(
+                'gloo', init_method=f'file://{dest}/store', rank=rank, world_size=count
+            )
             outputs = all_commands(folder, dest)
             with open(os.path.join(dest, f'rank{rank}.json'), 'w', encoding='utf-8') as f:
                 json.dump(outputs, f)
@@ -64,14 +99,30 @@ def script(folder, rank):
 def folder(tmp_path_factory):
     """Images, one of them unusable in a folder of its own, and a network."""
     folder = tmp_path_factory.mktemp('processes')
-    images = np.random.RandomState(0).randint(0, 256, [40, 8, 8]).astype(np.uint8).repeat(4, axis=1).repeat(4, axis=2)
+    images = (
+        np.random.RandomState(0)
+        .randint(0, 256, [40, 8, 8])
+        .astype(np.uint8)
+        .repeat(4, axis=1)
+        .repeat(4, axis=2)
+    )
     for name, chosen in (('many', images), ('few', images[:2]), ('broken', images[:30])):
         (folder / name).mkdir()
         for i, image in enumerate(chosen):
-            PIL.Image.fromarray(image[:16] if (name, i) == ('broken', 7) else image).save(folder / name / f'{i:02d}.png')
+            PIL.Image.fromarray(image[:16] if (name, i) == ('broken', 7) else image).save(
+                folder / name / f'{i:02d}.png'
+            )
     torch.manual_seed(0)
-    net = GDDPrecond(img_resolution=32, img_channels=1, label_dim=10, model_type='SongUNet', model_channels=8, channel_mult=[1],
-                     num_blocks=1, attn_resolutions=[]).eval()
+    net = GDDPrecond(
+        img_resolution=32,
+        img_channels=1,
+        label_dim=10,
+        model_type='SongUNet',
+        model_channels=8,
+        channel_mult=[1],
+        num_blocks=1,
+        attn_resolutions=[],
+    ).eval()
     save_snapshot(folder / 'net.pkl', ema=net)
     return folder
 
@@ -82,7 +133,10 @@ def several(folder):
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': ROOT}
     for count in (2, 3):
         (folder / f'processes{count}').mkdir()
-    processes = [subprocess.Popen([sys.executable, __file__, str(folder), str(rank)], cwd=ROOT, env=env) for rank in range(3)]
+    processes = [
+        subprocess.Popen([sys.executable, __file__, str(folder), str(rank)], cwd=ROOT, env=env)
+        for rank in range(3)
+    ]
     assert [process.wait(timeout=300) for process in processes] == [0, 0, 0]
     return {count: folder / f'processes{count}' for count in (2, 3)}
 
@@ -118,13 +172,13 @@ def test_processes_give_the_same_numbers(one, several, count):
                 if a[key].dtype == np.float64:
                     assert np.abs(a[key] - b[key]).max() <= 1e-10 * max(1, np.abs(a[key]).max()), key
                 else:
-                    assert np.array_equal(a[key], b[key]), key      # the features themselves do not differ at all
+                    assert np.array_equal(a[key], b[key]), key  # the features themselves do not differ at all
     for name in ('calc.json', 'gen.json'):
         a, b = numbers(dest_one / name), numbers(dest / name)
         assert len(a) > 2 and a == pytest.approx(b, rel=1e-6)
     assert [output for output, _ in outputs[0]][-1] == outputs_one[-1][0]
     for rank in range(1, count):
-        assert all(printed == '' for printed, _ in outputs[rank])      # rank 0 alone speaks
+        assert all(printed == '' for printed, _ in outputs[rank])  # rank 0 alone speaks
 
 
 def test_bad_image_is_reported_once(folder, one, several):

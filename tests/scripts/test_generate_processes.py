@@ -23,11 +23,21 @@ from tests.support import ROOT
 GROUPS = (1, 2, 3)
 # Name -> (snapshot, options); {grid} is a file beside the output folder.
 CASES = {
-    'uneven': ('gdd', '--seeds=5,0-5', '--batch=2', '--grid={grid}'),       # 2, 2, 2 and 1 images
-    'few': ('gdd', '--seeds=8', '--batch=2'),                               # one image: the other processes have none
-    'round': ('edm', '--seeds=0-3', '--batch=2', '--steps=2'),              # two full batches
-    'lean': ('gdd', '--seeds=998-1002', '--batch=1', '--subdirs', '--no-pack', '--class=2', '--sampler=edm', '--steps=3',
-             '--S_churn=20', '--grid={grid}'),
+    'uneven': ('gdd', '--seeds=5,0-5', '--batch=2', '--grid={grid}'),  # 2, 2, 2 and 1 images
+    'few': ('gdd', '--seeds=8', '--batch=2'),  # one image: the other processes have none
+    'round': ('edm', '--seeds=0-3', '--batch=2', '--steps=2'),  # two full batches
+    'lean': (
+        'gdd',
+        '--seeds=998-1002',
+        '--batch=1',
+        '--subdirs',
+        '--no-pack',
+        '--class=2',
+        '--sampler=edm',
+        '--steps=3',
+        '--S_churn=20',
+        '--grid={grid}',
+    ),
     'class': ('gdd', '--seeds=0', '--class=4'),
     'damaged': ('nan', '--seeds=7-9', '--batch=1'),
 }
@@ -36,14 +46,20 @@ CASES = {
 # ------------------------------------------------------------------------------------------------
 # The script.
 
+
 def run_case(folder, case):
     """Run one case in this process; return [exit code, output]."""
     import click
 
     import generate
+
     snapshot, *options = CASES[case]
-    args = [f'--network={folder}/{snapshot}.pkl', f'--outdir={folder}/{os.environ["WORLD_SIZE"]}/{case}', '--device=cpu',
-            *(option.format(grid=f'{folder}/{os.environ["WORLD_SIZE"]}/{case}.png') for option in options)]
+    args = [
+        f'--network={folder}/{snapshot}.pkl',
+        f'--outdir={folder}/{os.environ["WORLD_SIZE"]}/{case}',
+        '--device=cpu',
+        *(option.format(grid=f'{folder}/{os.environ["WORLD_SIZE"]}/{case}.png') for option in options),
+    ]
     output, code = io.StringIO(), 0
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         try:
@@ -62,8 +78,14 @@ def run_case(folder, case):
 def process(folder, rank, world_size, port):
     """Be one process of a group: join it once, run all cases, leave a report."""
     from torch_utils import distributed as dist
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR='localhost',
-                      MASTER_PORT=str(port))
+
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(world_size),
+        MASTER_ADDR='localhost',
+        MASTER_PORT=str(port),
+    )
     dist.init('cpu')
     leave, dist.destroy = dist.destroy, lambda: None
     report = {case: run_case(folder, case) for case in CASES}
@@ -80,7 +102,8 @@ def free_port():
 
 def script(folder):
     import generate
-    generate.load_network(f'{folder}/gdd.pkl')      # What torch imports on first use is imported once, too.
+
+    generate.load_network(f'{folder}/gdd.pkl')  # What torch imports on first use is imported once, too.
     for world_size in GROUPS:
         os.mkdir(f'{folder}/{world_size}')
         port, children = free_port(), []
@@ -101,6 +124,7 @@ def script(folder):
 # ------------------------------------------------------------------------------------------------
 # The tests.
 
+
 @pytest.fixture(scope='module')
 def done(tmp_path_factory):
     """(folder, reports): reports[world size][rank][case] is [exit code, output]."""
@@ -108,9 +132,13 @@ def done(tmp_path_factory):
     from tests.scripts.test_generate import TINY
     from training import networks
     from training.snapshots.snapshot import save_snapshot
+
     folder = tmp_path_factory.mktemp('processes')
-    nets = {'gdd': fill(networks.GDDPrecond(label_dim=4, **TINY)), 'edm': fill(networks.EDMPrecond(**TINY)),
-            'nan': fill(networks.GDDPrecond(**TINY))}
+    nets = {
+        'gdd': fill(networks.GDDPrecond(label_dim=4, **TINY)),
+        'edm': fill(networks.EDMPrecond(**TINY)),
+        'nan': fill(networks.GDDPrecond(**TINY)),
+    }
     nets['nan'].model.dec['8x8_aux_conv'].bias.data.fill_(float('nan'))
     for name, net in nets.items():
         save_snapshot(str(folder / f'{name}.pkl'), ema=net)
@@ -118,13 +146,18 @@ def done(tmp_path_factory):
     command = [sys.executable, __file__, str(folder)]
     ended = subprocess.run(command, env=env, cwd=folder, text=True, capture_output=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
-    reports = {n: [json.loads((folder / str(n) / f'report-{rank}.json').read_text()) for rank in range(n)] for n in GROUPS}
+    reports = {
+        n: [json.loads((folder / str(n) / f'report-{rank}.json').read_text()) for rank in range(n)]
+        for n in GROUPS
+    }
     return folder, reports
 
 
 def contents(folder):
     """Content of every file below a folder; the record without its number of processes."""
-    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob('*') if path.is_file()
+    }
     record = json.loads(files.pop('generation.json'))
     return files, {key: value for key, value in record.items() if key != 'processes'}
 
@@ -133,17 +166,22 @@ def contents(folder):
 def test_files_do_not_depend_on_the_number_of_processes(done, case):
     folder, reports = done
     for n in GROUPS:
-        assert [report[case][0] for report in reports[n]] == [0] * n, [report[case][1] for report in reports[n]]
+        assert [report[case][0] for report in reports[n]] == [0] * n, [
+            report[case][1] for report in reports[n]
+        ]
     one = contents(folder / '1' / case)
     assert len(one[0]) > 1
     for n in GROUPS[1:]:
         assert contents(folder / str(n) / case) == one
         if '{grid}' in CASES[case][-1]:
-            assert (folder / str(n) / f'{case}.png').read_bytes() == (folder / '1' / f'{case}.png').read_bytes()
+            assert (folder / str(n) / f'{case}.png').read_bytes() == (
+                folder / '1' / f'{case}.png'
+            ).read_bytes()
 
 
 def test_pack_is_in_the_order_of_the_seeds(done):
     from tests.scripts.test_generate import read
+
     for n in GROUPS:
         pack = np.load(done[0] / str(n) / 'uneven' / 'image_pack.npz')
         labels = dict(json.loads((done[0] / str(n) / 'uneven' / 'dataset.json').read_text())['labels'])
@@ -161,8 +199,13 @@ def test_rank_0_alone_speaks(done):
     assert '2 of 3 processes have nothing to do' in done[1][3][0]['few'][1]
 
 
-@pytest.mark.parametrize('case, text', [('class', '--class=4: the network has 4 classes; choose 0 to 3'),
-                                        ('damaged', 'the image of seed 7 is not finite')])
+@pytest.mark.parametrize(
+    'case, text',
+    [
+        ('class', '--class=4: the network has 4 classes; choose 0 to 3'),
+        ('damaged', 'the image of seed 7 is not finite'),
+    ],
+)
 def test_an_error_ends_all_processes_with_one_line(done, case, text):
     folder, reports = done
     for n in GROUPS:

@@ -28,10 +28,20 @@ from tests.training.test_dataset import encode, random_pixels, write_files
 from torch_utils import persistence
 from training import networks
 
-TINY = dict(img_resolution=8, img_channels=1, model_type='SongUNet', model_channels=4, channel_mult=[1], num_blocks=0,
-            attn_resolutions=[])
-COMMANDS = {'convert': dataset_tool.main.commands['convert'], 'inspect': dataset_tool.main.commands['inspect'],
-            'export': export.cmdline}
+TINY = dict(
+    img_resolution=8,
+    img_channels=1,
+    model_type='SongUNet',
+    model_channels=4,
+    channel_mult=[1],
+    num_blocks=0,
+    attn_resolutions=[],
+)
+COMMANDS = {
+    'convert': dataset_tool.main.commands['convert'],
+    'inspect': dataset_tool.main.commands['inspect'],
+    'export': export.cmdline,
+}
 
 ONE = ['--source=images', '--dest=made.zip']
 CROP = ['--source=wide', '--dest=made.zip', '--resolution=8x8']
@@ -40,17 +50,37 @@ SAFE = ['--network=network.pkl', '--format=safetensors']
 SCRIPT = ['--network=network.pkl', '--format=torchscript']
 EFFECTS = {
     'convert': [
-        (ONE, '--source=others'), (ONE, '--dest=another.zip'), (ONE, '--max-images=3'), (CROP, '--transform=center-crop'),
-        (ONE, '--resolution=8x8'), (ONE, '--labels=none'), (['--source=damaged', '--dest=made.zip'], '--skip-bad'),
-        (ONE, '--png-compress=9')],
+        (ONE, '--source=others'),
+        (ONE, '--dest=another.zip'),
+        (ONE, '--max-images=3'),
+        (CROP, '--transform=center-crop'),
+        (ONE, '--resolution=8x8'),
+        (ONE, '--labels=none'),
+        (['--source=damaged', '--dest=made.zip'], '--skip-bad'),
+        (ONE, '--png-compress=9'),
+    ],
     'inspect': [
-        (['--source=images'], '--source=others'), (['--source=images'], '--max-images=3'), (['--source=images'], '--grid=grid.png'),
-        (GRID, '--grid-size=1x2'), ([*GRID, '--grid-size=1x2'], '--seed=1')],
+        (['--source=images'], '--source=others'),
+        (['--source=images'], '--max-images=3'),
+        (['--source=images'], '--grid=grid.png'),
+        (GRID, '--grid-size=1x2'),
+        ([*GRID, '--grid-size=1x2'], '--seed=1'),
+    ],
     'export': [
-        (SAFE, '--network=other.pkl'), (SAFE, '--format=pkl'), (SAFE, '--dest=elsewhere.safetensors'),
-        ([*SCRIPT, '--dest=taken.pt'], '--overwrite'), (SAFE, '--ema=False'), (SAFE, '--key=net'), (['--network=foreign.pkl', *SCRIPT[1:]], '--trust-pickle'),
-        (SCRIPT, '--function=denoiser'), (SCRIPT, '--sigma_max=5'), (SCRIPT, '--batch=2'), (SCRIPT, '--seed=1'),
-        (SCRIPT, '--tolerance=0'), (['--network=network.pkl', '--format=onnx'], '--opset=19')],
+        (SAFE, '--network=other.pkl'),
+        (SAFE, '--format=pkl'),
+        (SAFE, '--dest=elsewhere.safetensors'),
+        ([*SCRIPT, '--dest=taken.pt'], '--overwrite'),
+        (SAFE, '--ema=False'),
+        (SAFE, '--key=net'),
+        (['--network=foreign.pkl', *SCRIPT[1:]], '--trust-pickle'),
+        (SCRIPT, '--function=denoiser'),
+        (SCRIPT, '--sigma_max=5'),
+        (SCRIPT, '--batch=2'),
+        (SCRIPT, '--seed=1'),
+        (SCRIPT, '--tolerance=0'),
+        (['--network=network.pkl', '--format=onnx'], '--opset=19'),
+    ],
 }
 # Options that do not change the result: how many processes work.
 PROCESSES = {'convert': ['--workers'], 'inspect': ['--workers'], 'export': []}
@@ -71,9 +101,14 @@ def inputs(tmp_path_factory):
     # A network that only its own text can build: an array among its attributes.
     net = small_network(networks.GDDPrecond, **TINY)
     text = persistence._module_sources['training.networks']
-    (folder / 'foreign.pkl').write_bytes(upstream_bytes(
-        dict(ema=net, augment_pipe=None), gdd=True, source=text,
-        edit=lambda name, state: state.update(remark=np.zeros(3)) if name == 'GDDPrecond' else None))
+    (folder / 'foreign.pkl').write_bytes(
+        upstream_bytes(
+            dict(ema=net, augment_pipe=None),
+            gdd=True,
+            source=text,
+            edit=lambda name, state: state.update(remark=np.zeros(3)) if name == 'GDDPrecond' else None,
+        )
+    )
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
 
 
@@ -96,7 +131,7 @@ def content(path, data):
     """Return what a file holds: of exports only what does not depend on the order and the names that libraries choose."""
     if path.suffix == '.safetensors':
         length = int.from_bytes(data[:8], 'little')
-        return json.loads(data[8:8 + length]), data[8 + length:]
+        return json.loads(data[8 : 8 + length]), data[8 + length :]
     if path.suffix == '.pt':
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return next(archive.read(name) for name in archive.namelist() if name.endswith('config.json'))
@@ -111,18 +146,27 @@ def plain(inputs, tmp_path_factory):
     def get(command, setting):
         if (command, *setting) not in known:
             with pytest.MonkeyPatch.context() as patch:
-                known[(command, *setting)] = outcome(command, setting, inputs, tmp_path_factory.mktemp('plain'), patch)
+                known[(command, *setting)] = outcome(
+                    command, setting, inputs, tmp_path_factory.mktemp('plain'), patch
+                )
         return known[(command, *setting)]
+
     return get
 
 
 def rows():
-    return [pytest.param(command, setting, option, id=f'{command}{option}')
-            for command, effects in EFFECTS.items() for setting, option in effects]
+    return [
+        pytest.param(command, setting, option, id=f'{command}{option}')
+        for command, effects in EFFECTS.items()
+        for setting, option in effects
+    ]
 
 
 def need_packages(setting):
-    packages = {'--format=onnx': ('onnxscript', 'onnx', 'onnxruntime'), '--format=safetensors': ('safetensors',)}
+    packages = {
+        '--format=onnx': ('onnxscript', 'onnx', 'onnxruntime'),
+        '--format=safetensors': ('safetensors',),
+    }
     for package in (package for form in packages if form in setting for package in packages[form]):
         tiny_exports.need(package)
 
@@ -137,7 +181,9 @@ def test_option_changes_the_outcome(command, setting, option, inputs, plain, tmp
     assert 0 in (given[0], without[0]), (without[1], given[1])
 
 
-@pytest.mark.parametrize('command, setting', [('convert', ONE), ('inspect', GRID), ('export', SAFE), ('export', SCRIPT)])
+@pytest.mark.parametrize(
+    'command, setting', [('convert', ONE), ('inspect', GRID), ('export', SAFE), ('export', SCRIPT)]
+)
 def test_the_outcome_is_always_the_same(command, setting, inputs, plain, tmp_path, monkeypatch):
     """Otherwise the test above could not fail."""
     need_packages(setting)
@@ -158,14 +204,20 @@ def test_workers_reach_their_users(command, worker, inputs, tmp_path, monkeypatc
 def test_transforms_are_those_of_the_help(tmp_path, inputs, monkeypatch):
     """`resize` is the name of what happens without --transform; like the crops it needs --resolution."""
     folder = ['--source=wide', '--dest=made', '--resolution=8x8']
-    outcomes = [outcome('convert', [*folder, *more], inputs, tmp_path / str(number), monkeypatch)
-                for number, more in enumerate(([], ['--transform=resize'], ['--transform=center-crop']))]
+    outcomes = [
+        outcome('convert', [*folder, *more], inputs, tmp_path / str(number), monkeypatch)
+        for number, more in enumerate(([], ['--transform=resize'], ['--transform=center-crop']))
+    ]
     assert outcomes[0] == outcomes[1] and all(status == 0 for status, _line, _made in outcomes)
     for (_status, _line, made), left in zip(outcomes[1:], (0, 8)):
-        expected = PIL.Image.fromarray(random_pixels(6, (16, 32, 3))[:, left:32 - left]).resize((8, 8), PIL.Image.Resampling.LANCZOS)
+        expected = PIL.Image.fromarray(random_pixels(6, (16, 32, 3))[:, left : 32 - left]).resize(
+            (8, 8), PIL.Image.Resampling.LANCZOS
+        )
         with PIL.Image.open(io.BytesIO(made[pathlib.Path('made/00000/img00000000.png')])) as image:
             assert np.array_equal(np.asarray(image), np.asarray(expected))
-    status, line, made = outcome('convert', [*ONE, '--transform=resize'], inputs, tmp_path / 'none', monkeypatch)
+    status, line, made = outcome(
+        'convert', [*ONE, '--transform=resize'], inputs, tmp_path / 'none', monkeypatch
+    )
     assert status == 1 and 'needs --resolution' in line and not made
 
 
@@ -186,4 +238,4 @@ def test_every_option_of_generate_has_a_test():
     with open(test_generate.__file__, encoding='utf-8') as file:
         used = set(re.findall(r"'(--[\w-]+)", file.read()))
     shown = {name for param in generate.cmdline.params for name in (*param.opts, *param.secondary_opts)}
-    assert shown - used == {'--pack'}       # the default
+    assert shown - used == {'--pack'}  # the default

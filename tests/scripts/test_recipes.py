@@ -30,8 +30,14 @@ METHODS = ['demo-gdd', 'demo-cd', 'demo-ctm', 'demo-pd', 'demo-rcd', 'demo-two-s
 def run_script(*args, **variables):
     """Run train.sh with the Python of the tests."""
     variables = dict(dict(VENV='none', PYTHON=sys.executable), **variables)
-    kept = {key: value for key, value in os.environ.items() if key not in ('NPROC', 'DATA', 'TEACHER', 'OUTDIR', 'TORCHRUN')}
-    return subprocess.run(['sh', str(ROOT / 'train.sh'), *args], capture_output=True, text=True, env=dict(kept, **variables))
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ('NPROC', 'DATA', 'TEACHER', 'OUTDIR', 'TORCHRUN')
+    }
+    return subprocess.run(
+        ['sh', str(ROOT / 'train.sh'), *args], capture_output=True, text=True, env=dict(kept, **variables)
+    )
 
 
 @pytest.fixture(scope='module')
@@ -68,10 +74,16 @@ def test_dry_run_needs_no_data_and_no_teacher(name, resolved):
 
 
 def test_list_is_grouped(listed):
-    headings = [line for line in run_script('--list').stdout.splitlines() if line and not line.startswith(' ')]
+    headings = [
+        line for line in run_script('--list').stdout.splitlines() if line and not line.startswith(' ')
+    ]
     names = [heading.split(',')[0] for heading in headings]
-    assert names == ['Demo on MNIST', 'Other distillation methods on the demo', 'GDD and GDD-I (most convolutions frozen)',
-                     'EDM teachers'] and headings[0].endswith(':')
+    assert names == [
+        'Demo on MNIST',
+        'Other distillation methods on the demo',
+        'GDD and GDD-I (most convolutions frozen)',
+        'EDM teachers',
+    ] and headings[0].endswith(':')
     assert list(listed)[:9] == DEMO + METHODS and len(listed) == 9 + len(GDD) + len(PUBLISHED)
     assert [name for name in listed if name.startswith('gdd')] == list(GDD)
 
@@ -100,20 +112,53 @@ PUBLISHED = {
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_published_configurations(name, resolved, listed):
     config = resolved[name]
-    (batch, duration, lr, ema, dropout, augment, fp16, scaling, tick, processes, data, arch, classes, _resolution,
-     _parameters, _entries) = PUBLISHED[name]
+    (
+        batch,
+        duration,
+        lr,
+        ema,
+        dropout,
+        augment,
+        fp16,
+        scaling,
+        tick,
+        processes,
+        data,
+        arch,
+        classes,
+        _resolution,
+        _parameters,
+        _entries,
+    ) = PUBLISHED[name]
     assert (config['loss'], config['precond'], config['arch']) == ('edm', 'edm', arch)
-    assert (config['batch_size'], config['total_nimg'], config['batch_gpu']) == (batch, duration * 1_000_000, None)
+    assert (config['batch_size'], config['total_nimg'], config['batch_gpu']) == (
+        batch,
+        duration * 1_000_000,
+        None,
+    )
     assert config['optimizer_kwargs'] == dict(lr=lr, betas=[0.9, 0.999], eps=1e-8)
     assert config['ema_kwargs'] == dict(halflife_nimg=ema * 1_000_000, rampup=0.05, beta=0)
-    assert (config['lr_rampup_nimg'], config['lr_rampdown_nimg'], config['loss_scaling']) == (10_000_000, 0, scaling)
-    assert config['precision'] == ('fp16' if fp16 else 'fp32') and config['loss_kwargs'] == dict(P_mean=-1.2, P_std=1.2)
+    assert (config['lr_rampup_nimg'], config['lr_rampdown_nimg'], config['loss_scaling']) == (
+        10_000_000,
+        0,
+        scaling,
+    )
+    assert config['precision'] == ('fp16' if fp16 else 'fp32') and config['loss_kwargs'] == dict(
+        P_mean=-1.2, P_std=1.2
+    )
     assert config['network_kwargs']['dropout'] == dropout and config['network_kwargs']['use_fp16'] == fp16
-    assert config['network_kwargs']['channel_mult'] == {512: [2, 2, 2], 256: [1, 2, 2, 2], 4096: [1, 2, 3, 4]}[batch]
+    assert (
+        config['network_kwargs']['channel_mult']
+        == {512: [2, 2, 2], 256: [1, 2, 2, 2], 4096: [1, 2, 3, 4]}[batch]
+    )
     assert config['network_kwargs'].get('augment_dim', 0) == (9 if augment else 0)
     assert (config['augment_kwargs'] or dict(p=0))['p'] == augment
     dataset = config['dataset_kwargs']
-    assert dataset['path'] == f'datasets/{data}.zip' and dataset['use_labels'] == bool(classes) and not dataset['xflip']
+    assert (
+        dataset['path'] == f'datasets/{data}.zip'
+        and dataset['use_labels'] == bool(classes)
+        and not dataset['xflip']
+    )
     assert (config['tick_nimg'], config['snapshot_ticks'], listed[name]) == (tick * 1000, 50, processes)
 
 
@@ -121,7 +166,9 @@ def test_published_configurations(name, resolved, listed):
 def test_published_networks_have_the_published_size(name, resolved):
     classes, resolution, parameters, entries = PUBLISHED[name][-4:]
     with torch.device('meta'):
-        net = networks.EDMPrecond(**resolved[name]['network_kwargs'], img_resolution=resolution, img_channels=3, label_dim=classes)
+        net = networks.EDMPrecond(
+            **resolved[name]['network_kwargs'], img_resolution=resolution, img_channels=3, label_dim=classes
+        )
     assert (sum(p.numel() for p in net.parameters()), len(net.state_dict())) == (parameters, entries)
 
 
@@ -130,7 +177,10 @@ def test_published_networks_have_the_published_size(name, resolved):
 # EMA half-life in Mimg, batch, lr, D's lr after x 16/17, Mimg, iterations, R1 steps, parameters of G and of them frozen,
 # parameters of D, --augment of the official script.
 
-VGG, DEIT = ['vgg16_bn', 'tf_efficientnet_lite0'], ['deit_base_distilled_patch16_224', 'tf_efficientnet_lite0']
+VGG, DEIT = (
+    ['vgg16_bn', 'tf_efficientnet_lite0'],
+    ['deit_base_distilled_patch16_224', 'tf_efficientnet_lite0'],
+)
 G_CIFAR = ('cifar10-32x32', 'edm-cifar10-32x32-uncond-ve', 'ncsnpp', [2, 2, 2], 0)
 G_CIFAR_COND = ('cifar10-32x32', 'edm-cifar10-32x32-cond-ve', 'ncsnpp', [2, 2, 2], 10)
 G_AFHQ = ('afhqv2-64x64', 'edm-afhqv2-64x64-uncond-ve', 'ncsnpp', [1, 2, 2, 2], 0)
@@ -159,7 +209,8 @@ def test_document_lists_every_recipe_with_its_numbers():
     text = (ROOT / 'docs/recipes.md').read_text()
     rows = [line for line in text.splitlines() if line.startswith('| `gdd-')]
     assert [name for row in rows for name in re.findall('`(gdd-[a-z0-9-]+)`', row)] == [
-        name for pair in zip(list(GDD)[:5], list(GDD)[5:]) for name in pair]
+        name for pair in zip(list(GDD)[:5], list(GDD)[5:]) for name in pair
+    ]
     for row, entry in zip(rows, GDD.values()):
         assert f'`{entry[1]}`' in row and f'| {entry[8]} ({128 if entry[8] == 512 else 64}) |' in row
         assert f'| {entry[11]} | {entry[12]:,}, {entry[13]} |' in row and f'| {entry[7]} |' in row
@@ -170,28 +221,60 @@ def test_document_lists_every_recipe_with_its_numbers():
 @pytest.mark.parametrize('name', GDD)
 def test_published_distillations(name, resolved, listed):
     config = resolved[name]
-    (data, teacher, arch, mult, classes, freeze, backbones, ema, batch, lr, d_lr, duration, iterations, r1_steps,
-     *_sizes, _augment) = GDD[name]
-    assert (config['loss'], config['precond'], config['arch'], config['compat']) == ('gdd', 'gdd', arch, 'official')
+    (
+        data,
+        teacher,
+        arch,
+        mult,
+        classes,
+        freeze,
+        backbones,
+        ema,
+        batch,
+        lr,
+        d_lr,
+        duration,
+        iterations,
+        r1_steps,
+        *_sizes,
+        _augment,
+    ) = GDD[name]
+    assert (config['loss'], config['precond'], config['arch'], config['compat']) == (
+        'gdd',
+        'gdd',
+        arch,
+        'official',
+    )
     assert (config['transfer'], config['freeze'], config['seed']) == (f'pretrained/{teacher}.pkl', freeze, 42)
-    assert config['precision'] == 'bf16' and config['network_kwargs']['use_fp16'] and config['network_kwargs']['dropout'] == 0
+    assert (
+        config['precision'] == 'bf16'
+        and config['network_kwargs']['use_fp16']
+        and config['network_kwargs']['dropout'] == 0
+    )
     assert config['network_kwargs']['channel_mult'] == mult and config['loader_kwargs'] == dict(num_workers=4)
     dataset = config['dataset_kwargs']
-    assert dataset['path'] == f'datasets/{data}.zip' and dataset['use_labels'] == bool(classes) and not dataset['xflip']
+    assert (
+        dataset['path'] == f'datasets/{data}.zip'
+        and dataset['use_labels'] == bool(classes)
+        and not dataset['xflip']
+    )
     assert (config['batch_size'], config['batch_gpu'], listed[name]) == (batch, None, 4)
     assert config_lib.plan_batch(batch, None, listed[name])[0] == (128 if arch == 'adm' else 64)
     features = config['feature_kwargs']
     assert (features['names'], features['input_size'], features['weights']) == (backbones, 224, 'pretrained')
     assert features['moved_statistics'] and not features['fused'] and not features['diffaugment']
-    assert config['discriminator_kwargs'] == dict(channel_max=None, class_embed=TABLE if classes else 'random')
+    assert config['discriminator_kwargs'] == dict(
+        channel_max=None, class_embed=TABLE if classes else 'random'
+    )
     assert config['loss_kwargs'] == dict(loss_type='ns', r1_gamma=1e-4) and config['r1_interval'] == 16
     assert config['optimizer_type'] == 'adam'
     assert config['optimizer_kwargs'] == dict(lr=lr, betas=[0.0, 0.99], eps=1e-8, weight_decay=0)
-    assert config['d_optimizer_kwargs'] == dict(lr=pytest.approx(d_lr, rel=1e-9), betas=[0.0, pytest.approx(0.9905854573)], eps=1e-8,
-                                                weight_decay=0)
+    assert config['d_optimizer_kwargs'] == dict(
+        lr=pytest.approx(d_lr, rel=1e-9), betas=[0.0, pytest.approx(0.9905854573)], eps=1e-8, weight_decay=0
+    )
     assert config['ema_kwargs'] == dict(halflife_nimg=ema * 1_000_000, rampup=0.05, beta=0)
     assert config['total_nimg'] == duration * 1_000_000 and -(-config['total_nimg'] // batch) == iterations
-    assert (iterations - 1) // config['r1_interval'] == r1_steps         # not in the first iteration
+    assert (iterations - 1) // config['r1_interval'] == r1_steps  # not in the first iteration
     assert (config['tick_nimg'], config['snapshot_ticks']) == (25_000, 10)
 
 
@@ -199,15 +282,30 @@ def test_published_distillations(name, resolved, listed):
 def test_published_distillations_have_the_published_sizes(name, resolved):
     config, classes, (total, frozen, d_total) = resolved[name], GDD[name][4], GDD[name][-4:-1]
     with torch.device('meta'):
-        net = networks.GDDPrecond(**config['network_kwargs'], img_resolution=int(GDD[name][0][-2:]), img_channels=3, label_dim=classes)
+        net = networks.GDDPrecond(
+            **config['network_kwargs'],
+            img_resolution=int(GDD[name][0][-2:]),
+            img_channels=3,
+            label_dim=classes,
+        )
         table = torch.zeros([1000, 320]) if classes else None
-        D = ProjectedDiscriminator(config['feature_kwargs']['names'], FEATURE_CHANNELS, nominal_resolutions(224), classes, table)
-    assert sum(p.numel() for p in net.parameters()) == total and sum(p.numel() for p in D.parameters()) == d_total
+        D = ProjectedDiscriminator(
+            config['feature_kwargs']['names'], FEATURE_CHANNELS, nominal_resolutions(224), classes, table
+        )
+    assert (
+        sum(p.numel() for p in net.parameters()) == total
+        and sum(p.numel() for p in D.parameters()) == d_total
+    )
     assert sum(p.numel() for key, p in net.named_parameters() if is_frozen(key, config['freeze'])) == frozen
 
 
-@pytest.mark.parametrize('name, gammas', [('gdd-cifar10', ('1.56e-06', '3.13e-06', '3.91e-07')),
-                                          ('gdd-i-imagenet', ('7.81e-07', '1.56e-06', '1.95e-07'))])
+@pytest.mark.parametrize(
+    'name, gammas',
+    [
+        ('gdd-cifar10', ('1.56e-06', '3.13e-06', '3.91e-07')),
+        ('gdd-i-imagenet', ('7.81e-07', '1.56e-06', '1.95e-07')),
+    ],
+)
 def test_strength_of_r1_is_the_published_one_with_four_processes(name, gammas, resolved):
     for processes, gamma in zip((4, 8, 1), gammas):
         line = describe_r1(resolved[name], processes)
@@ -216,14 +314,51 @@ def test_strength_of_r1_is_the_published_one_with_four_processes(name, gammas, r
 
 def official_command(name):
     """The arguments of the official script, rebuilt from its list of options and its table of recipes (specification 8)."""
-    (data, teacher, arch, mult, classes, freeze, backbones, ema, batch, lr, _d_lr, duration, *_counts, augment) = GDD[name]
+    (
+        data,
+        teacher,
+        arch,
+        mult,
+        classes,
+        freeze,
+        backbones,
+        ema,
+        batch,
+        lr,
+        _d_lr,
+        duration,
+        *_counts,
+        augment,
+    ) = GDD[name]
     command = [
-        '--outdir=training-runs', f'--data=datasets/{data}.zip', f'--transfer=pretrained/{teacher}.pkl', f'--arch={arch}',
-        *(['--cres=1,2,2,2'] if mult == [1, 2, 2, 2] else []), f'--cond={bool(classes):d}', f'--freeze={freeze}',
-        f'--backbone={1 if backbones is VGG else 0}', f'--ema={ema}', f'--batch={batch}', f'--lr={lr}',
-        f"--dlr={'1e-4' if backbones is VGG else '4e-5'}", f'--duration={duration}', '--seed=42', '--workers=4', '--dropout=0',
-        '--fp16=1', '--loss-type=ns', '--r1-gamma=1e-4', '--r1-type=r1', '--use-gp=1', '--d-type=xl', '--diffaug=0',
-        '--ada-target=0', '--precond=gdd', '--loss=gdd', *([f'--augment={augment}'] if augment else [])]
+        '--outdir=training-runs',
+        f'--data=datasets/{data}.zip',
+        f'--transfer=pretrained/{teacher}.pkl',
+        f'--arch={arch}',
+        *(['--cres=1,2,2,2'] if mult == [1, 2, 2, 2] else []),
+        f'--cond={bool(classes):d}',
+        f'--freeze={freeze}',
+        f'--backbone={1 if backbones is VGG else 0}',
+        f'--ema={ema}',
+        f'--batch={batch}',
+        f'--lr={lr}',
+        f'--dlr={"1e-4" if backbones is VGG else "4e-5"}',
+        f'--duration={duration}',
+        '--seed=42',
+        '--workers=4',
+        '--dropout=0',
+        '--fp16=1',
+        '--loss-type=ns',
+        '--r1-gamma=1e-4',
+        '--r1-type=r1',
+        '--use-gp=1',
+        '--d-type=xl',
+        '--diffaug=0',
+        '--ada-target=0',
+        '--precond=gdd',
+        '--loss=gdd',
+        *([f'--augment={augment}'] if augment else []),
+    ]
     return command
 
 
@@ -238,6 +373,7 @@ def test_official_command_lines_run_unchanged(name, resolved):
         result = CliRunner().invoke(train.main, [*official_command(name), *args, '--dry-run'])
         assert result.exit_code == 0, result.output
         return without_spelling(json.loads(result.output))
+
     table = [f'--class-embed={TABLE}'] if GDD[name][4] else []
     assert resolve('--compat=official', *table) == without_spelling(resolved[name])
     # As they are: the accidents repaired, and class embeddings drawn at random. Nothing else differs.
@@ -251,9 +387,26 @@ def test_official_command_lines_run_unchanged(name, resolved):
 @pytest.mark.parametrize('name', ['gdd-ffhq', 'gdd-i-imagenet'])
 def test_every_option_of_the_official_command_line_is_known(name):
     """Options that no published recipe uses, with values that the official help shows or that do nothing there."""
-    args = ['--d-pretrained=True', '--persistent-workers=True', '--interp224=True', '--optimizer-type=adam', '--weight-decay=0', '--ls=1',
-            '--xflip=0', '--batch-gpu=32', '--ema-warmup=0.05', '--ema-beta=0', '--bench=1', '--cache=1', '--tick=25', '--snap=10',
-            '--dump=500', '--desc=name', '--nosubdir', '--cbase=128']
+    args = [
+        '--d-pretrained=True',
+        '--persistent-workers=True',
+        '--interp224=True',
+        '--optimizer-type=adam',
+        '--weight-decay=0',
+        '--ls=1',
+        '--xflip=0',
+        '--batch-gpu=32',
+        '--ema-warmup=0.05',
+        '--ema-beta=0',
+        '--bench=1',
+        '--cache=1',
+        '--tick=25',
+        '--snap=10',
+        '--dump=500',
+        '--desc=name',
+        '--nosubdir',
+        '--cbase=128',
+    ]
     result = CliRunner().invoke(train.main, [*official_command(name), *args, '--dry-run'])
     assert result.exit_code == 0 and json.loads(result.output)['state_ticks'] == 500, result.output
 
@@ -263,7 +416,9 @@ def test_demo_teacher_is_the_training_of_the_committed_teacher(resolved):
     config = resolved['demo-teacher']
     _net, info = load_network(str(ROOT / 'pretrained/edm-mnist-32x32-cond-ve.pkl'))
     assert info.init_kwargs == dict(config['network_kwargs'], img_resolution=32, img_channels=1, label_dim=10)
-    assert info.metadata['batch_size'] == config['batch_size'] == 64 and info.metadata['loss'] == config['loss']
+    assert (
+        info.metadata['batch_size'] == config['batch_size'] == 64 and info.metadata['loss'] == config['loss']
+    )
     assert 0 <= info.metadata['nimg'] - config['total_nimg'] < 64
     assert config['augment_kwargs'] is None and config['loss_scaling'] == 1 and config['precision'] == 'fp32'
 
@@ -272,38 +427,75 @@ def test_demo_teacher_is_the_training_of_the_committed_teacher(resolved):
 def test_methods_are_compared_on_equal_terms(name, resolved):
     """Same teacher, data, number of images, batch and learning rate; they differ in the method."""
     demo, config = resolved['demo'], resolved[name]
-    shared = ('transfer', 'dataset_kwargs', 'batch_size', 'optimizer_kwargs', 'ema_kwargs', 'seed', 'compat', 'precision', 'target')
+    shared = (
+        'transfer',
+        'dataset_kwargs',
+        'batch_size',
+        'optimizer_kwargs',
+        'ema_kwargs',
+        'seed',
+        'compat',
+        'precision',
+        'target',
+    )
     assert {key: config[key] for key in shared} == {key: demo[key] for key in shared}
     assert config['total_nimg'] == 12000 and config['snapshot_ticks'] == demo['snapshot_ticks']
     kind = name.split('-')[1]
     if kind in ('gdd', 'two'):
         differing = dict(gdd=['freeze'], two=['sampler_kwargs'])[kind]
-        assert [key for key in config if config[key] != demo[key] and key not in ('total_nimg', 'options')] == differing
-        assert config['freeze'] == (kind == 'two') and config['sampler_kwargs']['num_steps'] == 1 + (kind == 'two')
+        assert [
+            key for key in config if config[key] != demo[key] and key not in ('total_nimg', 'options')
+        ] == differing
+        assert config['freeze'] == (kind == 'two') and config['sampler_kwargs']['num_steps'] == 1 + (
+            kind == 'two'
+        )
     else:
-        assert config['instance_kwargs'] == dict(kind=kind, max_steps=dict(cd=16, ctm=8, pd=4, rcd=4)[kind],
-                                                 distance='huber')
+        assert config['instance_kwargs'] == dict(
+            kind=kind, max_steps=dict(cd=16, ctm=8, pd=4, rcd=4)[kind], distance='huber'
+        )
         assert config['teacher_only'] and config['freeze'] == 0 and config['target'] is None
 
 
 # ------------------------------------------------------------------------------------------------
 # The script itself.
 
+
 def test_later_options_and_variables_win():
     result = run_script('edm-ffhq-64x64-uncond-ve', '--batch=16', '-n', DATA='my faces.zip')
     config = json.loads(result.stdout)
-    assert config['batch_size'] == 16 and config['dataset_kwargs']['path'] == 'my faces.zip' and result.returncode == 0
-    config = json.loads(run_script('edm-ffhq-64x64-uncond-ve', '--data=other.zip', '-n', DATA='my.zip').stdout)
+    assert (
+        config['batch_size'] == 16
+        and config['dataset_kwargs']['path'] == 'my faces.zip'
+        and result.returncode == 0
+    )
+    config = json.loads(
+        run_script('edm-ffhq-64x64-uncond-ve', '--data=other.zip', '-n', DATA='my.zip').stdout
+    )
     assert config['dataset_kwargs']['path'] == 'other.zip'
 
 
-@pytest.mark.parametrize('name, how', [
-    ('edm-cifar10-32x32-cond-vp', 'python dataset_tool.py --dest=datasets/cifar10-32x32.zip --source=cifar-10-python.tar.gz'),
-    ('edm-ffhq-64x64-uncond-vp', '--dest=datasets/ffhq-64x64.zip --source=ffhq/images1024x1024 --resolution=64x64'),
-    ('edm-afhqv2-64x64-uncond-ve', 'python dataset_tool.py --dest=datasets/afhqv2-64x64.zip --source=afhqv2 --resolution=64x64'),
-    ('edm-imagenet-64x64-cond-adm', '--source=ILSVRC/Data/CLS-LOC/train --transform=center-crop --resolution=64x64'),
-    ('demo-teacher', 'the commands in datasets/README.md'),
-])
+@pytest.mark.parametrize(
+    'name, how',
+    [
+        (
+            'edm-cifar10-32x32-cond-vp',
+            'python dataset_tool.py --dest=datasets/cifar10-32x32.zip --source=cifar-10-python.tar.gz',
+        ),
+        (
+            'edm-ffhq-64x64-uncond-vp',
+            '--dest=datasets/ffhq-64x64.zip --source=ffhq/images1024x1024 --resolution=64x64',
+        ),
+        (
+            'edm-afhqv2-64x64-uncond-ve',
+            'python dataset_tool.py --dest=datasets/afhqv2-64x64.zip --source=afhqv2 --resolution=64x64',
+        ),
+        (
+            'edm-imagenet-64x64-cond-adm',
+            '--source=ILSVRC/Data/CLS-LOC/train --transform=center-crop --resolution=64x64',
+        ),
+        ('demo-teacher', 'the commands in datasets/README.md'),
+    ],
+)
 def test_missing_data_is_one_line_that_says_how_to_make_it(name, how):
     result = run_script(name, DATA='no/such.zip', PYTHON='false')
     assert result.returncode == 2 and result.stdout == '' and result.stderr.count('\n') == 1
@@ -316,48 +508,95 @@ def test_missing_teacher_and_class_table_are_one_line_each(tmp_path):
         (tmp_path / name).touch()
     data = dict(DATA=f'{tmp_path}/data.zip', PYTHON='false')
     teacher = run_script('gdd-i-afhqv2', **data)
-    assert teacher.returncode == 2 and teacher.stdout == '' and teacher.stderr == (
-        'Error: pretrained/edm-afhqv2-64x64-uncond-ve.pkl is missing; download https://nvlabs-fi-cdn.nvidia.com/edm/pretrained/'
-        'edm-afhqv2-64x64-uncond-ve.pkl, or set TEACHER=FILE.pkl or TEACHER=URL\n')
+    assert (
+        teacher.returncode == 2
+        and teacher.stdout == ''
+        and teacher.stderr
+        == (
+            'Error: pretrained/edm-afhqv2-64x64-uncond-ve.pkl is missing; download https://nvlabs-fi-cdn.nvidia.com/edm/pretrained/'
+            'edm-afhqv2-64x64-uncond-ve.pkl, or set TEACHER=FILE.pkl or TEACHER=URL\n'
+        )
+    )
     table = run_script('gdd-cifar10-cond', TEACHER=f'{tmp_path}/teacher.pkl', **data)
-    assert table.returncode == 2 and table.stdout == '' and table.stderr == (
-        f'Error: {TABLE} is missing; pretrained/README.md says how to make it (ImageNet class embeddings, 1000 x 320), '
-        'or give --class-embed=FILE.npy, random or computed\n')
+    assert (
+        table.returncode == 2
+        and table.stdout == ''
+        and table.stderr
+        == (
+            f'Error: {TABLE} is missing; pretrained/README.md says how to make it (ImageNet class embeddings, 1000 x 320), '
+            'or give --class-embed=FILE.npy, random or computed\n'
+        )
+    )
 
 
 def test_teacher_and_class_table_can_be_given(stand_in, tmp_path):
     (tmp_path / 'data.zip').touch()
     (tmp_path / 'my teacher.pkl').touch()
     for teacher in (f'{tmp_path}/my teacher.pkl', 'https://example.com/teacher.pkl'):
-        result = run_script('gdd-imagenet', '--class-embed=random', PYTHON=stand_in, DATA=f'{tmp_path}/data.zip', TEACHER=teacher, NPROC='4')
+        result = run_script(
+            'gdd-imagenet',
+            '--class-embed=random',
+            PYTHON=stand_in,
+            DATA=f'{tmp_path}/data.zip',
+            TEACHER=teacher,
+            NPROC='4',
+        )
         assert result.returncode == 0 and result.stderr == '' and result.stdout.count('--transfer=') == 1
         assert result.stdout.endswith(f' --transfer={teacher} --class-embed=random\n')
-    result = run_script('gdd-imagenet', '--class-embed=random', '--transfer=x.pkl', PYTHON=stand_in, DATA=f'{tmp_path}/data.zip', NPROC='4')
+    result = run_script(
+        'gdd-imagenet',
+        '--class-embed=random',
+        '--transfer=x.pkl',
+        PYTHON=stand_in,
+        DATA=f'{tmp_path}/data.zip',
+        NPROC='4',
+    )
     assert result.returncode == 0 and result.stdout.endswith(' --class-embed=random --transfer=x.pkl\n')
     result = run_script('demo-teacher', TEACHER='x.pkl')
-    assert result.returncode == 2 and result.stderr == ('Error: TEACHER=x.pkl: recipe demo-teacher starts without a teacher; unset '
-                                                        'TEACHER\n')
+    assert result.returncode == 2 and result.stderr == (
+        'Error: TEACHER=x.pkl: recipe demo-teacher starts without a teacher; unset TEACHER\n'
+    )
 
 
 def test_unknown_recipe_is_one_line():
     result = run_script('nope')
     assert result.returncode == 2 and result.stdout == ''
-    assert re.fullmatch(r"Error: unknown recipe 'nope'; a recipe is one of: demo, .*, edm-imagenet-64x64-cond-adm; "
-                        r'try: sh train.sh demo\n', result.stderr)
+    assert re.fullmatch(
+        r"Error: unknown recipe 'nope'; a recipe is one of: demo, .*, edm-imagenet-64x64-cond-adm; "
+        r'try: sh train.sh demo\n',
+        result.stderr,
+    )
 
 
-@pytest.mark.parametrize('variables, launcher, note', [
-    (dict(), '--nproc_per_node=1 --standalone',
-     'Note: edm-cifar10-32x32-cond-ve was published with 8 processes, this run has NPROC=1'),
-    (dict(NPROC='8'), '--nproc_per_node=8 --standalone', ''),
-    (dict(NPROC='4', TORCHRUN='--nnodes=2 --rdzv-id=x'), '--nproc_per_node=4 --nnodes=2 --rdzv-id=x', '')])
+@pytest.mark.parametrize(
+    'variables, launcher, note',
+    [
+        (
+            dict(),
+            '--nproc_per_node=1 --standalone',
+            'Note: edm-cifar10-32x32-cond-ve was published with 8 processes, this run has NPROC=1',
+        ),
+        (dict(NPROC='8'), '--nproc_per_node=8 --standalone', ''),
+        (dict(NPROC='4', TORCHRUN='--nnodes=2 --rdzv-id=x'), '--nproc_per_node=4 --nnodes=2 --rdzv-id=x', ''),
+    ],
+)
 def test_launch(variables, launcher, note, stand_in, tmp_path):
     (tmp_path / 'data.zip').touch()
-    result = run_script('edm-cifar10-32x32-cond-ve', '--batch=64', PYTHON=stand_in, DATA=f'{tmp_path}/data.zip', OUTDIR='out',
-                        **variables)
-    assert result.returncode == 0 and result.stderr.startswith(note) and result.stderr.count('\n') == bool(note)
-    assert result.stdout == (f'-m torch_utils.launch {launcher} train.py --outdir=out --data={tmp_path}/data.zip --loss=edm '
-                             '--precond=edm --cond=1 --arch=ncsnpp --batch=64\n')
+    result = run_script(
+        'edm-cifar10-32x32-cond-ve',
+        '--batch=64',
+        PYTHON=stand_in,
+        DATA=f'{tmp_path}/data.zip',
+        OUTDIR='out',
+        **variables,
+    )
+    assert (
+        result.returncode == 0 and result.stderr.startswith(note) and result.stderr.count('\n') == bool(note)
+    )
+    assert result.stdout == (
+        f'-m torch_utils.launch {launcher} train.py --outdir=out --data={tmp_path}/data.zip --loss=edm '
+        '--precond=edm --cond=1 --arch=ncsnpp --batch=64\n'
+    )
 
 
 @pytest.mark.parametrize('options, run_dir', [((), '00010-new'), (('--nosubdir',), '.')])
@@ -368,11 +607,16 @@ def test_demo_ends_with_a_comparison_of_its_last_snapshot(options, run_dir, stan
             (tmp_path / 'out' / folder / f'network-snapshot-{kimg}.pkl').touch()
     result = run_script('demo', f'--outdir={tmp_path}/out', *options, PYTHON=stand_in)
     trained, compared = result.stdout.splitlines()
-    assert trained.startswith('-m torch_utils.launch --nproc_per_node=1 --standalone train.py ') and '--loss=gdd' in trained
+    assert (
+        trained.startswith('-m torch_utils.launch --nproc_per_node=1 --standalone train.py ')
+        and '--loss=gdd' in trained
+    )
     folder = f'{tmp_path}/out' + ('' if options else f'/{run_dir}')
-    assert compared == ('-m evaluations.teacher_and_student --teacher=pretrained/edm-mnist-32x32-cond-ve.pkl '
-                        f'--student={folder}/network-snapshot-000028.pkl --ref=datasets/mnist-32x32-train-ref-mnist-classifier.npz '
-                        f'--detector=mnist-classifier --data=datasets/mnist-32x32.zip --num=2000 --batch=100 --outdir={folder}')
+    assert compared == (
+        '-m evaluations.teacher_and_student --teacher=pretrained/edm-mnist-32x32-cond-ve.pkl '
+        f'--student={folder}/network-snapshot-000028.pkl --ref=datasets/mnist-32x32-train-ref-mnist-classifier.npz '
+        f'--detector=mnist-classifier --data=datasets/mnist-32x32.zip --num=2000 --batch=100 --outdir={folder}'
+    )
 
 
 def test_help_names_the_variables():

@@ -13,9 +13,20 @@ import fid
 import generate
 from tests.support import ROOT
 
-CHECKPOINTS = ('cifar_uncond_gdd_i.pkl', 'cifar_cond_gdd_i.pkl', 'ffhq_gdd_i.pkl', 'afhqv2_gdd.pkl', 'imagenet_gdd_i.pkl')
-REFERENCES = {'cifar10-uncond': 'cifar10-32x32.npz', 'cifar10-cond': 'cifar10-32x32.npz', 'ffhq': 'ffhq-64x64.npz',
-              'afhqv2': 'afhqv2-64x64.npz', 'imagenet': 'imagenet-64x64.npz'}
+CHECKPOINTS = (
+    'cifar_uncond_gdd_i.pkl',
+    'cifar_cond_gdd_i.pkl',
+    'ffhq_gdd_i.pkl',
+    'afhqv2_gdd.pkl',
+    'imagenet_gdd_i.pkl',
+)
+REFERENCES = {
+    'cifar10-uncond': 'cifar10-32x32.npz',
+    'cifar10-cond': 'cifar10-32x32.npz',
+    'ffhq': 'ffhq-64x64.npz',
+    'afhqv2': 'afhqv2-64x64.npz',
+    'imagenet': 'imagenet-64x64.npz',
+}
 
 
 @pytest.fixture
@@ -30,8 +41,17 @@ def files(tmp_path):
 
 
 def run(script, files, *names, **variables):
-    env = {**os.environ, 'VENV': 'none', 'PYTHON': str(files / 'python'), 'CHECKPOINTS': str(files), 'REFS': str(files), **variables}
-    result = subprocess.run(['sh', script, *names], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    env = {
+        **os.environ,
+        'VENV': 'none',
+        'PYTHON': str(files / 'python'),
+        'CHECKPOINTS': str(files),
+        'REFS': str(files),
+        **variables,
+    }
+    result = subprocess.run(
+        ['sh', script, *names], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60
+    )
     return result.returncode, result.stdout, result.stderr
 
 
@@ -52,16 +72,42 @@ def test_published_checkpoints_and_their_references(files):
         found = options(call)
         assert call[0] == 'gen' and {f'--{name}' for name in found} <= known
         assert (found['network'], found['ref']) == (str(files / checkpoint), str(files / reference))
-        assert (found['seeds'], found['repeats'], found['metrics'], found['sampler']) == ('0-49999', '1', 'fid', 'one_step')
+        assert (found['seeds'], found['repeats'], found['metrics'], found['sampler']) == (
+            '0-49999',
+            '1',
+            'fid',
+            'one_step',
+        )
 
 
 def test_variables(files):
-    code, output, _ = run('validation_fid.sh', files, 'ffhq', NETWORK=str(files / 'mine.pkl'), NUM='10', REPEATS='3', METRICS='fid,is', NPROC='4',
-                          OPTIONS='--batch=5 --ema=False', REFS='https://example.org/refs')
+    code, output, _ = run(
+        'validation_fid.sh',
+        files,
+        'ffhq',
+        NETWORK=str(files / 'mine.pkl'),
+        NUM='10',
+        REPEATS='3',
+        METRICS='fid,is',
+        NPROC='4',
+        OPTIONS='--batch=5 --ema=False',
+        REFS='https://example.org/refs',
+    )
     [call] = commands(output, 'fid.py')
     found = options(call)
-    assert code == 0 and '--nproc_per_node=4' in output and found['network'] == str(files / 'mine.pkl') and found['ref'] == 'https://example.org/refs/ffhq-64x64.npz'
-    assert (found['seeds'], found['repeats'], found['metrics'], found['batch'], found['ema']) == ('0-9', '3', 'fid,is', '5', 'False')
+    assert (
+        code == 0
+        and '--nproc_per_node=4' in output
+        and found['network'] == str(files / 'mine.pkl')
+        and found['ref'] == 'https://example.org/refs/ffhq-64x64.npz'
+    )
+    assert (found['seeds'], found['repeats'], found['metrics'], found['batch'], found['ema']) == (
+        '0-9',
+        '3',
+        'fid,is',
+        '5',
+        'False',
+    )
 
 
 def test_demo_teacher(files):
@@ -74,13 +120,27 @@ def test_demo_teacher(files):
 
 def test_newest_demo_run(tmp_path):
     # Later runs have larger numbers, whether they are short or long; other recipes do not count.
-    for run_dir, kimg in (('00003-mnist-demo', 5), ('00010-mnist-demo-long', 1), ('00010-mnist-demo-long', 2), ('00011-mnist-demo-teacher', 9)):
+    for run_dir, kimg in (
+        ('00003-mnist-demo', 5),
+        ('00010-mnist-demo-long', 1),
+        ('00010-mnist-demo-long', 2),
+        ('00011-mnist-demo-teacher', 9),
+    ):
         (tmp_path / 'training-runs' / run_dir).mkdir(parents=True, exist_ok=True)
         (tmp_path / 'training-runs' / run_dir / f'network-snapshot-{kimg:06d}.pkl').touch()
     script = f'. {ROOT}/evaluations/checkpoints.sh; find_checkpoint demo && echo "$found"; find_checkpoint ffhq || echo "code $failed"'
-    result = subprocess.run(['sh', '-euc', script], cwd=tmp_path, env={**os.environ, 'NETWORK': ''}, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        ['sh', '-euc', script],
+        cwd=tmp_path,
+        env={**os.environ, 'NETWORK': ''},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert result.stdout == 'training-runs/00010-mnist-demo-long/network-snapshot-000002.pkl\ncode 0\n'
-    assert result.stderr.startswith('ffhq: skipped, there is no checkpoint pretrained/ffhq*.pkl; put it there')
+    assert result.stderr.startswith(
+        'ffhq: skipped, there is no checkpoint pretrained/ffhq*.pkl; put it there'
+    )
 
 
 def test_what_is_absent_is_skipped(files):
@@ -90,9 +150,11 @@ def test_what_is_absent_is_skipped(files):
     lines = error.splitlines()
     assert code == 0 and len(commands(output, 'fid.py')) >= 3
     assert lines[0].startswith(f'ffhq: skipped, there is no checkpoint {files}/ffhq*.pkl; put it there')
-    assert lines[1] == (f'imagenet: skipped, there is no reference {files}/imagenet-64x64.npz; docs/metrics.md says where to get it, '
-                        'or set REFS=folder or URL')
-    assert run('validation_fid.sh', files, 'ffhq')[0] == 1                  # asked for by name
+    assert lines[1] == (
+        f'imagenet: skipped, there is no reference {files}/imagenet-64x64.npz; docs/metrics.md says where to get it, '
+        'or set REFS=folder or URL'
+    )
+    assert run('validation_fid.sh', files, 'ffhq')[0] == 1  # asked for by name
     code, output, error = run('validation_fid.sh', files, 'ffhq', 'imagenet')
     assert code == 1 and commands(output, 'fid.py') == [] and error.endswith('Error: nothing was measured\n')
 
@@ -105,46 +167,79 @@ def test_failures_do_not_stop_the_others(files):
 @pytest.mark.parametrize('script', ['validation_fid.sh', 'validate_is_pr.sh'])
 def test_unknown_names_are_refused(files, script):
     code, output, error = run(script, files, 'ffhq', 'cifar')
-    assert code == 2 and output == '' and re.fullmatch("Error: unknown checkpoint 'cifar'; use one of: cifar10-uncond .* demo.*\n", error)
+    assert (
+        code == 2
+        and output == ''
+        and re.fullmatch("Error: unknown checkpoint 'cifar'; use one of: cifar10-uncond .* demo.*\n", error)
+    )
 
 
 def evaluated(output):
     """The pairs (images, reference) that the evaluator was given."""
-    return [tuple(line.split('evaluations.evaluator ')[1].split()) for line in output.splitlines() if 'evaluations.evaluator ' in line]
+    return [
+        tuple(line.split('evaluations.evaluator ')[1].split())
+        for line in output.splitlines()
+        if 'evaluations.evaluator ' in line
+    ]
 
 
 def test_inception_score_and_precision(files):
     code, output, error = run('validate_is_pr.sh', files, *REFERENCES, NUM='20')
     calls = commands(output, 'generate.py')
-    assert code == 0 and error == '' and [options(call)['network'] for call in calls] == [str(files / name) for name in CHECKPOINTS]
+    assert (
+        code == 0
+        and error == ''
+        and [options(call)['network'] for call in calls] == [str(files / name) for name in CHECKPOINTS]
+    )
     known = {name for param in generate.cmdline.params for name in (*param.opts, *param.secondary_opts)}
     for call in calls:
         assert (options(call)['seeds'], options(call)['sampler']) == ('0-19', 'one_step')
         assert {word.split('=')[0] for word in call} <= known
     # Only for ImageNet there is a published reference with images.
-    assert evaluated(output) == [(f'fid-tmp/{name}/image_pack.npz', 'none' if name != 'imagenet' else f'{files}/VIRTUAL_imagenet64_labeled.npz')
-                                 for name in REFERENCES]
+    assert evaluated(output) == [
+        (
+            f'fid-tmp/{name}/image_pack.npz',
+            'none' if name != 'imagenet' else f'{files}/VIRTUAL_imagenet64_labeled.npz',
+        )
+        for name in REFERENCES
+    ]
     assert evaluated(run('validate_is_pr.sh', files, 'ffhq', REFERENCE=str(files / 'mine.pkl'))[1]) == [
-        ('fid-tmp/ffhq/image_pack.npz', str(files / 'mine.pkl'))]
+        ('fid-tmp/ffhq/image_pack.npz', str(files / 'mine.pkl'))
+    ]
 
 
 def test_inception_score_and_precision_of_the_demo(files):
     code, output, error = run('validate_is_pr.sh', files, 'demo', NETWORK=str(files / 'mine.pkl'), NUM='30')
     reference, samples = commands(output, 'fid.py')
     assert code == 0 and error == '' and (reference[0], samples[0]) == ('ref', 'gen')
-    assert options(samples) == dict(network=str(files / 'mine.pkl'), ref=options(reference)['dest'], seeds='0-29', metrics='is,pr', sampler='one_step')
-    assert options(reference)['features'] == '10000' and os.path.isfile(os.path.join(ROOT, options(reference)['data']))
+    assert options(samples) == dict(
+        network=str(files / 'mine.pkl'),
+        ref=options(reference)['dest'],
+        seeds='0-29',
+        metrics='is,pr',
+        sampler='one_step',
+    )
+    assert options(reference)['features'] == '10000' and os.path.isfile(
+        os.path.join(ROOT, options(reference)['data'])
+    )
     for call in (reference, samples):
-        assert {f'--{name}' for name in options(call)} <= {name for param in fid.main.commands[call[0]].params for name in param.opts}
-    assert run('validate_is_pr.sh', files, 'demo', NETWORK=str(files / 'mine.pkl'), FAILING='fid.py ref')[0] == 1
+        assert {f'--{name}' for name in options(call)} <= {
+            name for param in fid.main.commands[call[0]].params for name in param.opts
+        }
+    assert (
+        run('validate_is_pr.sh', files, 'demo', NETWORK=str(files / 'mine.pkl'), FAILING='fid.py ref')[0] == 1
+    )
 
 
 def test_inception_score_without_files(files):
     os.remove(files / 'VIRTUAL_imagenet64_labeled.npz')
     os.remove(files / 'ffhq_gdd_i.pkl')
     code, output, error = run('validate_is_pr.sh', files)
-    assert code == 0 and len(evaluated(output)) == 3        # nobody asked for those that are absent
-    assert 'ffhq: skipped, there is no checkpoint' in error and 'imagenet: skipped, there is no reference' in error
+    assert code == 0 and len(evaluated(output)) == 3  # nobody asked for those that are absent
+    assert (
+        'ffhq: skipped, there is no checkpoint' in error
+        and 'imagenet: skipped, there is no reference' in error
+    )
     assert run('validate_is_pr.sh', files, 'imagenet')[0] == 1
     assert run('validate_is_pr.sh', files, 'imagenet', REFERENCE='none')[0] == 0
     code, output, error = run('validate_is_pr.sh', files, 'afhqv2', FAILING='generate.py')

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 
-PERSISTENCE = '''
+PERSISTENCE = """
 import copy, inspect, io, pickle, sys, types, uuid
 import dnnlib
 
@@ -70,9 +70,9 @@ def _reconstruct_persistent_obj(meta):
     else:
         obj.__dict__.update(meta.state)
     return obj
-'''
+"""
 
-DNNLIB_UTIL = '''
+DNNLIB_UTIL = """
 class EasyDict(dict):
     def __getattr__(self, name):
         if name not in self:
@@ -88,11 +88,13 @@ class EasyDict(dict):
 
 def open_url(path):
     return open(path, 'rb')
-'''
+"""
 
 FILES = {
-    'torch_utils/__init__.py': '', 'torch_utils/persistence.py': PERSISTENCE,
-    'dnnlib/__init__.py': 'from .util import EasyDict\nfrom . import util\n', 'dnnlib/util.py': DNNLIB_UTIL,
+    'torch_utils/__init__.py': '',
+    'torch_utils/persistence.py': PERSISTENCE,
+    'dnnlib/__init__.py': 'from .util import EasyDict\nfrom . import util\n',
+    'dnnlib/util.py': DNNLIB_UTIL,
 }
 
 
@@ -106,7 +108,13 @@ def write_checkout(folder, script):
 def run(folder):
     """Run main.py of a folder in a process of its own and return its stdout; fails with its stderr."""
     environment = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
-    result = subprocess.run([sys.executable, '-W', 'ignore', 'main.py'], cwd=folder, env=environment, text=True,
-                            capture_output=True, timeout=300)
+    result = subprocess.run(
+        [sys.executable, '-W', 'ignore', 'main.py'],
+        cwd=folder,
+        env=environment,
+        text=True,
+        capture_output=True,
+        timeout=300,
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout

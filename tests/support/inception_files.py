@@ -13,9 +13,19 @@ from evaluations.detectors.inception_names import UNITS
 from tests.support.upstream_files import UpstreamPickler
 from torch_utils import persistence
 
-GRAPH_PARTS = {'conv.weight': 'conv2d_params', 'bn.weight': 'batchnorm/gamma', 'bn.bias': 'batchnorm/beta',
-               'bn.running_mean': 'batchnorm/moving_mean', 'bn.running_var': 'batchnorm/moving_variance'}
-NVIDIA_PARTS = {'conv.weight': 'weight', 'bn.bias': 'beta', 'bn.running_mean': 'mean', 'bn.running_var': 'var'}
+GRAPH_PARTS = {
+    'conv.weight': 'conv2d_params',
+    'bn.weight': 'batchnorm/gamma',
+    'bn.bias': 'batchnorm/beta',
+    'bn.running_mean': 'batchnorm/moving_mean',
+    'bn.running_var': 'batchnorm/moving_variance',
+}
+NVIDIA_PARTS = {
+    'conv.weight': 'weight',
+    'bn.bias': 'beta',
+    'bn.running_mean': 'mean',
+    'bn.running_var': 'var',
+}
 
 
 def varint(value):
@@ -52,19 +62,40 @@ def constant(name, array):
     array = np.asarray(array)
     code = {'f': 1, 'i': 3}[array.dtype.kind]
     content = array.astype('<f4' if code == 1 else '<i4').tobytes()
-    return node(name, 'Const', dtype=field(6, code), value=field(8, tensor_proto(code, array.shape, field(4, content))))
+    return node(
+        name,
+        'Const',
+        dtype=field(6, code),
+        value=field(8, tensor_proto(code, array.shape, field(4, content))),
+    )
 
 
 def graph_bytes(state, **more):
     """Encode the weights as OpenAI's frozen graph holds them, without the operations between them."""
-    nodes = [node('DecodeJpeg/contents', 'Const', dtype=field(6, 7), value=field(8, tensor_proto(7, (), field(8, 'text')))),
-             constant('ExpandDims/dim', np.int32(0)), constant('Sub/y', np.float32(128)), constant('Mul/y', np.float32(1 / 128))]
+    nodes = [
+        node(
+            'DecodeJpeg/contents',
+            'Const',
+            dtype=field(6, 7),
+            value=field(8, tensor_proto(7, (), field(8, 'text'))),
+        ),
+        constant('ExpandDims/dim', np.int32(0)),
+        constant('Sub/y', np.float32(128)),
+        constant('Mul/y', np.float32(1 / 128)),
+    ]
     for unit in UNITS:
         for part, graph_part in GRAPH_PARTS.items():
             array = state[f'{unit.torch}.{part}'].numpy()
-            nodes.append(constant(f'{unit.graph}/{graph_part}', array.transpose(2, 3, 1, 0) if array.ndim == 4 else array))
+            nodes.append(
+                constant(
+                    f'{unit.graph}/{graph_part}', array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+                )
+            )
         nodes.append(node(f'{unit.graph}/Conv2D', 'Conv2D', f'{unit.graph}/conv2d_params', T=field(6, 1)))
-    nodes += [constant('softmax/weights', state['fc.weight'].numpy().T), constant('softmax/biases', state['fc.bias'].numpy())]
+    nodes += [
+        constant('softmax/weights', state['fc.weight'].numpy().T),
+        constant('softmax/biases', state['fc.bias'].numpy()),
+    ]
     return b''.join(nodes + [constant(name, array) for name, array in more.items()]) + field(4, field(1, 8))
 
 
@@ -76,7 +107,11 @@ def torch_state(state):
 
 def nvidia_state(state):
     """Return the 378 entries of NVIDIA's port, in OpenAI's spelling as a state dict."""
-    tensors = {f'{unit.nvidia}.{new}': state[f'{unit.torch}.{part}'] for unit in UNITS for part, new in NVIDIA_PARTS.items()}
+    tensors = {
+        f'{unit.nvidia}.{new}': state[f'{unit.torch}.{part}']
+        for unit in UNITS
+        for part, new in NVIDIA_PARTS.items()
+    }
     return {**tensors, 'output.weight': state['fc.weight'], 'output.bias': state['fc.bias']}
 
 
@@ -112,7 +147,7 @@ def module_tree(tensors, part, parameters=False):
 def save_torchscript(tensors, path):
     """Write a TorchScript archive whose modules hold the tensors."""
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', FutureWarning)      # newer torch announces the end of TorchScript
+        warnings.simplefilter('ignore', FutureWarning)  # newer torch announces the end of TorchScript
         torch.jit.script(module_tree(tensors, Part)).save(str(path))
 
 

@@ -11,10 +11,24 @@ from training import networks
 
 DATA = Path(__file__).resolve().parents[1] / 'data'
 
-SONG = dict(model_type='SongUNet', model_channels=8, decoder_type='standard', encoder_type='standard', augment_dim=9,
-            embedding_type='positional', channel_mult_noise=1, resample_filter=[1, 1])
+SONG = dict(
+    model_type='SongUNet',
+    model_channels=8,
+    decoder_type='standard',
+    encoder_type='standard',
+    augment_dim=9,
+    embedding_type='positional',
+    channel_mult_noise=1,
+    resample_filter=[1, 1],
+)
 CONFIGS = {
-    'S1': dict(SONG, embedding_type='fourier', encoder_type='residual', channel_mult_noise=2, resample_filter=[1, 3, 3, 1]),
+    'S1': dict(
+        SONG,
+        embedding_type='fourier',
+        encoder_type='residual',
+        channel_mult_noise=2,
+        resample_filter=[1, 3, 3, 1],
+    ),
     'S2': SONG,
     'S3': dict(SONG, encoder_type='skip', decoder_type='skip', augment_dim=0),
     'A1': dict(model_type='DhariwalUNet', model_channels=32, augment_dim=9),
@@ -23,13 +37,25 @@ CONFIGS = {
 
 def make_network(precond, config):
     """Construct one of the four test networks (16x16, RGB, 4 classes) in a preconditioner."""
-    return getattr(networks, precond)(img_resolution=16, img_channels=3, label_dim=4, channel_mult=[1, 2], num_blocks=1,
-                                      attn_resolutions=[8], dropout=0, **CONFIGS[config])
+    return getattr(networks, precond)(
+        img_resolution=16,
+        img_channels=3,
+        label_dim=4,
+        channel_mult=[1, 2],
+        num_blocks=1,
+        attn_resolutions=[8],
+        dropout=0,
+        **CONFIGS[config],
+    )
 
 
 def fill_by_index(net):
     """Fill the k-th tensor of the state dict from numpy's RandomState(k); return the network in eval mode."""
-    entries = [(name, tensor) for name, tensor in net.state_dict().items() if name.split('.')[-1] not in ('resample_filter', 'u')]
+    entries = [
+        (name, tensor)
+        for name, tensor in net.state_dict().items()
+        if name.split('.')[-1] not in ('resample_filter', 'u')
+    ]
     for k, (name, tensor) in enumerate(entries):
         v = np.random.RandomState(k).randn(*tensor.shape)
         if tensor.ndim >= 2:
@@ -47,7 +73,17 @@ def known_outputs():
     rows = []
     for line in (DATA / 'network_outputs.txt').read_text().splitlines()[1:]:
         precond, config, sigma, augment, mean, std, *first = line.split()
-        rows.append((precond, config, float(sigma), augment == 'yes', float(mean), float(std), [float(v) for v in first]))
+        rows.append(
+            (
+                precond,
+                config,
+                float(sigma),
+                augment == 'yes',
+                float(mean),
+                float(std),
+                [float(v) for v in first],
+            )
+        )
     return rows
 
 

@@ -15,12 +15,24 @@ from training import networks
 from training.sampling import samplers
 from training.snapshots.snapshot import load_network, save_snapshot
 
-TINY = dict(img_resolution=8, img_channels=3, channel_mult=[1, 1], num_blocks=0, attn_resolutions=[4], dropout=0.1)
+TINY = dict(
+    img_resolution=8, img_channels=3, channel_mult=[1, 1], num_blocks=0, attn_resolutions=[4], dropout=0.1
+)
 ARCHITECTURES = {
     'ddpmpp': dict(TINY, model_type='SongUNet', model_channels=8, img_channels=1),
-    'ncsnpp': dict(TINY, model_type='SongUNet', model_channels=8, label_dim=4, embedding_type='fourier',
-                   encoder_type='residual', channel_mult_noise=2, resample_filter=[1, 3, 3, 1]),
-    'adm': dict(TINY, model_type='DhariwalUNet', model_channels=64, channel_mult_emb=1, label_dim=4, augment_dim=9),
+    'ncsnpp': dict(
+        TINY,
+        model_type='SongUNet',
+        model_channels=8,
+        label_dim=4,
+        embedding_type='fourier',
+        encoder_type='residual',
+        channel_mult_noise=2,
+        resample_filter=[1, 3, 3, 1],
+    ),
+    'adm': dict(
+        TINY, model_type='DhariwalUNet', model_channels=64, channel_mult_emb=1, label_dim=4, augment_dim=9
+    ),
 }
 
 
@@ -34,14 +46,21 @@ def write_snapshot(path, cls=networks.GDDPrecond, seed=0, metadata=None, edit=No
     net = small_network(cls, seed=seed, **kwargs)
     if edit is not None:
         edit(net)
-    save_snapshot(path, ema=net, net=small_network(cls, seed=seed + 1, **kwargs), metadata=metadata,
-                  dataset_kwargs=dict(path='data.zip', use_labels=bool(net.label_dim)))
+    save_snapshot(
+        path,
+        ema=net,
+        net=small_network(cls, seed=seed + 1, **kwargs),
+        metadata=metadata,
+        dataset_kwargs=dict(path='data.zip', use_labels=bool(net.label_dim)),
+    )
     return str(path)
 
 
 def invoke(network, form, *options):
     """Call export.py and return the result, an error included."""
-    return CliRunner().invoke(export.cmdline, ['--network', str(network), '--format', form, *map(str, options)])
+    return CliRunner().invoke(
+        export.cmdline, ['--network', str(network), '--format', form, *map(str, options)]
+    )
 
 
 def run(network, form, *options):
@@ -63,7 +82,9 @@ def fail(network, form, *options):
 def draw(net, batch):
     """Return noise [N, C, H, W] and one-hot labels [N, K] or None, other ones than those of the export."""
     generator = torch.Generator().manual_seed(100 + batch)
-    noise = torch.randn([batch, net.img_channels, net.img_resolution, net.img_resolution], generator=generator)
+    noise = torch.randn(
+        [batch, net.img_channels, net.img_resolution, net.img_resolution], generator=generator
+    )
     classes = (torch.arange(batch) + 1) % max(net.label_dim, 1)
     return noise, torch.eye(net.label_dim)[classes] if net.label_dim else None
 

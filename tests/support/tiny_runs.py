@@ -25,9 +25,19 @@ COMMON_ARGS = ('--batch=8', '--workers=0', '--grid=2x3', '--seed=3', '--device=c
 TEACHER_ARGS = ('--loss=edm', '--lr=0.01', '--lr-rampup=0', '--augment=0', *NETWORK_ARGS, *COMMON_ARGS)
 # A real discriminator on one small backbone.
 GAN_ARGS = ('--backbone=3', '--d-resolution=32', '--d-channel-max=16', *COMMON_ARGS)
-UNET = dict(model_type='SongUNet', embedding_type='fourier', encoder_type='residual', decoder_type='standard',
-            channel_mult_noise=2, resample_filter=[1, 3, 3, 1], model_channels=8, channel_mult=[1, 1], num_blocks=1,
-            attn_resolutions=[4], dropout=0.0)
+UNET = dict(
+    model_type='SongUNet',
+    embedding_type='fourier',
+    encoder_type='residual',
+    decoder_type='standard',
+    channel_mult_noise=2,
+    resample_filter=[1, 3, 3, 1],
+    model_channels=8,
+    channel_mult=[1, 1],
+    num_blocks=1,
+    attn_resolutions=[4],
+    dropout=0.0,
+)
 
 
 def write_zip(path, count=20, resolution=RESOLUTION, channels=3, classes=3, damaged=()):
@@ -82,21 +92,31 @@ def duration(nimg):
 def use_random_backbones(setattr_=None):
     """Let training.distillation build its features without pretrained weights; `setattr_` as monkeypatch.setattr."""
     from training.tasks import distillation
-    (setattr_ or setattr)(distillation, 'ProjectedFeatures',
-                          lambda *args, **kwargs: ProjectedFeatures(*args, **dict(kwargs, weights='random')))
+
+    (setattr_ or setattr)(
+        distillation,
+        'ProjectedFeatures',
+        lambda *args, **kwargs: ProjectedFeatures(*args, **dict(kwargs, weights='random')),
+    )
 
 
 def remove_normalisation(module, setattr_=setattr):
     """Let batch norms only scale and shift, so that no image depends on its neighbours."""
     for norm in module.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
-            setattr_(norm, 'forward', lambda x, norm=norm: x * norm.weight[:, None, None] + norm.bias[:, None, None])
+            setattr_(
+                norm,
+                'forward',
+                lambda x, norm=norm: x * norm.weight[:, None, None] + norm.bias[:, None, None],
+            )
 
 
 def use_small_steps(setattr_=setattr):
     """Let train.py end ticks every 16 images, run R1 every 3 iterations and name states by images."""
+
     def build_config(opts, original=config_lib.build_config):
         return dict(original(opts), tick_nimg=16)
+
     setattr_(config_lib, 'build_config', build_config)
     setattr_(config_lib, 'R1_INTERVAL', 3)
     setattr_(training_state, 'state_path', lambda run_dir, nimg: f'{run_dir}/training-state-{nimg:06d}.pt')
@@ -104,18 +124,24 @@ def use_small_steps(setattr_=setattr):
 
 def read_stats(run_dir):
     """Read stats.jsonl as strict JSON: NaN and infinity are errors."""
+
     def refuse(text):
         raise ValueError(f'{text} is not JSON')
+
     with open(f'{run_dir}/stats.jsonl', encoding='utf-8') as file:
         return [json.loads(line, parse_constant=refuse) for line in file]
 
 
 def lasting(state):
     """Leave out of a state what the clock decides: seconds, rates, memory."""
+
     def of_clock(name):
         return name.startswith(('Timing/', 'Resources/'))
-    statistics = {kind: {name: value for name, value in state['statistics'][kind].items() if not of_clock(name)}
-                  for kind in ('pending', 'moments')}
+
+    statistics = {
+        kind: {name: value for name, value in state['statistics'][kind].items() if not of_clock(name)}
+        for kind in ('pending', 'moments')
+    }
     progress = dict(state['progress'], total_sec=0, tick_sec=0)
     return dict(state, statistics=dict(state['statistics'], **statistics), progress=progress)
 

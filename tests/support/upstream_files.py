@@ -19,20 +19,48 @@ from torch_utils import persistence
 from training import networks
 
 STAND_IN_SOURCE = 'raise RuntimeError("text of a snapshot was executed")\n'
-SMALL = dict(img_resolution=16, img_channels=3, label_dim=4, channel_mult=[1, 2], num_blocks=1, attn_resolutions=[8],
-             dropout=0)
-S1 = dict(SMALL, model_type='SongUNet', model_channels=8, embedding_type='fourier', encoder_type='residual',
-          decoder_type='standard', channel_mult_noise=2, resample_filter=[1, 3, 3, 1], augment_dim=9)
+SMALL = dict(
+    img_resolution=16,
+    img_channels=3,
+    label_dim=4,
+    channel_mult=[1, 2],
+    num_blocks=1,
+    attn_resolutions=[8],
+    dropout=0,
+)
+S1 = dict(
+    SMALL,
+    model_type='SongUNet',
+    model_channels=8,
+    embedding_type='fourier',
+    encoder_type='residual',
+    decoder_type='standard',
+    channel_mult_noise=2,
+    resample_filter=[1, 3, 3, 1],
+    augment_dim=9,
+)
 S2 = dict(SMALL, model_type='SongUNet', model_channels=8, augment_dim=9)
 S3 = dict(SMALL, model_type='SongUNet', model_channels=8, encoder_type='skip', decoder_type='skip')
 A1 = dict(SMALL, model_type='DhariwalUNet', model_channels=32, augment_dim=9)
-TINY = dict(img_resolution=8, img_channels=1, model_type='SongUNet', model_channels=4, channel_mult=[1], num_blocks=1,
-            attn_resolutions=[])
+TINY = dict(
+    img_resolution=8,
+    img_channels=1,
+    model_type='SongUNet',
+    model_channels=4,
+    channel_mult=[1],
+    num_blocks=1,
+    attn_resolutions=[],
+)
 
 
 # Bookkeeping of a module that torch 1.12 did not have yet.
-NEW_HOOKS = ('_backward_pre_hooks', '_forward_hooks_with_kwargs', '_forward_hooks_always_called',
-             '_forward_pre_hooks_with_kwargs', '_state_dict_pre_hooks')
+NEW_HOOKS = (
+    '_backward_pre_hooks',
+    '_forward_hooks_with_kwargs',
+    '_forward_hooks_always_called',
+    '_forward_pre_hooks_with_kwargs',
+    '_state_dict_pre_hooks',
+)
 
 
 class Call:
@@ -59,8 +87,17 @@ class UpstreamPickler(pickle._Pickler):
         source:     Program text to embed.
     """
 
-    def __init__(self, file, protocol=4, gdd=False, numpy1=False, containers=dict, torch1=False, edit=None,
-                 source=STAND_IN_SOURCE):
+    def __init__(
+        self,
+        file,
+        protocol=4,
+        gdd=False,
+        numpy1=False,
+        containers=dict,
+        torch1=False,
+        edit=None,
+        source=STAND_IN_SOURCE,
+    ):
         super().__init__(file, protocol=protocol)
         self.gdd, self.numpy1, self.torch1, self.edit, self.source = gdd, numpy1, torch1, edit, source
         self.containers = OrderedDict if torch1 else containers
@@ -117,9 +154,21 @@ def upstream_bytes(content, **options):
 
 def edm_content(net, **more):
     """Return the top-level dict of an EDM snapshot around a network."""
-    return dict(ema=net, loss_fn=None, augment_pipe=None,
-                dataset_kwargs=dict(class_name='training.dataset.ImageFolderDataset', path='cifar10.zip', use_labels=True,
-                                    xflip=False, cache=True, resolution=16, max_size=50000), **more)
+    return dict(
+        ema=net,
+        loss_fn=None,
+        augment_pipe=None,
+        dataset_kwargs=dict(
+            class_name='training.dataset.ImageFolderDataset',
+            path='cifar10.zip',
+            use_labels=True,
+            xflip=False,
+            cache=True,
+            resolution=16,
+            max_size=50000,
+        ),
+        **more,
+    )
 
 
 def small_network(cls=networks.EDMPrecond, seed=0, **kwargs):

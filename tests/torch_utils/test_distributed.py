@@ -17,7 +17,7 @@ from torch_utils import distributed, misc
 VARIABLES = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
 
 # Everything that needs two processes runs in one start of them, since starting takes seconds.
-WORKER = '''
+WORKER = """
 import json, math, sys
 import torch
 from torch_utils import distributed, misc, training_stats
@@ -66,16 +66,16 @@ with open(f'result{rank}.json', 'w') as f:
 distributed.destroy()
 found = distributed.get_world_size()
 assert found == 1
-'''
+"""
 
-RAISING = '''
+RAISING = """
 from torch_utils import distributed
 distributed.init('cpu')
 if distributed.get_rank() == 1:
     raise ValueError('rank 1 has had enough')
 while True:
     distributed.barrier()
-'''
+"""
 
 
 def free_port():
@@ -102,10 +102,23 @@ def two_processes(tmp_path_factory):
     folder = tmp_path_factory.mktemp('two')
     (folder / 'worker.py').write_text(WORKER)
     port = str(free_port())
-    processes = [subprocess.Popen([sys.executable, 'worker.py'], cwd=folder, text=True, stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE,
-                                  env=environment(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2',
-                                                  MASTER_ADDR='127.0.0.1', MASTER_PORT=port)) for rank in range(2)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, 'worker.py'],
+            cwd=folder,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(
+                RANK=str(rank),
+                LOCAL_RANK=str(rank),
+                WORLD_SIZE='2',
+                MASTER_ADDR='127.0.0.1',
+                MASTER_PORT=port,
+            ),
+        )
+        for rank in range(2)
+    ]
     try:
         outputs = [process.communicate(timeout=120) for process in processes]
     finally:
@@ -127,7 +140,11 @@ def test_two_processes_know_each_other(two_processes):
 def test_two_processes_exchange_tensors(two_processes):
     results, _outputs = two_processes
     for found in results:
-        assert found['broadcast'] == [1.0, 1.0] and found['sum'] == [[3.0] * 3] * 2 and found['parameter'] == [0.0]
+        assert (
+            found['broadcast'] == [1.0, 1.0]
+            and found['sum'] == [[3.0] * 3] * 2
+            and found['parameter'] == [0.0]
+        )
     assert results[0]['gathered'] == [{'rank': 0}, {'rank': 1}] and results[1]['gathered'] is None
 
 
@@ -143,16 +160,27 @@ def test_differences_between_processes_stop_both(two_processes):
     results, _outputs = two_processes
     for found in results:
         different, ignored, names = found['errors']
-        assert different == ('1 tensor(s) differ between the processes, first BatchNorm1d.running_var; all ranks must '
-                             'start from the same weights and apply the same updates')
+        assert different == (
+            '1 tensor(s) differ between the processes, first BatchNorm1d.running_var; all ranks must '
+            'start from the same weights and apply the same updates'
+        )
         assert ignored == ''
         assert f'rank {found["rank"]}: statistics must be reported under the same names' in names
 
 
 def test_a_rank_that_raises_ends_all_ranks(tmp_path):
     (tmp_path / 'raising.py').write_text(RAISING)
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', 'raising.py']
-    run = subprocess.run(command, cwd=tmp_path, env=environment(), text=True, capture_output=True, timeout=120)
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        '--nproc_per_node=2',
+        'raising.py',
+    ]
+    run = subprocess.run(
+        command, cwd=tmp_path, env=environment(), text=True, capture_output=True, timeout=120
+    )
     assert run.returncode != 0 and 'rank 1 has had enough' in run.stderr
 
 
@@ -174,12 +202,18 @@ def test_one_process_needs_no_group(no_launcher, capsys):
     distributed.destroy()
 
 
-@pytest.mark.parametrize('variables, text', [
-    (dict(WORLD_SIZE='two'), "WORLD_SIZE='two' must be a non-negative integer, such as 1"),
-    (dict(WORLD_SIZE='2', RANK='2'), 'RANK=2 must lie in 0..1'),
-    (dict(WORLD_SIZE='2', RANK='0'), 'WORLD_SIZE=2 needs MASTER_ADDR, MASTER_PORT as well; start with: torchrun'),
-    (dict(WORLD_SIZE='0'), 'RANK=0 must lie in'),
-])
+@pytest.mark.parametrize(
+    'variables, text',
+    [
+        (dict(WORLD_SIZE='two'), "WORLD_SIZE='two' must be a non-negative integer, such as 1"),
+        (dict(WORLD_SIZE='2', RANK='2'), 'RANK=2 must lie in 0..1'),
+        (
+            dict(WORLD_SIZE='2', RANK='0'),
+            'WORLD_SIZE=2 needs MASTER_ADDR, MASTER_PORT as well; start with: torchrun',
+        ),
+        (dict(WORLD_SIZE='0'), 'RANK=0 must lie in'),
+    ],
+)
 def test_contradicting_variables_are_explained(variables, text, no_launcher):
     for name, value in variables.items():
         no_launcher.setenv(name, value)
@@ -191,8 +225,9 @@ def test_port_in_use_is_explained(no_launcher):
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         s.listen()
-        for name, value in dict(WORLD_SIZE='2', RANK='0', MASTER_ADDR='127.0.0.1',
-                                MASTER_PORT=str(s.getsockname()[1])).items():
+        for name, value in dict(
+            WORLD_SIZE='2', RANK='0', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(s.getsockname()[1])
+        ).items():
             no_launcher.setenv(name, value)
         with pytest.raises(ValueError, match='port in use.*torchrun --standalone picks a free port'):
             distributed.init('cpu')
@@ -210,7 +245,9 @@ def test_device_choice(no_launcher):
     distributed.init()
     assert distributed.get_device() == torch.device('cuda', 1) and chosen == [1, 1]
     no_launcher.setenv('LOCAL_RANK', '2')
-    with pytest.raises(ValueError, match='LOCAL_RANK=2 needs GPU number 2, but this machine shows 2; start at most 2'):
+    with pytest.raises(
+        ValueError, match='LOCAL_RANK=2 needs GPU number 2, but this machine shows 2; start at most 2'
+    ):
         distributed.init('cuda')
     with pytest.raises(ValueError, match="device='tpu' must be 'cpu' or 'cuda'"):
         distributed.init('tpu')

@@ -72,7 +72,11 @@ def test_arguments_are_recorded_by_name_without_defaults():
     assert Outer(2, None, scale=3.0)._init_kwargs == {'width': 2, 'options': None, 'scale': 3.0}
     assert Outer(2).inner._init_kwargs == {'width': 2, 'bias': False}
     assert Loss()._init_kwargs == {} and Loss(mean=1)._init_kwargs == {'mean': 1}
-    assert Outer(2).init_kwargs == {'width': 2} and Outer(2).init_args == () and Loss(mean=1).init_kwargs == {'mean': 1}
+    assert (
+        Outer(2).init_kwargs == {'width': 2}
+        and Outer(2).init_args == ()
+        and Loss(mean=1).init_kwargs == {'mean': 1}
+    )
 
 
 def test_arguments_are_copies():
@@ -92,7 +96,9 @@ def test_only_the_outermost_constructor_is_recorded():
 
 def test_is_persistent():
     assert persistence.is_persistent(Outer(1)) and persistence.is_persistent(Loss())
-    assert not persistence.is_persistent(Undecorated(1)) and not persistence.is_persistent(torch.nn.Linear(1, 1))
+    assert not persistence.is_persistent(Undecorated(1)) and not persistence.is_persistent(
+        torch.nn.Linear(1, 1)
+    )
     assert not persistence.is_persistent(Outer)
 
 
@@ -112,25 +118,52 @@ def test_meta_of_a_network():
     state = meta['state']
     with open(__file__, encoding='utf-8') as file:
         assert meta['module_src'] == file.read()
-    assert list(state) == ['training', '_parameters', '_buffers', '_non_persistent_buffers_set', *persistence.HOOK_KEYS,
-                           '_modules', 'scale', 'children_by_name', '_init_args', '_init_kwargs']
+    assert list(state) == [
+        'training',
+        '_parameters',
+        '_buffers',
+        '_non_persistent_buffers_set',
+        *persistence.HOOK_KEYS,
+        '_modules',
+        'scale',
+        'children_by_name',
+        '_init_args',
+        '_init_kwargs',
+    ]
     assert state['training'] is False and type(state['scale']) is float
     assert type(state['_init_kwargs']['scale']) is float
-    assert all(type(state[key]).__name__ == 'OrderedDict' for key in persistence.HOOK_KEYS if key.endswith('hooks'))
+    assert all(
+        type(state[key]).__name__ == 'OrderedDict' for key in persistence.HOOK_KEYS if key.endswith('hooks')
+    )
     inner = state['_modules']['inner']
-    assert inner['module_src'] is meta['module_src']                     # stored once
+    assert inner['module_src'] is meta['module_src']  # stored once
     assert inner['state']['bias'] is None and inner['state']['_buffers'] == {'nothing': None}
     assert type(state['_modules']['blocks']) is torch.nn.ModuleDict
     assert dumped(Loss())['state'] == {'mean': -1.2, '_init_args': (), '_init_kwargs': {}}
 
 
-@pytest.mark.parametrize('tensor', [
-    torch.arange(6.0).reshape(2, 3).t(), torch.arange(10.0)[2:5], torch.ones(3, dtype=torch.float16),
-    torch.zeros(0), torch.tensor(3.0), torch.ones(2, requires_grad=True) * 2, torch.arange(3), torch.zeros(1).expand(3),
-    torch.rand(4, 3, 1, 1).to(memory_format=torch.channels_last), torch.rand(2, 3, 2, 2).to(memory_format=torch.channels_last)])
+@pytest.mark.parametrize(
+    'tensor',
+    [
+        torch.arange(6.0).reshape(2, 3).t(),
+        torch.arange(10.0)[2:5],
+        torch.ones(3, dtype=torch.float16),
+        torch.zeros(0),
+        torch.tensor(3.0),
+        torch.ones(2, requires_grad=True) * 2,
+        torch.arange(3),
+        torch.zeros(1).expand(3),
+        torch.rand(4, 3, 1, 1).to(memory_format=torch.channels_last),
+        torch.rand(2, 3, 2, 2).to(memory_format=torch.channels_last),
+    ],
+)
 def test_tensors_get_their_own_contiguous_storage(tensor):
     found = dumped(tensor)
-    assert torch.equal(found, tensor.detach().to(found.dtype)) and found.is_contiguous() and not found.requires_grad
+    assert (
+        torch.equal(found, tensor.detach().to(found.dtype))
+        and found.is_contiguous()
+        and not found.requires_grad
+    )
     assert found.untyped_storage().nbytes() == found.numel() * found.element_size()
     assert found.stride() == torch.empty(tensor.shape).stride()
     assert found.dtype == (torch.float32 if tensor.is_floating_point() else torch.int64)
@@ -141,7 +174,10 @@ def test_shared_parameters_stay_shared():
     net.blocks['a'].weight = net.inner.weight
     state = dumped(net)['state']
     twin = state['_modules']['blocks']
-    assert twin['a']['state']['_parameters']['weight'] is state['_modules']['inner']['state']['_parameters']['weight']
+    assert (
+        twin['a']['state']['_parameters']['weight']
+        is state['_modules']['inner']['state']['_parameters']['weight']
+    )
 
 
 def test_what_cannot_be_written_is_named():
@@ -155,7 +191,9 @@ def test_what_cannot_be_written_is_named():
         dumped(net)
     namespace = {'__name__': 'made_up', 'persistence': persistence}
     exec('@persistence.persistent_class\nclass Nowhere:\n    pass', namespace)
-    with pytest.raises(ValueError, match='Nowhere cannot be saved: the source file of module made_up cannot be read'):
+    with pytest.raises(
+        ValueError, match='Nowhere cannot be saved: the source file of module made_up cannot be read'
+    ):
         dumped(namespace['Nowhere']())
 
 

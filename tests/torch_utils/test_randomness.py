@@ -12,8 +12,10 @@ SHAPE = [8, 2, 3, 3]
 
 def whole_batch(world_size, purpose='noise', **options):
     """Put the shares of all processes together: position b of process r is image b * world_size + r."""
-    shares = [BatchRandom(7, 640, rank, world_size, **options).randn([SHAPE[0] // world_size, *SHAPE[1:]], purpose)
-              for rank in range(world_size)]
+    shares = [
+        BatchRandom(7, 640, rank, world_size, **options).randn([SHAPE[0] // world_size, *SHAPE[1:]], purpose)
+        for rank in range(world_size)
+    ]
     return torch.stack(shares, dim=1).reshape(SHAPE)
 
 
@@ -32,7 +34,7 @@ def test_official_processes_have_streams_of_their_own():
     shares = [BatchRandom(7, 640, rank, 2, compat='official').randn(SHAPE, 'noise') for rank in range(2)]
     assert not torch.equal(*shares)
     alone = BatchRandom(7, 640, compat='official').randn(SHAPE, 'noise')
-    assert torch.equal(alone, shares[0])        # the stream of a process does not depend on the others
+    assert torch.equal(alone, shares[0])  # the stream of a process does not depend on the others
     assert not torch.equal(whole_batch(1, compat='official'), whole_batch(2, compat='official'))
     assert not torch.equal(alone, whole_batch(1))
 
@@ -40,7 +42,10 @@ def test_official_processes_have_streams_of_their_own():
 @pytest.mark.parametrize('compat', ['clean', 'official'])
 def test_numbers_are_repeatable_and_purposes_independent(compat):
     batches = [whole_batch(1, purpose, compat=compat) for purpose in PURPOSES]
-    assert all(torch.equal(batch, whole_batch(1, purpose, compat=compat)) for batch, purpose in zip(batches, PURPOSES))
+    assert all(
+        torch.equal(batch, whole_batch(1, purpose, compat=compat))
+        for batch, purpose in zip(batches, PURPOSES)
+    )
     assert len({tuple(batch.flatten().tolist()) for batch in batches}) == len(PURPOSES)
 
 
@@ -78,9 +83,14 @@ def test_unknown_purpose_is_explained():
 
 def test_seeds_are_63_bit_and_differ_in_the_bits_that_each_generator_reads():
     """torch's CPU generator reads the low 32 bits only, the CUDA generator all of them."""
-    parts = [(seed, nimg, purpose, rank) for seed in (0, 1, 42) for nimg in range(0, 25600, 256)
-             for purpose in PURPOSES for rank in range(2)]
+    parts = [
+        (seed, nimg, purpose, rank)
+        for seed in (0, 1, 42)
+        for nimg in range(0, 25600, 256)
+        for purpose in PURPOSES
+        for rank in range(2)
+    ]
     seeds = [derive_seed(*part) for part in parts]
-    assert all(0 <= seed < 2 ** 63 for seed in seeds)
-    assert len(set(seeds)) == len({seed % 2 ** 32 for seed in seeds}) == len(parts)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert len(set(seeds)) == len({seed % 2**32 for seed in seeds}) == len(parts)
     assert derive_seed('a', 1) == derive_seed('a', 1) != derive_seed('a1')

@@ -39,18 +39,18 @@ def test_slow_reference(shapes):
     everything = np.concatenate([value.ravel() for value in values]).astype(np.float64)
     assert collector.num('x') == everything.size
     assert collector.mean('x') == pytest.approx(everything.mean(), rel=1e-6, abs=1e-7)
-    assert collector.std('x') == pytest.approx(everything.std(), rel=1e-5)      # population, not sample
+    assert collector.std('x') == pytest.approx(everything.std(), rel=1e-5)  # population, not sample
     assert collector.std('x') != pytest.approx(everything.std(ddof=1), rel=1e-5)
 
 
 def test_accumulation_is_float64():
     collector = Collector()
-    report('x', torch.tensor(2.0 ** 25))
+    report('x', torch.tensor(2.0**25))
     for _ in range(8):
-        report('x', torch.tensor(1.0))              # lost one by one in float32
+        report('x', torch.tensor(1.0))  # lost one by one in float32
     report('kimg', 200000.128)
     collector.update()
-    assert collector.mean('x') * 9 == 2.0 ** 25 + 8
+    assert collector.mean('x') * 9 == 2.0**25 + 8
     assert collector.mean('kimg') == 200000.128
 
 
@@ -76,14 +76,14 @@ def test_keep_previous(keep_previous, mean, num):
 def test_collectors_do_not_disturb_each_other():
     first = Collector()
     report('a/x', 1.0)
-    second = Collector(regex='a/.*')                # sees only what comes after it
+    second = Collector(regex='a/.*')  # sees only what comes after it
     report('a/x', 3.0)
     report('b', 5.0)
     first.update()
     second.update()
     assert first.names() == ['a/x', 'b'] and first.mean('a/x') == 2.0
     assert second.names() == ['a/x'] and second.mean('a/x') == 3.0
-    assert Collector(regex='a').names() == []       # the whole name must match
+    assert Collector(regex='a').names() == []  # the whole name must match
 
 
 def test_missing_data():
@@ -92,12 +92,18 @@ def test_missing_data():
     report('nan', torch.tensor([1.0, math.nan]))
     report('inf', math.inf)
     collector.update()
-    assert collector.num('empty') == 0 and math.isnan(collector.mean('empty')) and math.isnan(collector.std('empty'))
-    assert collector.num('nan') == 2 and math.isnan(collector.mean('nan')) and math.isnan(collector.std('nan'))
+    assert (
+        collector.num('empty') == 0
+        and math.isnan(collector.mean('empty'))
+        and math.isnan(collector.std('empty'))
+    )
+    assert (
+        collector.num('nan') == 2 and math.isnan(collector.mean('nan')) and math.isnan(collector.std('nan'))
+    )
     assert math.isnan(collector.std('inf')) and math.isnan(collector.mean('never reported'))
     report('nan', 2.0)
     collector.update()
-    assert collector.mean('nan') == 2.0             # one bad tick does not spoil the later ones
+    assert collector.mean('nan') == 2.0  # one bad tick does not spoil the later ones
 
 
 def test_values_pass_through():
@@ -139,9 +145,11 @@ def test_saved_collector_goes_on_as_if_nothing_had_happened(monkeypatch):
             copies.append(collector.state_dict())
     collector.update()
     expected = collector.as_dict()
-    assert expected['x'] == dict(num=2, mean=3.0, std=1.0) and expected['once'].mean == 7      # kept from the first interval
+    assert (
+        expected['x'] == dict(num=2, mean=3.0, std=1.0) and expected['once'].mean == 7
+    )  # kept from the first interval
     monkeypatch.setattr(training_stats, '_counters', {})
-    report('y', 1)                              # something that the saved run had not, before the other is loaded
+    report('y', 1)  # something that the saved run had not, before the other is loaded
     other = Collector()
     other.load_state_dict(copies[0])
     report('x', torch.tensor([4.0]))

@@ -17,8 +17,22 @@ from training.config import AUGMENT_DIM, AUGMENTATIONS
 PIXEL_OPERATIONS = ('xflip', 'yflip', 'rotate_int', 'translate_int')
 GEOMETRY = ('scale', 'rotate_frac', 'aniso', 'translate_frac')
 COLOURS = ('brightness', 'contrast', 'lumaflip', 'hue', 'saturation')
-ATTRIBUTES = ('p', *PIXEL_OPERATIONS, 'translate_int_max', *GEOMETRY, 'scale_std', 'rotate_frac_max', 'aniso_std',
-              'aniso_rotate_prob', 'translate_frac_std', *COLOURS, 'brightness_std', 'contrast_std', 'hue_max', 'saturation_std')
+ATTRIBUTES = (
+    'p',
+    *PIXEL_OPERATIONS,
+    'translate_int_max',
+    *GEOMETRY,
+    'scale_std',
+    'rotate_frac_max',
+    'aniso_std',
+    'aniso_rotate_prob',
+    'translate_frac_std',
+    *COLOURS,
+    'brightness_std',
+    'contrast_std',
+    'hue_max',
+    'saturation_std',
+)
 
 
 def make_images(shape=(4, 3, 16, 16)):
@@ -37,8 +51,12 @@ def column(*values):
 # ------------------------------------------------------------------------------------------------
 # EDM's numbers: torch seeded with 0, the options of its training.
 
-LABELS = [[0, 1, -0.719258, -1.395815, -0.918330, -0.891995, 0, 0, 0], [1, 1, 0, -0.299959, -0.714103, -1.509108, 0, 0, 0],
-          [1, 1, 0, -0.660671, -0.940668, 0, 0, 0, 0], [0, 0, 0.182036, -1.910107, 0.414373, 0, 0, 0, 0]]
+LABELS = [
+    [0, 1, -0.719258, -1.395815, -0.918330, -0.891995, 0, 0, 0],
+    [1, 1, 0, -0.299959, -0.714103, -1.509108, 0, 0, 0],
+    [1, 1, 0, -0.660671, -0.940668, 0, 0, 0, 0],
+    [0, 0, 0.182036, -1.910107, 0.414373, 0, 0, 0, 0],
+]
 MEANS = [0.439327, 0.454706, 0.464585, 0.492310]
 
 
@@ -71,7 +89,9 @@ def test_wrong_geometry_is_rejected_by_these_numbers(wrong, monkeypatch):
         monkeypatch.setattr(augment, 'rotation', lambda angle, right=augment.rotation: right(-angle))
     else:
         right = augment.scaling
-        monkeypatch.setattr(augment, 'scaling', lambda x, y: right(x, y) @ augment.translation(0 * x + 0.05, 0 * y))
+        monkeypatch.setattr(
+            augment, 'scaling', lambda x, y: right(x, y) @ augment.translation(0 * x + 0.05, 0 * y)
+        )
     torch.manual_seed(0)
     images, _labels = AugmentPipe(p=0.5, **AUGMENTATIONS)(make_images())
     assert images.abs().mean(dim=[1, 2, 3]).tolist() != pytest.approx(MEANS, abs=2e-4)
@@ -80,8 +100,11 @@ def test_wrong_geometry_is_rejected_by_these_numbers(wrong, monkeypatch):
 # ------------------------------------------------------------------------------------------------
 # Operations on whole pixels, against loops.
 
-@pytest.mark.parametrize('name, source', [
-    ('xflip', lambda y, x, h, w: (y, w - 1 - x)), ('yflip', lambda y, x, h, w: (h - 1 - y, x))])
+
+@pytest.mark.parametrize(
+    'name, source',
+    [('xflip', lambda y, x, h, w: (y, w - 1 - x)), ('yflip', lambda y, x, h, w: (h - 1 - y, x))],
+)
 def test_flips(name, source):
     images = make_images((2, 1, 4, 6))
     found, labels = AugmentPipe(**{name: 1}).apply(images, {name: torch.tensor([1, 0])})
@@ -114,6 +137,7 @@ def test_whole_pixel_shifts():
 # ------------------------------------------------------------------------------------------------
 # Resampling, against dense arithmetic in float64.
 
+
 def slow_resample(image, matrix):
     """Transform one channel [H, W]: mirror, upsample by matrices of filter taps, interpolate point by point, downsample."""
     height, width = image.shape
@@ -121,7 +145,12 @@ def slow_resample(image, matrix):
     padded = np.pad(image, [(height - 1, height - 1), (width - 1, width - 1)], mode='reflect')
 
     def up(size):
-        return np.array([[taps[k + 5 - 2 * i] if 0 <= k + 5 - 2 * i < 12 else 0 for i in range(size)] for k in range(2 * size)])
+        return np.array(
+            [
+                [taps[k + 5 - 2 * i] if 0 <= k + 5 - 2 * i < 12 else 0 for i in range(size)]
+                for k in range(2 * size)
+            ]
+        )
 
     fine = up(padded.shape[0]) @ padded @ up(padded.shape[1]).T
     warped = np.zeros([2 * (height + 6), 2 * (width + 6)])
@@ -135,13 +164,20 @@ def slow_resample(image, matrix):
                     warped[j, i] += fine[row, col] * (1 - abs(y - row)) * (1 - abs(x - col))
 
     def down(size):
-        return np.array([[taps[k - 2 * j + 5] if 0 <= k - 2 * j + 5 < 12 else 0 for k in range(size)] for j in range(size // 2)])
+        return np.array(
+            [
+                [taps[k - 2 * j + 5] if 0 <= k - 2 * j + 5 < 12 else 0 for k in range(size)]
+                for j in range(size // 2)
+            ]
+        )
 
     return (down(warped.shape[0]) @ warped @ down(warped.shape[1]).T)[3:-3, 3:-3]
 
 
 def turn(angle):
-    return np.array([[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]])
+    return np.array(
+        [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]]
+    )
 
 
 def stretch(x, y):
@@ -154,15 +190,24 @@ def shift(x, y):
 
 # Draws of the pipe, and the matrix from the result to the source that the specification gives for them (8x6 pixels).
 TRANSFORMS = {
-    'zoom in': (dict(scale=1.5), stretch(2 ** -0.3, 2 ** -0.3)),
-    'zoom out': (dict(scale=-3.0), stretch(2 ** 0.6, 2 ** 0.6)),
+    'zoom in': (dict(scale=1.5), stretch(2**-0.3, 2**-0.3)),
+    'zoom out': (dict(scale=-3.0), stretch(2**0.6, 2**0.6)),
     'rotation': (dict(rotate_frac=0.7), turn(0.7)),
-    'stretching': (dict(aniso=2.0, aniso_axis=0.0), stretch(2 ** -0.4, 2 ** 0.4)),
-    'stretching along an axis': (dict(aniso=2.0, aniso_axis=0.5), turn(-0.5) @ stretch(2 ** -0.4, 2 ** 0.4) @ turn(0.5)),
+    'stretching': (dict(aniso=2.0, aniso_axis=0.0), stretch(2**-0.4, 2**0.4)),
+    'stretching along an axis': (
+        dict(aniso=2.0, aniso_axis=0.5),
+        turn(-0.5) @ stretch(2**-0.4, 2**0.4) @ turn(0.5),
+    ),
     'shift': (dict(translate_frac=[0.4, -0.9]), shift(-0.4 * 6 / 8, 0.9 * 8 / 8)),
-    'all': (dict(scale=0.5, rotate_frac=-2.0, aniso=-1.0, aniso_axis=1.0, translate_frac=[1.0, 0.5]),
-            stretch(2 ** -0.1, 2 ** -0.1) @ turn(-2.0) @ turn(-1.0) @ stretch(2 ** 0.2, 2 ** -0.2) @ turn(1.0)
-            @ shift(-6 / 8, -0.5)),
+    'all': (
+        dict(scale=0.5, rotate_frac=-2.0, aniso=-1.0, aniso_axis=1.0, translate_frac=[1.0, 0.5]),
+        stretch(2**-0.1, 2**-0.1)
+        @ turn(-2.0)
+        @ turn(-1.0)
+        @ stretch(2**0.2, 2**-0.2)
+        @ turn(1.0)
+        @ shift(-6 / 8, -0.5),
+    ),
 }
 
 
@@ -171,13 +216,17 @@ def test_resampling_against_dense_arithmetic(name):
     draws, matrix = TRANSFORMS[name]
     images = make_images((2, 2, 8, 6))
     still = {key: [0.0, 0.0] if key == 'translate_frac' else 0.0 for key in draws}
-    found, _labels = AugmentPipe().apply(images, {key: torch.tensor([draws[key], still[key]]) for key in draws})
+    found, _labels = AugmentPipe().apply(
+        images, {key: torch.tensor([draws[key], still[key]]) for key in draws}
+    )
     for channel in range(2):
         expected = slow_resample(images[0, channel].double().numpy(), matrix)
         assert np.allclose(found[0, channel], expected, atol=2e-5)
         wrong = slow_resample(images[0, channel].double().numpy(), np.linalg.inv(matrix))
         assert not np.allclose(found[0, channel], wrong, atol=1e-2)
-    assert torch.allclose(found[1], images[1], atol=2e-5)      # nothing to do: nothing is done, whatever the neighbour
+    assert torch.allclose(
+        found[1], images[1], atol=2e-5
+    )  # nothing to do: nothing is done, whatever the neighbour
 
 
 def test_shifts_by_whole_pixels_are_exact():
@@ -203,7 +252,7 @@ def test_padding_by_hand():
     """8x8 pixels reach 3.5 from the centre; the filters reach 6 further; at most 7 can be mirrored."""
     still, right = torch.eye(3)[None], torch.from_numpy(shift(0.25, 0)).float()[None]
     assert padding(still, 8, 8) == [6, 6, 6, 6]
-    assert padding(right, 8, 8) == [6, 6, 7, 6]         # left, top, right, bottom
+    assert padding(right, 8, 8) == [6, 6, 7, 6]  # left, top, right, bottom
     assert padding(torch.cat([still, right]), 8, 8) == [6, 6, 7, 6]
     assert padding(torch.from_numpy(shift(0, -50)).float()[None], 8, 8) == [6, 7, 6, 0]
 
@@ -214,12 +263,13 @@ def test_an_image_does_not_depend_on_its_neighbours():
     draws = pipe.draw(4, torch.Generator().manual_seed(1))
     whole, labels = pipe.apply(images, draws)
     for n in range(4):
-        alone, own = pipe.apply(images[n:n + 1], {name: value[n:n + 1] for name, value in draws.items()})
+        alone, own = pipe.apply(images[n : n + 1], {name: value[n : n + 1] for name, value in draws.items()})
         assert torch.allclose(alone[0], whole[n], atol=5e-5) and torch.equal(own[0], labels[n])
 
 
 # ------------------------------------------------------------------------------------------------
 # Colours.
+
 
 def test_colours_by_hand():
     images = make_images((2, 3, 4, 4))
@@ -230,34 +280,55 @@ def test_colours_by_hand():
         return pipe.apply(images, {name: column(value, 0) for name, value in draws.items()})
 
     for (found, labels), expected, label in [
-            (apply(brightness=1.5), images + 0.3, [1.5]), (apply(contrast=2.0), images * 2, [2]),
-            (apply(lumaflip=1.0), images - 2 * grey, [1]), (apply(saturation=-1.0), grey + (images - grey) / 2, [-1]),
-            # A third of a turn around the grey axis: red becomes green, green blue, blue red.
-            (apply(hue=2 * math.pi / 3), images[:, [2, 0, 1]], [-1.5, math.sqrt(0.75)])]:
-        assert torch.allclose(found[0], expected[0], atol=1e-5) and torch.allclose(found[1], images[1], atol=1e-6)
+        (apply(brightness=1.5), images + 0.3, [1.5]),
+        (apply(contrast=2.0), images * 2, [2]),
+        (apply(lumaflip=1.0), images - 2 * grey, [1]),
+        (apply(saturation=-1.0), grey + (images - grey) / 2, [-1]),
+        # A third of a turn around the grey axis: red becomes green, green blue, blue red.
+        (apply(hue=2 * math.pi / 3), images[:, [2, 0, 1]], [-1.5, math.sqrt(0.75)]),
+    ]:
+        assert torch.allclose(found[0], expected[0], atol=1e-5) and torch.allclose(
+            found[1], images[1], atol=1e-6
+        )
         assert labels[0].tolist() == pytest.approx(label, abs=1e-6) and not labels[1].any()
-    both, _labels = apply(brightness=1.0, contrast=1.0)         # first brighter, then more contrast
+    both, _labels = apply(brightness=1.0, contrast=1.0)  # first brighter, then more contrast
     assert torch.allclose(both[0], (images[0] + 0.2) * math.sqrt(2), atol=1e-5)
 
 
 def test_colours_of_grey_images():
     """The mean of what happens to a grey pixel of three channels."""
     pipe, grey = everything(), make_images((2, 1, 4, 4))
-    draws = dict(brightness=column(1, -1), contrast=column(0.5, 2), lumaflip=column(0, 1), hue=column(1, 2), saturation=column(2, 1))
+    draws = dict(
+        brightness=column(1, -1),
+        contrast=column(0.5, 2),
+        lumaflip=column(0, 1),
+        hue=column(1, 2),
+        saturation=column(2, 1),
+    )
     three, _labels = pipe.apply(grey.repeat(1, 3, 1, 1), draws)
     one, _labels = pipe.apply(grey, draws)
     assert torch.allclose(one, three.mean(dim=1, keepdim=True), atol=1e-5)
-    with pytest.raises(ValueError, match='colour augmentation of 2 channels is not defined; use images with 1 or 3'):
+    with pytest.raises(
+        ValueError, match='colour augmentation of 2 channels is not defined; use images with 1 or 3'
+    ):
         pipe.apply(torch.zeros(2, 2, 4, 4), draws)
 
 
 # ------------------------------------------------------------------------------------------------
 # Draws and labels.
 
+
 def test_labels_of_everything():
     images, labels = everything()(make_images())
     assert labels.shape == (4, 19) and torch.isfinite(images).all()
-    for name, width in [('xflip', 1), ('rotate_int', 2), ('translate_int', 2), ('scale', 1), ('aniso', 2), ('hue', 2)]:
+    for name, width in [
+        ('xflip', 1),
+        ('rotate_int', 2),
+        ('translate_int', 2),
+        ('scale', 1),
+        ('aniso', 2),
+        ('hue', 2),
+    ]:
         assert AugmentPipe(**{name: 1})(make_images())[1].shape == (4, width)
 
 
@@ -269,7 +340,9 @@ def test_probability_zero_changes_nothing():
 def test_frequencies_of_the_draws():
     draws = AugmentPipe(p=0.15, **AUGMENTATIONS).draw(20000, torch.Generator().manual_seed(0))
     share = {name: (value != 0).float().mean().item() for name, value in draws.items()}
-    expected = dict(xflip=0.5, yflip=0.075, scale=0.15, rotate_frac=0.15, aniso=0.15, aniso_axis=0.5, translate_frac=0.15)
+    expected = dict(
+        xflip=0.5, yflip=0.075, scale=0.15, rotate_frac=0.15, aniso=0.15, aniso_axis=0.5, translate_frac=0.15
+    )
     assert share == pytest.approx(expected, abs=0.012)
     assert draws['scale'][draws['scale'] != 0].std() == pytest.approx(1, abs=0.05)
     assert draws['rotate_frac'].abs().max() == pytest.approx(math.pi, abs=0.01)
@@ -282,7 +355,9 @@ def test_processes_take_their_shares_of_one_draw():
     shares = [BatchRandom(3, 80, rank, 2).share(pipe.draw, 4, 'augment') for rank in range(2)]
     for name, value in whole.items():
         assert torch.equal(torch.stack([share[name] for share in shares], dim=1).reshape(value.shape), value)
-    official = [BatchRandom(3, 80, rank, 2, compat='official').share(pipe.draw, 4, 'augment') for rank in range(2)]
+    official = [
+        BatchRandom(3, 80, rank, 2, compat='official').share(pipe.draw, 4, 'augment') for rank in range(2)
+    ]
     assert not torch.equal(official[0]['scale'], official[1]['scale'])
 
 
@@ -298,6 +373,16 @@ def test_given_draws_equal_the_call():
 def test_snapshots_can_hold_it():
     """24 floats in EDM's order, then the recorded arguments."""
     pipe = AugmentPipe(p=0.12, **AUGMENTATIONS)
-    assert persistence.is_persistent(pipe) and tuple(vars(pipe)) == (*ATTRIBUTES, '_init_args', '_init_kwargs')
+    assert persistence.is_persistent(pipe) and tuple(vars(pipe)) == (
+        *ATTRIBUTES,
+        '_init_args',
+        '_init_kwargs',
+    )
     assert all(type(getattr(pipe, name)) is float for name in ATTRIBUTES)
-    assert (pipe.p, pipe.xflip, pipe.scale, pipe.rotate_int, pipe.aniso_rotate_prob) == (0.12, 1e8, 1.0, 0.0, 0.5)
+    assert (pipe.p, pipe.xflip, pipe.scale, pipe.rotate_int, pipe.aniso_rotate_prob) == (
+        0.12,
+        1e8,
+        1.0,
+        0.0,
+        0.5,
+    )

@@ -57,15 +57,23 @@ def small_files(count=10, labels=None):
 
 def png_16bit_rgb(side=8):
     """A valid RGB PNG with 16 bits per channel, which Pillow opens as 8-bit RGB without a word."""
+
     def chunk(kind, body):
         return struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+
     rows = b''.join(b'\0' + b'\x12\x34' * (3 * side) for _ in range(side))
     header = struct.pack('>IIBBBBB', side, side, 16, 2, 0, 0, 0)
-    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
+    return (
+        b'\x89PNG\r\n\x1a\n'
+        + chunk(b'IHDR', header)
+        + chunk(b'IDAT', zlib.compress(rows))
+        + chunk(b'IEND', b'')
+    )
 
 
 # ------------------------------------------------------------------------------------------------
 # Reading.
+
 
 @pytest.mark.parametrize('target', ['data.zip', 'data'])
 def test_items_are_the_stored_pixels_and_onehot_labels(tmp_path, target):
@@ -82,7 +90,9 @@ def test_items_are_the_stored_pixels_and_onehot_labels(tmp_path, target):
 
 def test_grayscale_and_jpeg_files(tmp_path):
     gray = np.full((8, 8), 77, dtype=np.uint8)
-    dataset = ImageFolderDataset(write_files(tmp_path / 'a.zip', {'a.JPG': encode(gray, 'jpeg'), 'b.png': encode(gray)}))
+    dataset = ImageFolderDataset(
+        write_files(tmp_path / 'a.zip', {'a.JPG': encode(gray, 'jpeg'), 'b.png': encode(gray)})
+    )
     assert dataset.image_shape == [1, 8, 8]
     assert dataset[0][0].tolist() == dataset[1][0].tolist() == [gray.tolist()]
 
@@ -92,7 +102,7 @@ def test_order_is_by_code_point_of_the_whole_path(tmp_path):
     files = {name: encode(np.full((4, 4), k, dtype=np.uint8)) for k, name in enumerate(names)}
     for target in ('order', 'order.zip'):
         dataset = ImageFolderDataset(write_files(tmp_path / target, files))
-        assert [image[0, 0, 0] for image, _label in dataset] == [2, 1, 0, 4]     # B < a-b < a/ < é
+        assert [image[0, 0, 0] for image, _label in dataset] == [2, 1, 0, 4]  # B < a-b < a/ < é
 
 
 def test_max_size_keeps_the_subset_of_edm(tmp_path):
@@ -113,7 +123,7 @@ def test_xflip_appends_mirrored_copies_after_the_subset(tmp_path):
         image, label = dataset[k]
         mirrored, same_label = dataset[k + 5]
         np.testing.assert_array_equal(mirrored, image[:, :, ::-1])
-        assert not np.array_equal(mirrored, image[:, ::-1, :])      # the wrong axis would be seen
+        assert not np.array_equal(mirrored, image[:, ::-1, :])  # the wrong axis would be seen
         assert label.tolist() == same_label.tolist()
     assert dataset.get_details(6) == (2, True, 2)
 
@@ -124,7 +134,7 @@ def test_items_and_cache_are_copies(tmp_path):
     image, label = dataset[4]
     image[...] = 0
     label[...] = 5
-    (path / '00000/img00000004.png').write_bytes(b'gone')       # from now on only the cache has it
+    (path / '00000/img00000004.png').write_bytes(b'gone')  # from now on only the cache has it
     np.testing.assert_array_equal(dataset[4][0], random_pixels(4).transpose(2, 0, 1))
     np.testing.assert_array_equal(dataset[14][0], random_pixels(4).transpose(2, 0, 1)[:, :, ::-1])
     assert dataset[4][1].tolist() == np.eye(10)[4].tolist()
@@ -135,15 +145,18 @@ def test_items_and_cache_are_copies(tmp_path):
 # ------------------------------------------------------------------------------------------------
 # Labels.
 
+
 def test_label_dim_counts_images_outside_the_subset(tmp_path):
     path = write_files(tmp_path / 'data.zip', small_files(labels=[7, 0, 1, 2, 0, 1, 2, 3, 0, 1]))
-    dataset = ImageFolderDataset(path, use_labels=True, max_size=5)      # item 0 with label 7 is left out
+    dataset = ImageFolderDataset(path, use_labels=True, max_size=5)  # item 0 with label 7 is left out
     assert dataset.label_dim == 8 and dataset[0][1].shape == (8,)
 
 
 def test_vector_labels_are_returned_as_they_are(tmp_path):
     labels = [[k / 4, -1, 2] for k in range(10)]
-    dataset = ImageFolderDataset(write_files(tmp_path / 'data.zip', small_files(labels=labels)), use_labels=True)
+    dataset = ImageFolderDataset(
+        write_files(tmp_path / 'data.zip', small_files(labels=labels)), use_labels=True
+    )
     assert dataset.label_dim == 3 and not dataset.has_onehot_labels
     assert dataset[3][1].tolist() == [0.75, -1, 2] and dataset[3][1].dtype == np.float32
 
@@ -174,29 +187,61 @@ def test_backslashes_in_label_names(tmp_path):
     assert ImageFolderDataset(write_files(tmp_path / 'data.zip', files), use_labels=True).label_dim == 3
 
 
-@pytest.mark.parametrize('content, words', [
-    (b'{"labels": [["00000/img00000000.png", 1]]}', 'no label for 2 of 3 images, the first are 00000/img00000001.png'),
-    (b'{"labels": [', 'not JSON'),
-    (b'\xff\xfe', 'not JSON'),
-    (b'[]', 'no "labels" entry'),
-    (b'{}', 'no "labels" entry'),
-    (b'{"labels": {"a.png": 1}}', 'is a dict'),
-    (b'{"labels": [["a.png", 1], "b.png"]}', 'entry 1 is b.png'),
-    *[(json.dumps({'labels': [[f'00000/img{k:08d}.png', label] for k, label in enumerate(labels)]}).encode(), words)
-      for labels, words in [
-          ([0, -1, 2], 'from -1 to 2'), ([0, 1, 1 << 70], '0..999999'), (['cat', 'cat', 'dog'], 'first label is cat'),
-          ([[1], [2], [1, 2]], 'one length'), *[(odd, 'must give every image a class number') for odd in [
-              [0, 1, None], [0, 1, True], [0, 1, [1]], [0.5, 1, 2], [[], [], []], [[[1]], [[2]], [[3, 4]]],
-              [['1'], ['2'], ['3']], [[0.5], [float('nan')], [1]], [[1], [2], [10 ** 400]]]]]]])
+@pytest.mark.parametrize(
+    'content, words',
+    [
+        (
+            b'{"labels": [["00000/img00000000.png", 1]]}',
+            'no label for 2 of 3 images, the first are 00000/img00000001.png',
+        ),
+        (b'{"labels": [', 'not JSON'),
+        (b'\xff\xfe', 'not JSON'),
+        (b'[]', 'no "labels" entry'),
+        (b'{}', 'no "labels" entry'),
+        (b'{"labels": {"a.png": 1}}', 'is a dict'),
+        (b'{"labels": [["a.png", 1], "b.png"]}', 'entry 1 is b.png'),
+        *[
+            (
+                json.dumps(
+                    {'labels': [[f'00000/img{k:08d}.png', label] for k, label in enumerate(labels)]}
+                ).encode(),
+                words,
+            )
+            for labels, words in [
+                ([0, -1, 2], 'from -1 to 2'),
+                ([0, 1, 1 << 70], '0..999999'),
+                (['cat', 'cat', 'dog'], 'first label is cat'),
+                ([[1], [2], [1, 2]], 'one length'),
+                *[
+                    (odd, 'must give every image a class number')
+                    for odd in [
+                        [0, 1, None],
+                        [0, 1, True],
+                        [0, 1, [1]],
+                        [0.5, 1, 2],
+                        [[], [], []],
+                        [[[1]], [[2]], [[3, 4]]],
+                        [['1'], ['2'], ['3']],
+                        [[0.5], [float('nan')], [1]],
+                        [[1], [2], [10**400]],
+                    ]
+                ],
+            ]
+        ],
+    ],
+)
 def test_bad_label_files(tmp_path, content, words):
     path = write_files(tmp_path / 'data.zip', {**small_files(3), 'dataset.json': content})
     with pytest.raises(DatasetError) as caught:
         ImageFolderDataset(path, use_labels=True)
-    assert words in str(caught.value) and f'--data={path}' in str(caught.value) and '\n' not in str(caught.value)
+    assert (
+        words in str(caught.value) and f'--data={path}' in str(caught.value) and '\n' not in str(caught.value)
+    )
 
 
 # ------------------------------------------------------------------------------------------------
 # Errors.
+
 
 def mode_file(mode, kind='png'):
     buffer = io.BytesIO()
@@ -204,22 +249,25 @@ def mode_file(mode, kind='png'):
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize('data, words', [
-    (mode_file('P'), 'mode P (8x8)'),
-    (mode_file('1'), 'mode 1 (8x8)'),
-    (mode_file('LA'), 'mode LA (8x8)'),
-    (mode_file('RGBA'), 'mode RGBA (8x8)'),
-    (mode_file('CMYK', 'tiff'), 'mode CMYK (8x8)'),
-    (mode_file('I;16'), '16 or more bits'),
-    (mode_file('F', 'tiff'), '16 or more bits'),
-    (png_16bit_rgb(), '16 or more bits'),
-    (encode(random_pixels(0, (8, 4, 3))), 'is 4x8 pixels with 3 channels, but the first image'),
-    (encode(random_pixels(0, (8, 8))), '1 channel,'),
-    (b'this is text', 'no known format'),
-    (b'', 'no known format'),
-    (mode_file('RGB', 'eps'), 'another program'),
-    (encode(random_pixels(0, (64, 64, 3)))[:2000], 'not a readable image'),
-])
+@pytest.mark.parametrize(
+    'data, words',
+    [
+        (mode_file('P'), 'mode P (8x8)'),
+        (mode_file('1'), 'mode 1 (8x8)'),
+        (mode_file('LA'), 'mode LA (8x8)'),
+        (mode_file('RGBA'), 'mode RGBA (8x8)'),
+        (mode_file('CMYK', 'tiff'), 'mode CMYK (8x8)'),
+        (mode_file('I;16'), '16 or more bits'),
+        (mode_file('F', 'tiff'), '16 or more bits'),
+        (png_16bit_rgb(), '16 or more bits'),
+        (encode(random_pixels(0, (8, 4, 3))), 'is 4x8 pixels with 3 channels, but the first image'),
+        (encode(random_pixels(0, (8, 8))), '1 channel,'),
+        (b'this is text', 'no known format'),
+        (b'', 'no known format'),
+        (mode_file('RGB', 'eps'), 'another program'),
+        (encode(random_pixels(0, (64, 64, 3)))[:2000], 'not a readable image'),
+    ],
+)
 @pytest.mark.parametrize('target', ['data.zip', 'data'])
 def test_bad_image_is_named(tmp_path, target, data, words):
     files = small_files(3)
@@ -228,7 +276,12 @@ def test_bad_image_is_named(tmp_path, target, data, words):
     with pytest.raises(DatasetError) as caught:
         ImageFolderDataset(path)[1]
     message = str(caught.value)
-    assert words in message and '00000/img00000001.png' in message and f'--data={path}' in message and '\n' not in message
+    assert (
+        words in message
+        and '00000/img00000001.png' in message
+        and f'--data={path}' in message
+        and '\n' not in message
+    )
 
 
 def test_bad_paths(tmp_path):
@@ -236,8 +289,13 @@ def test_bad_paths(tmp_path):
     (tmp_path / 'data.tar').write_text('')
     (tmp_path / 'empty').mkdir()
     write_files(tmp_path / 'none.zip', {'readme.txt': b''})
-    for name, words in [('gone.zip', 'does not exist'), ('text.zip', 'not a readable zip'), ('data.tar', 'folder or a .zip'),
-                        ('empty', 'no images'), ('none.zip', 'no images')]:
+    for name, words in [
+        ('gone.zip', 'does not exist'),
+        ('text.zip', 'not a readable zip'),
+        ('data.tar', 'folder or a .zip'),
+        ('empty', 'no images'),
+        ('none.zip', 'no images'),
+    ]:
         with pytest.raises(DatasetError, match=words) as caught:
             ImageFolderDataset(tmp_path / name)
         assert f'--data={tmp_path / name}' in str(caught.value)
@@ -246,7 +304,7 @@ def test_bad_paths(tmp_path):
 def test_damaged_zip_entry(tmp_path):
     path = write_files(tmp_path / 'data.zip', small_files(2))
     data = bytearray(path.read_bytes())
-    data[data.index(b'IDAT') + 20] ^= 255     # the checksum of the first entry no longer holds
+    data[data.index(b'IDAT') + 20] ^= 255  # the checksum of the first entry no longer holds
     path.write_bytes(data)
     with pytest.raises(DatasetError, match='img00000000.png .*cannot be read'):
         ImageFolderDataset(path)
@@ -268,6 +326,7 @@ def test_bad_arguments(tmp_path):
 # ------------------------------------------------------------------------------------------------
 # Processes.
 
+
 def test_pickle_drops_the_handle_and_keeps_the_cache(tmp_path):
     path = write_files(tmp_path / 'data.zip', small_files(4, labels=range(4)))
     dataset = ImageFolderDataset(path, use_labels=True, cache=True)
@@ -282,13 +341,18 @@ def test_pickle_drops_the_handle_and_keeps_the_cache(tmp_path):
 
 @pytest.mark.parametrize('start', ['spawn', 'fork'])
 def test_worker_processes_read_the_same_items(tmp_path, start):
-    dataset = ImageFolderDataset(write_files(tmp_path / 'data.zip', small_files(12, labels=range(12))), use_labels=True)
-    _ = dataset[0]      # the parent has an open handle, which a forked worker must not use
-    loader = torch.utils.data.DataLoader(dataset, sampler=InfiniteSampler(dataset), batch_size=3, num_workers=2,
-                                         multiprocessing_context=start)
+    dataset = ImageFolderDataset(
+        write_files(tmp_path / 'data.zip', small_files(12, labels=range(12))), use_labels=True
+    )
+    _ = dataset[0]  # the parent has an open handle, which a forked worker must not use
+    loader = torch.utils.data.DataLoader(
+        dataset, sampler=InfiniteSampler(dataset), batch_size=3, num_workers=2, multiprocessing_context=start
+    )
     expected = itertools.islice(InfiniteSampler(dataset), 12)
     batches = list(itertools.islice(loader, 4))
-    for image, label, idx in zip(torch.cat([b[0] for b in batches]), torch.cat([b[1] for b in batches]), expected):
+    for image, label, idx in zip(
+        torch.cat([b[0] for b in batches]), torch.cat([b[1] for b in batches]), expected
+    ):
         np.testing.assert_array_equal(image, dataset[idx][0])
         assert label.argmax() == idx
 
@@ -296,8 +360,11 @@ def test_worker_processes_read_the_same_items(tmp_path, start):
 # ------------------------------------------------------------------------------------------------
 # Real archives.
 
+
 def test_cifar10_jpeg_archive(shared_dir):
-    dataset = ImageFolderDataset(shared_dir / 'data' / 'cifar10-32x32-jpeg.zip', resolution=32, use_labels=True)
+    dataset = ImageFolderDataset(
+        shared_dir / 'data' / 'cifar10-32x32-jpeg.zip', resolution=32, use_labels=True
+    )
     assert (len(dataset), dataset.image_shape, dataset.label_dim) == (50000, [3, 32, 32], 10)
     assert dataset.labels_onehot(np.arange(50000)).sum(axis=0).tolist() == [5000] * 10
     image, label = dataset[12345]
@@ -308,10 +375,10 @@ def test_committed_mnist_subset_holds_the_original_pixels():
     path = ROOT / 'datasets' / 'mnist-32x32.zip'
     assert path.stat().st_size < 6 << 20
     dataset = ImageFolderDataset(path, resolution=32, use_labels=True)
-    images = np.stack([image for image, _label in dataset])                 # [N, 1, 32, 32]
-    digits = images[:, 0, 2:30, 2:30]                                       # [N, 28, 28]
+    images = np.stack([image for image, _label in dataset])  # [N, 1, 32, 32]
+    digits = images[:, 0, 2:30, 2:30]  # [N, 28, 28]
     assert hashlib.sha256(digits.tobytes()).hexdigest() == MNIST_SUBSET_SHA256
-    assert digits.sum(dtype=int) == images.sum(dtype=int)                   # the padding is black
+    assert digits.sum(dtype=int) == images.sum(dtype=int)  # the padding is black
     counts = dataset.labels_onehot(np.arange(10000)).sum(axis=0).tolist()
     assert counts == [1001, 1127, 991, 1032, 980, 863, 1014, 1070, 944, 978]
     assert [dataset.get_details(i)[2] for i in range(10)] == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
@@ -319,6 +386,7 @@ def test_committed_mnist_subset_holds_the_original_pixels():
 
 # ------------------------------------------------------------------------------------------------
 # Sampler.
+
 
 def head(count, *args, **kwargs):
     return list(itertools.islice(InfiniteSampler(*args, **kwargs), count))
@@ -351,7 +419,9 @@ def test_sampler_golden_sequences():
     assert head(5, range(2), shuffle=False) == [0, 1, 0, 1, 0]
 
 
-@pytest.mark.parametrize('n, replicas, window', [(1, 1, 0.5), (7, 3, 0.5), (5, 1, 0.5), (3, 2, 1), (40, 4, 0.03)])
+@pytest.mark.parametrize(
+    'n, replicas, window', [(1, 1, 0.5), (7, 3, 0.5), (5, 1, 0.5), (3, 2, 1), (40, 4, 0.03)]
+)
 def test_sampler_equals_slow_reference(n, replicas, window):
     for rank in range(replicas):
         expected = slow_sampler(n, rank, replicas, 11, window, 200)
@@ -389,10 +459,17 @@ def test_iterating_twice_gives_the_same_sequence():
     assert list(itertools.islice(sampler, 9)) == list(itertools.islice(sampler, 9))
 
 
-@pytest.mark.parametrize('kwargs, words', [
-    (dict(dataset=[]), 'empty'), (dict(rank=2, num_replicas=2), 'rank=2'), (dict(rank=-1), 'rank=-1'),
-    (dict(num_replicas=0), 'num_replicas=0'), (dict(window_size=1.5), 'window_size=1.5'),
-    (dict(start_idx=-1), 'start_idx=-1')])
+@pytest.mark.parametrize(
+    'kwargs, words',
+    [
+        (dict(dataset=[]), 'empty'),
+        (dict(rank=2, num_replicas=2), 'rank=2'),
+        (dict(rank=-1), 'rank=-1'),
+        (dict(num_replicas=0), 'num_replicas=0'),
+        (dict(window_size=1.5), 'window_size=1.5'),
+        (dict(start_idx=-1), 'start_idx=-1'),
+    ],
+)
 def test_sampler_rejects_bad_arguments(kwargs, words):
     with pytest.raises(ValueError, match=words):
         InfiniteSampler(**{'dataset': range(4), **kwargs})

@@ -16,9 +16,9 @@ from training.loss import EDMLoss, VELoss, VPLoss
 
 # EDM's own losses on a network that returns zeros, torch seeded with 0: total and sigmas.
 KNOWN = {
-    EDMLoss: (8.304145e+05, [1.914000, 0.211800, 0.022048, 0.595781]),
-    VPLoss: (5.541872e+02, [3.483591, 0.864129, 65.304565, 44.308491]),
-    VELoss: (3.300735e+05, [1.369835, 13.888629, 0.042492, 0.061575]),
+    EDMLoss: (8.304145e05, [1.914000, 0.211800, 0.022048, 0.595781]),
+    VPLoss: (5.541872e02, [3.483591, 0.864129, 65.304565, 44.308491]),
+    VELoss: (3.300735e05, [1.369835, 13.888629, 0.042492, 0.061575]),
 }
 LOSSES = list(KNOWN)
 
@@ -53,11 +53,21 @@ def test_numbers_of_edm(cls):
 
 # Noise level and weight of each loss with arguments other than the defaults, from the paper's table 1.
 REFERENCES = [
-    (EDMLoss(P_mean=-1.0, P_std=0.5, sigma_data=0.7), lambda u: math.exp(0.5 * u - 1.0),
-     lambda s: (s ** 2 + 0.49) / (s * 0.7) ** 2),
-    (VPLoss(beta_d=10, beta_min=0.3, epsilon_t=0.1), lambda u: math.sqrt(math.expm1(5 * (1 - 0.9 * u) ** 2 + 0.3 * (1 - 0.9 * u))),
-     lambda s: s ** -2),
-    (VELoss(sigma_min=0.1, sigma_max=10), lambda u: math.exp(math.log(0.1) + u * math.log(100)), lambda s: s ** -2),
+    (
+        EDMLoss(P_mean=-1.0, P_std=0.5, sigma_data=0.7),
+        lambda u: math.exp(0.5 * u - 1.0),
+        lambda s: (s**2 + 0.49) / (s * 0.7) ** 2,
+    ),
+    (
+        VPLoss(beta_d=10, beta_min=0.3, epsilon_t=0.1),
+        lambda u: math.sqrt(math.expm1(5 * (1 - 0.9 * u) ** 2 + 0.3 * (1 - 0.9 * u))),
+        lambda s: s**-2,
+    ),
+    (
+        VELoss(sigma_min=0.1, sigma_max=10),
+        lambda u: math.exp(math.log(0.1) + u * math.log(100)),
+        lambda s: s**-2,
+    ),
 ]
 
 
@@ -69,12 +79,15 @@ def test_against_a_loop_over_pixels(loss_fn, sigma_of, weight_of):
     for index in np.ndindex(*images.shape):
         sigma = sigma_of(level[index[0]].item())
         y, n = images[index].item(), noise[index].item() * sigma
-        assert found[index].item() == pytest.approx(weight_of(sigma) * (0.25 * (y + n) - y) ** 2, rel=1e-4, abs=1e-6)
+        assert found[index].item() == pytest.approx(
+            weight_of(sigma) * (0.25 * (y + n) - y) ** 2, rel=1e-4, abs=1e-6
+        )
 
 
 @pytest.mark.parametrize('cls', LOSSES)
 def test_given_numbers_equal_drawn_numbers_in_edms_order(cls):
     """Level, then the augmentation, then the noise, which has the shape of the augmented images."""
+
     def pipe(images):
         shift = torch.rand([len(images), 1, 1, 1])
         return images + shift, shift[:, :, 0, 0]
@@ -100,34 +113,44 @@ def test_perfect_denoiser_has_no_loss_and_labels_travel(cls):
     assert cls()(lambda x, sigma, class_labels, augment_labels: images, images).abs().max() == 0
 
 
-@pytest.mark.parametrize('cls, low, high', [(VPLoss, 2 ** -10, 152.166977), (VELoss, 0.02, 100)])
+@pytest.mark.parametrize('cls, low, high', [(VPLoss, 2**-10, 152.166977), (VELoss, 0.02, 100)])
 def test_levels_cover_the_range_of_the_preconditioning(cls, low, high):
     sigma = cls().sigma(torch.tensor([0.0, 1.0]))
     assert sorted(sigma.tolist()) == pytest.approx([low, high], rel=1e-5)
     net = {VPLoss: networks.VPPrecond, VELoss: networks.VEPrecond}[cls](
-        8, 3, model_channels=8, channel_mult=[1], num_blocks=1, attn_resolutions=[])
+        8, 3, model_channels=8, channel_mult=[1], num_blocks=1, attn_resolutions=[]
+    )
     assert (net.sigma_min, net.sigma_max) == pytest.approx((low, high), rel=1e-6)
 
 
-@pytest.mark.parametrize('cls, weight', [
-    (EDMLoss, lambda s: 1 / s ** 2),                                     # VE's and VP's weight
-    (EDMLoss, lambda s: (s ** 2 + 0.25) / (s + 0.5) ** 2),               # a sum for the product
-    (EDMLoss, lambda s: (s ** 2 + 0.25) / (s * 0.5)),                    # the square forgotten
-    (VPLoss, lambda s: (s ** 2 + 0.25) / (s * 0.5) ** 2),                # EDM's weight
-    (VELoss, lambda s: 1 / s),
-])
+@pytest.mark.parametrize(
+    'cls, weight',
+    [
+        (EDMLoss, lambda s: 1 / s**2),  # VE's and VP's weight
+        (EDMLoss, lambda s: (s**2 + 0.25) / (s + 0.5) ** 2),  # a sum for the product
+        (EDMLoss, lambda s: (s**2 + 0.25) / (s * 0.5)),  # the square forgotten
+        (VPLoss, lambda s: (s**2 + 0.25) / (s * 0.5) ** 2),  # EDM's weight
+        (VELoss, lambda s: 1 / s),
+    ],
+)
 def test_wrong_weights_are_rejected(cls, weight):
     torch.manual_seed(0)
     level = (torch.randn if cls is EDMLoss else torch.rand)([4, 1, 1, 1])
     loss_fn = cls()
     totals = [(w(loss_fn.sigma(level)) * make_images() ** 2).sum().item() for w in (loss_fn.weight, weight)]
-    assert totals[0] == pytest.approx(KNOWN[cls][0], rel=5e-7) and totals[1] != pytest.approx(KNOWN[cls][0], rel=1e-3)
+    assert totals[0] == pytest.approx(KNOWN[cls][0], rel=5e-7) and totals[1] != pytest.approx(
+        KNOWN[cls][0], rel=1e-3
+    )
 
 
 def test_snapshots_can_hold_them():
     """Attributes in EDM's order, as its files have them (after these the recorded arguments follow)."""
     names = [list(vars(cls()))[:-2] for cls in LOSSES]
-    assert names == [['P_mean', 'P_std', 'sigma_data'], ['beta_d', 'beta_min', 'epsilon_t'], ['sigma_min', 'sigma_max']]
+    assert names == [
+        ['P_mean', 'P_std', 'sigma_data'],
+        ['beta_d', 'beta_min', 'epsilon_t'],
+        ['sigma_min', 'sigma_max'],
+    ]
     assert all(persistence.is_persistent(cls()) for cls in LOSSES)
     assert EDMLoss(P_mean=-2.0)._init_kwargs == dict(P_mean=-2.0)
 

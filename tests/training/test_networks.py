@@ -15,7 +15,11 @@ def known_inputs(sigma, augment):
     """Return the inputs that belong to data/network_outputs.txt."""
     x = torch.from_numpy(np.random.RandomState(12345).randn(2, 3, 16, 16)).float()
     labels = torch.eye(4)[[1, 3]]
-    extra = {'augment_labels': torch.from_numpy(np.random.RandomState(777).randn(2, 9)).float()} if augment else {}
+    extra = (
+        {'augment_labels': torch.from_numpy(np.random.RandomState(777).randn(2, 9)).float()}
+        if augment
+        else {}
+    )
     return x, torch.full([2], sigma), labels, extra
 
 
@@ -34,7 +38,10 @@ def test_outputs_of_the_original(precond):
         loose = precond not in ('EDMPrecond', 'GDDPrecond') and sigma == 80
         x, sigmas, labels, extra = known_inputs(sigma, augment)
         output = nets[config](x, sigmas, labels, **extra)
-        assert output_error(output, mean, std, first, *((1e-3, 1e-2) if loose else (1e-4, 1e-4))) < 1, (config, sigma)
+        assert output_error(output, mean, std, first, *((1e-3, 1e-2) if loose else (1e-4, 1e-4))) < 1, (
+            config,
+            sigma,
+        )
 
 
 def test_the_two_preconditioners_are_told_apart():
@@ -45,17 +52,28 @@ def test_the_two_preconditioners_are_told_apart():
     assert output_error(output, *row[4:], 1e-4, 1e-4) > 10
 
 
-@pytest.mark.parametrize('config, entries, parameters, total', [
-    ('S1', 153, 48979, 3374.2387), ('S2', 149, 48387, 3273.5261), ('S3', 156, 48814, 3276.1606), ('A1', 150, 828291, 19453.8489)])
+@pytest.mark.parametrize(
+    'config, entries, parameters, total',
+    [
+        ('S1', 153, 48979, 3374.2387),
+        ('S2', 149, 48387, 3273.5261),
+        ('S3', 156, 48814, 3276.1606),
+        ('A1', 150, 828291, 19453.8489),
+    ],
+)
 def test_initial_weights_equal_edm(config, entries, parameters, total):
     torch.manual_seed(0)
     net = make_network('EDMPrecond', config)
     assert len(net.state_dict()) == entries
     assert sum(p.numel() for p in net.parameters()) == parameters
-    assert sum(float(p.detach().double().abs().sum()) for p in net.parameters()) == pytest.approx(total, rel=1e-7)
+    assert sum(float(p.detach().double().abs().sum()) for p in net.parameters()) == pytest.approx(
+        total, rel=1e-7
+    )
 
 
-@pytest.mark.parametrize('config, total', [('S1', 4762.8613), ('S2', 4666.9405), ('S3', 4670.6193), ('A1', 26196.8182)])
+@pytest.mark.parametrize(
+    'config, total', [('S1', 4762.8613), ('S2', 4666.9405), ('S3', 4670.6193), ('A1', 26196.8182)]
+)
 def test_gdd_initialisation_would_be_noticed(config, total, monkeypatch):
     # The official GDD code starts conv1 and proj at full scale. With a teacher loaded this has no effect, so ours is
     # EDM's; the patched network proves that the sums above can tell the two apart.
@@ -67,48 +85,90 @@ def test_gdd_initialisation_would_be_noticed(config, total, monkeypatch):
     monkeypatch.setattr(networks.UNetBlock, '__init__', full_scale)
     torch.manual_seed(0)
     net = make_network('EDMPrecond', config)
-    assert sum(float(p.detach().double().abs().sum()) for p in net.parameters()) == pytest.approx(total, rel=1e-7)
+    assert sum(float(p.detach().double().abs().sum()) for p in net.parameters()) == pytest.approx(
+        total, rel=1e-7
+    )
 
 
 def test_state_dict_names_and_shapes():
     def ours(config):
-        return [(name, list(tensor.shape)) for name, tensor in make_network('EDMPrecond', config).state_dict().items()]
+        return [
+            (name, list(tensor.shape))
+            for name, tensor in make_network('EDMPrecond', config).state_dict().items()
+        ]
 
     names = known_names('S1')
     assert ours('S1') == names and ours('A1') == known_names('A1')
-    narrow = {'model.map_label.weight': [8, 4], 'model.map_label.bias': [8], 'model.map_augment.weight': [8, 9],
-              'model.map_layer0.weight': [32, 8]}
-    s2 = [(name, narrow.get(name, [1, 1, 2, 2] if name.endswith('resample_filter') else shape)) for name, shape in names
-          if 'freqs' not in name and '8x8_aux_residual' not in name]
+    narrow = {
+        'model.map_label.weight': [8, 4],
+        'model.map_label.bias': [8],
+        'model.map_augment.weight': [8, 9],
+        'model.map_layer0.weight': [32, 8],
+    }
+    s2 = [
+        (name, narrow.get(name, [1, 1, 2, 2] if name.endswith('resample_filter') else shape))
+        for name, shape in names
+        if 'freqs' not in name and '8x8_aux_residual' not in name
+    ]
     assert ours('S2') == s2
     s3 = dict(ours('S3'))
     assert set(dict(s2)) - set(s3) == {'model.map_augment.weight'}
     assert {name: s3[name] for name in set(s3) - set(dict(s2))} == {
-        'model.enc.8x8_aux_down.resample_filter': [1, 1, 2, 2], 'model.enc.8x8_aux_skip.weight': [8, 3, 1, 1],
-        'model.enc.8x8_aux_skip.bias': [8], 'model.dec.8x8_aux_norm.weight': [16], 'model.dec.8x8_aux_norm.bias': [16],
-        'model.dec.8x8_aux_conv.weight': [3, 16, 3, 3], 'model.dec.8x8_aux_conv.bias': [3],
-        'model.dec.16x16_aux_up.resample_filter': [1, 1, 2, 2]}
+        'model.enc.8x8_aux_down.resample_filter': [1, 1, 2, 2],
+        'model.enc.8x8_aux_skip.weight': [8, 3, 1, 1],
+        'model.enc.8x8_aux_skip.bias': [8],
+        'model.dec.8x8_aux_norm.weight': [16],
+        'model.dec.8x8_aux_norm.bias': [16],
+        'model.dec.8x8_aux_conv.weight': [3, 16, 3, 3],
+        'model.dec.8x8_aux_conv.bias': [3],
+        'model.dec.16x16_aux_up.resample_filter': [1, 1, 2, 2],
+    }
 
 
-NCSNPP = dict(model_type='SongUNet', embedding_type='fourier', encoder_type='residual', channel_mult_noise=2,
-              resample_filter=[1, 3, 3, 1])
+NCSNPP = dict(
+    model_type='SongUNet',
+    embedding_type='fourier',
+    encoder_type='residual',
+    channel_mult_noise=2,
+    resample_filter=[1, 3, 3, 1],
+)
 
 
-@pytest.mark.parametrize('init, parameters, entries', [
-    (dict(img_resolution=32, label_dim=10, channel_mult=[2, 2, 2], model_type='SongUNet', augment_dim=9), 55735299, 427),
-    (dict(img_resolution=32, label_dim=10, channel_mult=[2, 2, 2], augment_dim=9, **NCSNPP), 56400643, 434),
-    (dict(img_resolution=32, channel_mult=[2, 2, 2], **NCSNPP), 56395523, 431),
-    (dict(img_resolution=64, channel_mult=[1, 2, 2, 2], **NCSNPP), 62758787, 562),
-    (dict(img_resolution=64, label_dim=1000), 295899267, 553)])
+@pytest.mark.parametrize(
+    'init, parameters, entries',
+    [
+        (
+            dict(
+                img_resolution=32, label_dim=10, channel_mult=[2, 2, 2], model_type='SongUNet', augment_dim=9
+            ),
+            55735299,
+            427,
+        ),
+        (
+            dict(img_resolution=32, label_dim=10, channel_mult=[2, 2, 2], augment_dim=9, **NCSNPP),
+            56400643,
+            434,
+        ),
+        (dict(img_resolution=32, channel_mult=[2, 2, 2], **NCSNPP), 56395523, 431),
+        (dict(img_resolution=64, channel_mult=[1, 2, 2, 2], **NCSNPP), 62758787, 562),
+        (dict(img_resolution=64, label_dim=1000), 295899267, 553),
+    ],
+)
 def test_sizes_of_published_networks(init, parameters, entries):
     with torch.device('meta'):
         net = networks.EDMPrecond(img_channels=3, **init)
     assert (sum(p.numel() for p in net.parameters()), len(net.state_dict())) == (parameters, entries)
 
 
-@pytest.mark.parametrize('sigma, expected', [
-    (80, (3.90629272e-05, 0.499977735, 0.0124997559, 1.09550666)), (0.8, (0.281911223, 0.422939154, 1.05999788, -0.0557858878)),
-    (0.5, (0.502004, 0.352139177, 1.41421356, -0.173286795)), (0.002, (1, 0, 1.999984, -1.55365202))])
+@pytest.mark.parametrize(
+    'sigma, expected',
+    [
+        (80, (3.90629272e-05, 0.499977735, 0.0124997559, 1.09550666)),
+        (0.8, (0.281911223, 0.422939154, 1.05999788, -0.0557858878)),
+        (0.5, (0.502004, 0.352139177, 1.41421356, -0.173286795)),
+        (0.002, (1, 0, 1.999984, -1.55365202)),
+    ],
+)
 def test_gdd_coefficients(sigma, expected):
     net = make_network('GDDPrecond', 'S2')
     found = [float(c) for c in net.coefficients(torch.full([1, 1, 1, 1], float(sigma)))]
@@ -127,10 +187,12 @@ def test_precision_rules():
     x = torch.randn([2, 3, 16, 16], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     sigma = torch.tensor([2.0, 0.5], dtype=torch.float64)
     seen = []
-    gdd.model.register_forward_hook(lambda module, args, output: seen.extend([args[0].dtype, args[1].dtype, output.dtype]))
+    gdd.model.register_forward_hook(
+        lambda module, args, output: seen.extend([args[0].dtype, args[1].dtype, output.dtype])
+    )
     assert gdd(x, sigma).dtype == torch.float64 and edm(x, sigma).dtype == torch.float32
     assert seen == [torch.float32] * 3
-    gdd.use_fp16 = True         # Reduced precision is for CUDA alone.
+    gdd.use_fp16 = True  # Reduced precision is for CUDA alone.
     assert torch.equal(gdd(x, sigma), gdd(x, sigma, force_fp32=True))
     # A 0-d noise level broadcasts over the batch.
     full = edm(x, torch.full([2], 3.0))
@@ -142,24 +204,37 @@ def test_missing_labels_are_zeros_and_needless_labels_are_ignored():
     x, sigma, labels, _ = known_inputs(0.5, False)
     assert torch.allclose(net(x, sigma), net(x, sigma, torch.zeros(2, 4)), atol=1e-6)
     assert not torch.allclose(net(x, sigma), net(x, sigma, labels), atol=1e-3)
-    free = networks.EDMPrecond(16, 3, model_type='SongUNet', model_channels=8, channel_mult=[1], num_blocks=1, attn_resolutions=[])
+    free = networks.EDMPrecond(
+        16, 3, model_type='SongUNet', model_channels=8, channel_mult=[1], num_blocks=1, attn_resolutions=[]
+    )
     assert torch.equal(free.eval()(x, sigma, labels), free(x, sigma))
 
 
 def test_iddpm_table_and_rounding():
     net = make_network('iDDPMPrecond', 'A1')
-    expected = {0: 20291.17, 1: 641.662, 2: 320.83, 8: 80.2037, 9: 71.2912, 500: 1.01239, 999: 0.00642233714, 1000: 0}
+    expected = {
+        0: 20291.17,
+        1: 641.662,
+        2: 320.83,
+        8: 80.2037,
+        9: 71.2912,
+        500: 1.01239,
+        999: 0.00642233714,
+        1000: 0,
+    }
     assert {j: float(net.u[j]) for j in expected} == pytest.approx(expected, rel=2e-6)
     assert list(net.state_dict())[0] == 'u'
     sigma = torch.tensor([[0.002, 0.5, 80]], dtype=torch.float64)
     assert net.round_sigma(sigma, return_index=True).tolist() == [[1000, 710, 8]]
     rounded = net.round_sigma(sigma)
-    assert rounded.dtype == torch.float64 and rounded.flatten().tolist() == pytest.approx([0, 0.50072, 80.2037], rel=1e-5)
+    assert rounded.dtype == torch.float64 and rounded.flatten().tolist() == pytest.approx(
+        [0, 0.50072, 80.2037], rel=1e-5
+    )
 
 
 def test_noise_ranges():
     vp = make_network('VPPrecond', 'S2')
-    assert vp.sigma_min == 2 ** -10 and vp.sigma_max == pytest.approx(152.166977, rel=1e-7)
+    assert vp.sigma_min == 2**-10 and vp.sigma_max == pytest.approx(152.166977, rel=1e-7)
     ve = make_network('VEPrecond', 'S2')
     assert (ve.sigma_min, ve.sigma_max) == (0.02, 100)
 
@@ -175,4 +250,6 @@ def test_golden_checker_rejects_a_changed_network(shared_dir):
     net.model.map_layer0.weight.mul_(1.01)
     wrong = relative_error(net(x * sigma.reshape(-1, 1, 1, 1), sigma, torch.eye(7)[:3]), stored)
     assert right < TOLERANCE < wrong
-    assert all(check.error <= check.tolerance for check in check_networks(directory, 'public', 'networks_gdd'))
+    assert all(
+        check.error <= check.tolerance for check in check_networks(directory, 'public', 'networks_gdd')
+    )

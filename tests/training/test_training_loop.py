@@ -19,14 +19,34 @@ from training.snapshots.snapshot import load_network
 from training.training_loop import TrainingRun, run_training, write_stats
 
 BATCH = 8
-PROGRESS = ['Progress/tick', 'Progress/kimg', 'Timing/total_sec', 'Timing/sec_per_tick', 'Timing/sec_per_kimg',
-            'Timing/img_per_sec', 'Timing/maintenance_sec', 'Resources/cpu_mem_gb', 'Resources/peak_gpu_mem_gb',
-            'Resources/peak_gpu_mem_reserved_gb']
+PROGRESS = [
+    'Progress/tick',
+    'Progress/kimg',
+    'Timing/total_sec',
+    'Timing/sec_per_tick',
+    'Timing/sec_per_kimg',
+    'Timing/img_per_sec',
+    'Timing/maintenance_sec',
+    'Resources/cpu_mem_gb',
+    'Resources/peak_gpu_mem_gb',
+    'Resources/peak_gpu_mem_reserved_gb',
+]
 TEACHER_END, GAN_END = ['LearningRate'], ['LearningRate/G', 'LearningRate/D']
 TEACHER_STATS = ['Loss/loss', 'Grad/nonfinite', 'Grad/norm']
-GAN_STATS = ['Loss/logits/fake/tf_efficientnet_lite0', 'Loss/logits/fake', 'Loss/probs/fake', 'Loss/G/loss',
-             'Grad/G/nonfinite', 'Grad/G/norm', 'Loss/logits/real', 'Loss/signs/real', 'Loss/probs/real', 'Loss/D/loss',
-             'Grad/D/nonfinite', 'Grad/D/norm']
+GAN_STATS = [
+    'Loss/logits/fake/tf_efficientnet_lite0',
+    'Loss/logits/fake',
+    'Loss/probs/fake',
+    'Loss/G/loss',
+    'Grad/G/nonfinite',
+    'Grad/G/norm',
+    'Loss/logits/real',
+    'Loss/signs/real',
+    'Loss/probs/real',
+    'Loss/D/loss',
+    'Grad/D/nonfinite',
+    'Grad/D/norm',
+]
 R1_STATS = ['Loss/r1_penalty', 'Loss/D/r1_loss', 'Grad/R1/nonfinite', 'Grad/R1/norm']
 
 
@@ -34,7 +54,9 @@ def isolate(patch):
     """Forget other tests' statistics, name states by images (tiny runs stay below 1000), need no GPU and no weights."""
     patch.setattr(distributed, '_device', torch.device('cpu'))
     patch.setattr(training_stats, '_counters', {})
-    patch.setattr(training_state, 'state_path', lambda run_dir, nimg: f'{run_dir}/training-state-{nimg:06d}.pt')
+    patch.setattr(
+        training_state, 'state_path', lambda run_dir, nimg: f'{run_dir}/training-state-{nimg:06d}.pt'
+    )
     tiny_runs.use_random_backbones(patch.setattr)
 
 
@@ -46,11 +68,22 @@ def isolated(monkeypatch):
 def config_of(kind, material, nimg, *args):
     """Resolve a run with all that is random switched on: dropout, mirrored images, augmentation, R1 every 3 iterations."""
     data, teacher = material
-    args = (f'--data={data}', '--cond=1', '--dump=1', '--keep=0', '--dropout=0.1', '--xflip=1', '--grid=0', tiny_runs.duration(nimg),
-            *args)
+    args = (
+        f'--data={data}',
+        '--cond=1',
+        '--dump=1',
+        '--keep=0',
+        '--dropout=0.1',
+        '--xflip=1',
+        '--grid=0',
+        tiny_runs.duration(nimg),
+        *args,
+    )
     if kind == 'teacher':
         return tiny_runs.make_config(*tiny_runs.TEACHER_ARGS, '--augment=0.5', '--label-dropout=0.1', *args)
-    config = tiny_runs.make_config(*tiny_runs.GAN_ARGS, f'--transfer={teacher}', '--freeze=1', '--diffaug=1', *args)
+    config = tiny_runs.make_config(
+        *tiny_runs.GAN_ARGS, f'--transfer={teacher}', '--freeze=1', '--diffaug=1', *args
+    )
     return dict(config, r1_interval=3)
 
 
@@ -72,12 +105,21 @@ def unbroken(request, material, tmp_path_factory):
 # ------------------------------------------------------------------------------------------------
 # What a run leaves behind.
 
+
 def test_files_of_a_run(unbroken):
     _kind, run, run_dir, path = unbroken
     assert path == f'{run_dir}/network-snapshot-000000.pkl' and run.nimg == 64 and run.iteration == 8
-    assert sorted(os.listdir(run_dir)) == ['fakes-000000.png', 'log.txt', 'network-snapshot-000000.pkl', 'stats.jsonl',
-                                           'training-state-000024.pt', 'training-state-000040.pt', 'training-state-000056.pt',
-                                           'training-state-000064.pt', 'training_options.json']
+    assert sorted(os.listdir(run_dir)) == [
+        'fakes-000000.png',
+        'log.txt',
+        'network-snapshot-000000.pkl',
+        'stats.jsonl',
+        'training-state-000024.pt',
+        'training-state-000040.pt',
+        'training-state-000056.pt',
+        'training-state-000064.pt',
+        'training_options.json',
+    ]
 
 
 def test_options_are_saved_as_json(unbroken):
@@ -104,16 +146,32 @@ def test_statistics_are_strict_json_with_the_expected_names(unbroken):
     end = [*(TEACHER_END if kind == 'teacher' else GAN_END), 'Progress/nonfinite_steps', 'timestamp']
     assert list(lines[0]) == [*first, *PROGRESS, *end]
     assert set(lines[-1]) == {*last, *PROGRESS, *end}
-    assert [line['Progress/kimg']['mean'] for line in lines] == pytest.approx([0.008, 0.024, 0.040, 0.056, 0.064])
+    assert [line['Progress/kimg']['mean'] for line in lines] == pytest.approx(
+        [0.008, 0.024, 0.040, 0.056, 0.064]
+    )
     assert [line['Progress/tick']['mean'] for line in lines] == [0, 1, 2, 3, 4]
     for line in lines:
-        assert all(set(line[name]) == {'num', 'mean', 'std'} and line[name]['mean'] is not None for name in first)
+        assert all(
+            set(line[name]) == {'num', 'mean', 'std'} and line[name]['mean'] is not None for name in first
+        )
     pixels = BATCH * 3 * 8 * 8
     if kind == 'teacher':
-        assert [line['Loss/loss']['num'] for line in lines] == [pixels, 2 * pixels, 2 * pixels, 2 * pixels, pixels]
+        assert [line['Loss/loss']['num'] for line in lines] == [
+            pixels,
+            2 * pixels,
+            2 * pixels,
+            2 * pixels,
+            pixels,
+        ]
     else:
         # R1 in iterations 3 and 6 (from 0), that is in the ticks that end with 5 and 7.
-        assert [line['Loss/r1_penalty']['num'] if 'Loss/r1_penalty' in line else 0 for line in lines] == [0, 0, 8, 8, 8]
+        assert [line['Loss/r1_penalty']['num'] if 'Loss/r1_penalty' in line else 0 for line in lines] == [
+            0,
+            0,
+            8,
+            8,
+            8,
+        ]
 
 
 def test_missing_and_infinite_statistics_become_null(tmp_path):
@@ -127,7 +185,7 @@ def test_missing_and_infinite_statistics_become_null(tmp_path):
     write_stats(str(tmp_path), collector, rank=1)
     assert not os.listdir(tmp_path)
     write_stats(str(tmp_path), collector, rank=0)
-    line, = tiny_runs.read_stats(tmp_path)
+    (line,) = tiny_runs.read_stats(tmp_path)
     assert line['nothing'] == dict(num=0, mean=None, std=None)
     assert line['infinite']['mean'] is None and line['nan']['mean'] is None
 
@@ -135,7 +193,9 @@ def test_missing_and_infinite_statistics_become_null(tmp_path):
 def test_snapshot_loads_as_the_network_of_the_run(unbroken):
     kind, run, _run_dir, path = unbroken
     net, info = load_network(path)
-    assert type(net) is type(run.ema.net) and info.class_name == ('EDMPrecond' if kind == 'teacher' else 'GDDPrecond')
+    assert type(net) is type(run.ema.net) and info.class_name == (
+        'EDMPrecond' if kind == 'teacher' else 'GDDPrecond'
+    )
     assert not tiny_runs.differences(net.state_dict(), run.ema.net.state_dict())
     x, sigma, labels = torch.randn(2, 3, 8, 8), torch.tensor([0.5, 3.0]), torch.eye(3)[:2]
     assert torch.allclose(net(x, sigma, labels), run.ema.net(x, sigma, labels), atol=1e-6)
@@ -162,9 +222,12 @@ def test_grid_is_a_picture_of_the_average(unbroken):
 # ------------------------------------------------------------------------------------------------
 # Resume.
 
+
 def training_part(run):
     """State of a run without its ticks."""
-    return {key: value for key, value in run.state_dict().items() if key in ('nimg', 'iteration', 'task', 'ema')}
+    return {
+        key: value for key, value in run.state_dict().items() if key in ('nimg', 'iteration', 'task', 'ema')
+    }
 
 
 def test_interrupted_run_goes_on_bit_for_bit(unbroken, material, tmp_path):
@@ -172,11 +235,13 @@ def test_interrupted_run_goes_on_bit_for_bit(unbroken, material, tmp_path):
     kind, _run, run_dir, _path = unbroken
     shutil.copy(f'{run_dir}/training-state-000024.pt', tmp_path)
     config = config_of(kind, material, 8 * BATCH, f'--resume={tmp_path}/training-state-000024.pt')
-    torch.manual_seed(99)       # a new process has another random state
+    torch.manual_seed(99)  # a new process has another random state
     train_to_the_end(config, tmp_path)
     for name in ('training-state-000040.pt', 'training-state-000064.pt'):
         states = [training_state.load_state(f'{folder}/{name}') for folder in (run_dir, str(tmp_path))]
-        assert states[0]['nimg'] == int(name[15:21]) and not tiny_runs.differences(*map(tiny_runs.lasting, states))
+        assert states[0]['nimg'] == int(name[15:21]) and not tiny_runs.differences(
+            *map(tiny_runs.lasting, states)
+        )
     expected, found = tiny_runs.read_stats(run_dir)[2:], tiny_runs.read_stats(tmp_path)
     for a, b in zip(expected, found, strict=True):
         assert a.keys() == b.keys()
@@ -192,7 +257,9 @@ def test_states_by_the_clock_lie_anywhere_in_a_tick(unbroken, material, tmp_path
     assert [int(path[-9:-3]) for path in states] == [8, 16, 24, 32, 40, 48, 56, 64]
     training_stats._counters.clear()
     train_to_the_end(config_of(kind, material, 8 * BATCH, f'--resume={states[3]}'), tmp_path)
-    ends = [training_state.load_state(f'{folder}/training-state-000064.pt') for folder in (run_dir, str(tmp_path))]
+    ends = [
+        training_state.load_state(f'{folder}/training-state-000064.pt') for folder in (run_dir, str(tmp_path))
+    ]
     assert not tiny_runs.differences(*map(tiny_runs.lasting, ends))
     for a, b in zip(tiny_runs.read_stats(run_dir), tiny_runs.read_stats(tmp_path), strict=True):
         names = [name for name in a if name.startswith(('Loss/', 'Grad/', 'Progress/'))]
@@ -207,7 +274,7 @@ def test_finished_run_can_be_prolonged(unbroken, material, tmp_path):
     resumed, path = train_to_the_end(config_of(kind, material, 8 * BATCH, f'--resume={state}'), tmp_path)
     assert resumed.nimg == 64 and resumed.iteration == 8 and path == f'{tmp_path}/network-snapshot-000000.pkl'
     assert not tiny_runs.differences(training_part(run), training_part(resumed))
-    assert len(tiny_runs.read_stats(tmp_path)) == 3 + 2     # the log goes on in the same folder
+    assert len(tiny_runs.read_stats(tmp_path)) == 3 + 2  # the log goes on in the same folder
 
 
 def test_a_run_without_its_state_is_rejected(unbroken, material, tmp_path):
@@ -235,15 +302,25 @@ def test_run_that_is_complete_already_changes_nothing(unbroken, material, tmp_pa
 
 # Options, and what the message says of them.
 MISFITS = {
-    'teacher': [(('--batch=4',), '--batch=8, this run has --batch=4; give the options of the interrupted run'),
-                (('--cond=0', '--label-dropout=0'), '--label-dropout=0.1, this run has --label-dropout=0 .and 1 more.; give'),
-                (('--cbase=16',), '--cbase=8, this run has --cbase=16'), (('--max-size=10',), 'images of --data=20, this run has 10'),
-                (('--lr=0.003',), '--lr=0.01, this run has --lr=0.003'), (('--attn-res=8',), '--attn-res=4, this run has --attn-res=8'),
-                (('--seed=4',), '--seed=3, this run has --seed=4')],
-    'distillation': [(('--freeze=0',), '--freeze=1, this run has --freeze=0'), (('--dlr=0.0017',), '--dlr=0.0004, this run has'),
-                     (('--d-channel-max=8',), '--d-channel-max=16, this run has --d-channel-max=8'),
-                     (('--compat=official',), '--compat=clean, this run has --compat=official'),
-                     (('--sync-bn=1',), '--sync-bn=False, this run has --sync-bn=True')],
+    'teacher': [
+        (('--batch=4',), '--batch=8, this run has --batch=4; give the options of the interrupted run'),
+        (
+            ('--cond=0', '--label-dropout=0'),
+            '--label-dropout=0.1, this run has --label-dropout=0 .and 1 more.; give',
+        ),
+        (('--cbase=16',), '--cbase=8, this run has --cbase=16'),
+        (('--max-size=10',), 'images of --data=20, this run has 10'),
+        (('--lr=0.003',), '--lr=0.01, this run has --lr=0.003'),
+        (('--attn-res=8',), '--attn-res=4, this run has --attn-res=8'),
+        (('--seed=4',), '--seed=3, this run has --seed=4'),
+    ],
+    'distillation': [
+        (('--freeze=0',), '--freeze=1, this run has --freeze=0'),
+        (('--dlr=0.0017',), '--dlr=0.0004, this run has'),
+        (('--d-channel-max=8',), '--d-channel-max=16, this run has --d-channel-max=8'),
+        (('--compat=official',), '--compat=clean, this run has --compat=official'),
+        (('--sync-bn=1',), '--sync-bn=False, this run has --sync-bn=True'),
+    ],
 }
 
 
@@ -253,14 +330,32 @@ def test_resume_with_other_options_is_one_line(unbroken, material):
     for args, text in MISFITS[kind]:
         with pytest.raises(training_state.StateError, match=f'was written with {text}') as caught:
             TrainingRun(config_of(kind, material, 64, f'--resume={state}', *args))
-        assert '\n' not in str(caught.value) and str(caught.value).startswith(f'--resume={state} was written with ')
+        assert '\n' not in str(caught.value) and str(caught.value).startswith(
+            f'--resume={state} was written with '
+        )
 
 
 def test_documented_options_may_change(unbroken, material):
     kind, _run, run_dir, _path = unbroken
-    args = ('--tick=7', '--snap=3', '--dump=4', '--dump-min=9', '--keep=1', '--workers=1', '--cache=0', '--bench=0', '--batch-gpu=4',
-            '--grid=3x3', '--channels-last=0')
-    assert TrainingRun(config_of(kind, material, 640, f'--resume={run_dir}/training-state-000024.pt', *args)).nimg == 24
+    args = (
+        '--tick=7',
+        '--snap=3',
+        '--dump=4',
+        '--dump-min=9',
+        '--keep=1',
+        '--workers=1',
+        '--cache=0',
+        '--bench=0',
+        '--batch-gpu=4',
+        '--grid=3x3',
+        '--channels-last=0',
+    )
+    assert (
+        TrainingRun(
+            config_of(kind, material, 640, f'--resume={run_dir}/training-state-000024.pt', *args)
+        ).nimg
+        == 24
+    )
 
 
 def test_number_of_processes_may_change_with_a_line(unbroken, material, tmp_path, capsys):
@@ -281,7 +376,9 @@ def test_state_that_does_not_fit_the_networks_is_one_line(unbroken, material, tm
     del averages[next(iter(averages))]
     path = f'{tmp_path}/training-state-000024.pt'
     training_state.save_state(path, state)
-    with pytest.raises(training_state.StateError, match='does not fit the networks of this run .*Missing key') as caught:
+    with pytest.raises(
+        training_state.StateError, match='does not fit the networks of this run .*Missing key'
+    ) as caught:
         TrainingRun(config_of(kind, material, 64, f'--resume={path}'))
     assert '\n' not in str(caught.value)
 
@@ -289,19 +386,27 @@ def test_state_that_does_not_fit_the_networks_is_one_line(unbroken, material, tm
 # ------------------------------------------------------------------------------------------------
 # Ticks, snapshots, retention, data.
 
+
 def test_schedule_of_snapshots_and_states(material, tmp_path, monkeypatch):
     """--snap counts ticks from 0, --dump too but never tick 0; the end gets both. --keep removes older states."""
     saved = []
-    monkeypatch.setattr('training.run.artifacts.save_all', lambda run_dir, nimg, *_rest: saved.append(nimg) or f'at {nimg}')
+    monkeypatch.setattr(
+        'training.run.artifacts.save_all', lambda run_dir, nimg, *_rest: saved.append(nimg) or f'at {nimg}'
+    )
     config = config_of('teacher', material, 10 * BATCH, '--snap=2', '--dump=3', '--keep=1')
     written = []
-    monkeypatch.setattr(training_state, 'save_state', lambda path, state: (written.append((path[-9:-3], state['tick'])),
-                                                                           open(path, 'w').close()))
+    monkeypatch.setattr(
+        training_state,
+        'save_state',
+        lambda path, state: (written.append((path[-9:-3], state['tick'])), open(path, 'w').close()),
+    )
     _run, path = train_to_the_end(config, tmp_path)
     # Ticks 0..5 end after 8, 24, 40, 56, 72 and 80 images.
     assert saved == [8, 40, 72, 80] and path == 'at 80'
     assert written == [('000056', 4), ('000080', 6)]
-    assert [name for name in os.listdir(tmp_path) if name.startswith('training-state')] == ['training-state-000080.pt']
+    assert [name for name in os.listdir(tmp_path) if name.startswith('training-state')] == [
+        'training-state-000080.pt'
+    ]
 
 
 def test_position_in_the_data(material):
@@ -310,10 +415,13 @@ def test_position_in_the_data(material):
     batches = run.batches()
     seen = torch.cat([next(batches)[0] for _ in range(3)])
     assert seen.dtype == torch.float32 and seen.min() >= -1 and seen.max() <= 1
-    assert len(run.dataset) == 40                                    # 20 images and their mirror images
+    assert len(run.dataset) == 40  # 20 images and their mirror images
     run.nimg = 2 * BATCH
-    assert torch.equal(next(run.batches())[0], seen[2 * BATCH:])
-    pixels = {tuple(((torch.as_tensor(run.dataset[i][0]).float() / 127.5 - 1).flatten()[:6]).tolist()) for i in range(40)}
+    assert torch.equal(next(run.batches())[0], seen[2 * BATCH :])
+    pixels = {
+        tuple(((torch.as_tensor(run.dataset[i][0]).float() / 127.5 - 1).flatten()[:6]).tolist())
+        for i in range(40)
+    }
     assert {tuple(x.flatten()[:6].tolist()) for x in seen} <= pixels
 
 

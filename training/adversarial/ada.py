@@ -11,6 +11,7 @@ Filters, additive noise and cutout are not part of it. This is another pipe than
 Shapes: N batch, C channels, H W pixels. Matrices map points as column vectors, x right, y down, in
 pixels from the image centre.
 """
+
 import math
 
 import torch
@@ -18,14 +19,14 @@ import torch
 from torch_utils import distributed
 from training.augment import hue_rotation, recolour, resample, rotation, scaling, stack, translation
 
-ADJUST_INTERVAL = 4         # iterations between two changes of p (official constant)
-ADJUST_NIMG = 500_000       # images in which p may rise from 0 to 1 (official constant)
+ADJUST_INTERVAL = 4  # iterations between two changes of p (official constant)
+ADJUST_NIMG = 500_000  # images in which p may rise from 0 to 1 (official constant)
 
-SHIFT_INT_MAX = 0.125       # largest whole-pixel shift, as a part of the image side
-LOG2_STD = dict(zoom=0.2, stretch=0.2, contrast=0.5, saturation=1.0)    # of base-2 logarithms
-SHIFT_FRAC_STD = 0.125      # of the shift between pixels, as a part of the image side
+SHIFT_INT_MAX = 0.125  # largest whole-pixel shift, as a part of the image side
+LOG2_STD = dict(zoom=0.2, stretch=0.2, contrast=0.5, saturation=1.0)  # of base-2 logarithms
+SHIFT_FRAC_STD = 0.125  # of the shift between pixels, as a part of the image side
 BRIGHTNESS_STD = 0.2
-TURNS = ('turn_before', 'turn_after')       # two gates, of which at least one opens with probability p
+TURNS = ('turn_before', 'turn_after')  # two gates, of which at least one opens with probability p
 
 
 class AdaPipe:
@@ -86,16 +87,24 @@ def draw(count, generator=None, device=None):
         return (uniform() * 2 - 1) * math.pi
 
     values = dict(
-        mirror=lambda: (uniform() * 2).floor(), quarter_turns=lambda: (uniform() * 4).floor(),
+        mirror=lambda: (uniform() * 2).floor(),
+        quarter_turns=lambda: (uniform() * 4).floor(),
         shift_int=lambda: (uniform(2) * 2 - 1) * SHIFT_INT_MAX,
-        zoom=lambda: normal() * LOG2_STD['zoom'], turn_before=angle, stretch=lambda: normal() * LOG2_STD['stretch'],
-        turn_after=angle, shift_frac=lambda: normal(2) * SHIFT_FRAC_STD,
-        brightness=lambda: normal() * BRIGHTNESS_STD, contrast=lambda: normal() * LOG2_STD['contrast'],
-        luma_flip=lambda: (uniform() * 2).floor(), hue=angle, saturation=lambda: normal() * LOG2_STD['saturation'])
+        zoom=lambda: normal() * LOG2_STD['zoom'],
+        turn_before=angle,
+        stretch=lambda: normal() * LOG2_STD['stretch'],
+        turn_after=angle,
+        shift_frac=lambda: normal(2) * SHIFT_FRAC_STD,
+        brightness=lambda: normal() * BRIGHTNESS_STD,
+        contrast=lambda: normal() * LOG2_STD['contrast'],
+        luma_flip=lambda: (uniform() * 2).floor(),
+        hue=angle,
+        saturation=lambda: normal() * LOG2_STD['saturation'],
+    )
     draws = {}
     for name, value in values.items():
-        draws[name] = value()               # [N] or [N, 2]; the parameter comes before its gate
-        draws[f'gate/{name}'] = uniform()   # [N]
+        draws[name] = value()  # [N] or [N, 2]; the parameter comes before its gate
+        draws[f'gate/{name}'] = uniform()  # [N]
     return draws
 
 
@@ -113,7 +122,7 @@ def gate(draws, p):
     parameters = {}
     for name, value in draws.items():
         if not name.startswith('gate/'):
-            is_open = draws[f'gate/{name}'] < (turn if name in TURNS else p)                     # [N]
+            is_open = draws[f'gate/{name}'] < (turn if name in TURNS else p)  # [N]
             parameters[name] = value * (is_open[:, None] if value.ndim == 2 else is_open)
     return parameters
 
@@ -138,12 +147,16 @@ def geometry(parameters, height, width):
     mirror, zoom, stretch = 1 - 2 * get('mirror'), 2 ** -get('zoom'), 2 ** get('stretch')
     one = torch.ones_like(mirror)
     (int_x, int_y), (x, y) = (get(name).unbind(1) for name in ('shift_int', 'shift_frac'))
-    return (scaling(mirror, one)
-            @ rotation(get('quarter_turns') * (math.pi / 2))
-            @ translation(-(int_x * width).round(), -(int_y * height).round())
-            @ scaling(zoom, zoom)
-            @ rotation(get('turn_before')) @ scaling(1 / stretch, stretch) @ rotation(get('turn_after'))
-            @ translation(-x * width, -y * height))
+    return (
+        scaling(mirror, one)
+        @ rotation(get('quarter_turns') * (math.pi / 2))
+        @ translation(-(int_x * width).round(), -(int_y * height).round())
+        @ scaling(zoom, zoom)
+        @ rotation(get('turn_before'))
+        @ scaling(1 / stretch, stretch)
+        @ rotation(get('turn_after'))
+        @ translation(-x * width, -y * height)
+    )
 
 
 def colours(parameters):
@@ -152,7 +165,7 @@ def colours(parameters):
     offset, gain, saturation = get('brightness'), 2 ** get('contrast'), 2 ** get('saturation')
     identity = torch.eye(4, dtype=offset.dtype, device=offset.device)
     axis = torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=offset.dtype, device=offset.device) / math.sqrt(3)
-    grey = axis.outer(axis)                                                  # [4, 4], projection onto the grey axis
+    grey = axis.outer(axis)  # [4, 4], projection onto the grey axis
     brighten = stack([[1, 0, 0, offset], [0, 1, 0, offset], [0, 0, 1, offset], [0, 0, 0, 1]], offset)
     contrast = stack([[gain, 0, 0, 0], [0, gain, 0, 0], [0, 0, gain, 0], [0, 0, 0, 1]], gain)
     flip = identity - 2 * grey * get('luma_flip')[:, None, None]

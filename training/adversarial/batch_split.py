@@ -7,6 +7,7 @@ advance with every forward pass, and batch norms, which look at the images of on
 
 Letters in shape comments: N batch, C channels, H W pixels, P processes.
 """
+
 import torch
 from torch import nn
 
@@ -49,8 +50,12 @@ class RunningStatistics:
     """
 
     def __init__(self, module):
-        self._buffers = [buffer for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)
-                         for buffer in (norm.running_mean, norm.running_var)]
+        self._buffers = [
+            buffer
+            for norm in module.modules()
+            if isinstance(norm, nn.BatchNorm2d)
+            for buffer in (norm.running_mean, norm.running_var)
+        ]
 
     @torch.no_grad()
     def average(self):
@@ -73,14 +78,14 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         processes = distributed.get_world_size()
         if not self.training or processes == 1:
             return super().forward(x)
-        own = torch.stack([x.mean(dim=[0, 2, 3]), x.var(dim=[0, 2, 3], unbiased=False)])    # [2, C]
+        own = torch.stack([x.mean(dim=[0, 2, 3]), x.var(dim=[0, 2, 3], unbiased=False)])  # [2, C]
         place = torch.zeros([processes, 1, 1], dtype=x.dtype, device=x.device)
         place[distributed.get_rank()] = 1
-        means, variances = SumOverProcesses.apply(place * own).unbind(dim=1)                # [P, C] each
-        mean = means.mean(dim=0)                                                            # [C]
-        var = variances.mean(dim=0) + (means - mean).square().mean(dim=0)                   # [C]
+        means, variances = SumOverProcesses.apply(place * own).unbind(dim=1)  # [P, C] each
+        mean = means.mean(dim=0)  # [C]
+        var = variances.mean(dim=0) + (means - mean).square().mean(dim=0)  # [C]
         self._update_running_statistics(mean.detach(), var.detach(), processes * x[:, 0].numel())
-        x = (x - mean[:, None, None]) * (var + self.eps).rsqrt()[:, None, None]             # [N, C, H, W]
+        x = (x - mean[:, None, None]) * (var + self.eps).rsqrt()[:, None, None]  # [N, C, H, W]
         return x * self.weight[:, None, None] + self.bias[:, None, None]
 
     @torch.no_grad()
@@ -109,5 +114,5 @@ def synchronise_batch_norms(module):
     """Turn every nn.BatchNorm2d of a network into a `GlobalBatchNorm2d`, in place; weights and names stay."""
     for layer in module.modules():
         if type(layer) is nn.BatchNorm2d:
-            layer.__class__ = GlobalBatchNorm2d     # the same data and constructor, another forward
+            layer.__class__ = GlobalBatchNorm2d  # the same data and constructor, another forward
     return module

@@ -18,7 +18,7 @@ import torch
 
 from dnnlib.util import is_url, open_url
 
-EMBED_DIM = 320      # width of EfficientNet-Lite0's last stage, and of the official table
+EMBED_DIM = 320  # width of EfficientNet-Lite0's last stage, and of the official table
 TABLE_SCALE = 1.078  # standard deviation of the official table
 MAX_FILE_BYTES = 1 << 30
 
@@ -43,7 +43,9 @@ def make_class_table(label_dim, source, features=None, labels=None, all_rows=Fal
     if source.startswith('random:'):
         return random_table(label_dim, source)
     if not source or not set(source) & set('./\\'):
-        raise ValueError(f"class table {source!r} is unknown; use a path or URL of a file, 'random:0' or 'computed'")
+        raise ValueError(
+            f"class table {source!r} is unknown; use a path or URL of a file, 'random:0' or 'computed'"
+        )
     table = read_table(label_dim, source)
     return table if all_rows else table[:label_dim].clone()
 
@@ -55,8 +57,10 @@ def random_table(label_dim, source):
         ValueError: SEED is not a whole number from 0 to 2**32 - 1.
     """
     seed = source.split(':', 1)[1]
-    if not seed.isdecimal() or int(seed) >= 2 ** 32:
-        raise ValueError(f"class table {source!r}: the seed must be a whole number below 2**32, such as 'random:0'")
+    if not seed.isdecimal() or int(seed) >= 2**32:
+        raise ValueError(
+            f"class table {source!r}: the seed must be a whole number below 2**32, such as 'random:0'"
+        )
     values = np.random.RandomState(int(seed)).standard_normal([label_dim, EMBED_DIM])
     return torch.from_numpy(TABLE_SCALE * values).to(torch.float32)
 
@@ -78,17 +82,30 @@ def read_table(label_dim, path_or_url):
         path = open_url(path_or_url, return_filename=True) if is_url(path_or_url) else path_or_url
         with open(path, 'rb') as file:
             data = file.read(MAX_FILE_BYTES)
-        table = np.load(io.BytesIO(data), allow_pickle=False) if data[:1] != b'\x80' else _embedding_in_pickle(data)
+        table = (
+            np.load(io.BytesIO(data), allow_pickle=False)
+            if data[:1] != b'\x80'
+            else _embedding_in_pickle(data)
+        )
     except Exception as error:  # NumPy, pickle and torch raise nearly anything for a damaged file.
         reason = ' '.join(str(error).split())[:200]
-        raise ValueError(f'{name} cannot be read ({type(error).__name__}: {reason}); give an .npy file of floats '
-                         "[rows, width], or use 'random'") from error
-    if not isinstance(table, np.ndarray) or table.ndim != 2 or table.shape[1] < 1 or not np.issubdtype(table.dtype, np.floating):
+        raise ValueError(
+            f'{name} cannot be read ({type(error).__name__}: {reason}); give an .npy file of floats '
+            "[rows, width], or use 'random'"
+        ) from error
+    if (
+        not isinstance(table, np.ndarray)
+        or table.ndim != 2
+        or table.shape[1] < 1
+        or not np.issubdtype(table.dtype, np.floating)
+    ):
         found = f'{table.dtype} {list(table.shape)}' if isinstance(table, np.ndarray) else 'no single array'
         raise ValueError(f'{name} holds {found}; expected floats [rows, width], such as [1000, {EMBED_DIM}]')
     if table.shape[0] < label_dim:
-        raise ValueError(f'{name} has {table.shape[0]} rows, too few for {label_dim} classes; '
-                         "use 'random' or 'computed', or a table with a row for every class")
+        raise ValueError(
+            f'{name} has {table.shape[0]} rows, too few for {label_dim} classes; '
+            "use 'random' or 'computed', or a table with a row for every class"
+        )
     table = table.astype(np.float32)
     if not np.isfinite(table).all():
         raise ValueError(f"{name} holds values that are not finite numbers; use another file, or 'random'")
@@ -105,11 +122,15 @@ def _embedding_in_pickle(data):
     allowed = {
         ('torch.nn.modules.sparse', 'Embedding'): Embedding,
         ('collections', 'OrderedDict'): lambda: collections.OrderedDict(),
-        ('builtins', 'set'): lambda items=(): set(items), ('__builtin__', 'set'): lambda items=(): set(items),
-        ('_codecs', 'encode'): lambda text, _latin1: text.encode('latin1'),     # bytes in protocol 2
+        ('builtins', 'set'): lambda items=(): set(items),
+        ('__builtin__', 'set'): lambda items=(): set(items),
+        ('_codecs', 'encode'): lambda text, _latin1: text.encode('latin1'),  # bytes in protocol 2
         ('torch._utils', '_rebuild_parameter'): lambda tensor, requires_grad, hooks: tensor,
         ('torch._utils', '_rebuild_tensor_v2'): _strided,
-        ('torch.storage', '_load_from_bytes'): lambda part: torch.load(io.BytesIO(part), map_location='cpu', weights_only=True)}
+        ('torch.storage', '_load_from_bytes'): lambda part: torch.load(
+            io.BytesIO(part), map_location='cpu', weights_only=True
+        ),
+    }
 
     class Unpickler(pickle.Unpickler):
         def find_class(self, module, name):
@@ -147,12 +168,14 @@ def class_means(features, labels, label_dim):
     if features is None or labels is None or len(features) != len(labels) or labels.shape[1] != label_dim:
         raise ValueError(f"class table 'computed' needs features [N, D] and one-hot labels [N, {label_dim}]")
     features, labels = features.to(torch.float64), labels.to(torch.float64)
-    counts = labels.sum(dim=0)                                  # [K]
+    counts = labels.sum(dim=0)  # [K]
     empty = torch.nonzero(counts == 0).flatten().tolist()
     if empty:
-        raise ValueError(f"class table 'computed': no image of class {empty[0]} among {len(labels)} "
-                         f"({len(empty)} such classes); use more images or 'random:0'")
-    means = labels.t() @ features / counts[:, None]             # [K, D]
+        raise ValueError(
+            f"class table 'computed': no image of class {empty[0]} among {len(labels)} "
+            f"({len(empty)} such classes); use more images or 'random:0'"
+        )
+    means = labels.t() @ features / counts[:, None]  # [K, D]
     means = means - means.mean(dim=0)
     scale = TABLE_SCALE / means.square().mean().sqrt().clamp_min(1e-12)
     return (means * scale).to(torch.float32)

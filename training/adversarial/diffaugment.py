@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 SHIFT_RATIO = 0.125  # largest translation, as a part of the image side
-CUTOUT_RATIO = 0.2   # side of the erased square, as a part of the image side
+CUTOUT_RATIO = 0.2  # side of the erased square, as a part of the image side
 
 
 def draw(x, count=None, generator=None):
@@ -32,8 +32,10 @@ def draw(x, count=None, generator=None):
     n, _, *size = x.shape
     n = n if count is None else count
     options = dict(generator=generator, device=x.device if generator is None else generator.device)
-    draws = {name: torch.rand([n, 1, 1, 1], dtype=x.dtype, **options)
-             for name in ('brightness', 'saturation', 'contrast')}
+    draws = {
+        name: torch.rand([n, 1, 1, 1], dtype=x.dtype, **options)
+        for name in ('brightness', 'saturation', 'contrast')
+    }
     for name, side in zip(('shift_y', 'shift_x'), size):
         limit = int(SHIFT_RATIO * side + 0.5)
         draws[name] = torch.randint(-limit, limit + 1, [n], **options)
@@ -53,9 +55,9 @@ def apply_draws(x, draws):
         Augmented images, same shape.
     """
     x = x + (draws['brightness'] - 0.5)
-    grey = x.mean(dim=1, keepdim=True)                               # [N, 1, H, W]
+    grey = x.mean(dim=1, keepdim=True)  # [N, 1, H, W]
     x = (x - grey) * (draws['saturation'] * 2) + grey
-    mean = x.mean(dim=[1, 2, 3], keepdim=True)                       # [N, 1, 1, 1]
+    mean = x.mean(dim=[1, 2, 3], keepdim=True)  # [N, 1, 1, 1]
     x = (x - mean) * (draws['contrast'] + 0.5) + mean
     return _cutout(_translate(x, draws['shift_y'], draws['shift_x']), draws['cut_y'], draws['cut_x'])
 
@@ -66,10 +68,10 @@ def _translate(x, shift_y, shift_x):
     pad_y, pad_x = (int(SHIFT_RATIO * side + 0.5) for side in (height, width))
     padded = functional.pad(x, [pad_x, pad_x, pad_y, pad_y])
     image = torch.arange(n, device=x.device)[:, None, None]
-    rows = torch.arange(height, device=x.device) + shift_y[:, None] + pad_y      # [N, H]
-    columns = torch.arange(width, device=x.device) + shift_x[:, None] + pad_x    # [N, W]
-    shifted = padded[image, :, rows[:, :, None], columns[:, None, :]]            # [N, H, W, C]
-    return shifted.permute(0, 3, 1, 2)                                           # [N, C, H, W]
+    rows = torch.arange(height, device=x.device) + shift_y[:, None] + pad_y  # [N, H]
+    columns = torch.arange(width, device=x.device) + shift_x[:, None] + pad_x  # [N, W]
+    shifted = padded[image, :, rows[:, :, None], columns[:, None, :]]  # [N, H, W, C]
+    return shifted.permute(0, 3, 1, 2)  # [N, C, H, W]
 
 
 def _cutout(x, cut_y, cut_x):
@@ -77,10 +79,10 @@ def _cutout(x, cut_y, cut_x):
     inside = []
     for side, offset in zip(x.shape[2:], (cut_y, cut_x)):
         square = _cutout_side(side)
-        start = (offset - square // 2)[:, None]                                  # [N, 1]
+        start = (offset - square // 2)[:, None]  # [N, 1]
         position = torch.arange(side, device=x.device)
-        inside.append((position >= start) & (position < start + square))         # [N, side]
-    erased = inside[0][:, :, None] & inside[1][:, None, :]                       # [N, H, W]
+        inside.append((position >= start) & (position < start + square))  # [N, side]
+    erased = inside[0][:, :, None] & inside[1][:, None, :]  # [N, H, W]
     return x.masked_fill(erased[:, None], 0)
 
 

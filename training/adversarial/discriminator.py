@@ -18,7 +18,19 @@ from torch.nn import functional
 
 from training.backbones.spec import backbone_key
 
-SIZE_TO_CHANNELS = {1: 2048, 2: 1024, 4: 512, 8: 512, 16: 256, 32: 128, 64: 64, 128: 64, 256: 32, 512: 16, 1024: 8}
+SIZE_TO_CHANNELS = {
+    1: 2048,
+    2: 1024,
+    4: 512,
+    8: 512,
+    16: 256,
+    32: 128,
+    64: 64,
+    128: 64,
+    256: 32,
+    512: 16,
+    1024: 8,
+}
 CMAP_CHANNELS = 64  # width in which features and class meet
 
 
@@ -37,7 +49,7 @@ class SpectralNormConv2d(nn.Conv2d):
         self.register_buffer('v', functional.normalize(torch.randn(columns), dim=0, eps=1e-12))
 
     def forward(self, x):
-        matrix = self.weight.flatten(1)                            # [C_out, C_in*k*k]
+        matrix = self.weight.flatten(1)  # [C_out, C_in*k*k]
         if self.training:
             with torch.no_grad():
                 self.v.copy_(functional.normalize(matrix.t().mv(self.u), dim=0, eps=1e-12))
@@ -61,7 +73,7 @@ class DownBlock(nn.Module):
         self.norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, x):
-        x = self.norm(self.conv(x))                                # [N, C_out, s/2, s/2]
+        x = self.norm(self.conv(x))  # [N, C_out, s/2, s/2]
         return functional.leaky_relu(x, 0.2, inplace=True)
 
 
@@ -99,19 +111,21 @@ class LevelHead(nn.Module):
         for index in range(self.num_blocks):
             self.add_module(f'down{index}', DownBlock(channels[index], channels[index + 1]))
         self.conditional = class_table is not None
-        self.out = SpectralNormConv2d(channels[-1], CMAP_CHANNELS if self.conditional else 1, out_kernel, bias=False)
+        self.out = SpectralNormConv2d(
+            channels[-1], CMAP_CHANNELS if self.conditional else 1, out_kernel, bias=False
+        )
         if self.conditional:
             self.embed = nn.Embedding.from_pretrained(class_table.clone(), freeze=False)
             self.proj = EqualizedLinear(class_table.shape[1], CMAP_CHANNELS)
 
     def forward(self, x, classes=None):
         for index in range(self.num_blocks):
-            x = self.get_submodule(f'down{index}')(x)              # [N, C, s, s]
-        x = self.out(x)                                            # [N, 1 or 64, s', s']
+            x = self.get_submodule(f'down{index}')(x)  # [N, C, s, s]
+        x = self.out(x)  # [N, 1 or 64, s', s']
         if self.conditional:
-            cmap = self.proj(self.embed(classes))                  # [N, 64]
+            cmap = self.proj(self.embed(classes))  # [N, 64]
             x = (x * cmap[:, :, None, None]).sum(dim=1) / math.sqrt(CMAP_CHANNELS)
-        return x.flatten(1)                                        # [N, s' * s']
+        return x.flatten(1)  # [N, s' * s']
 
 
 class ProjectedDiscriminator(nn.Module):
@@ -133,7 +147,9 @@ class ProjectedDiscriminator(nn.Module):
         super().__init__()
         if label_dim > 0 and (class_table is None or class_table.shape[0] < label_dim):
             rows = 'none' if class_table is None else class_table.shape[0]
-            raise ValueError(f'label_dim={label_dim} needs a class table with at least {label_dim} rows; it has {rows}')
+            raise ValueError(
+                f'label_dim={label_dim} needs a class table with at least {label_dim} rows; it has {rows}'
+            )
         self.names = [backbone_key(name) for name in names]
         self.label_dim = label_dim
         end_size = head_end_size(resolutions)
@@ -142,7 +158,8 @@ class ProjectedDiscriminator(nn.Module):
         for name in self.names:
             heads = nn.ModuleList(
                 LevelHead(head_channels(size, end_size, width, channel_max), out_kernel, table)
-                for size, width in zip(resolutions, channels))
+                for size, width in zip(resolutions, channels)
+            )
             self.add_module(name, heads)
 
     def forward(self, features, labels=None):
@@ -160,15 +177,17 @@ class ProjectedDiscriminator(nn.Module):
         logits = []
         for name in self.names:
             levels = [head(x, classes) for head, x in zip(self.get_submodule(name), features[name])]
-            logits.append(torch.cat(levels, dim=1))                # [N, L]
+            logits.append(torch.cat(levels, dim=1))  # [N, L]
         return logits
 
     def _class_indices(self, labels):
         if labels is None or labels.shape[1] != self.label_dim:
             given = 'none' if labels is None else list(labels.shape)
-            raise ValueError(f'labels {given}: a discriminator with label_dim={self.label_dim} '
-                             f'needs one-hot rows of that width')
-        return labels.argmax(dim=1)                                # [N]
+            raise ValueError(
+                f'labels {given}: a discriminator with label_dim={self.label_dim} '
+                f'needs one-hot rows of that width'
+            )
+        return labels.argmax(dim=1)  # [N]
 
 
 def head_end_size(resolutions):
@@ -181,8 +200,10 @@ def head_end_size(resolutions):
     """
     coarsest = resolutions[3]
     if coarsest < 8 and coarsest not in (1, 2, 4):
-        raise ValueError(f'resolutions={list(resolutions)}: the coarsest map has side {coarsest}; below 8 it must be '
-                         '1, 2 or 4 (image side 32 or 64), or let the images be resized (interpolate=True)')
+        raise ValueError(
+            f'resolutions={list(resolutions)}: the coarsest map has side {coarsest}; below 8 it must be '
+            '1, 2 or 4 (image side 32 or 64), or let the images be resized (interpolate=True)'
+        )
     return min(coarsest, 8)
 
 

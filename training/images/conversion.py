@@ -29,21 +29,24 @@ from training.images.files import LABEL_FILE, DatasetError, label_array
 from training.images.sources import load_pixels
 from training.images.transforms import TRANSFORMS
 
-_ENTRY_TIME = (1980, 1, 1, 0, 0, 0)     # the earliest a zip can store
+_ENTRY_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can store
 
 
 # ------------------------------------------------------------------------------------------------
 # Destinations: context managers that yield save(name, data). Nothing is left behind after an error.
 
+
 @contextlib.contextmanager
 def _open_zip_dest(path):
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
     with atomic_write(path) as file, zipfile.ZipFile(file, 'w', zipfile.ZIP_STORED) as archive:
+
         def save(name, data):
             entry = zipfile.ZipInfo(name, _ENTRY_TIME)
-            entry.create_system = 3                 # Unix, also when made on Windows
+            entry.create_system = 3  # Unix, also when made on Windows
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, data)
+
         yield save
 
 
@@ -57,6 +60,7 @@ def _open_folder_dest(path):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with open(target, 'wb') as file:
             file.write(data)
+
     try:
         yield save
         os.replace(temporary, path)
@@ -76,23 +80,28 @@ def open_dest(path):
     """
     path = path.rstrip('/' + os.sep)
     if not path:
-        raise DatasetError('--dest must name a .zip file or a folder below the root; try --dest=datasets/mine.zip')
+        raise DatasetError(
+            '--dest must name a .zip file or a folder below the root; try --dest=datasets/mine.zip'
+        )
     is_zip = path.lower().endswith('.zip')
     is_empty_folder = os.path.isdir(path) and not os.path.islink(path) and not os.listdir(path)
     if os.path.lexists(path) and (is_zip or not is_empty_folder):
-        raise DatasetError(f'--dest={path} exists already and is not written over; remove it or choose another name')
+        raise DatasetError(
+            f'--dest={path} exists already and is not written over; remove it or choose another name'
+        )
     return _open_zip_dest(path) if is_zip else _open_folder_dest(path)
 
 
 # ------------------------------------------------------------------------------------------------
 # Images.
 
+
 class Converted(NamedTuple):
     """One image of the new dataset."""
 
-    where: str      # words that name the original
-    shape: tuple    # (H, W) or (H, W, 3)
-    png: bytes      # content of the file
+    where: str  # words that name the original
+    shape: tuple  # (H, W) or (H, W, 3)
+    png: bytes  # content of the file
 
 
 def convert_item(item, transform=None, resolution=None, png_compress=0):
@@ -131,23 +140,30 @@ def check_shape(shape, first_shape, where):
     if first_shape is not None:
         if shape != first_shape:
             first_channels = first_shape[2] if len(first_shape) == 3 else 1
-            raise DatasetError(f'{where} is {width}x{height} with {channels} channel(s), but the dataset has '
-                               f'{first_shape[1]}x{first_shape[0]} with {first_channels}; make all alike with '
-                               '--transform=center-crop --resolution=64x64')
+            raise DatasetError(
+                f'{where} is {width}x{height} with {channels} channel(s), but the dataset has '
+                f'{first_shape[1]}x{first_shape[0]} with {first_channels}; make all alike with '
+                '--transform=center-crop --resolution=64x64'
+            )
         return
     if height != width:
-        raise DatasetError(f'{where} must be square after scale and crop, got {width}x{height}; '
-                           'try --transform=center-crop --resolution=64x64')
+        raise DatasetError(
+            f'{where} must be square after scale and crop, got {width}x{height}; '
+            'try --transform=center-crop --resolution=64x64'
+        )
     if channels not in (1, 3):
         raise DatasetError(f'{where} must have 1 or 3 channels, got {channels}; save it as grayscale or RGB')
     if width & (width - 1):
         power = 1 << (width.bit_length() - 1)
-        raise DatasetError(f'{where} is {width}x{height}, but the size must be a power of two; '
-                           f'try --resolution={power}x{power}')
+        raise DatasetError(
+            f'{where} is {width}x{height}, but the size must be a power of two; '
+            f'try --resolution={power}x{power}'
+        )
 
 
 # ------------------------------------------------------------------------------------------------
 # The whole.
+
 
 def convert(source, save, transform=None, resolution=None, png_compress=0, skip_bad=False, workers=1):
     """Transform and store all images of a source, then the labels.
@@ -170,7 +186,9 @@ def convert(source, save, transform=None, resolution=None, png_compress=0, skip_
     """
     label_words = _describe_labels(source)
     shape, pairs, small, bad = None, [], 0, 0
-    job = functools.partial(convert_item, transform=transform, resolution=resolution, png_compress=png_compress)
+    job = functools.partial(
+        convert_item, transform=transform, resolution=resolution, png_compress=png_compress
+    )
     with contextlib.closing(map_ordered(job, source.items, workers, source.count)) as results:
         for number, result in enumerate(with_progress(results, source.count)):
             if isinstance(result, DatasetError):
@@ -187,7 +205,9 @@ def convert(source, save, transform=None, resolution=None, png_compress=0, skip_
     if not pairs:
         reasons = [f'{bad} cannot be read'] * (bad > 0)
         if small:
-            reasons.append(f'{small} are too small for --resolution={resolution[0]}x{resolution[1]}, so try a smaller one')
+            reasons.append(
+                f'{small} are too small for --resolution={resolution[0]}x{resolution[1]}, so try a smaller one'
+            )
         raise DatasetError(f'no image is left of the {source.count} of {source.kind}: {"; ".join(reasons)}')
     save(LABEL_FILE, json.dumps(_label_content(source, pairs)).encode())
     return dict(count=len(pairs), small=small, bad=bad, shape=shape, labels=label_words)
@@ -204,7 +224,11 @@ def _describe_labels(source):
     if all(label is None for label in source.labels):
         return 'no labels'
     array = label_array(source.labels, f'{LABEL_FILE} of {source.kind}')
-    return f'labels of {len(np.unique(array))} class(es)' if array.ndim == 1 else f'label vectors of length {array.shape[1]}'
+    return (
+        f'labels of {len(np.unique(array))} class(es)'
+        if array.ndim == 1
+        else f'label vectors of length {array.shape[1]}'
+    )
 
 
 def _label_content(source, pairs):

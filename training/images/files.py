@@ -14,9 +14,9 @@ import numpy as np
 import PIL.Image
 
 LABEL_FILE = 'dataset.json'
-_MAX_CLASS = 999_999        # one-hot vectors beyond this would only exhaust the memory
-_OUTSIDE = re.compile(r'^(/|\\|[A-Za-z]:)|(^|[/\\])\.\.([/\\]|$)')   # absolute, or with a component ".."
-_DEEP_LAYOUT = re.compile('(?<!BGR);16')    # "BGR;16" is the 5-6-5 bit BMP, which has no more than 8 bits
+_MAX_CLASS = 999_999  # one-hot vectors beyond this would only exhaust the memory
+_OUTSIDE = re.compile(r'^(/|\\|[A-Za-z]:)|(^|[/\\])\.\.([/\\]|$)')  # absolute, or with a component ".."
+_DEEP_LAYOUT = re.compile('(?<!BGR);16')  # "BGR;16" is the 5-6-5 bit BMP, which has no more than 8 bits
 
 
 class DatasetError(ValueError):
@@ -51,8 +51,10 @@ def decode_image(data, where):
         raise DatasetError(f'{where} is not a readable image ({reason}); replace or remove it') from error
     # Pillow reduces 16-bit colour to 8 bit without a word, so the mode alone does not show it.
     if image.mode.startswith(('I', 'F')) or _DEEP_LAYOUT.search(layout):
-        raise DatasetError(f'{where} has 16 or more bits per channel (mode {image.mode}, {image.width}x{image.height}), '
-                           'but must have 8; convert it first, for example with ImageMagick: convert IN -depth 8 OUT')
+        raise DatasetError(
+            f'{where} has 16 or more bits per channel (mode {image.mode}, {image.width}x{image.height}), '
+            'but must have 8; convert it first, for example with ImageMagick: convert IN -depth 8 OUT'
+        )
     return image
 
 
@@ -89,7 +91,10 @@ class FileTree:
 
     def _folder_names(self):
         def fail(error):
-            raise DatasetError(f'{self.label} cannot be read in full ({error}); make all its folders readable')
+            raise DatasetError(
+                f'{self.label} cannot be read in full ({error}); make all its folders readable'
+            )
+
         for root, _dirs, files in os.walk(self.path, onerror=fail):
             for file in files:
                 yield os.path.relpath(os.path.join(root, file), self.path).replace(os.sep, '/')
@@ -97,8 +102,10 @@ class FileTree:
     def _zip_names(self):
         for name in self._open_zip().namelist():
             if _OUTSIDE.search(name):
-                raise DatasetError(f'{self.label} has an entry {name}, which points outside the archive; '
-                                   'get the archive from a source you trust, or make it again')
+                raise DatasetError(
+                    f'{self.label} has an entry {name}, which points outside the archive; '
+                    'get the archive from a source you trust, or make it again'
+                )
             if not name.endswith('/'):
                 yield name
 
@@ -107,8 +114,9 @@ class FileTree:
             try:
                 self._zip = zipfile.ZipFile(self.path)
             except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-                raise DatasetError(f'{self.label} is not a readable zip archive ({error}); '
-                                   'copy it again or give a folder') from error
+                raise DatasetError(
+                    f'{self.label} is not a readable zip archive ({error}); copy it again or give a folder'
+                ) from error
             self._zip_pid = os.getpid()
         return self._zip
 
@@ -128,7 +136,9 @@ class FileTree:
         except DatasetError:
             raise
         except Exception as error:  # damaged entries surface as OS, zip, zlib, struct or runtime errors
-            raise DatasetError(f'{self.where(name)} cannot be read ({error}); replace or remove it') from error
+            raise DatasetError(
+                f'{self.where(name)} cannot be read ({error}); replace or remove it'
+            ) from error
 
     def read_json(self, name):
         """Return one JSON file, decoded; raise DatasetError when it is no JSON text."""
@@ -137,7 +147,9 @@ class FileTree:
         except DatasetError:
             raise
         except (ValueError, RecursionError) as error:
-            raise DatasetError(f'{self.where(name)} is not JSON text ({error}); make it with dataset_tool.py') from error
+            raise DatasetError(
+                f'{self.where(name)} is not JSON text ({error}); make it with dataset_tool.py'
+            ) from error
 
     def read_label_map(self):
         """Read the labels of dataset.json.
@@ -168,8 +180,10 @@ class FileTree:
         for name, label in pairs:
             name = name.replace('\\', '/')
             if labels.setdefault(name, label) != label:
-                raise DatasetError(f'{self.where(LABEL_FILE)} gives {name} two labels, {str(labels[name])[:60]} and '
-                                   f'{str(label)[:60]}; keep one of them')
+                raise DatasetError(
+                    f'{self.where(LABEL_FILE)} gives {name} two labels, {str(labels[name])[:60]} and '
+                    f'{str(label)[:60]}; keep one of them'
+                )
         return labels
 
     def read_class_names(self):
@@ -192,11 +206,17 @@ def label_array(labels, where):
     """
     if all(type(label) is int for label in labels):
         if min(labels) < 0 or max(labels) > _MAX_CLASS:
-            raise DatasetError(f'{where} has class numbers from {min(labels)} to {max(labels)}, but they must lie '
-                               f'in 0..{_MAX_CLASS}; number the classes 0, 1, 2, ...')
+            raise DatasetError(
+                f'{where} has class numbers from {min(labels)} to {max(labels)}, but they must lie '
+                f'in 0..{_MAX_CLASS}; number the classes 0, 1, 2, ...'
+            )
         return np.array(labels, dtype=np.int64)
     are_vectors = all(isinstance(label, list) and len(label) == len(labels[0]) > 0 for label in labels)
-    if are_vectors and all(type(value) in (int, float) and abs(value) < 1e30 for label in labels for value in label):
+    if are_vectors and all(
+        type(value) in (int, float) and abs(value) < 1e30 for label in labels for value in label
+    ):
         return np.array(labels, dtype=np.float32)
-    raise DatasetError(f'{where} must give every image a class number (such as 3) or a vector of numbers, all of one '
-                       f'length; the first label is {str(labels[0])[:60]}')
+    raise DatasetError(
+        f'{where} must give every image a class number (such as 3) or a vector of numbers, all of one '
+        f'length; the first label is {str(labels[0])[:60]}'
+    )

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import os
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -21,30 +21,32 @@ from training.images.files import LABEL_FILE, DatasetError, label_array
 from training.images.png import BACKGROUND, save_grid
 from training.images.sources import load_image, to_pixels
 
-_THUMBNAIL = 128        # longest side of a sample in the grid, in pixels
-_EXAMPLES = 5           # sizes and duplicates that are written out
-_CLASSES = 100          # classes up to which each has a line
+_THUMBNAIL = 128  # longest side of a sample in the grid, in pixels
+_EXAMPLES = 5  # sizes and duplicates that are written out
+_CLASSES = 100  # classes up to which each has a line
 
 
 class Examined(NamedTuple):
     """What is remembered of one readable image."""
 
-    size: tuple                         # (width, height) in pixels
-    mode: str                           # Pillow's mode, as stored
-    digest: bytes                       # hash of shape and pixels after conversion to grayscale or RGB
-    thumbnail: Optional[np.ndarray]     # uint8 [h, w, 3] of a chosen sample
+    size: tuple  # (width, height) in pixels
+    mode: str  # Pillow's mode, as stored
+    digest: bytes  # hash of shape and pixels after conversion to grayscale or RGB
+    thumbnail: np.ndarray | None  # uint8 [h, w, 3] of a chosen sample
 
 
 @dataclasses.dataclass
 class Inspection:
     """Result of `inspect_source`; `lines()` are for the user, `healthy` is for the exit status."""
 
-    source: object                                                                  # the Source, used up
-    sizes: collections.Counter = dataclasses.field(default_factory=collections.Counter)     # (size, mode) -> images
-    unreadable: list = dataclasses.field(default_factory=list)                      # one line per image
-    same_pixels: list = dataclasses.field(default_factory=list)                     # (index, earlier index)
-    same_names: list = dataclasses.field(default_factory=list)                      # lists of names
-    thumbnails: dict = dataclasses.field(default_factory=dict)                      # index -> uint8 [h, w, 3]
+    source: object  # the Source, used up
+    sizes: collections.Counter = dataclasses.field(
+        default_factory=collections.Counter
+    )  # (size, mode) -> images
+    unreadable: list = dataclasses.field(default_factory=list)  # one line per image
+    same_pixels: list = dataclasses.field(default_factory=list)  # (index, earlier index)
+    same_names: list = dataclasses.field(default_factory=list)  # lists of names
+    thumbnails: dict = dataclasses.field(default_factory=dict)  # index -> uint8 [h, w, 3]
     label_lines: list = dataclasses.field(default_factory=list)
     labels_usable: bool = True
 
@@ -56,14 +58,21 @@ class Inspection:
     def lines(self):
         """Return the report as a list of lines."""
         count = self.source.count
-        lines = [f'Source:       {self.source.kind}', f'Images:       {count}, {len(self.unreadable)} of them unreadable']
+        lines = [
+            f'Source:       {self.source.kind}',
+            f'Images:       {count}, {len(self.unreadable)} of them unreadable',
+        ]
         if self.source.ignored:
-            lines.append(f'Other files:  {len(self.source.ignored)}, not images by name, such as {self.source.ignored[0]}')
+            lines.append(
+                f'Other files:  {len(self.source.ignored)}, not images by name, such as {self.source.ignored[0]}'
+            )
         lines += _size_lines(self.sizes) + self.label_lines
         if self.source.repeated:
             lines.append(f'Stored twice: {_shorten(self.source.repeated)}')
         if self.same_names:
-            lines.append(f'Same names:   {_shorten([" = ".join(names) for names in self.same_names])} (up to case and extension)')
+            lines.append(
+                f'Same names:   {_shorten([" = ".join(names) for names in self.same_names])} (up to case and extension)'
+            )
         if self.same_pixels:
             name_of = self.source.name_of
             pairs = [f'{name_of(index)} = {name_of(first)}' for index, first in self.same_pixels]
@@ -125,13 +134,17 @@ def inspect_source(source, chosen=(), workers=1):
 
 
 def _size_lines(sizes):
-    lines = [f'Size:         {width}x{height} {mode}: {count}'
-             for ((width, height), mode), count in sizes.most_common(_EXAMPLES)]
+    lines = [
+        f'Size:         {width}x{height} {mode}: {count}'
+        for ((width, height), mode), count in sizes.most_common(_EXAMPLES)
+    ]
     rest = sizes.most_common()[_EXAMPLES:]
     if rest:
         shorter_sides = [min(size) for (size, _mode), _count in rest]
-        lines.append(f'Size:         {len(rest)} others: {sum(count for _key, count in rest)}; their shorter sides are '
-                     f'{min(shorter_sides)} to {max(shorter_sides)}')
+        lines.append(
+            f'Size:         {len(rest)} others: {sum(count for _key, count in rest)}; their shorter sides are '
+            f'{min(shorter_sides)} to {max(shorter_sides)}'
+        )
     return lines
 
 
@@ -150,6 +163,7 @@ def _shorten(texts):
 # ------------------------------------------------------------------------------------------------
 # Labels.
 
+
 def _judge_labels(source):
     """Lines about the labels, and whether a conversion could use them."""
     missing = [index for index, label in enumerate(source.labels) if label is None]
@@ -164,7 +178,9 @@ def _judge_labels(source):
     else:
         lines = _class_lines(*np.unique(array, return_counts=True), source.class_names or [])
     if missing:
-        lines.append(f'Unlabelled:   {len(missing)} of {source.count}, the first is {source.name_of(missing[0])}')
+        lines.append(
+            f'Unlabelled:   {len(missing)} of {source.count}, the first is {source.name_of(missing[0])}'
+        )
     return lines, not missing
 
 
@@ -176,12 +192,15 @@ def _class_lines(classes, counts, names):
         head += f'; {absent} class numbers up to {classes.max()} have no image'
     if len(classes) > _CLASSES:
         return [head]
-    return [head] + [f'  {number:>6} {names[number] if number < len(names) else "":<20} {count:>8}'
-                     for number, count in zip(classes.tolist(), counts.tolist())]
+    return [head] + [
+        f'  {number:>6} {names[number] if number < len(names) else "":<20} {count:>8}'
+        for number, count in zip(classes.tolist(), counts.tolist())
+    ]
 
 
 # ------------------------------------------------------------------------------------------------
 # Sample grid.
+
 
 def choose_samples(labels, cells, seed):
     """Choose images for a grid, at random but the same for the same seed.
@@ -204,7 +223,7 @@ def choose_samples(labels, cells, seed):
         return sorted(order[:cells])
     classes = sorted(members)
     wanted = collections.Counter(classes[i * len(classes) // cells] for i in range(cells))
-    return [index for number in classes for index in members[number][:wanted[number]]]
+    return [index for number in classes for index in members[number][: wanted[number]]]
 
 
 def save_samples(path, found, chosen, columns):
@@ -222,12 +241,14 @@ def save_samples(path, found, chosen, columns):
     if not shown:
         return 0
     side = max(max(found.thumbnails[index].shape[:2]) for index in shown)
-    cells = np.full([len(shown), side, side, 3], BACKGROUND, dtype=np.uint8)     # [N, side, side, 3]
+    cells = np.full([len(shown), side, side, 3], BACKGROUND, dtype=np.uint8)  # [N, side, side, 3]
     for cell, index in zip(cells, shown):
         height, width = found.thumbnails[index].shape[:2]
         top, left = (side - height) // 2, (side - width) // 2
-        cell[top:top + height, left:left + width] = found.thumbnails[index]
+        cell[top : top + height, left : left + width] = found.thumbnails[index]
     labels = found.source.labels
-    captions = [labels[index] for index in shown] if all(type(labels[index]) is int for index in shown) else None
+    captions = (
+        [labels[index] for index in shown] if all(type(labels[index]) is int for index in shown) else None
+    )
     save_grid(path, cells, columns, captions)
     return len(shown)

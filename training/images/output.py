@@ -44,7 +44,11 @@ def generated_files(outdir):
         if name == PACK_FILE or _IMAGE_NAME.fullmatch(name):
             names.append(name)
         elif _FOLDER_NAME.fullmatch(name) and os.path.isdir(os.path.join(outdir, name)):
-            names += [f'{name}/{file}' for file in os.listdir(os.path.join(outdir, name)) if _IMAGE_NAME.fullmatch(file)]
+            names += [
+                f'{name}/{file}'
+                for file in os.listdir(os.path.join(outdir, name))
+                if _IMAGE_NAME.fullmatch(file)
+            ]
     return sorted(names)
 
 
@@ -72,7 +76,7 @@ def claim_folder(outdir, record, overwrite=False):
         OSError:    The folder cannot be written.
     """
     os.makedirs(outdir, exist_ok=True)
-    known_labels = read_labels(outdir)      # Damage is found out before any image is made.
+    known_labels = read_labels(outdir)  # Damage is found out before any image is made.
     files, earlier = generated_files(outdir), read_record(outdir)
     if overwrite:
         remove_images(outdir, files, known_labels)
@@ -204,7 +208,9 @@ class ImagePack:
             ValueError: Fewer or more images than announced were added.
         """
         if self._written != self.image_shape[0]:
-            raise ValueError(f'image pack: {self._written} images were added, but {self.image_shape[0]} announced')
+            raise ValueError(
+                f'image pack: {self._written} images were added, but {self.image_shape[0]} announced'
+            )
         self._entry.close()
         if labels is not None:
             with self._archive.open('arr_1.npy', 'w') as entry:
@@ -213,5 +219,5 @@ class ImagePack:
     def __exit__(self, *exception):
         if self._entry is not None:
             with contextlib.suppress(OSError):  # A full disk has been reported already.
-                self._entry.close()             # An open entry would keep the archive from closing.
+                self._entry.close()  # An open entry would keep the archive from closing.
         return self._stack.__exit__(*exception)

@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-CAPTION_HEIGHT = 14     # pixels below an image, for Pillow's built-in font
+CAPTION_HEIGHT = 14  # pixels below an image, for Pillow's built-in font
 BACKGROUND = 255
 
 
@@ -25,7 +25,9 @@ def save_png(path, pixels):
         OSError:    The file cannot be written.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
-        raise ValueError(f'pixels: {pixels.dtype} {list(pixels.shape)} is not uint8 [H, W, 1 or 3], so no PNG can hold it')
+        raise ValueError(
+            f'pixels: {pixels.dtype} {list(pixels.shape)} is not uint8 [H, W, 1 or 3], so no PNG can hold it'
+        )
     image = PIL.Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     # Not dnnlib's atomic_write: its fsync would cost more than the sampling of a 50 000-image set.
     temporary = os.path.join(os.path.dirname(path), f'.tmp-{os.getpid()}-{secrets.token_hex(6)}')

@@ -13,8 +13,9 @@ import os
 import pickle
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -23,29 +24,43 @@ from training.images.files import LABEL_FILE, DatasetError, FileTree, decode_ima
 
 CIFAR10_ARCHIVE = 'cifar-10-python.tar.gz'
 CIFAR10_CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
-MNIST_FILES = tuple(f'{part}-images-idx3-ubyte{suffix}' for part in ('train', 't10k') for suffix in ('', '.gz'))
-_MNIST_PADDING = 2      # 28x28 -> 32x32
-_MODE_AFTER = {'L': 'L', '1': 'L', 'LA': 'L', 'RGB': 'RGB', 'RGBA': 'RGB', 'RGBX': 'RGB', 'P': 'RGB', 'PA': 'RGB',
-               'CMYK': 'RGB', 'YCbCr': 'RGB'}
+MNIST_FILES = tuple(
+    f'{part}-images-idx3-ubyte{suffix}' for part in ('train', 't10k') for suffix in ('', '.gz')
+)
+_MNIST_PADDING = 2  # 28x28 -> 32x32
+_MODE_AFTER = {
+    'L': 'L',
+    '1': 'L',
+    'LA': 'L',
+    'RGB': 'RGB',
+    'RGBA': 'RGB',
+    'RGBX': 'RGB',
+    'P': 'RGB',
+    'PA': 'RGB',
+    'CMYK': 'RGB',
+    'YCbCr': 'RGB',
+}
 
 
 class SourceItem(NamedTuple):
     """One image of a source, as it travels to the process that decodes it."""
 
-    where: str      # words that name the image in an error
-    content: Any    # Path of an image file, its bytes, pixels uint8 [H, W] or [H, W, 3], or the DatasetError met
+    where: str  # words that name the image in an error
+    content: (
+        Any  # Path of an image file, its bytes, pixels uint8 [H, W] or [H, W, 3], or the DatasetError met
+    )
 
 
 class Source(NamedTuple):
     """A source that has been recognised; files are read while iterating over `items`."""
 
-    kind: str                               # words for the user
-    labels: list                            # class number, vector or None, for each item
+    kind: str  # words for the user
+    labels: list  # class number, vector or None, for each item
     items: Iterator[SourceItem]
-    class_names: Optional[list] = None      # name of class 0, 1, 2, ..., where known
-    names: tuple = ()                       # file of each item, where items are files
-    repeated: tuple = ()                    # names that an archive stores more than once
-    ignored: tuple = ()                     # files that are no images by their name
+    class_names: list | None = None  # name of class 0, 1, 2, ..., where known
+    names: tuple = ()  # file of each item, where items are files
+    repeated: tuple = ()  # names that an archive stores more than once
+    ignored: tuple = ()  # files that are no images by their name
 
     @property
     def count(self):
@@ -75,8 +90,12 @@ def open_source(path, max_images=None, use_labels=True, strict=True):
         raise DatasetError(f'--source={path} does not exist; give an existing folder or file')
     source = _open_folder(path, use_labels) if os.path.isdir(path) else _open_file(path, use_labels)
     labels = source.labels[:max_images] if use_labels else [None] * len(source.labels[:max_images])
-    source = source._replace(labels=labels, items=itertools.islice(source.items, max_images),
-                             names=source.names[:max_images], class_names=source.class_names if use_labels else None)
+    source = source._replace(
+        labels=labels,
+        items=itertools.islice(source.items, max_images),
+        names=source.names[:max_images],
+        class_names=source.class_names if use_labels else None,
+    )
     if strict:
         _refuse_ambiguity(path, source)
     return source
@@ -115,8 +134,10 @@ def to_pixels(image, where):
         DatasetError: the mode is a rare one, such as LAB.
     """
     if image.mode not in _MODE_AFTER:
-        raise DatasetError(f'{where} has mode {image.mode} ({image.width}x{image.height}), which cannot be converted; '
-                           'save it as 8-bit grayscale or RGB')
+        raise DatasetError(
+            f'{where} has mode {image.mode} ({image.width}x{image.height}), which cannot be converted; '
+            'save it as 8-bit grayscale or RGB'
+        )
     return np.asarray(image.convert(_MODE_AFTER[image.mode]))
 
 
@@ -136,30 +157,39 @@ def _open_file(path, use_labels):
     if name.lower().endswith('.zip'):
         tree = FileTree(path, option='--source')
         return _open_tree(f'zip archive {path}', tree, _image_names(tree), use_labels)
-    raise DatasetError(f'--source={path} is of no known kind; give a folder of images, a .zip, {CIFAR10_ARCHIVE}, an '
-                       f'.npz with arr_0, or an MNIST file named {MNIST_FILES[0]} or {MNIST_FILES[1]}')
+    raise DatasetError(
+        f'--source={path} is of no known kind; give a folder of images, a .zip, {CIFAR10_ARCHIVE}, an '
+        f'.npz with arr_0, or an MNIST file named {MNIST_FILES[0]} or {MNIST_FILES[1]}'
+    )
 
 
 def _refuse_ambiguity(path, source):
     if source.repeated:
-        raise DatasetError(f'--source={path} stores {len(source.repeated)} names twice, the first is '
-                           f'{source.repeated[0]}; make the archive again')
+        raise DatasetError(
+            f'--source={path} stores {len(source.repeated)} names twice, the first is '
+            f'{source.repeated[0]}; make the archive again'
+        )
     missing = [index for index, label in enumerate(source.labels) if label is None]
     if 0 < len(missing) < source.count:
-        raise DatasetError(f'--source={path} has a {LABEL_FILE} with labels for some images, but none for {len(missing)} of '
-                           f'{source.count}, the first is {source.name_of(missing[0])}; add them, or give --labels=none')
+        raise DatasetError(
+            f'--source={path} has a {LABEL_FILE} with labels for some images, but none for {len(missing)} of '
+            f'{source.count}, the first is {source.name_of(missing[0])}; add them, or give --labels=none'
+        )
 
 
 # ------------------------------------------------------------------------------------------------
 # Folders and zip archives of images.
+
 
 def _open_folder(path, use_labels):
     found = [file for file in MNIST_FILES if Path(path, file).is_file()]
     if found:
         return _open_mnist(Path(path, found[0]))
     if path.rstrip('/' + os.sep).endswith('_lmdb'):
-        raise DatasetError(f'--source={path} is an LSUN database by its name, which is not read here; export its images '
-                           'to a folder first, with the tools of LSUN')
+        raise DatasetError(
+            f'--source={path} is an LSUN database by its name, which is not read here; export its images '
+            'to a folder first, with the tools of LSUN'
+        )
     tree = FileTree(path, option='--source')
     names = sorted(_image_names(tree), key=lambda name: name.split('/'))
     return _open_tree(f'folder {path}', tree, names, use_labels)
@@ -168,7 +198,9 @@ def _open_folder(path, use_labels):
 def _image_names(tree):
     names = [name for name in tree.names if is_image_name(name)]
     if not names:
-        raise DatasetError(f'{tree.label} contains no images; PNG and JPEG files are looked for in all its folders')
+        raise DatasetError(
+            f'{tree.label} contains no images; PNG and JPEG files are looked for in all its folders'
+        )
     return names
 
 
@@ -190,15 +222,21 @@ def _open_tree(kind, tree, names, use_labels):
             labels, class_names = _labels_from_folders(names)
     labels = labels or {}
     known = set(names)
-    return Source(kind, [labels.get(name.replace('\\', '/')) for name in names], _tree_items(tree, names), class_names,
-                  tuple(names), tuple(tree.repeated),
-                  tuple(name for name in tree.names if name not in known and name != LABEL_FILE))
+    return Source(
+        kind,
+        [labels.get(name.replace('\\', '/')) for name in names],
+        _tree_items(tree, names),
+        class_names,
+        tuple(names),
+        tuple(tree.repeated),
+        tuple(name for name in tree.names if name not in known and name != LABEL_FILE),
+    )
 
 
 def _tree_items(tree, names):
     for name in names:
         content = Path(tree.path, name)
-        if tree.is_zip:     # read here: opening a large archive in every process would take long and much memory
+        if tree.is_zip:  # read here: opening a large archive in every process would take long and much memory
             try:
                 content = tree.read(name)
             except DatasetError as error:
@@ -214,6 +252,7 @@ def _open_arrays(kind, where, images, labels, class_names=None):
 # ------------------------------------------------------------------------------------------------
 # Arrays in npz files.
 
+
 def _open_npz(path):
     """The packs of guided-diffusion and generate.py: arr_0 uint8 [N, H, W, C], and perhaps arr_1 with N labels."""
     rule = 'it must hold arr_0, uint8 [N, H, W, 3] or [N, H, W], and may hold arr_1 with N class numbers'
@@ -223,17 +262,25 @@ def _open_npz(path):
                 shape = _image_array_shape(entry)
                 expected, stored = entry.tell() + math.prod(shape), archive.getinfo('arr_0.npy').file_size
             if stored != expected:
-                raise ValueError(f'arr_0 has {stored} bytes, but its header promises {expected} for the shape {list(shape)}')
+                raise ValueError(
+                    f'arr_0 has {stored} bytes, but its header promises {expected} for the shape {list(shape)}'
+                )
             labels = None
             if 'arr_1.npy' in archive.namelist():
                 with archive.open('arr_1.npy') as entry:
                     labels = np.lib.format.read_array(entry, allow_pickle=False)
-        if labels is not None and (labels.dtype.kind not in 'iuf' or labels.ndim not in (1, 2) or len(labels) != shape[0]):
+        if labels is not None and (
+            labels.dtype.kind not in 'iuf' or labels.ndim not in (1, 2) or len(labels) != shape[0]
+        ):
             raise ValueError(f'arr_1 is {labels.dtype} {list(labels.shape)}')
     except Exception as error:  # zip, zlib and NumPy's header raise many kinds for damaged or foreign content
         reason = str(error.args[0]) if error.args else type(error).__name__
         raise DatasetError(f'--source={path} is no usable image pack ({reason}); {rule}') from error
-    return Source(f'image pack {path}', [None] * shape[0] if labels is None else labels.tolist(), _npz_items(path, shape))
+    return Source(
+        f'image pack {path}',
+        [None] * shape[0] if labels is None else labels.tolist(),
+        _npz_items(path, shape),
+    )
 
 
 def _image_array_shape(entry):
@@ -243,7 +290,12 @@ def _image_array_shape(entry):
     if version not in readers:
         raise ValueError(f'arr_0 has format version {version}')
     shape, fortran, dtype = readers[version](entry)
-    if dtype != np.uint8 or fortran or not (len(shape) == 3 or len(shape) == 4 and shape[3] in (1, 3)) or 0 in shape:
+    if (
+        dtype != np.uint8
+        or fortran
+        or not (len(shape) == 3 or len(shape) == 4 and shape[3] in (1, 3))
+        or 0 in shape
+    ):
         raise ValueError(f'arr_0 is {dtype} {list(shape)}{" in Fortran order" if fortran else ""}')
     return shape
 
@@ -259,24 +311,31 @@ def _npz_items(path, shape):
                 pixels = np.frombuffer(entry.read(size), dtype=np.uint8).reshape(shape[1:])
             except Exception as error:  # as for any damaged archive
                 raise DatasetError(f'{where} cannot be read ({error}); get the file again') from error
-            yield SourceItem(where, pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)     # [H, W] or [H, W, 3]
+            yield SourceItem(
+                where, pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
+            )  # [H, W] or [H, W, 3]
 
 
 # ------------------------------------------------------------------------------------------------
 # MNIST idx files.
 
+
 def _open_mnist(path):
-    images = _read_idx(path, dimensions=3)      # [N, 28, 28]
+    images = _read_idx(path, dimensions=3)  # [N, 28, 28]
     if images.shape[1:] != (28, 28):
-        raise DatasetError(f'--source: {path} has images of {images.shape[2]}x{images.shape[1]} pixels, but MNIST has '
-                           '28x28; use the original file')
+        raise DatasetError(
+            f'--source: {path} has images of {images.shape[2]}x{images.shape[1]} pixels, but MNIST has '
+            '28x28; use the original file'
+        )
     label_path = _find_mnist_labels(path)
-    labels = _read_idx(label_path, dimensions=1)    # [N]
+    labels = _read_idx(label_path, dimensions=1)  # [N]
     if len(labels) != len(images):
-        raise DatasetError(f'--source: {label_path} has {len(labels)} labels for the {len(images)} images of '
-                           f'{path.name}; use files of the same release')
+        raise DatasetError(
+            f'--source: {label_path} has {len(labels)} labels for the {len(images)} images of '
+            f'{path.name}; use files of the same release'
+        )
     margin = (_MNIST_PADDING, _MNIST_PADDING)
-    images = np.pad(images, ((0, 0), margin, margin))   # [N, 32, 32]
+    images = np.pad(images, ((0, 0), margin, margin))  # [N, 32, 32]
     return _open_arrays(f'MNIST file {path} (28x28, padded to 32x32)', path, images, labels)
 
 
@@ -285,7 +344,9 @@ def _find_mnist_labels(path):
     for candidate in (path.with_name(plain), path.with_name(f'{plain}.gz')):
         if candidate.is_file():
             return candidate
-    raise DatasetError(f'--source={path} needs its labels beside it; put {plain} or {plain}.gz into the same folder')
+    raise DatasetError(
+        f'--source={path} needs its labels beside it; put {plain} or {plain}.gz into the same folder'
+    )
 
 
 def _read_idx(path, dimensions):
@@ -297,18 +358,23 @@ def _read_idx(path, dimensions):
         raise DatasetError(f'--source: {path} cannot be read ({error}); download it again') from error
     header = 4 + 4 * dimensions
     if len(data) < header or data[:4] != bytes([0, 0, 8, dimensions]):
-        raise DatasetError(f'--source: {path} is not an MNIST idx file (it must start with the bytes 00 00 08 '
-                           f'0{dimensions}); download it again')
+        raise DatasetError(
+            f'--source: {path} is not an MNIST idx file (it must start with the bytes 00 00 08 '
+            f'0{dimensions}); download it again'
+        )
     shape = np.frombuffer(data[4:header], dtype='>u4').astype(int).tolist()
     expected = header + int(np.prod(shape, dtype=object))
     if len(data) != expected or shape[0] == 0:
-        raise DatasetError(f'--source: {path} has {len(data)} bytes, but its header promises {expected} for the shape '
-                           f'{shape}; download it again')
+        raise DatasetError(
+            f'--source: {path} has {len(data)} bytes, but its header promises {expected} for the shape '
+            f'{shape}; download it again'
+        )
     return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)
 
 
 # ------------------------------------------------------------------------------------------------
 # CIFAR-10 python archive.
+
 
 class _Inert:
     """Stand-in for every global of a batch file: it records and never does anything."""
@@ -324,8 +390,13 @@ class _Inert:
 class _InertUnpickler(pickle.Unpickler):
     """Unpickle plain containers; the few globals a NumPy array needs become `_Inert` records."""
 
-    _known = {('numpy.core.multiarray', '_reconstruct'), ('numpy._core.multiarray', '_reconstruct'),
-              ('numpy', 'ndarray'), ('numpy', 'dtype'), ('_codecs', 'encode')}
+    _known = {
+        ('numpy.core.multiarray', '_reconstruct'),
+        ('numpy._core.multiarray', '_reconstruct'),
+        ('numpy', 'ndarray'),
+        ('numpy', 'dtype'),
+        ('_codecs', 'encode'),
+    }
 
     def find_class(self, module, name):
         if (module, name) not in self._known:
@@ -343,9 +414,10 @@ def _open_cifar10(path):
                 labels += batch[1]
     except Exception as error:  # tar, gzip and pickle raise many kinds for damaged or foreign content
         reason = str(error.args[0]) if error.args else type(error).__name__
-        raise DatasetError(f'--source={path} is not the CIFAR-10 python archive ({reason}); '
-                           f'download {CIFAR10_ARCHIVE} again') from error
-    pixels = np.concatenate(images).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)    # [N, 32, 32, 3]
+        raise DatasetError(
+            f'--source={path} is not the CIFAR-10 python archive ({reason}); download {CIFAR10_ARCHIVE} again'
+        ) from error
+    pixels = np.concatenate(images).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)  # [N, 32, 32, 3]
     return _open_arrays(f'CIFAR-10 archive {path}', path, pixels, labels, list(CIFAR10_CLASSES))
 
 
@@ -364,10 +436,12 @@ def _read_cifar10_batch(file):
 def _read_cifar10_pixels(record):
     """Rebuild a uint8 [N, 3072] array from the recorded state (version, shape, dtype, fortran order, bytes)."""
     _version, shape, dtype, fortran, data = record.state
-    if isinstance(data, _Inert):    # protocol 2 written by Python 3: _codecs.encode(text, 'latin1')
+    if isinstance(data, _Inert):  # protocol 2 written by Python 3: _codecs.encode(text, 'latin1')
         data = data.args[0]
-    if isinstance(data, str):       # protocol 2 written by Python 2: bytes decoded as latin1 text
+    if isinstance(data, str):  # protocol 2 written by Python 2: bytes decoded as latin1 text
         data = data.encode('latin1')
     if dtype.args[0] != 'u1' or fortran or shape != (shape[0], 3072):
-        raise ValueError(f'a batch holds an array of type {dtype.args[0]} and shape {shape}, not uint8 [N, 3072]')
+        raise ValueError(
+            f'a batch holds an array of type {dtype.args[0]} and shape {shape}, not uint8 [N, 3072]'
+        )
     return np.frombuffer(data, dtype=np.uint8).reshape(shape)

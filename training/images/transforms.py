@@ -49,9 +49,9 @@ def center_crop_wide(pixels, width, height):
     band = round(width * rows / columns)
     if columns < width or band < height:
         return None
-    band_pixels = pixels[(rows - band) // 2:(rows + band) // 2]
+    band_pixels = pixels[(rows - band) // 2 : (rows + band) // 2]
     canvas = np.zeros([width, width, 3], dtype=np.uint8)
-    canvas[(width - height) // 2:(width + height) // 2] = resize(_to_rgb(band_pixels), width, height)
+    canvas[(width - height) // 2 : (width + height) // 2] = resize(_to_rgb(band_pixels), width, height)
     return canvas
 
 
@@ -60,4 +60,9 @@ def _to_rgb(pixels):
 
 
 # Name on the command line -> function of (pixels, width, height); None as a result skips the image.
-TRANSFORMS = {None: resize, 'resize': resize, 'center-crop': center_crop, 'center-crop-wide': center_crop_wide}
+TRANSFORMS = {
+    None: resize,
+    'resize': resize,
+    'center-crop': center_crop,
+    'center-crop-wide': center_crop_wide,
+}

@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """Distances between two images that instance-based distillation minimises: LPIPS, squared and pseudo-Huber."""
+
 import math
 import os
 import warnings
@@ -32,7 +33,7 @@ def huber_distance(a, b):
         [N], in units of the Euclidean norm of an image.
     """
     c = 0.00054 * math.sqrt(a[0].numel())
-    return ((a - b).square().sum(dim=[1, 2, 3]) + c ** 2).sqrt() - c
+    return ((a - b).square().sum(dim=[1, 2, 3]) + c**2).sqrt() - c
 
 
 class LPIPSDistance(torch.nn.Module):
@@ -51,10 +52,12 @@ class LPIPSDistance(torch.nn.Module):
         try:
             import lpips  # Late: an optional package.
         except ImportError as error:
-            raise ValueError('--distance=lpips (or --lpips=1) needs the package lpips: run `pip install lpips`, or use '
-                             '--distance=huber, which needs nothing') from error
+            raise ValueError(
+                '--distance=lpips (or --lpips=1) needs the package lpips: run `pip install lpips`, or use '
+                '--distance=huber, which needs nothing'
+            ) from error
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')     # torchvision deprecates how lpips asks for an empty net
+            warnings.simplefilter('ignore')  # torchvision deprecates how lpips asks for an empty net
             self.net = lpips.LPIPS(net='vgg', pnet_rand=True, verbose=False)
         if vgg_weights is not None:
             load_vgg(self.net.net, vgg_weights)
@@ -62,9 +65,13 @@ class LPIPSDistance(torch.nn.Module):
 
     def forward(self, a, b):
         """Return the distance of each pair of images [N, C, H, W] in -1..1, C 1 or 3; [N]."""
-        a, b = (functional.interpolate(x.expand(-1, 3, -1, -1), size=[LPIPS_SIZE, LPIPS_SIZE], mode='bilinear',
-                                       align_corners=False) for x in (a, b))
-        return self.net(a, b).flatten()                                      # [N, 1, 1, 1] -> [N]
+        a, b = (
+            functional.interpolate(
+                x.expand(-1, 3, -1, -1), size=[LPIPS_SIZE, LPIPS_SIZE], mode='bilinear', align_corners=False
+            )
+            for x in (a, b)
+        )
+        return self.net(a, b).flatten()  # [N, 1, 1, 1] -> [N]
 
 
 def load_vgg(net, weights):
@@ -76,11 +83,13 @@ def load_vgg(net, weights):
     Raises:
         WeightsError: A tensor is missing or has another shape.
     """
-    for name, tensor in net.state_dict().items():                            # sliceI.J.weight
+    for name, tensor in net.state_dict().items():  # sliceI.J.weight
         source = weights.get('features.' + name.split('.', 1)[1])
         if source is None or source.shape != tensor.shape:
-            raise WeightsError(f'{VGG_FILE}: not the weights of torchvision\'s vgg16 (features.{name.split(".", 1)[1]}); '
-                               'fetch the file again, or use --distance=huber')
+            raise WeightsError(
+                f"{VGG_FILE}: not the weights of torchvision's vgg16 (features.{name.split('.', 1)[1]}); "
+                'fetch the file again, or use --distance=huber'
+            )
         tensor.copy_(source)
 
 
@@ -98,10 +107,12 @@ def find_vgg(pretrained_dir='pretrained'):
         os.makedirs(os.path.dirname(cached), exist_ok=True)
         torch.hub.download_url_to_file(VGG_URL, cached, hash_prefix='397923af', progress=False)
         return cached
-    except Exception as error:      # URL and file-system errors have no common base class.
-        raise WeightsError(f'--distance=lpips (or --lpips=1) needs the file {VGG_FILE}, which is neither in '
-                           f'{pretrained_dir!r} nor in the cache of torch.hub, and cannot be downloaded ({type(error).__name__}); put it into '
-                           f'{pretrained_dir!r}, or use --distance=huber, which needs nothing') from None
+    except Exception as error:  # URL and file-system errors have no common base class.
+        raise WeightsError(
+            f'--distance=lpips (or --lpips=1) needs the file {VGG_FILE}, which is neither in '
+            f'{pretrained_dir!r} nor in the cache of torch.hub, and cannot be downloaded ({type(error).__name__}); put it into '
+            f'{pretrained_dir!r}, or use --distance=huber, which needs nothing'
+        ) from None
 
 
 def build_distance(name, device, channels):
@@ -115,5 +126,7 @@ def build_distance(name, device, channels):
             raise ValueError(f'--distance={name} is unknown; use one of {", ".join(DISTANCES)}')
         return {'l2': l2_distance, 'huber': huber_distance}[name]
     if channels not in (1, 3):
-        raise ValueError(f'--distance=lpips compares images of 1 or 3 channels, not {channels}; use --distance=huber')
+        raise ValueError(
+            f'--distance=lpips compares images of 1 or 3 channels, not {channels}; use --distance=huber'
+        )
     return LPIPSDistance(read_weights(find_vgg())).to(device)

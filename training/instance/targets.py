@@ -10,6 +10,7 @@ RCD a relative of CTM that starts at the highest level only. All follow the offi
 
 Letters in shape comments: N batch, C channels, H W pixels, K classes, n images of one branch, M = `max_steps`.
 """
+
 import functools
 
 import torch
@@ -35,7 +36,7 @@ def uniform_between(low, high, generator):
     Returns:
         int64 [N].
     """
-    u = torch.rand(low.shape, generator=generator, device=generator.device)              # [N]
+    u = torch.rand(low.shape, generator=generator, device=generator.device)  # [N]
     return (u * (high - low + 0.9998) + low - 0.4999).round().long()
 
 
@@ -55,8 +56,8 @@ def draw_indices(kind, max_steps, count, generator):
     check_max_steps(kind, max_steps)
     ones = torch.ones([count], dtype=torch.int64)
     uniform = functools.partial(torch.randint, size=[count], generator=generator)
-    if kind == 'pd':    # a step of the student that takes 1, 2, 4 ... M/2 steps, in place of two half steps
-        steps = 2 ** uniform(0, max_steps.bit_length() - 1)                  # [N]
+    if kind == 'pd':  # a step of the student that takes 1, 2, 4 ... M/2 steps, in place of two half steps
+        steps = 2 ** uniform(0, max_steps.bit_length() - 1)  # [N]
         t = uniform_between(ones, steps, generator)
         width = max_steps // steps
         return dict(t=t * width, u=t * width - width // 2, s=(t - 1) * width)
@@ -86,7 +87,7 @@ def euler_jump(denoise, v, start, end, labels):
 
 def heun_step(denoise, v, start, end, labels):
     """Take one step of Heun's second-order method (EDM, Algorithm 1 without noise); arguments as `euler_jump`."""
-    slope = (denoise(v, start, labels) - v) / start                          # [n, C, H, W], minus dx/dsigma
+    slope = (denoise(v, start, labels) - v) / start  # [n, C, H, W], minus dx/dsigma
     middle = v + slope * (start - end)
     correction = (denoise(middle, end, labels) - middle) / end
     return v + (slope + correction) / 2 * (start - end)
@@ -111,11 +112,17 @@ def hop(student, teacher, v, start, end, labels, max_steps):
         if chosen.all():
             return jump(net, v, image_levels(levels[start], v), image_levels(levels[end], v), labels)
         if chosen.any():
-            where = chosen.nonzero()[:, 0]                                   # [n]
+            where = chosen.nonzero()[:, 0]  # [n]
             on_device = where.to(v.device, non_blocking=True)
-            part = v.index_select(0, on_device)                              # [n, C, H, W]
+            part = v.index_select(0, on_device)  # [n, C, H, W]
             part_labels = None if labels is None else labels.index_select(0, on_device)
-            moved = jump(net, part, image_levels(levels[start[where]], v), image_levels(levels[end[where]], v), part_labels)
+            moved = jump(
+                net,
+                part,
+                image_levels(levels[start[where]], v),
+                image_levels(levels[end[where]], v),
+                part_labels,
+            )
             v = v.index_copy(0, on_device, moved)
     return v
 
@@ -141,11 +148,11 @@ def distillation_target(kind, student, teacher, v, indices, labels, max_steps):
     """
     t, u, s = (indices[name] for name in 'tus')
     move = functools.partial(hop, student, teacher, labels=labels, max_steps=max_steps)
-    end = move(move(v, t, u), u, s)                                          # [N, C, H, W], at s
+    end = move(move(v, t, u), u, s)  # [N, C, H, W], at s
     if kind == 'cd':
         return end
     if kind == 'ctm':
         return move(end, s, torch.zeros_like(s))
     levels = index_levels(max_steps)
-    start, stop = image_levels(levels[t], v), image_levels(levels[s], v)     # [N, 1, 1, 1]
+    start, stop = image_levels(levels[t], v), image_levels(levels[s], v)  # [N, 1, 1, 1]
     return v + start * (end - v) / (start - stop)

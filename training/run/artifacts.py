@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """What a run leaves behind at a snapshot: the network pickle and a grid of samples from fixed seeds."""
+
 import os
 
 import torch
@@ -48,7 +49,7 @@ def sample_grid(net, rows, columns, sampler, device, seed=0, **arguments):
         # Generators on the CPU: the grid shows the same noise on every machine.
         rng = samplers.StackedRandomGenerator('cpu', seeds)
         shape = [len(seeds), net.img_channels, net.img_resolution, net.img_resolution]
-        part = None if labels is None else labels[begin:begin + len(seeds)]
+        part = None if labels is None else labels[begin : begin + len(seeds)]
         images.append(samplers.SAMPLERS[sampler](net, rng.randn(shape).to(device), part, **arguments).cpu())
     return samplers.to_uint8(torch.cat(images).nan_to_num())
 
@@ -69,9 +70,16 @@ def save_all(run_dir, nimg, ema, entries, config, device):
     kimg = f'{nimg // 1000:06d}'
     path = os.path.join(run_dir, f'network-snapshot-{kimg}.pkl')
     dataset_kwargs = dict(config['dataset_kwargs'], path=os.path.basename(config['dataset_kwargs']['path']))
-    metadata = dict(loss=config['loss'], compat=config['compat'], nimg=nimg, batch_size=config['batch_size'],
-                    **config.get('sampler_kwargs', {}))
-    save_snapshot(path, ema=ema.net, extra=ema.extra_nets, dataset_kwargs=dataset_kwargs, metadata=metadata, **entries)
+    metadata = dict(
+        loss=config['loss'],
+        compat=config['compat'],
+        nimg=nimg,
+        batch_size=config['batch_size'],
+        **config.get('sampler_kwargs', {}),
+    )
+    save_snapshot(
+        path, ema=ema.net, extra=ema.extra_nets, dataset_kwargs=dataset_kwargs, metadata=metadata, **entries
+    )
     if config['grid_size']:
         rows, columns = config['grid_size']
         sampler, arguments = trained_sampler(config)

@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """What a run tells besides stats.jsonl: event files for TensorBoard, and words for the files it has left."""
+
 import os
 import re
 import sys
@@ -24,8 +25,10 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter  # late: the package is optional
         except ImportError as error:
-            raise ConfigError(f'--tensorboard=True needs the package tensorboard ({error}); '
-                              'pip install -r requirements_tensorboard.txt, or leave it out') from error
+            raise ConfigError(
+                f'--tensorboard=True needs the package tensorboard ({error}); '
+                'pip install -r requirements_tensorboard.txt, or leave it out'
+            ) from error
         self._make_writer, self._writer = SummaryWriter, None
 
     def write(self, run_dir, stats):

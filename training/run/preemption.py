@@ -5,6 +5,7 @@
 A cluster that wants its machine back sends SIGTERM or SIGUSR1 some time before SIGKILL. Processes receive it at
 different moments of different iterations, or some of them only, so they settle together where to stop.
 """
+
 import signal
 import time
 
@@ -13,7 +14,9 @@ import torch
 from torch_utils import distributed
 from torch_utils.launch import EXIT_PREEMPTED, PREEMPTION_SIGNALS
 
-POLL_ITERATIONS_CUDA = 8    # the reduction below makes processes wait for each other's Python, though not for the GPU
+POLL_ITERATIONS_CUDA = (
+    8  # the reduction below makes processes wait for each other's Python, though not for the GPU
+)
 
 
 class Preempted(Exception):
@@ -35,7 +38,9 @@ class Interruption:
     def __init__(self, state_minutes, device):
         self.signal_name = None
         self._state_seconds = state_minutes * 60
-        self._poll_iterations = POLL_ITERATIONS_CUDA if device.type == 'cuda' and distributed.get_world_size() > 1 else 1
+        self._poll_iterations = (
+            POLL_ITERATIONS_CUDA if device.type == 'cuda' and distributed.get_world_size() > 1 else 1
+        )
         self._last_state = time.monotonic()
         self._previous = {}
 
@@ -48,7 +53,9 @@ class Interruption:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         if self.signal_name == 'SIGTERM' and kind is not None and issubclass(kind, distributed.ProcessLost):
-            signal.raise_signal(signal.SIGTERM)     # no preemption: the launcher ends us, since another process has failed
+            signal.raise_signal(
+                signal.SIGTERM
+            )  # no preemption: the launcher ends us, since another process has failed
 
     def _note(self, number, _frame):
         self.signal_name = signal.Signals(number).name
@@ -62,7 +69,9 @@ class Interruption:
         if iteration % self._poll_iterations:
             return False, False
         due = self._state_seconds and time.monotonic() - self._last_state >= self._state_seconds
-        flags = torch.tensor([self.signal_name is not None, bool(due)], dtype=torch.int64)      # on the CPU: through gloo
+        flags = torch.tensor(
+            [self.signal_name is not None, bool(due)], dtype=torch.int64
+        )  # on the CPU: through gloo
         stop, write = (distributed.all_reduce_sum_(flags) > 0).tolist()
         return stop, stop or write
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """What a person sees while a run goes on: a bar on a terminal, one status line per tick, and the numbers behind it."""
+
 import resource
 import sys
 import time
@@ -11,7 +12,7 @@ from tqdm import tqdm
 from dnnlib.util import format_time
 from torch_utils import training_stats
 
-GIB = 2 ** 30
+GIB = 2**30
 
 
 class Progress:
@@ -29,8 +30,16 @@ class Progress:
         terminal = sys.__stderr__ if terminal is None else terminal
         shown = visible and terminal is not None and terminal.isatty()
         self.total_nimg, self.visible = total_nimg, visible
-        self.bar = tqdm(total=total_nimg, initial=nimg, unit='img', unit_scale=True, file=terminal, dynamic_ncols=True,
-                        smoothing=0.05, disable=not shown)
+        self.bar = tqdm(
+            total=total_nimg,
+            initial=nimg,
+            unit='img',
+            unit_scale=True,
+            file=terminal,
+            dynamic_ncols=True,
+            smoothing=0.05,
+            disable=not shown,
+        )
         state = state or dict(total_sec=0.0, tick_sec=0.0, tick_nimg=nimg)
         now = time.perf_counter()
         self.start = now - state['total_sec']
@@ -58,19 +67,27 @@ class Progress:
         count, seconds = nimg - self.tick_nimg, now - self.tick_start
         rate = count / max(seconds, 1e-9)
         values = {
-            'Progress/tick': tick, 'Progress/kimg': nimg / 1e3, 'Timing/total_sec': now - self.start,
-            'Timing/sec_per_tick': seconds, 'Timing/sec_per_kimg': seconds * 1e3 / max(count, 1),
-            'Timing/img_per_sec': rate, 'Timing/maintenance_sec': self.tick_start - self.tick_end, **memory_gb(device)}
+            'Progress/tick': tick,
+            'Progress/kimg': nimg / 1e3,
+            'Timing/total_sec': now - self.start,
+            'Timing/sec_per_tick': seconds,
+            'Timing/sec_per_kimg': seconds * 1e3 / max(count, 1),
+            'Timing/img_per_sec': rate,
+            'Timing/maintenance_sec': self.tick_start - self.tick_end,
+            **memory_gb(device),
+        }
         for name, value in values.items():
             training_stats.report0(name, value)
         if self.visible:
             left = format_time(max(self.total_nimg - nimg, 0) / max(rate, 1e-9))
             tqdm.write(
-                f"tick {tick:<5d} kimg {nimg / 1e3:<9.1f} time {format_time(now - self.start):<12s} "
-                f"left {left:<12s} img/s {rate:<8.1f} sec/tick {seconds:<7.1f} "
-                f"sec/kimg {values['Timing/sec_per_kimg']:<7.2f} maintenance {values['Timing/maintenance_sec']:<6.1f} "
-                f"cpumem {values['Resources/cpu_mem_gb']:<6.2f} gpumem {values['Resources/peak_gpu_mem_gb']:<6.2f} "
-                f"reserved {values['Resources/peak_gpu_mem_reserved_gb']:<6.2f}", file=sys.stdout)
+                f'tick {tick:<5d} kimg {nimg / 1e3:<9.1f} time {format_time(now - self.start):<12s} '
+                f'left {left:<12s} img/s {rate:<8.1f} sec/tick {seconds:<7.1f} '
+                f'sec/kimg {values["Timing/sec_per_kimg"]:<7.2f} maintenance {values["Timing/maintenance_sec"]:<6.1f} '
+                f'cpumem {values["Resources/cpu_mem_gb"]:<6.2f} gpumem {values["Resources/peak_gpu_mem_gb"]:<6.2f} '
+                f'reserved {values["Resources/peak_gpu_mem_reserved_gb"]:<6.2f}',
+                file=sys.stdout,
+            )
         self.tick_end = now
         self.tick_nimg = nimg
 
@@ -87,7 +104,13 @@ def memory_gb(device):
     """Return peak memory in GiB under the official names; GPU peaks restart at each call."""
     gpu = reserved = 0.0
     if device.type == 'cuda':
-        gpu, reserved = torch.cuda.max_memory_allocated(device) / GIB, torch.cuda.max_memory_reserved(device) / GIB
+        gpu, reserved = (
+            torch.cuda.max_memory_allocated(device) / GIB,
+            torch.cuda.max_memory_reserved(device) / GIB,
+        )
         torch.cuda.reset_peak_memory_stats(device)
-    return {'Resources/cpu_mem_gb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20,
-            'Resources/peak_gpu_mem_gb': gpu, 'Resources/peak_gpu_mem_reserved_gb': reserved}
+    return {
+        'Resources/cpu_mem_gb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        'Resources/peak_gpu_mem_gb': gpu,
+        'Resources/peak_gpu_mem_reserved_gb': reserved,
+    }

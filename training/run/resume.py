@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """Which run goes on, whether its options allow it, and what its folder must look like then (docs/training.md)."""
+
 import json
 import os
 import re
@@ -10,9 +11,31 @@ from training.config import ConfigError, dataset_name, next_run_dir, run_descrip
 from training.run import state as training_state
 
 # Options of train.py that a resumed run may change: how long, where and how it runs, what it leaves behind.
-FREE_OPTIONS = ('resume', 'duration', 'device', 'batch_gpu', 'workers', 'persistent_workers', 'cache', 'bench', 'channels_last',
-                'trust_pickle', 'tick', 'snap', 'dump', 'dump_min', 'keep', 'grid', 'nan_limit', 'tensorboard',
-                'metrics', 'metrics_ref', 'metrics_detector', 'metrics_detector_path', 'metrics_batch')
+FREE_OPTIONS = (
+    'resume',
+    'duration',
+    'device',
+    'batch_gpu',
+    'workers',
+    'persistent_workers',
+    'cache',
+    'bench',
+    'channels_last',
+    'trust_pickle',
+    'tick',
+    'snap',
+    'dump',
+    'dump_min',
+    'keep',
+    'grid',
+    'nan_limit',
+    'tensorboard',
+    'metrics',
+    'metrics_ref',
+    'metrics_detector',
+    'metrics_detector_path',
+    'metrics_batch',
+)
 # Files may lie elsewhere: their contents are compared instead, see `identity`.
 FILE_OPTIONS = ('data', 'transfer', 'target', 'max_size')
 TEMPORARY_PATTERN = re.compile(r'\.tmp-\d+-[0-9a-f]{12}')
@@ -25,10 +48,16 @@ def identity(config, processes):
         config:    Resolved options, completed by the run.
         processes: Number of processes.
     """
-    fixed = {name: value for name, value in config['options'].items() if name not in FREE_OPTIONS + FILE_OPTIONS}
+    fixed = {
+        name: value for name, value in config['options'].items() if name not in FREE_OPTIONS + FILE_OPTIONS
+    }
     data = config['dataset_kwargs']
-    files = dict(data=dataset_name(data['path']), images=data['max_size'], teacher=(config.get('teacher') or {}).get('sha256'),
-                 target=config.get('target_sha256'))
+    files = dict(
+        data=dataset_name(data['path']),
+        images=data['max_size'],
+        teacher=(config.get('teacher') or {}).get('sha256'),
+        target=config.get('target_sha256'),
+    )
     return json.loads(json.dumps(dict(options=fixed, files=files, processes=processes)))
 
 
@@ -46,19 +75,33 @@ def compare(stored, own):
         old, new = (side['options'].get(name, 'unknown') for side in (stored, own))
         if old != new:
             differences.append((_option(name, old), _option(name, new)))
-    for name, option in (('data', '--data'), ('images', 'images of --data'), ('teacher', 'SHA-256 of --transfer'),
-                         ('target', 'SHA-256 of --target')):
+    for name, option in (
+        ('data', '--data'),
+        ('images', 'images of --data'),
+        ('teacher', 'SHA-256 of --transfer'),
+        ('target', 'SHA-256 of --target'),
+    ):
         old, new = stored['files'].get(name), own['files'].get(name)
         if old != new:
             differences.append((f'{option}={str(old)[:32]}', str(new)[:32]))
     if own['options'].get('compat') == 'official' and stored['processes'] != own['processes']:
-        differences.append((f"{stored['processes']} processes under --compat=official", str(own['processes'])))
+        differences.append(
+            (f'{stored["processes"]} processes under --compat=official', str(own['processes']))
+        )
     return differences
 
 
 def _option(name, value):
-    text = ','.join(map(str, value)) if isinstance(value, list) else f'{value:g}' if isinstance(value, float) else str(value)
-    return f"--{name.replace('_', '-')}={text}" if value is not None else f"--{name.replace('_', '-')} not given"
+    text = (
+        ','.join(map(str, value))
+        if isinstance(value, list)
+        else f'{value:g}'
+        if isinstance(value, float)
+        else str(value)
+    )
+    return (
+        f'--{name.replace("_", "-")}={text}' if value is not None else f'--{name.replace("_", "-")} not given'
+    )
 
 
 def require_same_run(where, stored, own):
@@ -74,12 +117,15 @@ def require_same_run(where, stored, own):
     if differences:
         old, new = differences[0]
         more = f' (and {len(differences) - 1} more)' if len(differences) > 1 else ''
-        raise training_state.StateError(f'{where} was written with {old}, this run has {new}{more}; give the options of the '
-                                        'interrupted run, or start a new one without --resume')
+        raise training_state.StateError(
+            f'{where} was written with {old}, this run has {new}{more}; give the options of the '
+            'interrupted run, or start a new one without --resume'
+        )
 
 
 # ------------------------------------------------------------------------------------------------
 # --resume=auto.
+
 
 def find_run(config, processes, outdir, desc, nosubdir):
     """Find the run that the same command has begun earlier, for --resume=auto; call on rank 0.
@@ -101,13 +147,15 @@ def find_run(config, processes, outdir, desc, nosubdir):
                 options = json.load(file)
             differences = compare(identity(options, options['processes']), own)
         except (OSError, ValueError, KeyError, TypeError):
-            continue        # no run of ours
+            continue  # no run of ours
         if not differences:
             return run_dir, *_usable_state(run_dir)
         old, new = differences[0]
         if nosubdir:
-            raise ConfigError(f'--outdir={run_dir} with --nosubdir holds a run with {old}, this one has {new}; give the '
-                              'options of that run, or another folder')
+            raise ConfigError(
+                f'--outdir={run_dir} with --nosubdir holds a run with {old}, this one has {new}; give the '
+                'options of that run, or another folder'
+            )
         notes.append(f'Not going on with {run_dir}: it has {old}, this run {new}')
     return (outdir if nosubdir else next_run_dir(outdir, description)), None, notes[:1]
 
@@ -115,8 +163,10 @@ def find_run(config, processes, outdir, desc, nosubdir):
 def _usable_state(run_dir):
     path, notes = training_state.newest_complete_state(run_dir)
     if path is None and notes:
-        raise ConfigError(f'--resume=auto: none of the {len(notes)} states in {run_dir} can be read; delete them to start '
-                          'that run from its beginning, or move the folder away')
+        raise ConfigError(
+            f'--resume=auto: none of the {len(notes)} states in {run_dir} can be read; delete them to start '
+            'that run from its beginning, or move the folder away'
+        )
     return path, notes if path else [*notes, f'{run_dir} has no state yet: its run starts again']
 
 
@@ -125,12 +175,17 @@ def _run_folders(outdir, description, compat):
     pattern = re.escape(description)
     if compat == 'clean':
         pattern = re.sub(r'gpus\d+', r'gpus\\d+', pattern)
-    names = [name for name in os.listdir(outdir) if re.fullmatch(r'\d{5}-' + pattern, name)] if os.path.isdir(outdir) else []
+    names = (
+        [name for name in os.listdir(outdir) if re.fullmatch(r'\d{5}-' + pattern, name)]
+        if os.path.isdir(outdir)
+        else []
+    )
     return [os.path.join(outdir, name) for name in sorted(names, reverse=True)]
 
 
 # ------------------------------------------------------------------------------------------------
 # The folder of a run that goes on.
+
 
 def tidy_run_dir(run_dir, nimg):
     """Make the files of a folder agree with a run that goes on at `nimg` images.
@@ -146,11 +201,17 @@ def tidy_run_dir(run_dir, nimg):
         if TEMPORARY_PATTERN.fullmatch(name):
             os.remove(os.path.join(run_dir, name))
             notes.append(f'Removed {name}, left half-written by a process that was killed')
-    notes += [f'{name} lies beyond the position of this run and is called {name}.discarded now'
-              for name in training_state.set_aside_states(run_dir, nimg)]
-    count = discard_lines(os.path.join(run_dir, 'stats.jsonl'), lambda line: line['Progress/kimg']['mean'] * 1000 > nimg + 0.5)
+    notes += [
+        f'{name} lies beyond the position of this run and is called {name}.discarded now'
+        for name in training_state.set_aside_states(run_dir, nimg)
+    ]
+    count = discard_lines(
+        os.path.join(run_dir, 'stats.jsonl'), lambda line: line['Progress/kimg']['mean'] * 1000 > nimg + 0.5
+    )
     if count:
-        notes.append(f'stats.jsonl: {count} line(s) beyond {nimg / 1000:g} kimg moved to stats.jsonl.discarded')
+        notes.append(
+            f'stats.jsonl: {count} line(s) beyond {nimg / 1000:g} kimg moved to stats.jsonl.discarded'
+        )
     return notes
 
 

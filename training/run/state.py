@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """Everything a run needs to go on: one file of tensors and plain values per saved state."""
+
 import contextlib
 import fcntl
 import os
@@ -48,9 +49,9 @@ def load_state(path):
     foreign = f'--resume={path} is not a training state of this code ({{}}); give a training-state-*.pt file of a run folder'
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')     # about the format of foreign files; the error below says enough
+            warnings.simplefilter('ignore')  # about the format of foreign files; the error below says enough
             state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:      # torch raises nearly anything for a damaged file
+    except Exception as error:  # torch raises nearly anything for a damaged file
         raise StateError(foreign.format(type(error).__name__)) from error
     missing = [key for key in STATE_KEYS if key not in state] if isinstance(state, dict) else ['dict']
     if missing:
@@ -72,8 +73,10 @@ def lock(run_dir):
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StateError(f'{run_dir} is in use by another process that trains there; wait for it, or give another '
-                             '--outdir') from error
+            raise StateError(
+                f'{run_dir} is in use by another process that trains there; wait for it, or give another '
+                '--outdir'
+            ) from error
         except OSError:
             pass
         yield
@@ -98,7 +101,9 @@ def newest_complete_state(run_dir):
         try:
             load_state(path)
         except StateError as error:
-            skipped.append(f'Skipping {path}: damaged or incomplete ({type(error.__cause__ or error).__name__})')
+            skipped.append(
+                f'Skipping {path}: damaged or incomplete ({type(error.__cause__ or error).__name__})'
+            )
         else:
             return path, skipped
     return None, skipped
@@ -138,6 +143,6 @@ def remove_old_states(run_dir, keep, newest):
         newest:  Path of the state just written.
     """
     states = list_states(run_dir)
-    states = states[:states.index(newest) + 1]
+    states = states[: states.index(newest) + 1]
     for path in states[:-keep] if keep else []:
         os.remove(path)

@@ -6,15 +6,15 @@ Plain functions of float64 tensors; the samplers in samplers.py combine them.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import torch
 
 SIGMA_MIN = 0.002
 SIGMA_MAX = 80.0
-EPSILON_S = 1e-3                             # smallest time of `vp`
-IDDPM_CONSTANTS = (0.001, 0.008, 1000)       # C_1, C_2, M of the `iddpm` table
+EPSILON_S = 1e-3  # smallest time of `vp`
+IDDPM_CONSTANTS = (0.001, 0.008, 1000)  # C_1, C_2, M of the `iddpm` table
 DISCRETIZATIONS = ('vp', 've', 'iddpm', 'edm')
 SCHEDULES = ('vp', 've', 'linear')
 SCALINGS = ('vp', 'none')
@@ -23,6 +23,7 @@ SCALINGS = ('vp', 'none')
 @dataclass(frozen=True)
 class Schedule:
     """Noise level as a function of time: `sigma(t)`, its derivative and its inverse `time(sigma)`."""
+
     sigma: Callable
     sigma_deriv: Callable
     time: Callable
@@ -30,21 +31,22 @@ class Schedule:
 
 def vp_betas(sigma_min, sigma_max, epsilon_s):
     """Return (beta_d, beta_min) so that sigma(epsilon_s) = sigma_min and sigma(1) = sigma_max."""
-    low, high = math.log(sigma_min ** 2 + 1), math.log(sigma_max ** 2 + 1)
+    low, high = math.log(sigma_min**2 + 1), math.log(sigma_max**2 + 1)
     beta_d = 2 * (low / epsilon_s - high) / (epsilon_s - 1)
     return beta_d, high - 0.5 * beta_d
 
 
 def vp_schedule(beta_d, beta_min):
     """Build the variance-preserving schedule (EDM, Table 1, column VP)."""
+
     def sigma(t):
-        return (torch.exp(0.5 * beta_d * t ** 2 + beta_min * t) - 1).sqrt()
+        return (torch.exp(0.5 * beta_d * t**2 + beta_min * t) - 1).sqrt()
 
     def sigma_deriv(t):
         return 0.5 * (beta_min + beta_d * t) * (sigma(t) + 1 / sigma(t))
 
     def time(level):
-        return ((beta_min ** 2 + 2 * beta_d * (level ** 2 + 1).log()).sqrt() - beta_min) / beta_d
+        return ((beta_min**2 + 2 * beta_d * (level**2 + 1).log()).sqrt() - beta_min) / beta_d
 
     return Schedule(sigma, sigma_deriv, time)
 
@@ -54,7 +56,9 @@ def build_schedule(name, betas):
     if name == 'vp':
         return vp_schedule(*betas)
     if name == 've':
-        return Schedule(sigma=lambda t: t.sqrt(), sigma_deriv=lambda t: 0.5 / t.sqrt(), time=lambda level: level ** 2)
+        return Schedule(
+            sigma=lambda t: t.sqrt(), sigma_deriv=lambda t: 0.5 / t.sqrt(), time=lambda level: level**2
+        )
     return Schedule(sigma=lambda t: t, sigma_deriv=torch.ones_like, time=lambda level: level)
 
 
@@ -82,7 +86,7 @@ def edm_levels(num_steps, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=7):
 def iddpm_table(C_1, C_2, M):
     """Return the M + 1 noise levels of iDDPM in decreasing order, float64 (EDM, Table 1, column iDDPM)."""
     # The cosine is float32 in the official sampler, although the table is float64; the images depend on it.
-    alpha_bar = (0.5 * math.pi * torch.arange(M + 1) / M / (C_2 + 1)).sin().square()     # float32 [M + 1]
+    alpha_bar = (0.5 * math.pi * torch.arange(M + 1) / M / (C_2 + 1)).sin().square()  # float32 [M + 1]
     ratio = (alpha_bar[:-1] / alpha_bar[1:]).clip(min=C_1).tolist()
     u = [0.0] * (M + 1)
     for j in range(M, 0, -1):
@@ -98,7 +102,15 @@ def noise_range(discretization, epsilon_s=EPSILON_S):
     return {'ve': (0.02, 100.0), 'iddpm': (SIGMA_MIN, 81.0), 'edm': (SIGMA_MIN, SIGMA_MAX)}[discretization]
 
 
-def noise_levels(discretization, num_steps, sigma_min, sigma_max, rho=7, epsilon_s=EPSILON_S, iddpm_constants=IDDPM_CONSTANTS):
+def noise_levels(
+    discretization,
+    num_steps,
+    sigma_min,
+    sigma_max,
+    rho=7,
+    epsilon_s=EPSILON_S,
+    iddpm_constants=IDDPM_CONSTANTS,
+):
     """Return `num_steps` decreasing noise levels, float64 [num_steps] (EDM, Table 1, row "Time steps").
 
     Args:
@@ -116,24 +128,32 @@ def noise_levels(discretization, num_steps, sigma_min, sigma_max, rho=7, epsilon
     if discretization == 'vp':
         return vp_schedule(*vp_betas(sigma_min, sigma_max, epsilon_s)).sigma(1 + fraction * (epsilon_s - 1))
     if discretization == 've':
-        return (sigma_max ** 2 * (sigma_min ** 2 / sigma_max ** 2) ** fraction).sqrt()
+        return (sigma_max**2 * (sigma_min**2 / sigma_max**2) ** fraction).sqrt()
     if discretization == 'edm':
         return edm_levels(num_steps, sigma_min, sigma_max, rho)
     table = iddpm_table(*iddpm_constants)
     table = table[(table >= sigma_min) & (table <= sigma_max)]
     if len(table) < num_steps:
-        raise ValueError(f'discretization=iddpm: num_steps={num_steps}, but its table has only {len(table)} levels '
-                         f'between sigma_min={sigma_min:g} and sigma_max={sigma_max:g}; take fewer steps or the range '
-                         '0.002 to 81')
+        raise ValueError(
+            f'discretization=iddpm: num_steps={num_steps}, but its table has only {len(table)} levels '
+            f'between sigma_min={sigma_min:g} and sigma_max={sigma_max:g}; take fewer steps or the range '
+            '0.002 to 81'
+        )
     # Half to even, as in upstream: the choice decides which entry is taken at exact halves.
-    return table[((len(table) - 1) / (num_steps - 1) * torch.arange(num_steps, dtype=torch.float64)).round().long()]
+    return table[
+        ((len(table) - 1) / (num_steps - 1) * torch.arange(num_steps, dtype=torch.float64)).round().long()
+    ]
 
 
 def check_steps(num_steps, sigma_min, sigma_max):
     """Raise ValueError if the grid of noise levels would be empty or divide by zero."""
     if num_steps < 2:
-        raise ValueError(f'num_steps={num_steps}: this sampler needs at least 2 steps, because with 1 the spacing '
-                         'divides by zero; use 18, or the one_step sampler')
+        raise ValueError(
+            f'num_steps={num_steps}: this sampler needs at least 2 steps, because with 1 the spacing '
+            'divides by zero; use 18, or the one_step sampler'
+        )
     if not 0 < sigma_min < sigma_max:
-        raise ValueError(f'sigma_min={sigma_min:g}, sigma_max={sigma_max:g} (limited to the range of the network): '
-                         '0 < sigma_min < sigma_max must hold; 0.002 and 80 work')
+        raise ValueError(
+            f'sigma_min={sigma_min:g}, sigma_max={sigma_max:g} (limited to the range of the network): '
+            '0 < sigma_min < sigma_max must hold; 0.002 and 80 work'
+        )

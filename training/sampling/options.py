@@ -36,9 +36,19 @@ from training.sampling.noise_levels import (
 SAMPLER_CHOICES = ('one_step', 'edm', 'multi_step', 'two_step')
 # Parameter of the command line -> argument of the samplers, in the order of --help.
 SAMPLER_ARGUMENTS = {
-    'steps': 'num_steps', 'sigma_min': 'sigma_min', 'sigma_max': 'sigma_max', 'rho': 'rho', 'S_churn': 'S_churn',
-    'S_min': 'S_min', 'S_max': 'S_max', 'S_noise': 'S_noise', 'middle_sigma': 'middle_sigma', 'solver': 'solver',
-    'disc': 'discretization', 'schedule': 'schedule', 'scaling': 'scaling',
+    'steps': 'num_steps',
+    'sigma_min': 'sigma_min',
+    'sigma_max': 'sigma_max',
+    'rho': 'rho',
+    'S_churn': 'S_churn',
+    'S_min': 'S_min',
+    'S_max': 'S_max',
+    'S_noise': 'S_noise',
+    'middle_sigma': 'middle_sigma',
+    'solver': 'solver',
+    'disc': 'discretization',
+    'schedule': 'schedule',
+    'scaling': 'scaling',
 }
 SAMPLER_PARAMETERS = ('sampler', *SAMPLER_ARGUMENTS)
 ABLATION_OPTIONS = {'solver', 'disc', 'schedule', 'scaling'}
@@ -48,26 +58,70 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 NOT_NEGATIVE = click.FloatRange(min=0)
 
 _OPTIONS = (
-    click.option('--sampler',          help='How to sample  [default: one_step for GDD, else edm]',
-                 type=click.Choice(SAMPLER_CHOICES)),
-    click.option('--steps',            help='Sampling steps  [default: 18; multi_step: as trained, or 2]', metavar='INT',
-                 type=click.IntRange(min=1, max=LARGEST_STEPS)),
-    click.option('--sigma_min',        help=f'Lowest noise level  [default: {SIGMA_MIN}; --disc has others]', metavar='FLOAT',
-                 type=POSITIVE),
-    click.option('--sigma_max',        help=f'Highest noise level  [default: {SIGMA_MAX:g}; --disc has others]', metavar='FLOAT',
-                 type=POSITIVE),
-    click.option('--rho',              help='Exponent of the level spacing  [default: 7]', metavar='FLOAT', type=POSITIVE),
-    click.option('--S_churn', 'S_churn', help='Stochasticity strength  [default: 0]', metavar='FLOAT', type=NOT_NEGATIVE),
-    click.option('--S_min', 'S_min',   help='Lowest level with noise added  [default: 0]', metavar='FLOAT', type=NOT_NEGATIVE),
-    click.option('--S_max', 'S_max',   help='Highest level with noise added  [default: inf]', metavar='FLOAT',
-                 type=NOT_NEGATIVE),
-    click.option('--S_noise', 'S_noise', help='Inflation of added noise  [default: 1]', metavar='FLOAT', type=NOT_NEGATIVE),
-    click.option('--middle-sigma', '--middle', 'middle_sigma', metavar='FLOAT', type=POSITIVE,
-                 help='Second level of 2 steps  [default: as trained, or 0.8]'),
-    click.option('--solver',           help='Ablation: solver  [default: heun]', type=click.Choice(samplers.SOLVERS)),
-    click.option('--disc',             help='Ablation: time steps  [default: edm]', type=click.Choice(DISCRETIZATIONS)),
-    click.option('--schedule',         help='Ablation: sigma(t)  [default: linear]', type=click.Choice(SCHEDULES)),
-    click.option('--scaling',          help='Ablation: s(t)  [default: none]', type=click.Choice(SCALINGS)),
+    click.option(
+        '--sampler',
+        help='How to sample  [default: one_step for GDD, else edm]',
+        type=click.Choice(SAMPLER_CHOICES),
+    ),
+    click.option(
+        '--steps',
+        help='Sampling steps  [default: 18; multi_step: as trained, or 2]',
+        metavar='INT',
+        type=click.IntRange(min=1, max=LARGEST_STEPS),
+    ),
+    click.option(
+        '--sigma_min',
+        help=f'Lowest noise level  [default: {SIGMA_MIN}; --disc has others]',
+        metavar='FLOAT',
+        type=POSITIVE,
+    ),
+    click.option(
+        '--sigma_max',
+        help=f'Highest noise level  [default: {SIGMA_MAX:g}; --disc has others]',
+        metavar='FLOAT',
+        type=POSITIVE,
+    ),
+    click.option('--rho', help='Exponent of the level spacing  [default: 7]', metavar='FLOAT', type=POSITIVE),
+    click.option(
+        '--S_churn',
+        'S_churn',
+        help='Stochasticity strength  [default: 0]',
+        metavar='FLOAT',
+        type=NOT_NEGATIVE,
+    ),
+    click.option(
+        '--S_min',
+        'S_min',
+        help='Lowest level with noise added  [default: 0]',
+        metavar='FLOAT',
+        type=NOT_NEGATIVE,
+    ),
+    click.option(
+        '--S_max',
+        'S_max',
+        help='Highest level with noise added  [default: inf]',
+        metavar='FLOAT',
+        type=NOT_NEGATIVE,
+    ),
+    click.option(
+        '--S_noise',
+        'S_noise',
+        help='Inflation of added noise  [default: 1]',
+        metavar='FLOAT',
+        type=NOT_NEGATIVE,
+    ),
+    click.option(
+        '--middle-sigma',
+        '--middle',
+        'middle_sigma',
+        metavar='FLOAT',
+        type=POSITIVE,
+        help='Second level of 2 steps  [default: as trained, or 0.8]',
+    ),
+    click.option('--solver', help='Ablation: solver  [default: heun]', type=click.Choice(samplers.SOLVERS)),
+    click.option('--disc', help='Ablation: time steps  [default: edm]', type=click.Choice(DISCRETIZATIONS)),
+    click.option('--schedule', help='Ablation: sigma(t)  [default: linear]', type=click.Choice(SCHEDULES)),
+    click.option('--scaling', help='Ablation: s(t)  [default: none]', type=click.Choice(SCALINGS)),
 )
 
 
@@ -81,7 +135,9 @@ def add_sampler_options(command):
 def add_key_options(command):
     """Add --ema and --key to a function that click.command() turns into a command; see `snapshot_entries.choose_key`."""
     key = click.option('--key', help='Entry: ema, net, ema-0.05, ...  [default: ema]', metavar='NAME')
-    return click.option('--ema', help='1 is --key=ema, 0 is --key=net', metavar='BOOL', type=bool)(key(command))
+    return click.option('--ema', help='1 is --key=ema, 0 is --key=net', metavar='BOOL', type=bool)(
+        key(command)
+    )
 
 
 def build_sampler(net, opts, metadata=None, warn=None):
@@ -124,7 +180,9 @@ def choose_sampler(net, sampler, given, metadata):
     middle_sigma = metadata.get('middle_sigma') or samplers.MIDDLE_SIGMA
     if sampler == 'two_step':
         if given.get('steps', 2) != 2:
-            raise ValueError(f"--steps={given['steps']}: --sampler=two_step has 2 steps; use --sampler=multi_step")
+            raise ValueError(
+                f'--steps={given["steps"]}: --sampler=two_step has 2 steps; use --sampler=multi_step'
+            )
         return 'multi_step', 2, middle_sigma
     ablation = bool(ABLATION_OPTIONS & set(given))
     if sampler is None and type(net).__name__ == 'GDDPrecond' and not ablation:
@@ -174,7 +232,11 @@ def print_warning(text):
 def check_values(given):
     """Raise ValueError for NaN and numbers beyond float32, which Click lets through; only S_max may be infinite."""
     for option, value in given.items():
-        if isinstance(value, float) and not abs(value) < LARGEST_VALUE and not (option == 'S_max' and value == math.inf):
+        if (
+            isinstance(value, float)
+            and not abs(value) < LARGEST_VALUE
+            and not (option == 'S_max' and value == math.inf)
+        ):
             raise ValueError(f'{spelled(option)}={value}: a finite number below {LARGEST_VALUE:g} is needed')
 
 
@@ -183,7 +245,9 @@ def check_levels(name, kwargs, net):
     if name == 'one_step':
         return
     if name != 'multi_step' and kwargs.get('num_steps') == 1:
-        raise ValueError(f'--steps=1: the {name} sampler needs at least 2 steps; use --steps=18, or --sampler=one_step')
+        raise ValueError(
+            f'--steps=1: the {name} sampler needs at least 2 steps; use --steps=18, or --sampler=one_step'
+        )
     try:
         levels = samplers.jump_levels(**kwargs) if name == 'multi_step' else solver_times(kwargs, net)
         levels = torch.as_tensor(levels, dtype=torch.float64)
@@ -192,8 +256,10 @@ def check_levels(name, kwargs, net):
     if not levels.isfinite().all() or not (levels.diff() < 0).all():
         shown = ('num_steps', 'sigma_min', 'sigma_max', 'rho')
         options = ', '.join(f'{key}={value}' for key, value in kwargs.items() if key in shown)
-        raise ValueError(f'{options or name}: these settings give no decreasing sequence of noise levels; '
-                         'leave out --sigma_min, --sigma_max and --rho')
+        raise ValueError(
+            f'{options or name}: these settings give no decreasing sequence of noise levels; '
+            'leave out --sigma_min, --sigma_max and --rho'
+        )
 
 
 def solver_times(kwargs, net):

@@ -45,13 +45,17 @@ class StackedRandomGenerator:
 
     def _check_size(self, size):
         if size[0] != len(self.generators):
-            raise ValueError(f'size={list(size)}: the leading size must be the number of seeds, {len(self.generators)}')
+            raise ValueError(
+                f'size={list(size)}: the leading size must be the number of seeds, {len(self.generators)}'
+            )
 
     def randn(self, size, **kwargs):
         """Draw standard normal numbers of shape `size` = [N, ...]; `kwargs` go to torch.randn."""
         self._check_size(size)
         target = kwargs.pop('device', self.device)
-        draws = [torch.randn(size[1:], generator=gen, device=self.device, **kwargs) for gen in self.generators]
+        draws = [
+            torch.randn(size[1:], generator=gen, device=self.device, **kwargs) for gen in self.generators
+        ]
         return torch.stack(draws).to(target)
 
     def randn_like(self, tensor):
@@ -62,13 +66,15 @@ class StackedRandomGenerator:
         """Draw integers 0..high-1 of shape `size` = [N, ...], int64 by default."""
         self._check_size(size)
         kwargs['device'] = self.device
-        return torch.stack([torch.randint(high, size=size[1:], generator=gen, **kwargs) for gen in self.generators])
+        return torch.stack(
+            [torch.randint(high, size=size[1:], generator=gen, **kwargs) for gen in self.generators]
+        )
 
 
 def check_choice(name, value, choices):
     """Raise ValueError if `value` is not one of `choices`."""
     if value not in choices:
-        raise ValueError(f"{name}={value}: unknown; choose one of {', '.join(choices)}")
+        raise ValueError(f'{name}={value}: unknown; choose one of {", ".join(choices)}')
 
 
 def limit_range(net, sigma_min, sigma_max):
@@ -83,8 +89,18 @@ def churn(level, num_steps, S_churn, S_min, S_max):
 
 @torch.no_grad()
 def edm_sampler(
-    net, latents, class_labels=None, randn_like=torch.randn_like, num_steps=18, sigma_min=None, sigma_max=None, rho=7,
-    S_churn=0, S_min=0, S_max=float('inf'), S_noise=1,
+    net,
+    latents,
+    class_labels=None,
+    randn_like=torch.randn_like,
+    num_steps=18,
+    sigma_min=None,
+    sigma_max=None,
+    rho=7,
+    S_churn=0,
+    S_min=0,
+    S_max=float('inf'),
+    S_noise=1,
 ):
     """Sample images with Heun's method, deterministic or stochastic (EDM, Algorithms 1 and 2).
 
@@ -104,18 +120,19 @@ def edm_sampler(
     Raises:
         ValueError: Fewer than 2 steps (upstream returns NaN for 1) or an empty noise range.
     """
-    sigma_min, sigma_max = limit_range(net, SIGMA_MIN if sigma_min is None else sigma_min,
-                                       SIGMA_MAX if sigma_max is None else sigma_max)
+    sigma_min, sigma_max = limit_range(
+        net, SIGMA_MIN if sigma_min is None else sigma_min, SIGMA_MAX if sigma_max is None else sigma_max
+    )
     check_steps(num_steps, sigma_min, sigma_max)
     levels = net.round_sigma(edm_levels(num_steps, sigma_min, sigma_max, rho).to(latents.device))
     levels = torch.cat([levels, torch.zeros_like(levels[:1])])
 
-    x = latents.to(torch.float64) * levels[0]                                # [N, C, H, W]
+    x = latents.to(torch.float64) * levels[0]  # [N, C, H, W]
     for i, (t, t_next) in enumerate(zip(levels[:-1], levels[1:])):
         t_hat, x_hat = t, x
         if S_churn > 0:  # Drawn even where gamma is 0: the random stream must not depend on S_min and S_max.
             t_hat = net.round_sigma(t + churn(t.item(), num_steps, S_churn, S_min, S_max) * t)
-            x_hat = x + (t_hat ** 2 - t ** 2).sqrt() * S_noise * randn_like(x)
+            x_hat = x + (t_hat**2 - t**2).sqrt() * S_noise * randn_like(x)
         d = (x_hat - net(x_hat, t_hat, class_labels).to(torch.float64)) / t_hat
         x = x_hat + (t_next - t_hat) * d
         if i < num_steps - 1:
@@ -126,9 +143,27 @@ def edm_sampler(
 
 @torch.no_grad()
 def ablation_sampler(
-    net, latents, class_labels=None, randn_like=torch.randn_like, num_steps=18, sigma_min=None, sigma_max=None, rho=7,
-    solver='heun', discretization='edm', schedule='linear', scaling='none', epsilon_s=1e-3, C_1=0.001, C_2=0.008,
-    M=1000, alpha=1, S_churn=0, S_min=0, S_max=float('inf'), S_noise=1,
+    net,
+    latents,
+    class_labels=None,
+    randn_like=torch.randn_like,
+    num_steps=18,
+    sigma_min=None,
+    sigma_max=None,
+    rho=7,
+    solver='heun',
+    discretization='edm',
+    schedule='linear',
+    scaling='none',
+    epsilon_s=1e-3,
+    C_1=0.001,
+    C_2=0.008,
+    M=1000,
+    alpha=1,
+    S_churn=0,
+    S_min=0,
+    S_max=float('inf'),
+    S_noise=1,
 ):
     """Sample images with a free choice of solver, discretisation, schedule and scaling (EDM, Appendix D).
 
@@ -145,28 +180,40 @@ def ablation_sampler(
     Raises:
         ValueError: An unknown choice, fewer than 2 steps or an empty noise range.
     """
-    for name, value, choices in [('solver', solver, SOLVERS), ('discretization', discretization, DISCRETIZATIONS),
-                                 ('schedule', schedule, SCHEDULES), ('scaling', scaling, SCALINGS)]:
+    for name, value, choices in [
+        ('solver', solver, SOLVERS),
+        ('discretization', discretization, DISCRETIZATIONS),
+        ('schedule', schedule, SCHEDULES),
+        ('scaling', scaling, SCALINGS),
+    ]:
         check_choice(name, value, choices)
     low, high = noise_range(discretization, epsilon_s)
-    low, high = limit_range(net, low if sigma_min is None else sigma_min, high if sigma_max is None else sigma_max)
+    low, high = limit_range(
+        net, low if sigma_min is None else sigma_min, high if sigma_max is None else sigma_max
+    )
     check_steps(num_steps, low, high)
-    levels = noise_levels(discretization, num_steps, low, high, rho, epsilon_s, (C_1, C_2, M)).to(latents.device)
+    levels = noise_levels(discretization, num_steps, low, high, rho, epsilon_s, (C_1, C_2, M)).to(
+        latents.device
+    )
     path = build_schedule(schedule, vp_betas(low, high, epsilon_s))
     scale, scale_deriv = build_scaling(scaling, path)
 
     def slope(x, t):  # dx/dt (EDM Eq. 81)
         sigma, s = path.sigma(t), scale(t)
         ratio = path.sigma_deriv(t) / sigma
-        return (ratio + scale_deriv(t) / s) * x - ratio * s * net(x / s, sigma, class_labels).to(torch.float64)
+        return (ratio + scale_deriv(t) / s) * x - ratio * s * net(x / s, sigma, class_labels).to(
+            torch.float64
+        )
 
     times = path.time(net.round_sigma(levels))
     times = torch.cat([times, torch.zeros_like(times[:1])])
-    x = latents.to(torch.float64) * (path.sigma(times[0]) * scale(times[0]))     # [N, C, H, W]
+    x = latents.to(torch.float64) * (path.sigma(times[0]) * scale(times[0]))  # [N, C, H, W]
     for i, (t, t_next) in enumerate(zip(times[:-1], times[1:])):
         level = path.sigma(t)
-        t_hat = path.time(net.round_sigma(level + churn(level.item(), num_steps, S_churn, S_min, S_max) * level))
-        noise_std = (path.sigma(t_hat) ** 2 - level ** 2).clip(min=0).sqrt() * scale(t_hat) * S_noise
+        t_hat = path.time(
+            net.round_sigma(level + churn(level.item(), num_steps, S_churn, S_min, S_max) * level)
+        )
+        noise_std = (path.sigma(t_hat) ** 2 - level**2).clip(min=0).sqrt() * scale(t_hat) * S_noise
         x_hat = scale(t_hat) / scale(t) * x + noise_std * randn_like(x)
         h = t_next - t_hat
         d = slope(x_hat, t_hat)
@@ -189,8 +236,10 @@ def one_step_sampler(net, latents, class_labels=None, sigma_max=SIGMA_MAX):
     Returns:
         Images, float64 [N, C, H, W], nominally -1..1.
     """
-    sigma_max = torch.tensor(sigma_max, dtype=torch.float32).item()  # The official code holds the level in float32.
-    x = latents.to(torch.float64) * sigma_max                                # [N, C, H, W]
+    sigma_max = torch.tensor(
+        sigma_max, dtype=torch.float32
+    ).item()  # The official code holds the level in float32.
+    x = latents.to(torch.float64) * sigma_max  # [N, C, H, W]
     return jump_chain(net, x, [sigma_max], class_labels, force_fp32=True).to(torch.float64)
 
 
@@ -207,13 +256,21 @@ def jump_levels(num_steps, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=7, midd
         raise ValueError(f'num_steps={num_steps}: at least 1 step is needed; use 2')
     if num_steps == 2:
         if not 0 < middle_sigma < sigma_max:
-            raise ValueError(f'--middle-sigma={middle_sigma:g} must lie between 0 and sigma_max={sigma_max:g}; '
-                             f'{MIDDLE_SIGMA} is the value of training')
+            raise ValueError(
+                f'--middle-sigma={middle_sigma:g} must lie between 0 and sigma_max={sigma_max:g}; '
+                f'{MIDDLE_SIGMA} is the value of training'
+            )
         return [float(sigma_max), float(middle_sigma)]
     if num_steps > 2 and not 0 < sigma_min < sigma_max:
-        raise ValueError(f'sigma_min={sigma_min:g}, sigma_max={sigma_max:g}: 0 < sigma_min < sigma_max must hold; '
-                         '0.002 and 80 work')
-    return [float(sigma_max)] if num_steps == 1 else edm_levels(num_steps + 1, sigma_min, sigma_max, rho)[:-1].tolist()
+        raise ValueError(
+            f'sigma_min={sigma_min:g}, sigma_max={sigma_max:g}: 0 < sigma_min < sigma_max must hold; '
+            '0.002 and 80 work'
+        )
+    return (
+        [float(sigma_max)]
+        if num_steps == 1
+        else edm_levels(num_steps + 1, sigma_min, sigma_max, rho)[:-1].tolist()
+    )
 
 
 def jump_chain(net, x, levels, class_labels=None, **net_kwargs):
@@ -232,8 +289,8 @@ def jump_chain(net, x, levels, class_labels=None, **net_kwargs):
         Images [N, C, H, W], nominally -1..1.
     """
     for current, following in zip(levels, list(levels[1:]) + [None]):
-        sigma = torch.full([len(x), 1, 1, 1], current, device=x.device).to(x.dtype)     # [N, 1, 1, 1]
-        denoised = net(x, sigma, class_labels, **net_kwargs)                 # [N, C, H, W]
+        sigma = torch.full([len(x), 1, 1, 1], current, device=x.device).to(x.dtype)  # [N, 1, 1, 1]
+        denoised = net(x, sigma, class_labels, **net_kwargs)  # [N, C, H, W]
         if following is None:
             return denoised
         x = x + (denoised - x) / current * (current - following)
@@ -241,8 +298,16 @@ def jump_chain(net, x, levels, class_labels=None, **net_kwargs):
 
 
 @torch.no_grad()
-def multi_step_sampler(net, latents, class_labels=None, num_steps=2, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=7,
-                       middle_sigma=MIDDLE_SIGMA):
+def multi_step_sampler(
+    net,
+    latents,
+    class_labels=None,
+    num_steps=2,
+    sigma_min=SIGMA_MIN,
+    sigma_max=SIGMA_MAX,
+    rho=7,
+    middle_sigma=MIDDLE_SIGMA,
+):
     """Sample images with `num_steps` deterministic jumps (see `jump_levels` and `jump_chain`).
 
     Args:
@@ -256,7 +321,7 @@ def multi_step_sampler(net, latents, class_labels=None, num_steps=2, sigma_min=S
         Images, float64 [N, C, H, W], nominally -1..1.
     """
     levels = jump_levels(num_steps, sigma_min, sigma_max, rho, middle_sigma)
-    x = latents.to(torch.float64) * levels[0]                                # [N, C, H, W]
+    x = latents.to(torch.float64) * levels[0]  # [N, C, H, W]
     return jump_chain(net, x, levels, class_labels, force_fp32=True).to(torch.float64)
 
 
@@ -288,11 +353,13 @@ def draw_inputs(net, seeds, class_idx=None, device='cpu', rng_device=None):
     latents = rnd.randn([len(seeds), net.img_channels, net.img_resolution, net.img_resolution], device=device)
     if not net.label_dim:
         return rnd, latents, None
-    labels = rnd.randint(net.label_dim, size=[len(seeds)]).to(device)        # [N]
+    labels = rnd.randint(net.label_dim, size=[len(seeds)]).to(device)  # [N]
     return rnd, latents, labels if class_idx is None else torch.full_like(labels, class_idx)
 
 
-def sample_batch(net, seeds, sampler='one_step', class_idx=None, device='cpu', rng_device=None, **sampler_kwargs):
+def sample_batch(
+    net, seeds, sampler='one_step', class_idx=None, device='cpu', rng_device=None, **sampler_kwargs
+):
     """Make one image per seed; the image depends on its seed only, not on its neighbours in the batch.
 
     Args:
@@ -311,7 +378,7 @@ def sample_batch(net, seeds, sampler='one_step', class_idx=None, device='cpu', r
     """
     check_choice('sampler', sampler, tuple(SAMPLERS))
     rnd, latents, labels = draw_inputs(net, seeds, class_idx, device, rng_device)
-    one_hot = None if labels is None else torch.eye(net.label_dim, device=device)[labels]    # [N, K]
+    one_hot = None if labels is None else torch.eye(net.label_dim, device=device)[labels]  # [N, K]
     if sampler in STOCHASTIC_SAMPLERS:
         sampler_kwargs['randn_like'] = rnd.randn_like
     return SAMPLERS[sampler](net, latents, one_hot, **sampler_kwargs), labels
@@ -322,19 +389,25 @@ def check_class(label_dim, class_idx):
     if class_idx is None:
         return
     if not label_dim:
-        raise ValueError(f'--class={class_idx}: the network is unconditional (no class labels); leave the option out')
+        raise ValueError(
+            f'--class={class_idx}: the network is unconditional (no class labels); leave the option out'
+        )
     if not 0 <= class_idx < label_dim:
-        raise ValueError(f'--class={class_idx}: the network has {label_dim} classes; choose 0 to {label_dim - 1}')
+        raise ValueError(
+            f'--class={class_idx}: the network has {label_dim} classes; choose 0 to {label_dim - 1}'
+        )
 
 
 def check_finite(images, seeds):
     """Raise ValueError naming the seeds whose images [N, C, H, W] hold NaN or infinite values."""
-    bad = (~torch.isfinite(images)).flatten(1).any(dim=1).cpu()              # [N]
+    bad = (~torch.isfinite(images)).flatten(1).any(dim=1).cpu()  # [N]
     if bad.any():
         names = [str(seed) for seed, wrong in zip(seeds, bad.tolist()) if wrong]
         shown = ', '.join(names[:8]) + (', ...' if len(names) > 8 else '')
-        raise ValueError(f'the image of seed {shown} is not finite (NaN or infinite values); the network is damaged or '
-                         'diverged, or its reduced precision overflows: try an earlier snapshot')
+        raise ValueError(
+            f'the image of seed {shown} is not finite (NaN or infinite values); the network is damaged or '
+            'diverged, or its reduced precision overflows: try an earlier snapshot'
+        )
 
 
 def to_uint8(images):

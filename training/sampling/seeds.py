@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 MAX_SEEDS = 100_000_000
-LARGEST_SEED = (1 << 63) - 1     # exclusive: ranges end one above their last seed
+LARGEST_SEED = (1 << 63) - 1  # exclusive: ranges end one above their last seed
 
 
 def parse_seeds(text):
@@ -20,15 +20,19 @@ def parse_seeds(text):
     for part in text.split(','):
         match = re.fullmatch(r'\s*(\d+)(?:\s*-\s*(\d+))?\s*', part)
         if match is None:
-            raise ValueError(f'--seeds={text}: {part.strip()!r} is neither a number nor a range; '
-                             'write for example 0-63 or 1,5,10-20')
+            raise ValueError(
+                f'--seeds={text}: {part.strip()!r} is neither a number nor a range; '
+                'write for example 0-63 or 1,5,10-20'
+            )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise ValueError(f'--seeds={text}: the range {part.strip()} is reversed; write {last}-{first}')
         count += last - first + 1
         if count > MAX_SEEDS or last >= LARGEST_SEED:
-            raise ValueError(f'--seeds={text}: more than {MAX_SEEDS} seeds, or a seed of 64 bits; use 0-49999, and several '
-                             'calls for more')
+            raise ValueError(
+                f'--seeds={text}: more than {MAX_SEEDS} seeds, or a seed of 64 bits; use 0-49999, and several '
+                'calls for more'
+            )
         parts.append(np.arange(first, last + 1, dtype=np.int64))
     return np.concatenate(parts)
 

@@ -18,8 +18,8 @@ from training.adversarial.ada import AdaPipe
 from training.augment import AugmentPipe
 from training.snapshots.pickle_records import PersistentRecord, SnapshotError, TensorRecord, shown
 
-MAX_VALUES = 10_000             # items of dataset_kwargs or metadata
-CHARACTERS_PER_VALUE = 100      # texts may have as many on average
+MAX_VALUES = 10_000  # items of dataset_kwargs or metadata
+CHARACTERS_PER_VALUE = 100  # texts may have as many on average
 MAX_DEPTH = 16
 DESCRIBED_CLASSES = ('EDMLoss', 'VPLoss', 'VELoss', 'AugmentPipe')
 
@@ -45,7 +45,9 @@ def choose_key(ema, key):
     if key is None:
         return 'net' if ema is False else 'ema'
     if not is_network_entry(key):
-        raise ValueError(f'--key={key} names no network of a snapshot; use ema, net, or a further average such as ema-0.05')
+        raise ValueError(
+            f'--key={key} names no network of a snapshot; use ema, net, or a further average such as ema-0.05'
+        )
     if ema is not None and ema == (key == 'net'):
         raise ValueError(f'--ema={ema} does not go with --key={key}; leave --ema out')
     return key
@@ -81,7 +83,7 @@ def _budget_left(value, budget, depth):
         return budget - 1
     if not isinstance(value, (dict, list, tuple)):
         return None
-    for item in ([*value, *value.values()] if isinstance(value, dict) else value):
+    for item in [*value, *value.values()] if isinstance(value, dict) else value:
         budget = _budget_left(item, budget, depth - 1)
         if budget is None:
             return None
@@ -117,17 +119,29 @@ def describe_entry(entry, value):
     """
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
-    if isinstance(value, dict) and 'class_name' in value and _budget_left(value, MAX_VALUES, MAX_DEPTH) is not None:
-        return EasyDict(value)      # the description that this project stores for augmentation of a student
+    if (
+        isinstance(value, dict)
+        and 'class_name' in value
+        and _budget_left(value, MAX_VALUES, MAX_DEPTH) is not None
+    ):
+        return EasyDict(value)  # the description that this project stores for augmentation of a student
     class_name, state = _class_and_state(value)
     if state is None:
         return EasyDict(class_name=class_name)
     if class_name not in DESCRIBED_CLASSES:
-        _log.warning('the entry %s of the snapshot has the unknown class %s; ignored', shown(entry), shown(class_name))
-    attributes = {key: item for key, item in state.items() if isinstance(key, str) and isinstance(item, (str, int, float))}
+        _log.warning(
+            'the entry %s of the snapshot has the unknown class %s; ignored', shown(entry), shown(class_name)
+        )
+    attributes = {
+        key: item
+        for key, item in state.items()
+        if isinstance(key, str) and isinstance(item, (str, int, float))
+    }
     buffers = state.get('_buffers')
     if isinstance(buffers, dict):
-        attributes['buffers'] = [key for key, item in buffers.items() if isinstance(item, (TensorRecord, torch.Tensor))]
+        attributes['buffers'] = [
+            key for key, item in buffers.items() if isinstance(item, (TensorRecord, torch.Tensor))
+        ]
     return EasyDict(attributes, class_name=class_name)
 
 
@@ -152,22 +166,38 @@ def build_augment_pipe(description):
     if description is None:
         return None
     if isinstance(description, dict) and description.get('class_name') == 'AdaPipe':
-        if set(description) != {'class_name', 'p'} or not _is_finite(description['p']) or description['p'] < 0:
-            raise SnapshotError("augment_pipe of the snapshot is no AdaPipe of this project, whose p is at least 0; "
-                                'give the augmentation options instead')
+        if (
+            set(description) != {'class_name', 'p'}
+            or not _is_finite(description['p'])
+            or description['p'] < 0
+        ):
+            raise SnapshotError(
+                'augment_pipe of the snapshot is no AdaPipe of this project, whose p is at least 0; '
+                'give the augmentation options instead'
+            )
         return AdaPipe(float(description['p']))
-    if not isinstance(description, dict) or description.get('class_name') != 'AugmentPipe' or 'buffers' in description:
-        raise SnapshotError('augment_pipe of the snapshot is not the AugmentPipe of EDM, so it cannot be rebuilt; '
-                            'give the augmentation options instead')
+    if (
+        not isinstance(description, dict)
+        or description.get('class_name') != 'AugmentPipe'
+        or 'buffers' in description
+    ):
+        raise SnapshotError(
+            'augment_pipe of the snapshot is not the AugmentPipe of EDM, so it cannot be rebuilt; '
+            'give the augmentation options instead'
+        )
     values = {name: value for name, value in description.items() if name != 'class_name'}
     known = list(inspect.signature(AugmentPipe).parameters)
     if sorted(values) != sorted(known):
         other = sorted(set(values) ^ set(known))
-        raise SnapshotError(f'augment_pipe of the snapshot differs from EDM\'s in {", ".join(map(shown, other))}, '
-                            'so it cannot be rebuilt; give the augmentation options instead')
+        raise SnapshotError(
+            f"augment_pipe of the snapshot differs from EDM's in {', '.join(map(shown, other))}, "
+            'so it cannot be rebuilt; give the augmentation options instead'
+        )
     for name, value in values.items():
         if not _is_finite(value):
-            raise SnapshotError(f'augment_pipe of the snapshot has {name}={shown(value)}, but a finite number is needed')
+            raise SnapshotError(
+                f'augment_pipe of the snapshot has {name}={shown(value)}, but a finite number is needed'
+            )
     return AugmentPipe(**values)
 
 

@@ -31,7 +31,7 @@ OUTPUT = {'generator': 'images', 'denoiser': 'denoised_images'}
 LABELS = 'class_labels'
 BATCH_NAME = 'N'
 EXPORTER_LOGGERS = ('torch.onnx', 'torch.fx', 'onnxscript', 'onnx_ir')
-CONFIG_FILE = 'config.json'      # name of the configuration inside a TorchScript file
+CONFIG_FILE = 'config.json'  # name of the configuration inside a TorchScript file
 
 
 class Generator(torch.nn.Module):
@@ -53,9 +53,9 @@ class Generator(torch.nn.Module):
         self.register_buffer('sigmas', torch.tensor(self.levels, dtype=torch.float32)[:, None])
 
     def forward(self, noise, class_labels=None):
-        x = noise * self.levels[0]                                           # [N, C, H, W]
+        x = noise * self.levels[0]  # [N, C, H, W]
         for i, level in enumerate(self.levels):
-            denoised = self.net(x, self.sigmas[i], class_labels, force_fp32=True)   # [N, C, H, W]
+            denoised = self.net(x, self.sigmas[i], class_labels, force_fp32=True)  # [N, C, H, W]
             if i + 1 < len(self.levels):
                 x = x + (denoised - x) / level * (level - self.levels[i + 1])
         return denoised
@@ -82,8 +82,8 @@ class BufferedEmbedding(torch.nn.Module):
         self.register_buffer('freqs', (1 / embedding.max_positions) ** exponent)
 
     def forward(self, x):
-        x = x.outer(self.freqs.to(x.dtype))                                  # [N, S/2]
-        return torch.cat([x.cos(), x.sin()], dim=1)                          # [N, S]
+        x = x.outer(self.freqs.to(x.dtype))  # [N, S/2]
+        return torch.cat([x.cos(), x.sin()], dim=1)  # [N, S]
 
 
 def build_function(net, function, levels):
@@ -98,7 +98,7 @@ def build_function(net, function, levels):
     """
     net = copy.deepcopy(net)
     if is_own_class(net):
-        net.model.map_augment = None     # Without augmentation labels this layer of a teacher does nothing.
+        net.model.map_augment = None  # Without augmentation labels this layer of a teacher does nothing.
     for parent in list(net.modules()):
         for name, child in parent.named_children():
             if type(child) is networks.PositionalEmbedding:
@@ -123,7 +123,7 @@ def draw_inputs(net, function, batch, seed):
     inputs = (noise,)
     if function == 'denoiser':
         low, high = map(math.log, samplers.limit_range(net, SIGMA_MIN, SIGMA_MAX))
-        sigma = (low + (high - low) * torch.rand([batch], generator=rnd)).exp()     # [N]
+        sigma = (low + (high - low) * torch.rand([batch], generator=rnd)).exp()  # [N]
         inputs = (noise * sigma[:, None, None, None], sigma)
     if net.label_dim:
         inputs += (torch.eye(net.label_dim)[torch.randint(net.label_dim, [batch], generator=rnd)],)
@@ -151,9 +151,9 @@ def load_onnx_packages():
         ValueError: one is missing; the message has the command that installs it.
     """
     try:
-        import onnx  # noqa: F401  torch's exporter needs onnx and onnxscript and says so late
+        import onnx
         import onnxruntime
-        import onnxscript  # noqa: F401
+        import onnxscript
     except ImportError as error:
         raise ValueError(f'--format=onnx needs the package {error.name}; {INSTALL_HINT}') from error
     return onnxruntime
@@ -179,27 +179,40 @@ def to_onnx(module, net, function, config, opset):
     batch = torch.export.Dim('batch', max=MAX_BATCH)
     try:
         with quiet_export():
-            program = torch.export.export(module, draw_inputs(net, function, TRACE_BATCH, seed=0), strict=False,
-                                          dynamic_shapes=({0: batch},) * len(names))
+            program = torch.export.export(
+                module,
+                draw_inputs(net, function, TRACE_BATCH, seed=0),
+                strict=False,
+                dynamic_shapes=({0: batch},) * len(names),
+            )
             # torch 2.6 cannot work out the shape of addcmul when the batch size is free.
             program = program.run_decompositions({torch.ops.aten.addcmul.default: lambda a, b, c: a + b * c})
-            program = torch.onnx.export(program, (), dynamo=True, opset_version=opset, input_names=list(names),
-                                        output_names=[OUTPUT[function]], verbose=False)
+            program = torch.onnx.export(
+                program,
+                (),
+                dynamo=True,
+                opset_version=opset,
+                input_names=list(names),
+                output_names=[OUTPUT[function]],
+                verbose=False,
+            )
         model = program.model_proto
         if [item.version for item in model.opset_import if not item.domain] != [opset]:
             raise ValueError('the installed packages do not know that operator set')
         name_batch_size(model.graph)
-        for node in model.graph.node:        # Where in the source each came from, with the folders of this machine.
+        for node in model.graph.node:  # Where in the source each came from, with the folders of this machine.
             node.ClearField('metadata_props')
             node.ClearField('doc_string')
         model.metadata_props.add(key='config', value=dump_config(config))
         return model.SerializeToString()
-    except Exception as error:       # The exporter passes on errors of many kinds from the layers below it.
+    except Exception as error:  # The exporter passes on errors of many kinds from the layers below it.
         while error.__cause__ is not None:
             error = error.__cause__
         reason = (str(error).splitlines() or [''])[0][:200]
-        raise ValueError(f'--format=onnx --opset={opset}: the exporter of torch {torch.__version__} failed '
-                         f'({type(error).__name__}: {reason}); try --opset=18, or --format=torchscript') from error
+        raise ValueError(
+            f'--format=onnx --opset={opset}: the exporter of torch {torch.__version__} failed '
+            f'({type(error).__name__}: {reason}); try --opset=18, or --format=torchscript'
+        ) from error
 
 
 def name_batch_size(graph):
@@ -228,7 +241,9 @@ def to_torchscript(module, net, function, config):
     with zipfile.ZipFile(file) as source, zipfile.ZipFile(result, 'w') as target:
         for item in source.infolist():
             if not item.filename.endswith('.debug_pkl'):
-                target.writestr(zipfile.ZipInfo(item.filename), source.read(item))      # without the time of the export
+                target.writestr(
+                    zipfile.ZipInfo(item.filename), source.read(item)
+                )  # without the time of the export
     return result.getvalue()
 
 
@@ -262,13 +277,16 @@ def run_onnx(path, names):
     runtime = load_onnx_packages()
     try:
         session = runtime.InferenceSession(path, providers=['CPUExecutionProvider'])
-    except Exception as error:       # Its exceptions have no common base.
-        raise ValueError(f'onnxruntime {runtime.__version__} cannot load the file ({str(error)[:200]}); try --opset=18, or '
-                         'install other versions of the packages') from error
+    except Exception as error:  # Its exceptions have no common base.
+        raise ValueError(
+            f'onnxruntime {runtime.__version__} cannot load the file ({str(error)[:200]}); try --opset=18, or '
+            'install other versions of the packages'
+        ) from error
 
     def run(inputs):
         feed = {name: tensor.numpy() for name, tensor in zip(names, inputs)}
         return torch.from_numpy(session.run(None, feed)[0])
+
     return run
 
 
@@ -281,6 +299,7 @@ def run_torchscript(path):
     def run(inputs):
         with quiet_export():
             return module(*inputs)
+
     return run
 
 
@@ -300,16 +319,19 @@ def largest_difference(run, net, function, levels, batches, seed):
     difference = magnitude = torch.zeros([], dtype=torch.float64)
     for i, batch in enumerate(batches):
         inputs = draw_inputs(net, function, batch, seed + i)
-        expected = compute_original(net, function, levels, inputs)           # [N, C, H, W]
+        expected = compute_original(net, function, levels, inputs)  # [N, C, H, W]
         try:
             found = run(inputs).to(torch.float64)
-        except Exception as error:       # A graph that is tied to one batch size fails deep inside its runtime.
+        except Exception as error:  # A graph that is tied to one batch size fails deep inside its runtime.
             reason = (str(error).strip().splitlines() or [''])[-1][:200]
-            raise ValueError(f'the file fails on {batch} images ({type(error).__name__}: {reason}); nothing was '
-                             'written') from error
+            raise ValueError(
+                f'the file fails on {batch} images ({type(error).__name__}: {reason}); nothing was written'
+            ) from error
         if found.shape != expected.shape:
-            raise ValueError(f'the file gives images of shape {list(found.shape)} where the network gives '
-                             f'{list(expected.shape)}; nothing was written')
-        difference = torch.maximum(difference, (found - expected).abs().max())       # NaN stays NaN
+            raise ValueError(
+                f'the file gives images of shape {list(found.shape)} where the network gives '
+                f'{list(expected.shape)}; nothing was written'
+            )
+        difference = torch.maximum(difference, (found - expected).abs().max())  # NaN stays NaN
         magnitude = torch.maximum(magnitude, expected.abs().max())
     return difference.item(), magnitude.item()

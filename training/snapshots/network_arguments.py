@@ -25,6 +25,7 @@ def _integer(low, high):
 def _number(low=-math.inf, high=math.inf, infinite=False):
     def accepts(value):
         return type(value) in (int, float) and low <= value <= high and (infinite or math.isfinite(value))
+
     return accepts, f'a number in {low:g}..{high:g}'
 
 
@@ -37,6 +38,7 @@ def _sequence(rule, max_length):
 
     def accepts(value):
         return isinstance(value, (list, tuple)) and len(value) <= max_length and all(map(accepts_item, value))
+
     return accepts, f'a list of at most {max_length} items, each {text}'
 
 
@@ -92,8 +94,9 @@ def check_arguments(cls, arguments):
     known &= set(RULES)
     for name, value in arguments.items():
         if name not in known:
-            raise UnknownClassError(f'argument {shown(name)} of {cls.__name__} is unknown; '
-                                    f'known are {", ".join(sorted(known))}')
+            raise UnknownClassError(
+                f'argument {shown(name)} of {cls.__name__} is unknown; known are {", ".join(sorted(known))}'
+            )
         accepts, rule = RULES[name]
         if not accepts(value):
             raise SnapshotError(f'argument {name}={shown(value)} of {cls.__name__} must be {rule}')

@@ -23,23 +23,70 @@ from training.snapshots.pickle_records import (
     shown,
 )
 
-PRECONDITIONERS = {cls.__name__: cls for cls in (networks.EDMPrecond, networks.GDDPrecond, networks.VPPrecond,
-                                                 networks.VEPrecond, networks.iDDPMPrecond)}
-PARTS = ('SongUNet', 'DhariwalUNet', 'UNetBlock', 'Conv2d', 'Linear', 'GroupNorm', 'PositionalEmbedding',
-         'FourierEmbedding', 'ModuleDict')
-MAX_DEPTH = 16              # real networks: 4
-MAX_ENTRIES = 300_000       # attributes, tensors and children of all parts; real networks have < 50 000
+PRECONDITIONERS = {
+    cls.__name__: cls
+    for cls in (
+        networks.EDMPrecond,
+        networks.GDDPrecond,
+        networks.VPPrecond,
+        networks.VEPrecond,
+        networks.iDDPMPrecond,
+    )
+}
+PARTS = (
+    'SongUNet',
+    'DhariwalUNet',
+    'UNetBlock',
+    'Conv2d',
+    'Linear',
+    'GroupNorm',
+    'PositionalEmbedding',
+    'FourierEmbedding',
+    'ModuleDict',
+)
+MAX_DEPTH = 16  # real networks: 4
+MAX_ENTRIES = 300_000  # attributes, tensors and children of all parts; real networks have < 50 000
 MAX_NAME_LENGTH = 100
-NUM_SHOWN = 10      # differences of each kind in an error message
+NUM_SHOWN = 10  # differences of each kind in an error message
 
 # Attributes that decide what the tensors mean: a file that disagrees with its own constructor
 # arguments cannot be trusted to compute anything.
-FIXED_ATTRIBUTES = ('num_heads', 'num_groups', 'in_channels', 'out_channels', 'emb_channels', 'up', 'down',
-                    'fused_resample', 'adaptive_scale', 'endpoint', 'in_features', 'out_features', 'num_channels',
-                    'img_channels', 'label_dim')
+FIXED_ATTRIBUTES = (
+    'num_heads',
+    'num_groups',
+    'in_channels',
+    'out_channels',
+    'emb_channels',
+    'up',
+    'down',
+    'fused_resample',
+    'adaptive_scale',
+    'endpoint',
+    'in_features',
+    'out_features',
+    'num_channels',
+    'img_channels',
+    'label_dim',
+)
 # Attributes that users edit on a finished network; EDM's loader uses the edited value.
-EDITABLE_ATTRIBUTES = ('img_resolution', 'use_fp16', 'sigma_min', 'sigma_max', 'sigma_data', 'dropout', 'label_dropout',
-                       'skip_scale', 'eps', 'max_positions', 'beta_d', 'beta_min', 'epsilon_t', 'M', 'C_1', 'C_2')
+EDITABLE_ATTRIBUTES = (
+    'img_resolution',
+    'use_fp16',
+    'sigma_min',
+    'sigma_max',
+    'sigma_data',
+    'dropout',
+    'label_dropout',
+    'skip_scale',
+    'eps',
+    'max_positions',
+    'beta_d',
+    'beta_min',
+    'epsilon_t',
+    'M',
+    'C_1',
+    'C_2',
+)
 
 # Attributes without an effect that only GDD's classes have.
 GDD_ATTRIBUTES = ('groups', 'augment_dim')
@@ -60,7 +107,9 @@ def build_network(record):
     """
     if not isinstance(record, PersistentRecord) or record.class_name not in PRECONDITIONERS:
         found = record.class_name if isinstance(record, PersistentRecord) else type(record).__name__
-        raise UnknownClassError(f'holds {shown(found)} where a network is expected; known are {", ".join(PRECONDITIONERS)}')
+        raise UnknownClassError(
+            f'holds {shown(found)} where a network is expected; known are {", ".join(PRECONDITIONERS)}'
+        )
     parts, tensors = _flatten(record)
     arguments = _recorded_arguments(record, parts)
     net = _construct(PRECONDITIONERS[record.class_name], arguments)
@@ -87,7 +136,9 @@ def build_from_tensors(class_name, arguments, tensors, attributes):
         SnapshotError: something is unknown or does not fit; the message names it.
     """
     if not isinstance(class_name, str) or class_name not in PRECONDITIONERS:
-        raise UnknownClassError(f'holds {shown(class_name)} where a network is expected; known are {", ".join(PRECONDITIONERS)}')
+        raise UnknownClassError(
+            f'holds {shown(class_name)} where a network is expected; known are {", ".join(PRECONDITIONERS)}'
+        )
     check_arguments(PRECONDITIONERS[class_name], arguments)
     net = _construct(PRECONDITIONERS[class_name], arguments)
     _require_same_tensors(net, tensors, arguments)
@@ -96,8 +147,10 @@ def build_from_tensors(class_name, arguments, tensors, attributes):
         known = modules[name].__dict__ if name in modules else {}
         wrong = [key for key in values if key not in EDITABLE_ATTRIBUTES or key not in known]
         if wrong or name not in modules:
-            raise SnapshotError(f'{shown(name) or "the network"} has attributes that cannot be set, or is no part of it: '
-                                f'{", ".join(map(shown, wrong[:NUM_SHOWN]))}')
+            raise SnapshotError(
+                f'{shown(name) or "the network"} has attributes that cannot be set, or is no part of it: '
+                f'{", ".join(map(shown, wrong[:NUM_SHOWN]))}'
+            )
     _attach(net, tensors)
     for name, values in attributes.items():
         _take_over_attributes(name, modules[name], values)
@@ -116,7 +169,11 @@ def edited_attributes(net):
     edited = {}
     for name, module in net.named_modules():
         own, original = module.__dict__, fresh[name].__dict__
-        values = {key: own[key] for key in EDITABLE_ATTRIBUTES if key in own and not _equal(own[key], original.get(key))}
+        values = {
+            key: own[key]
+            for key in EDITABLE_ATTRIBUTES
+            if key in own and not _equal(own[key], original.get(key))
+        }
         edited.update({name: values} if values else {})
     return edited
 
@@ -125,7 +182,7 @@ def _flatten(record):
     # Walk the tree of modules. Returns {dotted name: record} and {dotted name: TensorRecord}, in
     # the order of a state dict.
     parts, tensors = {}, {}
-    entries = 0     # a few bytes can describe a tree without end, by using one part many times
+    entries = 0  # a few bytes can describe a tree without end, by using one part many times
     waiting = [('', record, 0)]
     while waiting:
         name, part, depth = waiting.pop()
@@ -134,10 +191,15 @@ def _flatten(record):
         own, modules = _own_tensors(name, part), _mapping(part, '_modules', name)
         entries += len(part.state) + len(own) + len(modules)
         if depth > MAX_DEPTH or entries > MAX_ENTRIES:
-            raise SnapshotError(f'the network is nested deeper than {MAX_DEPTH} levels or has over {MAX_ENTRIES} entries')
+            raise SnapshotError(
+                f'the network is nested deeper than {MAX_DEPTH} levels or has over {MAX_ENTRIES} entries'
+            )
         tensors.update((_dotted(name, key), tensor) for key, tensor in own.items())
-        waiting.extend((_dotted(name, key), child, depth + 1) for key, child in reversed(modules.items())
-                       if child is not None)
+        waiting.extend(
+            (_dotted(name, key), child, depth + 1)
+            for key, child in reversed(modules.items())
+            if child is not None
+        )
     return parts, tensors
 
 
@@ -164,7 +226,9 @@ def _check_part(name, part):
     if not isinstance(part, (PersistentRecord, ModuleDictRecord)):
         raise SnapshotError(f'{where} is no part of a network')
     if part.class_name not in (PARTS if name else PRECONDITIONERS):
-        raise UnknownClassError(f'{where} has the class {shown(part.class_name)}, which is not one of {", ".join(PARTS)}')
+        raise UnknownClassError(
+            f'{where} has the class {shown(part.class_name)}, which is not one of {", ".join(PARTS)}'
+        )
     for key, value in part.state.items():
         if not isinstance(key, str):
             raise SnapshotError(f'{where} has an attribute without a name')
@@ -180,15 +244,19 @@ def _mapping(part, group, name):
         raise SnapshotError(f'{shown(name) or "the network"}: {group} is not a dict')
     for key in value:
         if not isinstance(key, str) or '.' in key or len(key) > MAX_NAME_LENGTH:
-            raise SnapshotError(f'{shown(name) or "the network"}: {group} has an entry with the name {shown(key)}')
+            raise SnapshotError(
+                f'{shown(name) or "the network"}: {group} has an entry with the name {shown(key)}'
+            )
     return value
 
 
 def _recorded_arguments(record, parts):
     positional, arguments = record.state.get('_init_args'), record.state.get('_init_kwargs')
     if positional != () or not isinstance(arguments, dict):
-        raise UnknownClassError('the file does not record how its network was constructed (_init_kwargs), '
-                                'so the network cannot be rebuilt')
+        raise UnknownClassError(
+            'the file does not record how its network was constructed (_init_kwargs), '
+            'so the network cannot be rebuilt'
+        )
     arguments = dict(arguments)
     if arguments.get('augment_dim') and 'model' in parts and 'model.map_augment' not in parts:
         # Students are commonly made from a teacher by deleting this layer.
@@ -203,20 +271,30 @@ def _construct(cls, arguments):
         with torch.device('meta'):
             return cls(**arguments)
     except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError) as error:
-        raise SnapshotError(f'no {cls.__name__} can be built from the recorded arguments {_listed(arguments)}: '
-                            f'{str(error).splitlines()[0] if str(error) else type(error).__name__}') from error
+        raise SnapshotError(
+            f'no {cls.__name__} can be built from the recorded arguments {_listed(arguments)}: '
+            f'{str(error).splitlines()[0] if str(error) else type(error).__name__}'
+        ) from error
 
 
 def _require_same_tensors(net, tensors, arguments):
     expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     missing = [f'{name} {list(shape)}' for name, shape in expected.items() if name not in tensors]
     unexpected = [f'{name} {list(tensor.size)}' for name, tensor in tensors.items() if name not in expected]
-    shapes = [f'{name} (file {list(tensors[name].size)}, needed {list(shape)})' for name, shape in expected.items()
-              if name in tensors and tensors[name].size != shape]
-    problems = [describe_names(*item) for item in (('missing', missing), ('unexpected', unexpected), ('shape', shapes))
-                if item[1]]
+    shapes = [
+        f'{name} (file {list(tensors[name].size)}, needed {list(shape)})'
+        for name, shape in expected.items()
+        if name in tensors and tensors[name].size != shape
+    ]
+    problems = [
+        describe_names(*item)
+        for item in (('missing', missing), ('unexpected', unexpected), ('shape', shapes))
+        if item[1]
+    ]
     if problems:
-        raise UnknownClassError(f'the tensors do not fit the recorded arguments {_listed(arguments)}: {"; ".join(problems)}')
+        raise UnknownClassError(
+            f'the tensors do not fit the recorded arguments {_listed(arguments)}: {"; ".join(problems)}'
+        )
     for name, tensor in tensors.items():
         if not tensor.dtype.is_floating_point:
             raise SnapshotError(f'{name} has the type {tensor.dtype}, but weights are float32')
@@ -227,8 +305,10 @@ def _require_same_parts(net, parts):
     found = {name: part.class_name for name, part in parts.items()}
     for name in [*expected, *found]:
         if expected.get(name) != found.get(name):
-            raise UnknownClassError(f'{shown(name)} is {found.get(name, "absent")} in the file, '
-                                    f'but {expected.get(name, "absent")} according to the recorded arguments')
+            raise UnknownClassError(
+                f'{shown(name)} is {found.get(name, "absent")} in the file, '
+                f'but {expected.get(name, "absent")} according to the recorded arguments'
+            )
 
 
 def _attach(net, tensors):
@@ -241,7 +321,9 @@ def _attach(net, tensors):
         # the same numbers give the same bits, whatever file they came from.
         loaded[name] = tensor.to(torch.float32).clone(memory_format=torch.contiguous_format)
     if converted:
-        _log.warning('the snapshot holds weights of type %s; converted to torch.float32', ', '.join(sorted(converted)))
+        _log.warning(
+            'the snapshot holds weights of type %s; converted to torch.float32', ', '.join(sorted(converted))
+        )
     net.load_state_dict(loaded, strict=True, assign=True)
 
 
@@ -252,8 +334,10 @@ def _take_over_attributes(name, module, state):
         raise UnknownClassError(f'{where} is a grouped convolution, which is not supported')
     for key in FIXED_ATTRIBUTES:
         if key in state and key in own and not _equal(state[key], own[key]):
-            raise UnknownClassError(f'{where}: {key} is {shown(state[key])} in the file, '
-                                    f'but {own[key]} according to the recorded arguments')
+            raise UnknownClassError(
+                f'{where}: {key} is {shown(state[key])} in the file, '
+                f'but {own[key]} according to the recorded arguments'
+            )
     for key in EDITABLE_ATTRIBUTES:
         if key not in state or key not in own or _equal(state[key], own[key]):
             continue
@@ -269,10 +353,17 @@ def _warn_of_unknown_attributes(net, parts):
     unknown = []
     for name, module in net.named_modules():
         known = {*module.__dict__, *module._modules, *module._parameters, *module._buffers, *GDD_ATTRIBUTES}
-        unknown += [f'{type(module).__name__}.{key}' for key in parts[name].state if not (key in known or key.startswith('_'))]
+        unknown += [
+            f'{type(module).__name__}.{key}'
+            for key in parts[name].state
+            if not (key in known or key.startswith('_'))
+        ]
     if unknown:
-        _log.warning('the network in the file has attributes that this project does not know, and may compute something '
-                     'else; %s', describe_names('ignored', list(dict.fromkeys(unknown))))
+        _log.warning(
+            'the network in the file has attributes that this project does not know, and may compute something '
+            'else; %s',
+            describe_names('ignored', list(dict.fromkeys(unknown))),
+        )
 
 
 def _equal(value, expected):
@@ -287,8 +378,11 @@ def flavour_of(parts):
     Returns:
         'gdd' or 'edm'.
     """
-    gdd = (parts[''].class_name == 'GDDPrecond' or any('groups' in part.state for part in parts.values())
-           or ('model' in parts and 'augment_dim' in parts['model'].state))
+    gdd = (
+        parts[''].class_name == 'GDDPrecond'
+        or any('groups' in part.state for part in parts.values())
+        or ('model' in parts and 'augment_dim' in parts['model'].state)
+    )
     return 'gdd' if gdd else 'edm'
 
 

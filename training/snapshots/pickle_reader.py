@@ -34,18 +34,36 @@ from training.snapshots.pickle_records import (
 )
 
 MAX_INT_BITS = 64
-STORAGE_PREFIX = bytes.fromhex('80028a0a6cfc9c46f9206aa850192e')    # the pickled magic number
-STORAGE_HEADER_BYTES = 1024     # the five pickles before the elements take about 250
+STORAGE_PREFIX = bytes.fromhex('80028a0a6cfc9c46f9206aa850192e')  # the pickled magic number
+STORAGE_HEADER_BYTES = 1024  # the five pickles before the elements take about 250
 # Where the tensor was when it was saved. The elements are in the file anyway.
 STORAGE_LOCATION = re.compile(r'cpu|mps|(cuda|xpu)(:\d{1,4})?')
 
-PUSH_ARGUMENT = {'BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT', 'BINUNICODE', 'SHORT_BINUNICODE', 'BINUNICODE8',
-                 'SHORT_BINBYTES'}
-PUSH_VIEW = {'BINBYTES': 4, 'BINBYTES8': 8}     # bytes of the length that follows
+PUSH_ARGUMENT = {
+    'BININT',
+    'BININT1',
+    'BININT2',
+    'LONG1',
+    'BINFLOAT',
+    'BINUNICODE',
+    'SHORT_BINUNICODE',
+    'BINUNICODE8',
+    'SHORT_BINBYTES',
+}
+PUSH_VIEW = {'BINBYTES': 4, 'BINBYTES8': 8}  # bytes of the length that follows
 PUSH_CONSTANT = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False, 'EMPTY_TUPLE': ()}
 PUSH_EMPTY = {'EMPTY_LIST': list, 'EMPTY_DICT': dict, 'EMPTY_SET': set}
 TUPLE_LENGTH = {'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
-MALFORMED = (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError, struct.error, RecursionError)
+MALFORMED = (
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    RecursionError,
+)
 
 
 def read_snapshot(data):
@@ -60,15 +78,21 @@ def read_snapshot(data):
         UnsafePickleError: refers to something a snapshot has no use for.
     """
     if data[:2] == b'PK':
-        raise SnapshotFormatError('this is a torch zip checkpoint (torch.save), not a snapshot pickle; '
-                                  'give a network-snapshot-KKKKKK.pkl')
+        raise SnapshotFormatError(
+            'this is a torch zip checkpoint (torch.save), not a snapshot pickle; '
+            'give a network-snapshot-KKKKKK.pkl'
+        )
     if data[:1] != b'\x80':
-        raise SnapshotFormatError('this is no pickle of protocol 2 to 5 (damaged, too old, or another kind of file); '
-                                  'give a network-snapshot-KKKKKK.pkl')
+        raise SnapshotFormatError(
+            'this is no pickle of protocol 2 to 5 (damaged, too old, or another kind of file); '
+            'give a network-snapshot-KKKKKK.pkl'
+        )
     factory = RecordFactory(len(data))
     top = _Machine(data, _snapshot_globals(factory), factory).run()
     if not isinstance(top, dict) or not all(isinstance(key, str) for key in top):
-        raise SnapshotFormatError(f'the file holds a {type(top).__name__}, but a snapshot is a dict with names as keys')
+        raise SnapshotFormatError(
+            f'the file holds a {type(top).__name__}, but a snapshot is a dict with names as keys'
+        )
     return top
 
 
@@ -143,20 +167,22 @@ def _numpy_scalar(dtype, data):
 def _read_storage(data, factory):
     # torch's legacy format: five small pickles, then the element count and the elements. torch
     # itself is not asked, since it allocates what the header claims before looking at the data.
-    if not isinstance(data, (bytes, memoryview)) or data[:len(STORAGE_PREFIX)] != STORAGE_PREFIX:
+    if not isinstance(data, (bytes, memoryview)) or data[: len(STORAGE_PREFIX)] != STORAGE_PREFIX:
         raise SnapshotFormatError('a storage is not in the legacy format of torch')
     names = {('torch', name): _Global() for name in STORAGE_DTYPES}
     dtypes = {names['torch', name]: dtype for name, dtype in STORAGE_DTYPES.items()}
     data = memoryview(data)
     position, heads = 0, []
     for _ in range(5):
-        machine = _Machine(data[:STORAGE_HEADER_BYTES].tobytes(), names, factory, position, persistent_ids=True)
+        machine = _Machine(
+            data[:STORAGE_HEADER_BYTES].tobytes(), names, factory, position, persistent_ids=True
+        )
         heads.append(machine.run())
         position = machine.position
     dtype, count = _storage_facts(heads, dtypes)
-    if data[position:position + 8] != struct.pack('<q', count):
+    if data[position : position + 8] != struct.pack('<q', count):
         raise SnapshotFormatError('a storage has two different element counts')
-    return factory.storage(dtype, count, data[position + 8:])
+    return factory.storage(dtype, count, data[position + 8 :])
 
 
 def _storage_facts(heads, dtypes):
@@ -208,7 +234,7 @@ class _Machine:
         self._factory = factory
         self._persistent_ids = persistent_ids
         self._stack = []
-        self._marks = []        # stack heights at the open marks
+        self._marks = []  # stack heights at the open marks
         self._memo = {}
 
     def run(self):
@@ -227,8 +253,10 @@ class _Machine:
         except SnapshotError as error:
             raise type(error)(f'{error} (byte {self.position})') from error
         except MALFORMED as error:
-            raise SnapshotFormatError(f'damaged or truncated, or not a snapshot (byte {self.position}); '
-                                      'fetch or copy the file again') from error
+            raise SnapshotFormatError(
+                f'damaged or truncated, or not a snapshot (byte {self.position}); '
+                'fetch or copy the file again'
+            ) from error
         self.position = self._file.tell()
         return self._stack[0]
 
@@ -252,7 +280,7 @@ class _Machine:
         if length > len(self._data) - start:
             raise SnapshotFormatError('truncated; fetch or copy the file again')
         self._file.seek(start + length)
-        return self._data[start:start + length]
+        return self._data[start : start + length]
 
     def _step(self, name, argument):
         if name in PUSH_ARGUMENT:
@@ -279,8 +307,8 @@ class _Machine:
         bottom = self._marks[-1] if self._marks else 0
         if len(self._stack) - count < bottom:
             raise SnapshotFormatError('an operation lacks its operands')
-        items = self._stack[len(self._stack) - count:]
-        del self._stack[len(self._stack) - count:]
+        items = self._stack[len(self._stack) - count :]
+        del self._stack[len(self._stack) - count :]
         return items
 
     def _take_to_mark(self):
@@ -355,7 +383,9 @@ class _Machine:
         if not isinstance(module, str) or not isinstance(name, str):
             raise SnapshotFormatError('a reference to a name is malformed')
         if (module, name) not in self._names:
-            raise UnsafePickleError(f'refers to {shown(module)}.{shown(name)}, which a snapshot has no use for')
+            raise UnsafePickleError(
+                f'refers to {shown(module)}.{shown(name)}, which a snapshot has no use for'
+            )
         self._stack.append(self._names[module, name])
 
     def _reduce(self, _argument):
@@ -383,14 +413,31 @@ class _Machine:
 
 
 _OPERATIONS = {
-    'PROTO': _Machine._protocol, 'FRAME': _Machine._nothing, 'MARK': _Machine._mark, 'POP': _Machine._pop,
-    'POP_MARK': _Machine._pop_mark, 'MEMOIZE': _Machine._memoize, 'BINPUT': _Machine._put, 'LONG_BINPUT': _Machine._put,
-    'BINGET': _Machine._get, 'LONG_BINGET': _Machine._get, 'TUPLE': _Machine._tuple, 'APPEND': _Machine._append,
-    'APPENDS': _Machine._appends, 'SETITEM': _Machine._set_item, 'SETITEMS': _Machine._set_items,
-    'ADDITEMS': _Machine._add_items, 'GLOBAL': _Machine._global, 'STACK_GLOBAL': _Machine._stack_global,
-    'REDUCE': _Machine._reduce, 'NEWOBJ': _Machine._new_object, 'BUILD': _Machine._build,
+    'PROTO': _Machine._protocol,
+    'FRAME': _Machine._nothing,
+    'MARK': _Machine._mark,
+    'POP': _Machine._pop,
+    'POP_MARK': _Machine._pop_mark,
+    'MEMOIZE': _Machine._memoize,
+    'BINPUT': _Machine._put,
+    'LONG_BINPUT': _Machine._put,
+    'BINGET': _Machine._get,
+    'LONG_BINGET': _Machine._get,
+    'TUPLE': _Machine._tuple,
+    'APPEND': _Machine._append,
+    'APPENDS': _Machine._appends,
+    'SETITEM': _Machine._set_item,
+    'SETITEMS': _Machine._set_items,
+    'ADDITEMS': _Machine._add_items,
+    'GLOBAL': _Machine._global,
+    'STACK_GLOBAL': _Machine._stack_global,
+    'REDUCE': _Machine._reduce,
+    'NEWOBJ': _Machine._new_object,
+    'BUILD': _Machine._build,
     'BINPERSID': _Machine._persistent_id,
 }
 _ALLOWED = {'STOP', *PUSH_ARGUMENT, *PUSH_VIEW, *PUSH_CONSTANT, *PUSH_EMPTY, *TUPLE_LENGTH, *_OPERATIONS}
-_OPCODES = {opcode.code.encode('latin1'): (opcode.name, opcode.arg.reader if opcode.arg else None)
-            for opcode in pickletools.opcodes}
+_OPCODES = {
+    opcode.code.encode('latin1'): (opcode.name, opcode.arg.reader if opcode.arg else None)
+    for opcode in pickletools.opcodes
+}

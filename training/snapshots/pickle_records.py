@@ -16,8 +16,8 @@ import torch
 
 from torch_utils.persistence import PERSISTENCE_VERSION, STORAGE_CLASSES
 
-MAX_OPERATIONS = 2_000_000      # a 256 x 256 ADM snapshot has about 90 000
-MAX_RECORDS = 100_000           # ... and about 10 000 of these
+MAX_OPERATIONS = 2_000_000  # a 256 x 256 ADM snapshot has about 90 000
+MAX_RECORDS = 100_000  # ... and about 10 000 of these
 MAX_TENSOR_DIMS = 8
 META_KEYS = {'type', 'version', 'module_src', 'class_name', 'state'}
 STORAGE_DTYPES = {name: dtype for dtype, name in STORAGE_CLASSES.items()}
@@ -51,7 +51,9 @@ def shown(value):
 def checked_key(key):
     """Return a dictionary key of the file, or raise SnapshotFormatError if it is not a name or a number."""
     if not isinstance(key, KEY_TYPES):
-        raise SnapshotFormatError(f'a {type(key).__name__} is used as a key; a snapshot has names and numbers only')
+        raise SnapshotFormatError(
+            f'a {type(key).__name__} is used as a key; a snapshot has names and numbers only'
+        )
     return key
 
 
@@ -95,8 +97,13 @@ class DtypeRecord:
 
     def build(self, state):
         """Take the byte order out of numpy's state tuple."""
-        if (not isinstance(state, tuple) or len(state) != 8 or state[0] != 3 or state[1] not in ('<', '>', '=', '|')
-                or state[2:] != (None, None, None, -1, -1, 0)):
+        if (
+            not isinstance(state, tuple)
+            or len(state) != 8
+            or state[0] != 3
+            or state[1] not in ('<', '>', '=', '|')
+            or state[2:] != (None, None, None, -1, -1, 0)
+        ):
             raise SnapshotFormatError('the state of a numpy type is not that of a plain number type')
         self.order = state[1]
 
@@ -173,13 +180,23 @@ class RecordFactory:
         """Make the record of a persistent object from its meta dictionary."""
         self._count()
         if not isinstance(meta, dict) or len(meta) != len(META_KEYS) or set(meta) != META_KEYS:
-            raise SnapshotFormatError(f'a persistent object must come with exactly {", ".join(sorted(META_KEYS))}')
-        if meta['type'] != 'class' or type(meta['version']) is not int or meta['version'] != PERSISTENCE_VERSION:
-            raise SnapshotFormatError(f'persistence version {shown(meta["version"])} is not supported '
-                                      f'({PERSISTENCE_VERSION} of type class expected)')
+            raise SnapshotFormatError(
+                f'a persistent object must come with exactly {", ".join(sorted(META_KEYS))}'
+            )
+        if (
+            meta['type'] != 'class'
+            or type(meta['version']) is not int
+            or meta['version'] != PERSISTENCE_VERSION
+        ):
+            raise SnapshotFormatError(
+                f'persistence version {shown(meta["version"])} is not supported '
+                f'({PERSISTENCE_VERSION} of type class expected)'
+            )
         source, name, state = meta['module_src'], meta['class_name'], meta['state']
         if not isinstance(source, str) or not isinstance(name, str) or not isinstance(state, dict):
-            raise SnapshotFormatError('source text and class name of a persistent object must be str, its state a dict')
+            raise SnapshotFormatError(
+                'source text and class name of a persistent object must be str, its state a dict'
+            )
         if source not in self._source_digests:
             digest = hashlib.sha256(source.encode('utf-8', errors='surrogatepass')).hexdigest()
             self._source_digests[source] = digest
@@ -195,7 +212,9 @@ class RecordFactory:
         self._count()
         item_size = dtype.itemsize
         if len(data) != count * item_size:
-            raise SnapshotFormatError(f'a storage of {count} elements of {item_size} bytes comes with {len(data)} bytes')
+            raise SnapshotFormatError(
+                f'a storage of {count} elements of {item_size} bytes comes with {len(data)} bytes'
+            )
         self._storage_bytes += len(data)
         if self._storage_bytes > self._file_size:
             raise SnapshotFormatError('the storages together are larger than the file')
@@ -204,7 +223,11 @@ class RecordFactory:
     def tensor(self, storage, offset, size, stride, requires_grad, hooks, metadata=None):
         """Make the record of a tensor, making sure that it stays inside its storage."""
         self._count()
-        if not isinstance(storage, StorageRecord) or not isinstance(size, tuple) or not isinstance(stride, tuple):
+        if (
+            not isinstance(storage, StorageRecord)
+            or not isinstance(size, tuple)
+            or not isinstance(stride, tuple)
+        ):
             raise SnapshotFormatError('a tensor needs a storage, a size tuple and a stride tuple')
         if len(size) != len(stride) or len(size) > MAX_TENSOR_DIMS:
             raise SnapshotFormatError(f'a tensor needs as many strides as sizes, at most {MAX_TENSOR_DIMS}')
@@ -217,7 +240,9 @@ class RecordFactory:
         elements = math.prod(size)
         # A stride of 0 would repeat elements, so that a small file could fill the memory.
         if offset + record.span > storage.count or elements > record.span:
-            raise SnapshotFormatError(f'a tensor of {elements} elements does not fit into its storage of {storage.count}')
+            raise SnapshotFormatError(
+                f'a tensor of {elements} elements does not fit into its storage of {storage.count}'
+            )
         self._tensor_bytes += record.span * storage.dtype.itemsize
         if self._tensor_bytes > self._file_size or max(size, default=0) > self._file_size:
             raise SnapshotFormatError('the tensors together are larger than the file')

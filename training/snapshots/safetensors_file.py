@@ -23,7 +23,7 @@ INSTALL_HINT = "pip install 'safetensors>=0.4.3'"
 FLAVOURS = ('edm', 'gdd')
 # Facts that are in the constructor arguments too, repeated for readers that know nothing of this project.
 REPEATED = ('img_resolution', 'img_channels', 'label_dim')
-INFINITY = 'Infinity'       # JSON has no such number
+INFINITY = 'Infinity'  # JSON has no such number
 
 
 def is_safetensors(path):
@@ -39,8 +39,10 @@ def is_own_class(net):
 def require_own_class(net):
     """Raise ValueError unless `is_own_class`."""
     if not is_own_class(net):
-        raise ValueError(f'{type(net).__name__} is a class out of the pickle, which only the code in there can rebuild; '
-                         'use --format=onnx or torchscript')
+        raise ValueError(
+            f'{type(net).__name__} is a class out of the pickle, which only the code in there can rebuild; '
+            'use --format=onnx or torchscript'
+        )
 
 
 def describe_network(net, info, **more):
@@ -55,9 +57,17 @@ def describe_network(net, info, **more):
     """
     own = is_own_class(net)
     config = dict(
-        format=FORMAT_NAME, format_version=FORMAT_VERSION, class_name=type(net).__name__,
-        init_kwargs=net.init_kwargs if own else {}, attributes=edited_attributes(net) if own else {}, flavour=info.flavour,
-        **{name: getattr(net, name) for name in REPEATED}, dataset_kwargs=info.dataset_kwargs, metadata=info.metadata, **more)
+        format=FORMAT_NAME,
+        format_version=FORMAT_VERSION,
+        class_name=type(net).__name__,
+        init_kwargs=net.init_kwargs if own else {},
+        attributes=edited_attributes(net) if own else {},
+        flavour=info.flavour,
+        **{name: getattr(net, name) for name in REPEATED},
+        dataset_kwargs=info.dataset_kwargs,
+        metadata=info.metadata,
+        **more,
+    )
     return _map_leaves(portable(config), lambda value: INFINITY if value == math.inf else value)
 
 
@@ -72,7 +82,10 @@ def save_safetensors(path, net, config):
         ValueError: the class is not ours, or the package safetensors is missing.
     """
     require_own_class(net)
-    tensors = {name: tensor.detach().to('cpu', torch.float32).contiguous() for name, tensor in net.state_dict().items()}
+    tensors = {
+        name: tensor.detach().to('cpu', torch.float32).contiguous()
+        for name, tensor in net.state_dict().items()
+    }
     # 'pt' is what other programs expect of files with torch's tensor names.
     data = _library().torch.save(tensors, metadata={'format': 'pt', 'config': dump_config(config)})
     with atomic_write(path) as file:
@@ -88,7 +101,9 @@ def dump_config(config):
     try:
         return json.dumps(config, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise ValueError(f'metadata of the network cannot be written as JSON ({error}); use --format=pkl') from error
+        raise ValueError(
+            f'metadata of the network cannot be written as JSON ({error}); use --format=pkl'
+        ) from error
 
 
 def load_safetensors(path, key):
@@ -111,20 +126,34 @@ def load_safetensors(path, key):
             config = _parse_config((file.metadata() or {}).get('config'))
             tensors = {name: _FileTensor(file.get_tensor(name)) for name in file.keys()}
     except (library.SafetensorError, OSError, MemoryError) as error:
-        raise SnapshotError(f'the safetensors file is damaged ({shown(str(error))}); write it again with '
-                            'export.py') from error
+        raise SnapshotError(
+            f'the safetensors file is damaged ({shown(str(error))}); write it again with export.py'
+        ) from error
     if config['key'] != key:
-        raise SnapshotError(f'has no entry {key!r} (it holds {config["key"]}); export the other weights of the snapshot '
-                            'with --key')
+        raise SnapshotError(
+            f'has no entry {key!r} (it holds {config["key"]}); export the other weights of the snapshot '
+            'with --key'
+        )
     net = build_from_tensors(config['class_name'], config['init_kwargs'], tensors, config['attributes'])
     for name in REPEATED:
         if type(config[name]) is not int or config[name] != getattr(net, name):
-            raise SnapshotError(f'{name} is {shown(config[name])} in the configuration, but {getattr(net, name)} according '
-                                'to the recorded arguments')
+            raise SnapshotError(
+                f'{name} is {shown(config[name])} in the configuration, but {getattr(net, name)} according '
+                'to the recorded arguments'
+            )
     return net, EasyDict(
-        path=path, sha256=file_sha256(path), class_name=config['class_name'], flavour=config['flavour'], source_sha256='',
-        executed=[], init_kwargs=net.init_kwargs, entries=[config['key']],
-        dataset_kwargs=plain_entry(config, 'dataset_kwargs'), metadata=plain_entry(config, 'metadata'), extras={})
+        path=path,
+        sha256=file_sha256(path),
+        class_name=config['class_name'],
+        flavour=config['flavour'],
+        source_sha256='',
+        executed=[],
+        init_kwargs=net.init_kwargs,
+        entries=[config['key']],
+        dataset_kwargs=plain_entry(config, 'dataset_kwargs'),
+        metadata=plain_entry(config, 'metadata'),
+        extras={},
+    )
 
 
 class _FileTensor:
@@ -143,29 +172,49 @@ def _library():
         import safetensors.torch
     except ImportError as error:
         raise ValueError(f'safetensors files need the package safetensors; {INSTALL_HINT}') from error
-    return EasyDict(torch=safetensors.torch, safe_open=safetensors.safe_open, SafetensorError=safetensors.SafetensorError)
+    return EasyDict(
+        torch=safetensors.torch, safe_open=safetensors.safe_open, SafetensorError=safetensors.SafetensorError
+    )
 
 
 def _parse_config(text):
     # The configuration as a dict whose entries exist and have the right types; values are checked later.
     if text is None:
-        raise SnapshotError('the file has weights but no configuration, so it is no network of this project; '
-                            'give a file written by export.py --format=safetensors')
+        raise SnapshotError(
+            'the file has weights but no configuration, so it is no network of this project; '
+            'give a file written by export.py --format=safetensors'
+        )
     try:
         config = _map_leaves(json.loads(text), lambda value: math.inf if value == INFINITY else value)
     except (ValueError, RecursionError) as error:
-        raise SnapshotError(f'the configuration is no JSON text ({error}); write the file again with export.py') from error
-    if not isinstance(config, dict) or config.get('format') != FORMAT_NAME or config.get('format_version') != FORMAT_VERSION:
+        raise SnapshotError(
+            f'the configuration is no JSON text ({error}); write the file again with export.py'
+        ) from error
+    if (
+        not isinstance(config, dict)
+        or config.get('format') != FORMAT_NAME
+        or config.get('format_version') != FORMAT_VERSION
+    ):
         found = shown(config.get('format_version')) if isinstance(config, dict) else shown(config)
-        raise SnapshotError(f'the configuration is not of the format {FORMAT_NAME} version {FORMAT_VERSION} (found {found}); '
-                            'write the file again with this version of export.py')
-    missing = [name for name in ('class_name', 'init_kwargs', 'attributes', 'flavour', 'key', *REPEATED) if name not in config]
+        raise SnapshotError(
+            f'the configuration is not of the format {FORMAT_NAME} version {FORMAT_VERSION} (found {found}); '
+            'write the file again with this version of export.py'
+        )
+    missing = [
+        name
+        for name in ('class_name', 'init_kwargs', 'attributes', 'flavour', 'key', *REPEATED)
+        if name not in config
+    ]
     if missing:
         raise SnapshotError(f'the configuration lacks {", ".join(missing)}')
     if config['flavour'] not in FLAVOURS:
-        raise SnapshotError(f'flavour is {shown(config["flavour"])} in the configuration, but must be one of {", ".join(FLAVOURS)}')
+        raise SnapshotError(
+            f'flavour is {shown(config["flavour"])} in the configuration, but must be one of {", ".join(FLAVOURS)}'
+        )
     if not isinstance(config['key'], str) or not is_network_entry(config['key']):
-        raise SnapshotError(f'key is {shown(config["key"])} in the configuration, but must be ema, net or a further average')
+        raise SnapshotError(
+            f'key is {shown(config["key"])} in the configuration, but must be ema, net or a further average'
+        )
     if not isinstance(config['init_kwargs'], dict) or not isinstance(config['attributes'], dict):
         raise SnapshotError('init_kwargs and attributes of the configuration must be objects')
     if not all(isinstance(values, dict) for values in config['attributes'].values()):

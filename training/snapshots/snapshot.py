@@ -24,12 +24,16 @@ from training.snapshots.trusted_pickle import run_snapshot
 
 __all__ = ['SnapshotError', 'atomic_write', 'copy_params_and_buffers', 'load_network', 'save_snapshot']
 
-MAX_FILE_BYTES = 32 << 30       # the largest published snapshot has about 1.2 GB
-REFUSAL = ('the file is refused and nothing in it was run; only if you trust whoever made it, use --trust-pickle, '
-           'which runs the code in it as EDM does')
+MAX_FILE_BYTES = 32 << 30  # the largest published snapshot has about 1.2 GB
+REFUSAL = (
+    'the file is refused and nothing in it was run; only if you trust whoever made it, use --trust-pickle, '
+    'which runs the code in it as EDM does'
+)
 
 
-def save_snapshot(path, *, ema, net=None, loss_fn=None, augment_pipe=None, dataset_kwargs=None, metadata=None, extra=None):
+def save_snapshot(
+    path, *, ema, net=None, loss_fn=None, augment_pipe=None, dataset_kwargs=None, metadata=None, extra=None
+):
     """Write networks as a snapshot that EDM, GDD and this project can load.
 
     The networks in the file are on the CPU, float32, in eval mode and without gradients; those
@@ -51,19 +55,29 @@ def save_snapshot(path, *, ema, net=None, loss_fn=None, augment_pipe=None, datas
     if ema is None:
         raise ValueError('ema=None: a snapshot needs a network')
     extra = extra or {}
-    for name, value in (('ema', ema), ('net', net), ('loss_fn', loss_fn), ('augment_pipe', augment_pipe), *extra.items()):
+    for name, value in (
+        ('ema', ema),
+        ('net', net),
+        ('loss_fn', loss_fn),
+        ('augment_pipe', augment_pipe),
+        *extra.items(),
+    ):
         described = name == 'augment_pipe' and isinstance(value, dict)
         if value is not None and not described and not persistence.is_persistent(value):
-            raise ValueError(f'{name} is a {type(value).__name__}, which a snapshot cannot hold; '
-                             'give an object of a persistent class, such as a GDDPrecond, without a wrapper')
+            raise ValueError(
+                f'{name} is a {type(value).__name__}, which a snapshot cannot hold; '
+                'give an object of a persistent class, such as a GDDPrecond, without a wrapper'
+            )
     # The order of upstream's files: EDM writes ema, loss_fn, ...; GDD net, ema, ...
     content = {} if net is None else {'net': net}
     content['ema'] = ema
     content.update(extra)
     if loss_fn is not None:
         content['loss_fn'] = loss_fn
-    content.update(augment_pipe=portable(augment_pipe) if isinstance(augment_pipe, dict) else augment_pipe,
-                   dataset_kwargs=portable(dataset_kwargs or {}))
+    content.update(
+        augment_pipe=portable(augment_pipe) if isinstance(augment_pipe, dict) else augment_pipe,
+        dataset_kwargs=portable(dataset_kwargs or {}),
+    )
     if metadata is not None:
         content['metadata'] = portable(metadata)
     with atomic_write(path) as file:
@@ -99,11 +113,20 @@ def load_network(path_or_url, key='ema', *, option='--network', trust=False):
         net, top, facts = _load_pickle(data, key, name, trust)
     except SnapshotError as error:
         raise type(error)(f'{name}: {error}') from error
-    extras = {entry: describe_entry(entry, value) for entry, value in top.items()
-              if not is_network_entry(entry) and entry not in ('dataset_kwargs', 'metadata')}
+    extras = {
+        entry: describe_entry(entry, value)
+        for entry, value in top.items()
+        if not is_network_entry(entry) and entry not in ('dataset_kwargs', 'metadata')
+    }
     info = EasyDict(
-        path=path, sha256=hashlib.sha256(data).hexdigest(), **facts, entries=list(top), extras=extras,
-        dataset_kwargs=plain_entry(top, 'dataset_kwargs'), metadata=plain_entry(top, 'metadata'))
+        path=path,
+        sha256=hashlib.sha256(data).hexdigest(),
+        **facts,
+        entries=list(top),
+        extras=extras,
+        dataset_kwargs=plain_entry(top, 'dataset_kwargs'),
+        metadata=plain_entry(top, 'metadata'),
+    )
     return net, info
 
 
@@ -112,8 +135,10 @@ def _load_pickle(data, key, name, trust):
     try:
         top = read_snapshot(data)
         if key not in top:
-            raise SnapshotError(f'has no entry {key!r} (it holds {", ".join(map(shown, top)) or "nothing"}); '
-                                'give a snapshot that has one, such as a network-snapshot-KKKKKK.pkl')
+            raise SnapshotError(
+                f'has no entry {key!r} (it holds {", ".join(map(shown, top)) or "nothing"}); '
+                'give a snapshot that has one, such as a network-snapshot-KKKKKK.pkl'
+            )
         net, flavour = build_network(top[key])
     except (UnsafePickleError, UnknownClassError) as error:
         if not trust:
@@ -121,8 +146,17 @@ def _load_pickle(data, key, name, trust):
         print(f'{name}: {error}; so it cannot be read without running it', file=sys.stderr)
         return run_snapshot(data, key, name)
     record = top[key]
-    return net, top, dict(class_name=record.class_name, flavour=flavour, init_kwargs=dict(net._init_kwargs),
-                          source_sha256=record.src_sha256, executed=[])
+    return (
+        net,
+        top,
+        dict(
+            class_name=record.class_name,
+            flavour=flavour,
+            init_kwargs=dict(net._init_kwargs),
+            source_sha256=record.src_sha256,
+            executed=[],
+        ),
+    )
 
 
 def copy_params_and_buffers(src, dst, *, allow_extra=('model.map_augment.weight',)):
@@ -142,15 +176,30 @@ def copy_params_and_buffers(src, dst, *, allow_extra=('model.map_augment.weight'
     source = dict(misc.named_params_and_buffers(src))
     target = dict(misc.named_params_and_buffers(dst))
     missing = [f'{name} {list(tensor.shape)}' for name, tensor in target.items() if name not in source]
-    extra = [f'{name} {list(tensor.shape)}' for name, tensor in source.items()
-             if name not in target and name not in allow_extra]
-    shapes = [f'{name} ({list(source[name].shape)} into {list(tensor.shape)})' for name, tensor in target.items()
-              if name in source and source[name].shape != tensor.shape]
-    problems = [describe_names(*item) for item in
-                (('missing in the source', missing), ('unknown in the target', extra), ('other shape', shapes)) if item[1]]
+    extra = [
+        f'{name} {list(tensor.shape)}'
+        for name, tensor in source.items()
+        if name not in target and name not in allow_extra
+    ]
+    shapes = [
+        f'{name} ({list(source[name].shape)} into {list(tensor.shape)})'
+        for name, tensor in target.items()
+        if name in source and source[name].shape != tensor.shape
+    ]
+    problems = [
+        describe_names(*item)
+        for item in (
+            ('missing in the source', missing),
+            ('unknown in the target', extra),
+            ('other shape', shapes),
+        )
+        if item[1]
+    ]
     if problems:
-        raise ValueError(f'the weights do not fit ({"; ".join(problems)}); source and target must be built with the same '
-                         'architecture options')
+        raise ValueError(
+            f'the weights do not fit ({"; ".join(problems)}); source and target must be built with the same '
+            'architecture options'
+        )
     with torch.no_grad():
         for name, tensor in target.items():
             tensor.copy_(source[name])
@@ -169,11 +218,15 @@ def _read_file(path_or_url, name):
             raise SnapshotError(f'{name}: this is not a file; {way_out}')
         if os.path.getsize(path) > MAX_FILE_BYTES:
             limit = MAX_FILE_BYTES >> 30
-            raise SnapshotError(f'{name}: the file is larger than {limit} GiB, so it is no snapshot; {way_out}')
-        with open(path, 'rb') as file:      # A safetensors file is read by its own library.
+            raise SnapshotError(
+                f'{name}: the file is larger than {limit} GiB, so it is no snapshot; {way_out}'
+            )
+        with open(path, 'rb') as file:  # A safetensors file is read by its own library.
             return path, None if is_safetensors(path) else file.read()
     except OSError as error:
-        raise SnapshotError(f'{name}: the file cannot be read ({error.strerror or error}); {way_out}') from error
+        raise SnapshotError(
+            f'{name}: the file cannot be read ({error.strerror or error}); {way_out}'
+        ) from error
     except SnapshotError:
         raise
     except ValueError as error:

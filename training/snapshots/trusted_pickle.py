@@ -23,7 +23,7 @@ from training.snapshots.pickle_records import META_KEYS, PersistentRecord, Snaps
 # What samplers, metrics and the distillation touch.
 NETWORK_INTERFACE = ('img_resolution', 'img_channels', 'label_dim', 'sigma_min', 'sigma_max', 'round_sigma')
 
-_source_modules = {}        # SHA-256 of a program text -> the module it was run in
+_source_modules = {}  # SHA-256 of a program text -> the module it was run in
 
 
 def run_snapshot(data, key, name):
@@ -43,25 +43,45 @@ def run_snapshot(data, key, name):
     Raises:
         SnapshotError: running failed, or the result is not a network; one line.
     """
-    _warn(f'{name}: CODE OF THIS FILE RUNS NOW, as --trust-pickle asks; SHA-256 {hashlib.sha256(data).hexdigest()}')
+    _warn(
+        f'{name}: CODE OF THIS FILE RUNS NOW, as --trust-pickle asks; SHA-256 {hashlib.sha256(data).hexdigest()}'
+    )
     runner = _RunningUnpickler(io.BytesIO(data), name)
     try:
         top = runner.load()
     except ModuleNotFoundError as error:
-        raise SnapshotError(f'the code of the file needs the module {error.name}, which is neither installed nor part of '
-                            'this project; install it, or put its folder on PYTHONPATH') from error
+        raise SnapshotError(
+            f'the code of the file needs the module {error.name}, which is neither installed nor part of '
+            'this project; install it, or put its folder on PYTHONPATH'
+        ) from error
     except SnapshotError:
         raise
-    except (Exception, SystemExit) as error:     # the code is not ours: anything may come out of it
+    except (Exception, SystemExit) as error:  # the code is not ours: anything may come out of it
         text = str(error).splitlines() or ['no message']
-        raise SnapshotError(f'running the file failed with {type(error).__name__}: {text[0][:200]}') from error
+        raise SnapshotError(
+            f'running the file failed with {type(error).__name__}: {text[0][:200]}'
+        ) from error
     net = _network(top, key)
-    parts = {part: PersistentRecord(type(module).__name__, module.__dict__, '') for part, module in net.named_modules()}
-    source = next((digest for digest, module in runner.modules.items() if module.__name__ == type(net).__module__), '')
+    parts = {
+        part: PersistentRecord(type(module).__name__, module.__dict__, '')
+        for part, module in net.named_modules()
+    }
+    source = next(
+        (digest for digest, module in runner.modules.items() if module.__name__ == type(net).__module__), ''
+    )
     init_kwargs = {name: getattr(net, name) for name in ('img_resolution', 'img_channels', 'label_dim')}
     init_kwargs.update(getattr(net, '_init_kwargs', None) or {})
-    return net, top, dict(class_name=type(net).__name__, flavour=flavour_of(parts), init_kwargs=init_kwargs,
-                          source_sha256=source, executed=list(runner.modules))
+    return (
+        net,
+        top,
+        dict(
+            class_name=type(net).__name__,
+            flavour=flavour_of(parts),
+            init_kwargs=init_kwargs,
+            source_sha256=source,
+            executed=list(runner.modules),
+        ),
+    )
 
 
 class _RunningUnpickler(pickle.Unpickler):
@@ -75,7 +95,7 @@ class _RunningUnpickler(pickle.Unpickler):
     def __init__(self, file, name):
         super().__init__(file)
         self.name = name
-        self.modules = {}       # SHA-256 of a text -> the module it was run in
+        self.modules = {}  # SHA-256 of a text -> the module it was run in
 
     def find_class(self, module, name):
         if (module, name) == ('torch_utils.persistence', '_reconstruct_persistent_obj'):
@@ -88,8 +108,10 @@ class _RunningUnpickler(pickle.Unpickler):
         if not isinstance(meta, dict) or not META_KEYS <= set(meta):
             raise SnapshotError(f'a persistent object must come with {", ".join(sorted(META_KEYS))}')
         if meta['type'] != 'class' or meta['version'] != persistence.PERSISTENCE_VERSION:
-            raise SnapshotError(f'persistence version {shown(meta["version"])} is not supported '
-                                f'({persistence.PERSISTENCE_VERSION} of type class expected)')
+            raise SnapshotError(
+                f'persistence version {shown(meta["version"])} is not supported '
+                f'({persistence.PERSISTENCE_VERSION} of type class expected)'
+            )
         cls = getattr(self._module(meta['module_src']), meta['class_name'])
         obj = cls.__new__(cls)
         if hasattr(obj, '__setstate__'):
@@ -136,7 +158,9 @@ def _network(top, key):
         raise SnapshotError(f'its entry {key!r} has the type {type(net).__name__}, but a network is expected')
     missing = [attribute for attribute in NETWORK_INTERFACE if not hasattr(net, attribute)]
     if missing:
-        raise SnapshotError(f'its {type(net).__name__} lacks {", ".join(missing)}, so it cannot be used as an EDM network')
+        raise SnapshotError(
+            f'its {type(net).__name__} lacks {", ".join(missing)}, so it cannot be used as an EDM network'
+        )
     return net.cpu().float().eval().requires_grad_(False)
 
 

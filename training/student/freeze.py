@@ -8,6 +8,7 @@ inside a residual block (`block*`, `in*`, `up`, `down`) and its layer belongs to
 equals the official rule that chooses the optimizer's parameters, so results are the same. The
 other official rule, of the loss, misses the up and down blocks and only wastes gradients on them.
 """
+
 import re
 
 LEVEL_LAYERS = {
@@ -69,7 +70,7 @@ def block_kind(name):
     match = BLOCK_PATTERN.fullmatch(name)
     if not match:
         return layer_kind(name)[0]
-    return f"{'up/down' if match.group(1) in ('up', 'down') else 'block'}: {match.group(2)}"
+    return f'{"up/down" if match.group(1) in ("up", "down") else "block"}: {match.group(2)}'
 
 
 def count_by_kind(net, level):
@@ -88,6 +89,9 @@ def freeze_table(net, level):
     """Return lines with the number of frozen and trained parameters by kind of block and layer."""
     counts = count_by_kind(net, level)
     frozen, trained = (sum(row[i] for row in counts.values()) for i in (0, 1))
-    lines = [f'Generator at --freeze={level}: {frozen:,} of {frozen + trained:,} parameters frozen '
-             f'({100 * frozen / (frozen + trained):.3f} %)', f'  {"layer":<24s}{"frozen":>14s}{"trained":>14s}']
+    lines = [
+        f'Generator at --freeze={level}: {frozen:,} of {frozen + trained:,} parameters frozen '
+        f'({100 * frozen / (frozen + trained):.3f} %)',
+        f'  {"layer":<24s}{"frozen":>14s}{"trained":>14s}',
+    ]
     return lines + [f'  {name:<24s}{row[0]:>14,d}{row[1]:>14,d}' for name, row in counts.items()]

@@ -6,6 +6,7 @@ The U-Nets keep float32 weights and convert them where they are used (training/n
 trained weights that is the price of mixed precision. Frozen ones, 80 to 90 % of a GDD-I generator,
 would be converted to the same numbers twice per iteration.
 """
+
 import copy
 
 import torch
@@ -33,4 +34,4 @@ def with_frozen_cast(net, dtype):
                     shared[id(tensor)] = torch.nn.Parameter(tensor.detach().to(dtype), requires_grad=False)
             if layer.resample_filter is not None:
                 shared[id(layer.resample_filter)] = layer.resample_filter.to(dtype)
-    return copy.deepcopy(net, memo=shared)      # what is in the memo is taken, not copied
+    return copy.deepcopy(net, memo=shared)  # what is in the memo is taken, not copied

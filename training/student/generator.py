@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """The generator of a distillation: the teacher's network and weights under GDD's preconditioning."""
+
 import torch
 
 from training import networks
@@ -40,8 +41,10 @@ def generator_kwargs(config, info, dataset):
         ConfigError: Teacher and data do not fit, or the teacher is no EDM network.
     """
     if info.class_name not in ('EDMPrecond', 'GDDPrecond'):
-        raise ConfigError(f"--transfer={config['transfer']} is a {info.class_name}, whose weights mean something else to the "
-                          'student; give a teacher trained with --precond=edm, such as edm-cifar10-32x32-uncond-ve.pkl')
+        raise ConfigError(
+            f'--transfer={config["transfer"]} is a {info.class_name}, whose weights mean something else to the '
+            'student; give a teacher trained with --precond=edm, such as edm-cifar10-32x32-uncond-ve.pkl'
+        )
     drop = ('augment_dim', 'sigma_min', 'sigma_max', 'sigma_data', 'label_dropout')
     return complete_network_kwargs(config, info, dataset, drop)
 
@@ -60,6 +63,9 @@ def describe_generator(config, net):
     """Return lines about precision and teacher of a generator."""
     on_cuda = next(net.parameters()).device.type == 'cuda'
     reduced = config['precision'] == 'bf16' and not on_cuda
-    return [*(['Precision: float32, since --precision=bf16 takes effect on CUDA only'] if reduced else []),
-            'Teacher: none, random weights (--transfer=random)' if config['transfer'] == RANDOM_TEACHER else
-            f"Teacher: --transfer={config['transfer']} sha256 {config['teacher']['sha256'][:16]}"]
+    return [
+        *(['Precision: float32, since --precision=bf16 takes effect on CUDA only'] if reduced else []),
+        'Teacher: none, random weights (--transfer=random)'
+        if config['transfer'] == RANDOM_TEACHER
+        else f'Teacher: --transfer={config["transfer"]} sha256 {config["teacher"]["sha256"][:16]}',
+    ]

@@ -4,6 +4,7 @@
 
 Per iteration, on one batch of real images: G main, D main and, every `r1_interval` iterations, R1.
 """
+
 import torch
 
 from torch_utils import distributed, misc
@@ -54,12 +55,24 @@ class DistillationTask:
         self.guard = StepGuard(config['nan'])
         self.spectral_vectors, self.running_statistics = SpectralVectors(self.D), RunningStatistics(self.D)
         self.augment = InputAugment(config['ada_kwargs'], self.F.diffaugment, self.F.names, device)
-        self.loss = GDDLoss(computing_twin(self.G), self.D, self.F, levels=jump_levels(**config['sampler_kwargs']),
-                            observe=self.augment.observe, **config['loss_kwargs'])
-        self.instance = build_instance_loss(config, self.loss.G, teacher, device) if config['instance_kwargs'] else None
+        self.loss = GDDLoss(
+            computing_twin(self.G),
+            self.D,
+            self.F,
+            levels=jump_levels(**config['sampler_kwargs']),
+            observe=self.augment.observe,
+            **config['loss_kwargs'],
+        )
+        self.instance = (
+            build_instance_loss(config, self.loss.G, teacher, device) if config['instance_kwargs'] else None
+        )
         self.d_params = list(self.D.parameters())
-        self.g_optimizer = make_optimizer(config['optimizer_type'], self.g_params, **config['optimizer_kwargs'])
-        self.d_optimizer = make_optimizer(config['optimizer_type'], self.d_params, **config['d_optimizer_kwargs'])
+        self.g_optimizer = make_optimizer(
+            config['optimizer_type'], self.g_params, **config['optimizer_kwargs']
+        )
+        self.d_optimizer = make_optimizer(
+            config['optimizer_type'], self.d_params, **config['d_optimizer_kwargs']
+        )
 
     def loss_gain(self, local_batch):
         """Return the factor on the summed main losses, before gradients are averaged over the processes.
@@ -84,14 +97,40 @@ class DistillationTask:
         """
         gain = self.loss_gain(len(images))
         add_distance = self.instance.batch(rng, len(images)) if self.instance else lambda x, y, z: None
-        skipped = self._stage('G', self.g_optimizer, self.g_params, images, labels, rng, lambda x, y, z, augment: (
-            self.loss.generator_stage(x, y, z, gain=gain, augment=augment), add_distance(x, y, z)))
-        self._stage('D', self.d_optimizer, self.d_params, images, labels, rng,
-                    lambda x, y, z, augment: self.loss.discriminator_stage(x, y, z, gain=gain, augment=augment))
+        skipped = self._stage(
+            'G',
+            self.g_optimizer,
+            self.g_params,
+            images,
+            labels,
+            rng,
+            lambda x, y, z, augment: (
+                self.loss.generator_stage(x, y, z, gain=gain, augment=augment),
+                add_distance(x, y, z),
+            ),
+        )
+        self._stage(
+            'D',
+            self.d_optimizer,
+            self.d_params,
+            images,
+            labels,
+            rng,
+            lambda x, y, z, augment: self.loss.discriminator_stage(x, y, z, gain=gain, augment=augment),
+        )
         interval = self.config['r1_interval']
         if interval and iteration and iteration % interval == 0:
-            self._stage('R1', self.d_optimizer, self.d_params, images, labels, rng, lambda x, y, _z, augment: self.loss.r1_stage(
-                x, y, gain=float(interval), fraction=len(x) / len(images), augment=augment))
+            self._stage(
+                'R1',
+                self.d_optimizer,
+                self.d_params,
+                images,
+                labels,
+                rng,
+                lambda x, y, _z, augment: self.loss.r1_stage(
+                    x, y, gain=float(interval), fraction=len(x) / len(images), augment=augment
+                ),
+            )
         self.augment.finish_iteration(iteration)
         self.running_statistics.average()
         return skipped
@@ -112,9 +151,15 @@ class DistillationTask:
     def state_dict(self):
         """Return everything a resume needs. All ranks call this together, as each may have a projection of its own."""
         digests = distributed.gather_objects(misc.checksum(self.F.projection_state()))
-        return dict(G=self.G.state_dict(), D=self.D.state_dict(), projection=self.F.projection_state(), projection_digests=digests,
-                    g_optimizer=self.g_optimizer.state_dict(), d_optimizer=self.d_optimizer.state_dict(),
-                    augment=self.augment.state_dict())
+        return dict(
+            G=self.G.state_dict(),
+            D=self.D.state_dict(),
+            projection=self.F.projection_state(),
+            projection_digests=digests,
+            g_optimizer=self.g_optimizer.state_dict(),
+            d_optimizer=self.d_optimizer.state_dict(),
+            augment=self.augment.state_dict(),
+        )
 
     def load_state_dict(self, state):
         """Continue from `state_dict()`."""
@@ -128,11 +173,13 @@ class DistillationTask:
         self.augment.load_state_dict(state['augment'])
         if self.config['compat'] == 'clean':
             self.F.load_projection_state(state['projection'])
-        else:       # every process has redrawn its own from the seed
+        else:  # every process has redrawn its own from the seed
             rank = distributed.get_rank()
             if misc.checksum(self.F.projection_state()) != state['projection_digests'][rank]:
-                raise ValueError(f'--compat=official draws the random projection of process {rank} from --seed, and here the '
-                                 'draw differs from that of the interrupted run; another version of torch?')
+                raise ValueError(
+                    f'--compat=official draws the random projection of process {rank} from --seed, and here the '
+                    'draw differs from that of the interrupted run; another version of torch?'
+                )
 
     def replicas(self):
         """Return the networks that are equal on all processes."""
@@ -142,16 +189,24 @@ class DistillationTask:
         """Return lines that describe what is trained and against what."""
         config = self.config
         notice = [config['augment_notice']] if config['augment_notice'] else []
-        return [*freeze_table(self.G, config['freeze']),
-                *describe_generator(config, self.G),
-                *([f"Generator: {len(self.loss.levels)} steps, at {', '.join(f'{level:.4g}' for level in self.loss.levels)}"]
-                  if len(self.loss.levels) > 1 else []),
-                *(self.instance.summary(config) if self.instance else []),
-                *self.F.weights_report,
-                f'Discriminator: {sum(p.numel() for p in self.D.parameters()):,} parameters on {", ".join(self.F.names)} '
-                f'at {self.F.input_size} pixels',
-                f'Augmentation: {self.augment}', *notice,
-                describe_r1(config, distributed.get_world_size())]
+        return [
+            *freeze_table(self.G, config['freeze']),
+            *describe_generator(config, self.G),
+            *(
+                [
+                    f'Generator: {len(self.loss.levels)} steps, at {", ".join(f"{level:.4g}" for level in self.loss.levels)}'
+                ]
+                if len(self.loss.levels) > 1
+                else []
+            ),
+            *(self.instance.summary(config) if self.instance else []),
+            *self.F.weights_report,
+            f'Discriminator: {sum(p.numel() for p in self.D.parameters()):,} parameters on {", ".join(self.F.names)} '
+            f'at {self.F.input_size} pixels',
+            f'Augmentation: {self.augment}',
+            *notice,
+            describe_r1(config, distributed.get_world_size()),
+        ]
 
 
 def describe_r1(config, world_size):
@@ -168,11 +223,15 @@ def describe_r1(config, world_size):
     official = config['compat'] == 'official'
     gamma = config['loss_kwargs']['r1_gamma']
     share = config['batch_size'] / (world_size if official else REFERENCE_PROCESSES)
-    line = (f"R1: --r1-gamma={gamma:g} against the loss of {share:g} images (--compat={config['compat']}): "
-            f'effective gamma {gamma / share:.3g}')
+    line = (
+        f'R1: --r1-gamma={gamma:g} against the loss of {share:g} images (--compat={config["compat"]}): '
+        f'effective gamma {gamma / share:.3g}'
+    )
     if official and world_size != REFERENCE_PROCESSES:
-        line += (f'; {gamma * REFERENCE_PROCESSES / config["batch_size"]:.3g} with {REFERENCE_PROCESSES} processes, '
-                 f'which --r1-gamma={gamma * REFERENCE_PROCESSES / world_size:g} gives here')
+        line += (
+            f'; {gamma * REFERENCE_PROCESSES / config["batch_size"]:.3g} with {REFERENCE_PROCESSES} processes, '
+            f'which --r1-gamma={gamma * REFERENCE_PROCESSES / world_size:g} gives here'
+        )
     return line
 
 
@@ -184,11 +243,14 @@ def build_features(config, dataset, device):
     interpolate = dataset.resolution < target
     torch.manual_seed(derive_seed(config['seed'], 'projection', rank))
     try:
-        return ProjectedFeatures(input_size=target if interpolate else dataset.resolution, interpolate=interpolate,
-                                 **kwargs).to(device)
+        return ProjectedFeatures(
+            input_size=target if interpolate else dataset.resolution, interpolate=interpolate, **kwargs
+        ).to(device)
     except ValueError as error:
-        raise ConfigError(f"--backbone={','.join(kwargs['names'])} with --d-resolution={target} on images of "
-                          f'{dataset.resolution} pixels: {error}') from error
+        raise ConfigError(
+            f'--backbone={",".join(kwargs["names"])} with --d-resolution={target} on images of '
+            f'{dataset.resolution} pixels: {error}'
+        ) from error
 
 
 def build_discriminator(config, features, dataset, device):
@@ -201,19 +263,28 @@ def build_discriminator(config, features, dataset, device):
             table = build_class_table(config, source, features, dataset, device)
         except ValueError as error:
             raise ConfigError(f'--class-embed={source}: {error}') from error
-    return ProjectedDiscriminator(features.names, features.channels, features.resolutions, label_dim=dataset.label_dim,
-                                  class_table=table, **kwargs).to(device)
+    return ProjectedDiscriminator(
+        features.names,
+        features.channels,
+        features.resolutions,
+        label_dim=dataset.label_dim,
+        class_table=table,
+        **kwargs,
+    ).to(device)
 
 
 def build_class_table(config, source, features, dataset, device):
     """Make the start values of the discriminator's class embeddings, as --class-embed says."""
     pooled = labels = None
     if source == 'random':
-        source = f"random:{config['seed']}"
+        source = f'random:{config["seed"]}'
     elif source == 'computed':
         pooled, labels = pooled_dataset_features(features, dataset, device)
-    return distributed.rank0_first(lambda: make_class_table(    # one process downloads
-        dataset.label_dim, source, pooled, labels, all_rows=config['compat'] == 'official'))
+    return distributed.rank0_first(
+        lambda: make_class_table(  # one process downloads
+            dataset.label_dim, source, pooled, labels, all_rows=config['compat'] == 'official'
+        )
+    )
 
 
 @torch.no_grad()
@@ -223,8 +294,10 @@ def pooled_dataset_features(features, dataset, device, batch=64):
     indices = [i * len(dataset) // count for i in range(count)]
     pooled, labels = [], []
     for begin in range(0, count, batch):
-        items = [dataset[i] for i in indices[begin:begin + batch]]
-        images = torch.stack([torch.as_tensor(image) for image, _ in items]).to(device, torch.float32) / 127.5 - 1
+        items = [dataset[i] for i in indices[begin : begin + batch]]
+        images = (
+            torch.stack([torch.as_tensor(image) for image, _ in items]).to(device, torch.float32) / 127.5 - 1
+        )
         pooled.append(features.pooled_features(images).cpu())
         labels += [torch.as_tensor(label) for _, label in items]
     return torch.cat(pooled), torch.stack(labels)

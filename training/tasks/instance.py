@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """Instance-based distillation in training: the loss against a frozen score network, and runs without adversarial loss."""
+
 import functools
 
 import torch
@@ -54,12 +55,13 @@ class InstanceLoss:
 
         def next_stage(images, labels, z):
             nonlocal done
-            indices = {name: value[done:done + len(images)] for name, value in drawn.items()}
+            indices = {name: value[done : done + len(images)] for name, value in drawn.items()}
             done += len(images)
             return self.stage(images, labels, z, indices, gain=len(images) / count)
+
         return next_stage
 
-    def stage(self, images, labels, z, indices, gain=1.):
+    def stage(self, images, labels, z, indices, gain=1.0):
         """Add the gradients of gain * mean of the distances.
 
         Args:
@@ -72,11 +74,13 @@ class InstanceLoss:
             Distances, [N], detached.
         """
         labels = labels if labels.shape[1] else None
-        sigma = image_levels(index_levels(self.max_steps)[indices['t']], images)         # [N, 1, 1, 1]
-        noisy = images + sigma * z                                           # [N, C, H, W]
+        sigma = image_levels(index_levels(self.max_steps)[indices['t']], images)  # [N, 1, 1, 1]
+        noisy = images + sigma * z  # [N, C, H, W]
         with torch.no_grad():
-            target = distillation_target(self.kind, self.student, self.teacher, noisy, indices, labels, self.max_steps)
-        distances = self.distance(self.student(noisy, sigma, labels), target)            # [N]
+            target = distillation_target(
+                self.kind, self.student, self.teacher, noisy, indices, labels, self.max_steps
+            )
+        distances = self.distance(self.student(noisy, sigma, labels), target)  # [N]
         (distances.mean() * gain).backward()
         training_stats.report('Loss/dist/fake', distances.detach())
         return distances.detach()
@@ -84,9 +88,15 @@ class InstanceLoss:
     def summary(self, config):
         """Return lines that describe the loss."""
         options = config['instance_kwargs']
-        source = f"--target={config['target']}" if config['target'] else 'the teacher of --transfer (no --target given)'
-        return [f'Instance loss: --teacher-type={self.kind} --max-steps={self.max_steps} --distance={options["distance"]}; '
-                f'score network: {type(self.teacher).__name__}, {source}']
+        source = (
+            f'--target={config["target"]}'
+            if config['target']
+            else 'the teacher of --transfer (no --target given)'
+        )
+        return [
+            f'Instance loss: --teacher-type={self.kind} --max-steps={self.max_steps} --distance={options["distance"]}; '
+            f'score network: {type(self.teacher).__name__}, {source}'
+        ]
 
 
 def build_instance_loss(config, student, teacher, device):
@@ -104,15 +114,21 @@ def build_instance_loss(config, student, teacher, device):
     name, option = config['transfer'], '--transfer'
     if config['target']:
         name, option = config['target'], '--target'
-        teacher, info = distributed.rank0_first(lambda: load_network(name, option=option, trust=config['trust_pickle']))
+        teacher, info = distributed.rank0_first(
+            lambda: load_network(name, option=option, trust=config['trust_pickle'])
+        )
         config['target_sha256'] = info.sha256
     if teacher is None:
-        raise ConfigError(f"--teacher-type={options['kind']} needs a score network, and --transfer={name} has none; name one, for "
-                          'example --target=pretrained/edm-mnist-32x32-cond-ve.pkl')
+        raise ConfigError(
+            f'--teacher-type={options["kind"]} needs a score network, and --transfer={name} has none; name one, for '
+            'example --target=pretrained/edm-mnist-32x32-cond-ve.pkl'
+        )
     check_score_network(f'{option}={name}', teacher, student)
     layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
     teacher = teacher.to(device, memory_format=layout).eval().requires_grad_(False)
-    distance = distributed.rank0_first(lambda: build_distance(options['distance'], device, student.img_channels))
+    distance = distributed.rank0_first(
+        lambda: build_distance(options['distance'], device, student.img_channels)
+    )
     return InstanceLoss(student, teacher, options['kind'], options['max_steps'], distance)
 
 
@@ -123,13 +139,21 @@ def check_score_network(name, teacher, student):
         ConfigError: One line for the user.
     """
     if type(teacher).__name__ not in SCORE_NETWORKS:
-        raise ConfigError(f'{name} is a {type(teacher).__name__}, which denoises at its own few noise levels only; give the '
-                          'diffusion model it was made from, for example --target=edm-cifar10-32x32-uncond-ve.pkl')
-    for what, attribute in (('resolution', 'img_resolution'), ('channels', 'img_channels'), ('classes', 'label_dim')):
+        raise ConfigError(
+            f'{name} is a {type(teacher).__name__}, which denoises at its own few noise levels only; give the '
+            'diffusion model it was made from, for example --target=edm-cifar10-32x32-uncond-ve.pkl'
+        )
+    for what, attribute in (
+        ('resolution', 'img_resolution'),
+        ('channels', 'img_channels'),
+        ('classes', 'label_dim'),
+    ):
         ours, theirs = getattr(student, attribute), getattr(teacher, attribute)
         if ours != theirs:
-            raise ConfigError(f'{name} has {theirs} {what}, but the student of --transfer has {ours}; both must be the '
-                              'same, so give a teacher of the same images, or leave --target out')
+            raise ConfigError(
+                f'{name} has {theirs} {what}, but the student of --transfer has {ours}; both must be the '
+                'same, so give a teacher of the same images, or leave --target out'
+            )
 
 
 class InstanceTask:
@@ -153,7 +177,9 @@ class InstanceTask:
             distributed.broadcast_(tensor.detach())
         self.loss = build_instance_loss(config, computing_twin(self.G), teacher, device)
         self.guard = StepGuard(config['nan'])
-        self.g_optimizer = make_optimizer(config['optimizer_type'], self.g_params, **config['optimizer_kwargs'])
+        self.g_optimizer = make_optimizer(
+            config['optimizer_type'], self.g_params, **config['optimizer_kwargs']
+        )
 
     def step(self, images, labels, rng, iteration):
         """Run one iteration.
@@ -193,5 +219,8 @@ class InstanceTask:
 
     def summary(self):
         """Return lines that describe what is trained and against what."""
-        return [*freeze_table(self.G, self.config['freeze']), *describe_generator(self.config, self.G),
-                *self.loss.summary(self.config)]
+        return [
+            *freeze_table(self.G, self.config['freeze']),
+            *describe_generator(self.config, self.G),
+            *self.loss.summary(self.config),
+        ]

@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """Training of a teacher: what one iteration of `--loss=edm`, `vp` or `ve` does (EDM, training recipe)."""
+
 import functools
 
 import torch
@@ -14,7 +15,11 @@ from training.student.transfer import complete_network_kwargs, copy_teacher, loa
 from training.update.gradients import StepGuard
 
 # --loss (or --precond): preconditioning and the loss that goes with it.
-TEACHERS = {'edm': (networks.EDMPrecond, EDMLoss), 'vp': (networks.VPPrecond, VPLoss), 've': (networks.VEPrecond, VELoss)}
+TEACHERS = {
+    'edm': (networks.EDMPrecond, EDMLoss),
+    'vp': (networks.VPPrecond, VPLoss),
+    've': (networks.VEPrecond, VELoss),
+}
 DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
@@ -59,13 +64,18 @@ class TeacherTask:
         if config['transfer']:
             source, info = load_teacher(config)
             if info.class_name != self.precond.__name__:
-                raise ConfigError(f"--transfer={config['transfer']} is a {info.class_name}, whose weights mean something else "
-                                  f"under --precond={config['precond']}; give a teacher trained with "
-                                  f"--precond={config['precond']}")
-            config['network_kwargs'] = complete_network_kwargs(config, info, dataset, drop=('augment_dim', 'label_dropout'))
+                raise ConfigError(
+                    f'--transfer={config["transfer"]} is a {info.class_name}, whose weights mean something else '
+                    f'under --precond={config["precond"]}; give a teacher trained with '
+                    f'--precond={config["precond"]}'
+                )
+            config['network_kwargs'] = complete_network_kwargs(
+                config, info, dataset, drop=('augment_dim', 'label_dropout')
+            )
             return source
-        config['network_kwargs'].update(img_resolution=dataset.resolution, img_channels=dataset.num_channels,
-                                        label_dim=dataset.label_dim)
+        config['network_kwargs'].update(
+            img_resolution=dataset.resolution, img_channels=dataset.num_channels, label_dim=dataset.label_dim
+        )
         return None
 
     def step(self, images, labels, rng, iteration):
@@ -89,10 +99,18 @@ class TeacherTask:
             part = slice(begin, begin + self.config['micro_batch'])
             x, augment_labels = images[part], None
             if self.augment_pipe:
-                x, augment_labels = self.augment_pipe.apply(x, {name: value[part] for name, value in draws.items()})
+                x, augment_labels = self.augment_pipe.apply(
+                    x, {name: value[part] for name, value in draws.items()}
+                )
                 x = x.contiguous(memory_format=self.layout)
-            loss = self.loss_fn(self.denoise, x, labels[part], level=level[part], noise=noise[part],
-                                augment_labels=augment_labels)               # [n, C, H, W]
+            loss = self.loss_fn(
+                self.denoise,
+                x,
+                labels[part],
+                level=level[part],
+                noise=noise[part],
+                augment_labels=augment_labels,
+            )  # [n, C, H, W]
             training_stats.report('Loss/loss', loss)
             (loss.sum() / count * scaling).backward()
         for group in self.optimizer.param_groups:
@@ -126,11 +144,17 @@ class TeacherTask:
     def summary(self):
         """Return lines that describe what is trained and how."""
         config = self.config
-        lines = [f"Teacher: {sum(p.numel() for p in self.net.parameters()):,} parameters, all trained, "
-                 f"--precision={config['precision']}"]
+        lines = [
+            f'Teacher: {sum(p.numel() for p in self.net.parameters()):,} parameters, all trained, '
+            f'--precision={config["precision"]}'
+        ]
         if config['transfer']:
-            lines.append(f"Weights: from --transfer={config['transfer']} sha256 {config['teacher']['sha256'][:16]}")
-        values = ', '.join(f'{name} {value:g}' for name, value in vars(self.loss_fn).items() if not name.startswith('_'))
+            lines.append(
+                f'Weights: from --transfer={config["transfer"]} sha256 {config["teacher"]["sha256"][:16]}'
+            )
+        values = ', '.join(
+            f'{name} {value:g}' for name, value in vars(self.loss_fn).items() if not name.startswith('_')
+        )
         pipe = f'--augment={self.augment_pipe.p:g}' if self.augment_pipe else 'off'
         return [*lines, f'Loss: {type(self.loss_fn).__name__} ({values}); augmentation: {pipe}']
 
@@ -166,8 +190,10 @@ def check_precision(precision, device):
         ConfigError: float16 on the CPU.
     """
     if precision == 'fp16' and device.type != 'cuda':
-        raise ConfigError('--precision=fp16 (or --fp16=True) needs a GPU, since torch has no complete float16 arithmetic on '
-                          'the CPU; use --precision=fp32 or bf16')
+        raise ConfigError(
+            '--precision=fp16 (or --fp16=True) needs a GPU, since torch has no complete float16 arithmetic on '
+            'the CPU; use --precision=fp32 or bf16'
+        )
 
 
 def check_network(precond, kwargs):
@@ -183,10 +209,15 @@ def check_network(precond, kwargs):
     try:
         with torch.device('meta'):
             net = precond(**kwargs)
-            net(torch.zeros([1, kwargs['img_channels'], size, size]), torch.ones([1]),
-                torch.zeros([1, kwargs['label_dim']]))
+            net(
+                torch.zeros([1, kwargs['img_channels'], size, size]),
+                torch.ones([1]),
+                torch.zeros([1, kwargs['label_dim']]),
+            )
     except (RuntimeError, ValueError, ZeroDivisionError) as error:
         mult = ','.join(str(mult) for mult in kwargs['channel_mult'])
-        raise ConfigError(f"--cbase={kwargs['model_channels']} --cres={mult} give no working network for {size}x{size} "
-                          f"images ({' '.join(str(error).split())[:120]}); widths must be multiples of 32, and each entry "
-                          'of --cres after the first halves the image: try --cbase=32 --cres=1,2') from error
+        raise ConfigError(
+            f'--cbase={kwargs["model_channels"]} --cres={mult} give no working network for {size}x{size} '
+            f'images ({" ".join(str(error).split())[:120]}); widths must be multiples of 32, and each entry '
+            'of --cres after the first halves the image: try --cbase=32 --cres=1,2'
+        ) from error

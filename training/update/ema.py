@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """Exponential moving averages of a network, with half-lives given in images."""
+
 import copy
 
 import torch
@@ -95,7 +96,9 @@ class EMA:
             ValueError: the state holds other half-lives.
         """
         if set(state) != set(self.nets):
-            raise ValueError(f'the averages of the state are {", ".join(state)}, those of --ema are {", ".join(self.nets)}')
+            raise ValueError(
+                f'the averages of the state are {", ".join(state)}, those of --ema are {", ".join(self.nets)}'
+            )
         for key, net in self.nets.items():
             net.load_state_dict(state[key])
 

@@ -10,6 +10,7 @@ Whether a step is skipped depends on the averaged gradient, which is the same on
 all decide alike without talking. On a GPU the decision stays there: fused Adam reads it from a
 tensor (the interface that torch made for its GradScaler), and the host never waits.
 """
+
 import torch
 
 from torch_utils import distributed, training_stats
@@ -75,9 +76,9 @@ class StepGuard:
 
     def __init__(self, mode='skip'):
         self.mode = mode
-        self._optimizers = {}       # optimizer -> name of its first step
-        self._counts = {}           # name -> float32 scalar tensor on the device
-        self._before = {}           # name -> int, from before a resume
+        self._optimizers = {}  # optimizer -> name of its first step
+        self._counts = {}  # name -> float32 scalar tensor on the device
+        self._before = {}  # name -> int, from before a resume
 
     def step(self, name, optimizer, params, scaling=1.0):
         """Finish the gradients and take one step; report Grad/NAME/norm and Grad/NAME/nonfinite.
@@ -131,7 +132,8 @@ class StepGuard:
             raise NonFiniteError(
                 f'--nan-limit={limit} is reached: {sum(counts.values())} optimizer steps had non-finite gradients'
                 f'{f" ({named})" if named else ""} by {nimg / 1000:g} kimg; {describe_files()}; go on from there with a lower --lr '
-                'or --precision=fp32, or with --nan-limit=0 for any number')
+                'or --precision=fp32, or with --nan-limit=0 for any number'
+            )
 
     def state_dict(self):
         """Return the numbers of non-finite steps."""

@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 """Optimizers of the distillation, by their official names."""
+
 import torch
 
 

@@ -12,7 +12,8 @@ from tests.support.inception_files import constant, field, float_bits, node, ten
 
 SPEC_GRAPH = bytes.fromhex(
     '0a4c0a03612f621205436f6e73742a0b0a056474797065120230012a310a0576616c7565122842260801120812020802120208032218'
-    '000000000000803f0000004000004040000080400000a0400a170a0172120452656c751a03612f622a070a01541202300122020808')
+    '000000000000803f0000004000004040000080400000a0400a170a0172120452656c751a03612f622a070a01541202300122020808'
+)
 
 
 def one_constant(proto, name='c'):
@@ -24,7 +25,9 @@ def test_graph_of_the_specification():
     constants = read_constants(SPEC_GRAPH)
     assert list(constants) == ['a/b'] and constants['a/b'].dtype == np.float32
     assert constants['a/b'].tolist() == [[0, 1, 2], [3, 4, 5]]
-    assert constant('a/b', np.arange(6, dtype=np.float32).reshape(2, 3)) in SPEC_GRAPH      # the writer of the tests agrees
+    assert (
+        constant('a/b', np.arange(6, dtype=np.float32).reshape(2, 3)) in SPEC_GRAPH
+    )  # the writer of the tests agrees
 
 
 def test_values_listed_one_by_one():
@@ -43,32 +46,57 @@ def test_last_value_is_repeated_to_fill_the_shape():
 
 
 def test_text_constants_and_unknown_fields_are_skipped():
-    unknown = varint(99 << 3 | 1) + b'8 bytes!' + varint(98 << 3 | 5) + b'four' + field(97, 5) + field(96, b'anything')
+    unknown = (
+        varint(99 << 3 | 1)
+        + b'8 bytes!'
+        + varint(98 << 3 | 5)
+        + b'four'
+        + field(97, 5)
+        + field(96, b'anything')
+    )
     text = node('text', 'Const', value=field(8, tensor_proto(7, (), field(8, 'abc'))))
     assert list(read_constants(text + unknown + constant('x', np.float32(1)))) == ['x']
 
 
-@pytest.mark.parametrize('data, words', [
-    (b'', 'no graph nodes'),
-    (b'PK\x03\x04 a zip file', 'not a TensorFlow GraphDef'),
-    (b'{"json": "file"}' * 10, 'not a TensorFlow GraphDef|truncated'),
-    (b'\x0a' + b'\xff' * 11, 'more than 64 bits'),
-    (b'\x0a' + b'\xff' * 9 + b'\x7f', 'more than 64 bits'),             # ten bytes, but 70 bits
-    (b'\x0a\xff\xff\xff\xff\x0f' + b'x' * 10, 'truncated: 4294967295 bytes'),
-    (b'\x0a\x80', 'truncated inside a number'),
-    (field(1, 7), 'a number stands where a message'),
-    (node('c', 'Const'), "constant 'c' has no value"),
-    (constant('c', np.float32(1)) * 2, "two constants are called 'c'"),
-    (node('c', 'Const', value=field(8, tensor_proto(1, (2, 2), field(4, float_bits(1, 2, 3))))), '12 bytes do not fill shape'),
-    (node('c', 'Const', value=field(8, tensor_proto(1, (2,)))), '0 values do not fill'),
-    (node('c', 'Const', value=field(8, tensor_proto(1, (1,), field(5, float_bits(1, 2))))), '2 values do not fill'),
-    (node('c', 'Const', value=field(8, tensor_proto(1, (1 << 40,), field(5, float_bits(1))))), '1 values do not fill'),  # 4 TiB
-    (node('c', 'Const', value=field(8, tensor_proto(1, (-1,), field(4, float_bits(1))))), r'shape \[-1\]'),
-    (node('c', 'Const', value=field(8, tensor_proto(1, (1,) * 9, field(4, float_bits(1))))), 'is not one of a constant'),
-    (node('c', 'Const', value=field(8, tensor_proto(3, (1,), field(7, 1 << 40)))), 'more than 32 bits'),
-    (node('c', 'Const', value=field(8, tensor_proto(1, (1,), field(7, 1)))), 'another type'),
-    (node('c', 'Const', value=field(8, tensor_proto(1, (1,), field(5, b'abc')))), '4 bytes'),
-])
+@pytest.mark.parametrize(
+    'data, words',
+    [
+        (b'', 'no graph nodes'),
+        (b'PK\x03\x04 a zip file', 'not a TensorFlow GraphDef'),
+        (b'{"json": "file"}' * 10, 'not a TensorFlow GraphDef|truncated'),
+        (b'\x0a' + b'\xff' * 11, 'more than 64 bits'),
+        (b'\x0a' + b'\xff' * 9 + b'\x7f', 'more than 64 bits'),  # ten bytes, but 70 bits
+        (b'\x0a\xff\xff\xff\xff\x0f' + b'x' * 10, 'truncated: 4294967295 bytes'),
+        (b'\x0a\x80', 'truncated inside a number'),
+        (field(1, 7), 'a number stands where a message'),
+        (node('c', 'Const'), "constant 'c' has no value"),
+        (constant('c', np.float32(1)) * 2, "two constants are called 'c'"),
+        (
+            node('c', 'Const', value=field(8, tensor_proto(1, (2, 2), field(4, float_bits(1, 2, 3))))),
+            '12 bytes do not fill shape',
+        ),
+        (node('c', 'Const', value=field(8, tensor_proto(1, (2,)))), '0 values do not fill'),
+        (
+            node('c', 'Const', value=field(8, tensor_proto(1, (1,), field(5, float_bits(1, 2))))),
+            '2 values do not fill',
+        ),
+        (
+            node('c', 'Const', value=field(8, tensor_proto(1, (1 << 40,), field(5, float_bits(1))))),
+            '1 values do not fill',
+        ),  # 4 TiB
+        (
+            node('c', 'Const', value=field(8, tensor_proto(1, (-1,), field(4, float_bits(1))))),
+            r'shape \[-1\]',
+        ),
+        (
+            node('c', 'Const', value=field(8, tensor_proto(1, (1,) * 9, field(4, float_bits(1))))),
+            'is not one of a constant',
+        ),
+        (node('c', 'Const', value=field(8, tensor_proto(3, (1,), field(7, 1 << 40)))), 'more than 32 bits'),
+        (node('c', 'Const', value=field(8, tensor_proto(1, (1,), field(7, 1)))), 'another type'),
+        (node('c', 'Const', value=field(8, tensor_proto(1, (1,), field(5, b'abc')))), '4 bytes'),
+    ],
+)
 def test_unusable_bytes_are_refused(data, words):
     with pytest.raises(GraphDefError, match=words):
         read_constants(data)

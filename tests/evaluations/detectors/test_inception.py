@@ -38,7 +38,9 @@ def network(state):
 
 @pytest.fixture(scope='module')
 def images():
-    return torch.randint(0, 256, [2, 3, 32, 32], dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return torch.randint(
+        0, 256, [2, 3, 32, 32], dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
 
 
 def relative(a, b):
@@ -48,7 +50,9 @@ def relative(a, b):
 def test_layers_are_those_of_the_specification(shared_dir):
     text = (shared_dir / 'spec' / 'evaluation.md').read_text(encoding='utf-8')
     name, number = r' `([^`]+)` \|', r' (\d+) \|'
-    rows = re.findall(r'^\|' + number + 3 * name + 2 * number + r' (\d)x(\d) \|' + number + r' (\d),(\d) \| ', text, re.M)
+    rows = re.findall(
+        r'^\|' + number + 3 * name + 2 * number + r' (\d)x(\d) \|' + number + r' (\d),(\d) \| ', text, re.M
+    )
     assert [int(row[0]) for row in rows] == list(range(1, 95))
     modules = dict(inception.empty_inception().named_modules())
     for unit, row in zip(UNITS, rows, strict=True):
@@ -72,7 +76,9 @@ def test_convolution_unit_by_hand():
     unit.bn.running_var.fill_(0.25)
     unit.bn.bias.data.fill_(0.1)
     unit.eval()
-    assert float(unit(torch.full([1, 1, 1, 1], 2.0)).detach()) == pytest.approx(3.0940179402, abs=1e-6)    # epsilon 0.001
+    assert float(unit(torch.full([1, 1, 1, 1], 2.0)).detach()) == pytest.approx(
+        3.0940179402, abs=1e-6
+    )  # epsilon 0.001
     assert float(unit(torch.full([1, 1, 1, 1], -2.0)).detach()) == 0
 
 
@@ -99,17 +105,24 @@ def test_spatial_features_are_those_of_the_first_branch(network, images):
 
 
 def test_agrees_with_torch_fidelity(state, network, images, tmp_path):
-    extractor = pytest.importorskip('torch_fidelity.feature_extractor_inceptionv3', reason='pip install torch-fidelity')
+    extractor = pytest.importorskip(
+        'torch_fidelity.feature_extractor_inceptionv3', reason='pip install torch-fidelity'
+    )
     path = tmp_path / 'pt_inception.pth'
     torch.save(torch_state(state), path)
-    judge = extractor.FeatureExtractorInceptionV3('any-name', ['2048', 'logits_unbiased', 'logits'],
-                                                  feature_extractor_weights_path=str(path))
+    judge = extractor.FeatureExtractorInceptionV3(
+        'any-name', ['2048', 'logits_unbiased', 'logits'], feature_extractor_weights_path=str(path)
+    )
     with torch.no_grad():
         expected, expected_logits, biased = judge(images)
         features, logits, spatial = network(images)
-        assert relative(features, expected) < 1e-4 and relative(logits, expected_logits) < 1e-4 and spatial is None
-        assert relative(logits, biased) > 1e-3          # the Inception Score leaves the bias out
-        network.Mixed_7c.max_pool = False               # torchvision's form of the last block
+        assert (
+            relative(features, expected) < 1e-4
+            and relative(logits, expected_logits) < 1e-4
+            and spatial is None
+        )
+        assert relative(logits, biased) > 1e-3  # the Inception Score leaves the bias out
+        network.Mixed_7c.max_pool = False  # torchvision's form of the last block
         try:
             wrong = network(images)[0]
         finally:
@@ -123,7 +136,7 @@ def test_folding_keeps_the_features(state, network, images):
     with torch.no_grad():
         for folded, unfolded in zip(network(images, spatial=True), plain(images, spatial=True)):
             assert relative(folded, unfolded) < 1e-5
-    assert bool((state['Conv2d_1a_3x3.bn.weight'] == 1).all())      # the given weights were left alone
+    assert bool((state['Conv2d_1a_3x3.bn.weight'] == 1).all())  # the given weights were left alone
 
 
 def test_every_size_and_the_batch_composition(network):
@@ -131,7 +144,11 @@ def test_every_size_and_the_batch_composition(network):
     with torch.no_grad():
         for size in (64, 256, 299, 512):
             images = torch.randint(0, 256, [1, 3, size, size], dtype=torch.uint8, generator=generator)
-            assert [tuple(t.shape) for t in network(images, spatial=True)] == [(1, 2048), (1, 1008), (1, 2023)]
+            assert [tuple(t.shape) for t in network(images, spatial=True)] == [
+                (1, 2048),
+                (1, 1008),
+                (1, 2023),
+            ]
         other = torch.randint(0, 256, [1, 3, 512, 512], dtype=torch.uint8, generator=generator)
         alone, together = network(images)[0], network(torch.cat([other, images]))[0]
     assert relative(together[1], alone[0]) < 1e-5
@@ -148,7 +165,9 @@ def test_all_formats_hold_the_same_weights(state, tmp_path):
     writers = {
         'frozen graph': lambda: path.write_bytes(graph_bytes(state)),
         'torchvision names': lambda: write_state_dict(torch_state(state)),
-        'torchvision names, old torch': lambda: write_state_dict(torch_state(state), _use_new_zipfile_serialization=False),
+        'torchvision names, old torch': lambda: write_state_dict(
+            torch_state(state), _use_new_zipfile_serialization=False
+        ),
         'NVIDIA names': lambda: write_state_dict(nvidia),
         'NVIDIA TorchScript': lambda: save_torchscript({**nvidia, 'mean': torch.zeros(3)}, path),
         'NVIDIA pickle': lambda: path.write_bytes(pickle_bytes({**nvidia, 'mean': torch.zeros(3)})),
@@ -173,12 +192,18 @@ def small_graph(**more):
     return {'conv/conv2d_params': np.zeros([3, 3, 3, 32], np.float32), **more}
 
 
-@pytest.mark.parametrize('tensors, words', [
-    (small_graph(), 'missing conv/batchnorm/gamma, .*471 in all'),
-    (small_graph(**{'conv_9/conv2d_params': np.zeros(1)}), 'unknown conv_9/conv2d_params .1 in all'),
-    (small_graph(**{'Sub/y': np.float32(127.5)}), r'Sub/y holds 127.5, where the published graph has 128'),
-    (small_graph(**{'Mul/y': np.zeros([0], np.float32)}), 'Mul/y holds'),
-])
+@pytest.mark.parametrize(
+    'tensors, words',
+    [
+        (small_graph(), 'missing conv/batchnorm/gamma, .*471 in all'),
+        (small_graph(**{'conv_9/conv2d_params': np.zeros(1)}), 'unknown conv_9/conv2d_params .1 in all'),
+        (
+            small_graph(**{'Sub/y': np.float32(127.5)}),
+            r'Sub/y holds 127.5, where the published graph has 128',
+        ),
+        (small_graph(**{'Mul/y': np.zeros([0], np.float32)}), 'Mul/y holds'),
+    ],
+)
 def test_other_graphs_are_refused(tensors, words):
     with pytest.raises(InceptionWeightsError, match=words):
         from_graph(tensors)
@@ -214,7 +239,7 @@ def test_other_networks_are_refused(state, tmp_path):
 
 def test_damaged_graph_files_are_refused(state, tmp_path):
     whole = graph_bytes(state)
-    assert len(read_constants(whole)) == 94 * 5 + 2 + 3         # and three of the input
+    assert len(read_constants(whole)) == 94 * 5 + 2 + 3  # and three of the input
     path = tmp_path / 'classify_image_graph_def.pb'
     for length in (len(whole) - 1, len(whole) // 2, 1):
         path.write_bytes(whole[:length])

@@ -50,7 +50,7 @@ def test_shipped_weights_know_digits():
         data = f.read()
     assert sha256 == hashlib.sha256(data).hexdigest() and len(data) <= 1 << 20
     assert not model.training and not any(p.requires_grad for p in model.parameters())
-    assert sum(p.numel() for p in model.parameters()) == 119730     # as the docstring says, below 200000
+    assert sum(p.numel() for p in model.parameters()) == 119730  # as the docstring says, below 200000
     digits = ImageFolderDataset(DIGITS, max_size=300, use_labels=True)
     images = torch.from_numpy(np.stack([digits[i][0] for i in range(300)]))
     labels = torch.from_numpy(digits.labels_onehot(range(300))).argmax(dim=1)
@@ -102,7 +102,7 @@ def test_augmentation_moves_within_its_limits():
     assert torch.allclose(still, x, atol=1e-3)
     moved = training.augment(x, torch.Generator().manual_seed(0), max_shift=3, max_angle=0, max_zoom=0)
     grid = torch.arange(32.0)
-    center = (moved.sum(dim=(1, 2)) * grid).sum(dim=1) / moved.sum(dim=(1, 2, 3))      # [N], columns
+    center = (moved.sum(dim=(1, 2)) * grid).sum(dim=1) / moved.sum(dim=(1, 2, 3))  # [N], columns
     assert (center - 15.5).abs().max() <= 3 + 1e-3 and (center - 15.5).abs().max() > 2
     again = training.augment(x, torch.Generator().manual_seed(0), max_shift=3, max_angle=0, max_zoom=0)
     assert torch.equal(moved, again)
@@ -123,7 +123,7 @@ def test_script_trains_and_reports(tmp_path):
     output, sha256 = run('a.pt')
     assert 'Training on 60 images, 2 epochs of 3 steps' in output and 'epoch 2/2' in output
     assert output.splitlines()[-1].startswith('Test accuracy ')
-    assert run('b.pt')[1] == sha256                         # the same seed gives the same file
+    assert run('b.pt')[1] == sha256  # the same seed gives the same file
     for change in (dict(seed=1), dict(lr=0.01), dict(epochs=1), dict(batch=30)):
         assert run('c.pt', **change)[1] != sha256, change
     # Saying 20 images right is not luck: twelve epochs on bars that differ by class must learn them.
@@ -131,12 +131,17 @@ def test_script_trains_and_reports(tmp_path):
 
 
 def test_script_refuses_other_data(tmp_path):
-    good, colour = write_zip(tmp_path / 'good.zip', 20, 0), write_zip(tmp_path / 'colour.zip', 20, 0, channels=3)
+    good, colour = (
+        write_zip(tmp_path / 'good.zip', 20, 0),
+        write_zip(tmp_path / 'colour.zip', 20, 0, channels=3),
+    )
 
     def refuse(words, **changes):
         args = {'data': good, 'test-data': good, 'outfile': tmp_path / 'w.pt', **changes}
         result = CliRunner().invoke(training.main, [f'--{k}={v}' for k, v in args.items()])
-        assert result.exit_code == 1 and words in result.output and 'Traceback' not in result.output, result.output
+        assert result.exit_code == 1 and words in result.output and 'Traceback' not in result.output, (
+            result.output
+        )
         assert not (tmp_path / 'w.pt').exists()
 
     refuse('--data=', data=tmp_path / 'missing.zip')

@@ -20,9 +20,11 @@ from evaluations.detectors.registry import get_detector
 from evaluations.evaluator import evaluate
 from tests.support.frozen_graph import write_random_graph
 
-needs_tensorflow = pytest.mark.skipif(not os.environ.get('TEST_TENSORFLOW'),
-                                      reason='TEST_TENSORFLOW=1 sh test.sh installs TensorFlow and runs this')
-COUNT = 6       # images in each file; Inception takes a fifth of a second for one
+needs_tensorflow = pytest.mark.skipif(
+    not os.environ.get('TEST_TENSORFLOW'),
+    reason='TEST_TENSORFLOW=1 sh test.sh installs TensorFlow and runs this',
+)
+COUNT = 6  # images in each file; Inception takes a fifth of a second for one
 
 
 @pytest.fixture(scope='module')
@@ -30,7 +32,11 @@ def graph(tmp_path_factory):
     """A frozen graph, and the detectors of both backends made from it."""
     path = tmp_path_factory.mktemp('graph') / 'random.pb'
     write_random_graph(tensorflow_backend._import_tensorflow(), path)
-    return path, tensorflow_backend.load_frozen_graph('cpu', str(path)), get_detector('inception', 'cpu', path=str(path))
+    return (
+        path,
+        tensorflow_backend.load_frozen_graph('cpu', str(path)),
+        get_detector('inception', 'cpu', path=str(path)),
+    )
 
 
 @pytest.fixture(scope='module')
@@ -40,7 +46,9 @@ def packs(tmp_path_factory):
     The reference has statistics, too, as OpenAI's files have; of full rank, which makes FID faster here.
     """
     folder = tmp_path_factory.mktemp('packs')
-    moments = dict(mu=np.full(2048, 0.5), sigma=np.eye(2048) / 100, mu_s=np.full(2023, 0.5), sigma_s=np.eye(2023) / 100)
+    moments = dict(
+        mu=np.full(2048, 0.5), sigma=np.eye(2048) / 100, mu_s=np.full(2023, 0.5), sigma_s=np.eye(2023) / 100
+    )
     for name, seed, extra in (('sample', 1, {}), ('ref', 2, moments)):
         coarse = np.random.RandomState(seed).randint(0, 256, size=(COUNT, 4, 4, 3)).astype(np.uint8)
         np.savez(folder / f'{name}.npz', coarse.repeat(5, axis=1).repeat(8, axis=2), **extra)
@@ -59,7 +67,7 @@ def test_both_backends_give_the_same_features(graph, packs):
     assert [part.shape for part in expected] == [(3, 2048), (3, 1008), (3, 2023)]
     for a, b in zip(found, expected):
         assert relative(a, b) < 1e-5
-    assert relative(found.features[[1, 2, 0]], expected.features) > 1e-3      # the images do differ
+    assert relative(found.features[[1, 2, 0]], expected.features) > 1e-3  # the images do differ
     # Wrong versions: spatial features in PyTorch's order of dimensions, logits with the bias.
     nchw = expected.spatial.reshape(3, 17, 17, 7).permute(0, 3, 1, 2).flatten(1)
     assert relative(nchw, expected.spatial) > 1e-2
@@ -75,15 +83,21 @@ def test_both_backends_are_the_same_detector(graph):
     path, in_tensorflow, in_torch = graph
     for fact in ('name', 'sha256', 'file_sha256', 'feature_dim', 'num_classes', 'spatial_dim'):
         assert getattr(in_tensorflow, fact) == getattr(in_torch, fact)
-    assert in_tensorflow.name != 'inception'    # random weights must not be reported as Inception's
+    assert in_tensorflow.name != 'inception'  # random weights must not be reported as Inception's
 
 
 @needs_tensorflow
 def test_both_backends_give_the_same_numbers(graph, packs, capsys, monkeypatch):
     detectors = {'tensorflow': graph[1], 'torch': graph[2]}
-    monkeypatch.setattr('evaluations.evaluator.load_detector', lambda backend, device, path: detectors[backend])
-    results = {backend: evaluate(str(packs / 'sample.npz'), str(packs / 'ref.npz'), backend=backend, batch=4)['results']
-               for backend in detectors}
+    monkeypatch.setattr(
+        'evaluations.evaluator.load_detector', lambda backend, device, path: detectors[backend]
+    )
+    results = {
+        backend: evaluate(str(packs / 'sample.npz'), str(packs / 'ref.npz'), backend=backend, batch=4)[
+            'results'
+        ]
+        for backend in detectors
+    }
     expected, found = results['tensorflow'], results['torch']
     assert list(found) == ['is', 'fid', 'sfid', 'precision', 'recall']
     for kind in ('is', 'fid', 'sfid'):
@@ -115,8 +129,12 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_search_for_the_graph(tmp_path, monkeypatch):
-    monkeypatch.setattr(tensorflow_backend, 'open_url', lambda url, **_: (_ for _ in ()).throw(ValueError('no network')))
-    with pytest.raises(ValueError, match='classify_image_graph_def.pb, which is not in .*fetch it from https://.*no network'):
+    monkeypatch.setattr(
+        tensorflow_backend, 'open_url', lambda url, **_: (_ for _ in ()).throw(ValueError('no network'))
+    )
+    with pytest.raises(
+        ValueError, match='classify_image_graph_def.pb, which is not in .*fetch it from https://.*no network'
+    ):
         tensorflow_backend.find_graph(str(tmp_path))
     assert tensorflow_backend.find_graph('some.pb') == 'some.pb'
     monkeypatch.undo()

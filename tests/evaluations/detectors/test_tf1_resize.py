@@ -83,6 +83,8 @@ def test_input_is_not_changed():
 
 def test_todays_bilinear_rule_is_far_off():
     ours = resize_bilinear_tf1(image_r3(), 299)
-    wrong = torch.nn.functional.interpolate(image_r3().float(), size=(299, 299), mode='bilinear', align_corners=False)
+    wrong = torch.nn.functional.interpolate(
+        image_r3().float(), size=(299, 299), mode='bilinear', align_corners=False
+    )
     assert float((ours - wrong).abs().max()) == pytest.approx(158.65, abs=0.01)
     assert float(wrong.double().mean()) == pytest.approx(126.5875, abs=1e-3)

@@ -28,7 +28,10 @@ class Inner(torch.nn.Module):
 @pytest.fixture(scope='module')
 def archive(tmp_path_factory):
     """A TorchScript file, and the module in it."""
-    path, module = tmp_path_factory.mktemp('script') / 'network.pt', torch.nn.Sequential(Inner(), torch.nn.ReLU())
+    path, module = (
+        tmp_path_factory.mktemp('script') / 'network.pt',
+        torch.nn.Sequential(Inner(), torch.nn.ReLU()),
+    )
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)
         torch.jit.script(module).save(str(path))
@@ -52,7 +55,11 @@ def test_tensors_are_those_of_the_state_dict(archive):
     found, expected = read_torchscript(path), module.state_dict()
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
-        assert torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype and found[name].is_contiguous(), name
+        assert (
+            torch.equal(found[name], tensor)
+            and found[name].dtype == tensor.dtype
+            and found[name].is_contiguous()
+        ), name
 
 
 def test_kinds_of_files_are_told_apart(archive, tmp_path):
@@ -70,16 +77,27 @@ class Call:
         return self.function, self.args
 
 
-@pytest.mark.parametrize('edit, words', [
-    (lambda data: pickle.dumps(Call(print, 'executed'), protocol=2), r'refers to __builtin__\.print|refers to builtins\.print'),
-    (lambda data: pickle.dumps(Call(getattr, 'x', 'y'), protocol=2), 'getattr'),
-    (lambda data: data.replace(b'ctorch._utils\n_rebuild_tensor_v2', b'ctorch._utils\n_rebuild_tensor_v3'), '_rebuild_tensor_v3'),
-    (lambda data: b'(S\'x\'\ni__main__\nf\n.', 'has no place in a module tree'),
-    (lambda data: b'\x80\x02Nr\xff\xff\xff\x7f.', 'counts more objects'),         # a memo of two billion entries
-    (lambda data: data[:len(data) // 2], 'damaged'),
-    (lambda data: pickle.dumps({'a': 1}, protocol=2), 'does not hold a module'),
-    (lambda data: b'', 'damaged'),
-])
+@pytest.mark.parametrize(
+    'edit, words',
+    [
+        (
+            lambda data: pickle.dumps(Call(print, 'executed'), protocol=2),
+            r'refers to __builtin__\.print|refers to builtins\.print',
+        ),
+        (lambda data: pickle.dumps(Call(getattr, 'x', 'y'), protocol=2), 'getattr'),
+        (
+            lambda data: data.replace(
+                b'ctorch._utils\n_rebuild_tensor_v2', b'ctorch._utils\n_rebuild_tensor_v3'
+            ),
+            '_rebuild_tensor_v3',
+        ),
+        (lambda data: b"(S'x'\ni__main__\nf\n.", 'has no place in a module tree'),
+        (lambda data: b'\x80\x02Nr\xff\xff\xff\x7f.', 'counts more objects'),  # a memo of two billion entries
+        (lambda data: data[: len(data) // 2], 'damaged'),
+        (lambda data: pickle.dumps({'a': 1}, protocol=2), 'does not hold a module'),
+        (lambda data: b'', 'damaged'),
+    ],
+)
 def test_hostile_pickles_are_refused(archive, tmp_path, capsys, edit, words):
     with pytest.raises(TorchScriptError, match=words):
         read_torchscript(edited(archive, tmp_path, edit))
@@ -87,7 +105,7 @@ def test_hostile_pickles_are_refused(archive, tmp_path, capsys, edit, words):
 
 
 def test_sizes_are_checked(archive, tmp_path):
-    size = b'K\x04K\x03K\x03K\x03t'                     # the shape of conv.weight
+    size = b'K\x04K\x03K\x03K\x03t'  # the shape of conv.weight
     with zipfile.ZipFile(archive[0]) as old:
         assert old.read('network/data.pkl').count(size) == 1
     with pytest.raises(TorchScriptError, match='does not fit into its storage'):

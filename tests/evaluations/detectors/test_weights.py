@@ -28,8 +28,12 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv('HOME', str(tmp_path / 'home'))
     monkeypatch.setenv('DNNLIB_CACHE_DIR', str(tmp_path / 'cache'))
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
-    files = (PublishedFile('first.pth', 'https://a.example/first.pth', SHA256),
-             PublishedFile('second.pb', 'https://b.example/second.pb', hashlib.sha256(b'other format').hexdigest()))
+    files = (
+        PublishedFile('first.pth', 'https://a.example/first.pth', SHA256),
+        PublishedFile(
+            'second.pb', 'https://b.example/second.pb', hashlib.sha256(b'other format').hexdigest()
+        ),
+    )
     monkeypatch.setitem(PUBLISHED, 'inception', files)
     asked = []
 
@@ -48,11 +52,21 @@ def find(folder, path=None, name='inception'):
 def test_pretrained_comes_before_the_caches_and_these_before_a_download(place):
     folder, asked = place
     key = hashlib.md5(b'https://a.example/first.pth').hexdigest()
-    places = ['cache/downloads/' + key + '_first.pth', 'home/.cache/clip/first.pth', 'hub/checkpoints/first.pth', 'pretrained/first.pth']
-    for name in places:     # from the last place looked at to the first
+    places = [
+        'cache/downloads/' + key + '_first.pth',
+        'home/.cache/clip/first.pth',
+        'hub/checkpoints/first.pth',
+        'pretrained/first.pth',
+    ]
+    for name in places:  # from the last place looked at to the first
         (folder / name).write_bytes(CONTENT)
         found = find(folder)
-        assert found.path == str(folder / name) and found.sha256 == SHA256 and found.published and found.notes == ()
+        assert (
+            found.path == str(folder / name)
+            and found.sha256 == SHA256
+            and found.published
+            and found.notes == ()
+        )
     assert asked == []
 
 
@@ -83,7 +97,7 @@ def test_download_is_tried_last_and_checked(place, monkeypatch):
         return str(downloaded)
 
     monkeypatch.setattr(detector_weights, 'open_url', download)
-    found = find(folder)        # the first URL gives something else, the second the right file
+    found = find(folder)  # the first URL gives something else, the second the right file
     assert found.published and found.sha256 == PUBLISHED['inception'][1].sha256
 
 
@@ -94,7 +108,15 @@ def test_missing_weights_are_named_with_file_url_hash_and_folder(place):
     message = str(error.value)
     assert [url for url, _ in asked] == ['https://a.example/first.pth', 'https://b.example/second.pb']
     assert '\n' not in message
-    for part in ('inception', 'first.pth', 'https://a.example/first.pth', SHA256, str(folder / 'pretrained'), 'second.pb', 'no network'):
+    for part in (
+        'inception',
+        'first.pth',
+        'https://a.example/first.pth',
+        SHA256,
+        str(folder / 'pretrained'),
+        'second.pb',
+        'no network',
+    ):
         assert part in message, part
 
 
@@ -107,7 +129,9 @@ def test_a_given_file_may_have_any_hash_but_is_not_called_published(place):
     (folder / 'renamed.bin').write_bytes(CONTENT)
     found = find(folder, str(folder / 'renamed.bin'))
     assert found.published and found.notes == ()
-    with pytest.raises(DetectorWeightsError, match='--detector-path=.*none.pth cannot be read .No such file.*first.pth'):
+    with pytest.raises(
+        DetectorWeightsError, match='--detector-path=.*none.pth cannot be read .No such file.*first.pth'
+    ):
         find(folder, str(folder / 'none.pth'))
 
 
@@ -142,6 +166,12 @@ def test_hash_of_weights_depends_on_names_shapes_and_values_only():
     digest = state_sha256(state)
     assert digest == state_sha256({'b': torch.ones(2), 'a': torch.arange(6.0).reshape(2, 3)})
     assert digest == state_sha256({**state, 'b': torch.ones(2, dtype=torch.float16)})
-    assert digest == state_sha256({**state, 'a': torch.arange(6.0).reshape(2, 3).T.contiguous().T})     # other strides
-    others = [{**state, 'b': torch.zeros(2)}, {**state, 'a': state['a'].reshape(3, 2)}, {'a': state['a'], 'c': state['b']}]
+    assert digest == state_sha256(
+        {**state, 'a': torch.arange(6.0).reshape(2, 3).T.contiguous().T}
+    )  # other strides
+    others = [
+        {**state, 'b': torch.zeros(2)},
+        {**state, 'a': state['a'].reshape(3, 2)},
+        {'a': state['a'], 'c': state['b']},
+    ]
     assert len({digest, *map(state_sha256, others)}) == 4

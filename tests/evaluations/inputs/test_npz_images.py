@@ -19,6 +19,7 @@ def save(tmp_path):
     def write(name='pack.npz', savez=np.savez, **arrays):
         savez(tmp_path / name, **arrays)
         return tmp_path / name
+
     return write
 
 
@@ -62,7 +63,9 @@ def test_only_what_is_asked_for_is_read(save, monkeypatch):
     pack = NpzImages(save(savez=np.savez_compressed, arr_0=np.zeros([64, 32, 32, 3], dtype=np.uint8)))
     read = []
     readinto = zipfile.ZipExtFile.readinto
-    monkeypatch.setattr(zipfile.ZipExtFile, 'readinto', lambda self, view: read.append(count := readinto(self, view)) or count)
+    monkeypatch.setattr(
+        zipfile.ZipExtFile, 'readinto', lambda self, view: read.append(count := readinto(self, view)) or count
+    )
     stream = pack.batches(4)
     next(stream)
     assert sum(read) == 4 * 32 * 32 * 3
@@ -82,31 +85,45 @@ def test_labels(save):
 def test_statistics(save):
     pack = NpzImages(save(arr_0=IMAGES))
     assert pack.statistics() is None and pack.spatial_statistics() is None
-    pack = NpzImages(save(mu=np.arange(3, dtype=np.float32), sigma=np.eye(3), mu_s=np.ones(2), sigma_s=np.eye(2) * 2))
+    pack = NpzImages(
+        save(mu=np.arange(3, dtype=np.float32), sigma=np.eye(3), mu_s=np.ones(2), sigma_s=np.eye(2) * 2)
+    )
     assert not pack.has_images and len(pack) == 0
     assert pack.statistics().mu.dtype == np.float64 and pack.statistics().mu.tolist() == [0, 1, 2]
     assert pack.spatial_statistics().sigma.tolist() == [[2, 0], [0, 2]]
 
 
-@pytest.mark.parametrize('arrays, words', [
-    (dict(mu=np.ones(3)), 'holds mu, but of mu and sigma both are needed'),
-    (dict(mu=np.ones(3), sigma=np.eye(2)), r'holds mu \(3,\) and sigma \(2, 2\)'),
-    (dict(mu=np.ones(3, dtype=int), sigma=np.eye(3)), 'must be floating-point'),
-    (dict(mu=np.array([None, 1]), sigma=np.eye(2)), 'array mu, cannot be read'),       # pickled: never executed
-])
+@pytest.mark.parametrize(
+    'arrays, words',
+    [
+        (dict(mu=np.ones(3)), 'holds mu, but of mu and sigma both are needed'),
+        (dict(mu=np.ones(3), sigma=np.eye(2)), r'holds mu \(3,\) and sigma \(2, 2\)'),
+        (dict(mu=np.ones(3, dtype=int), sigma=np.eye(3)), 'must be floating-point'),
+        (
+            dict(mu=np.array([None, 1]), sigma=np.eye(2)),
+            'array mu, cannot be read',
+        ),  # pickled: never executed
+    ],
+)
 def test_bad_statistics_are_named(save, arrays, words):
     with pytest.raises(ValueError, match=words):
         NpzImages(save(**arrays), option='REF').statistics()
 
 
-@pytest.mark.parametrize('arrays, words', [
-    (dict(images=IMAGES), 'neither images, arr_0, nor statistics, mu'),
-    (dict(arr_0=IMAGES.astype(np.float32)), r'is float32 of shape \(7, 4, 4, 3\); it must hold uint8 images'),
-    (dict(arr_0=IMAGES[0]), r'is uint8 of shape \(4, 4, 3\)'),
-    (dict(arr_0=IMAGES.transpose(0, 3, 1, 2).copy()), 'channels come last'),
-    (dict(arr_0=IMAGES[:0]), r'shape \(0, 4, 4, 3\)'),
-    (dict(arr_0=np.array([None] * 4)), 'is object of shape'),
-])
+@pytest.mark.parametrize(
+    'arrays, words',
+    [
+        (dict(images=IMAGES), 'neither images, arr_0, nor statistics, mu'),
+        (
+            dict(arr_0=IMAGES.astype(np.float32)),
+            r'is float32 of shape \(7, 4, 4, 3\); it must hold uint8 images',
+        ),
+        (dict(arr_0=IMAGES[0]), r'is uint8 of shape \(4, 4, 3\)'),
+        (dict(arr_0=IMAGES.transpose(0, 3, 1, 2).copy()), 'channels come last'),
+        (dict(arr_0=IMAGES[:0]), r'shape \(0, 4, 4, 3\)'),
+        (dict(arr_0=np.array([None] * 4)), 'is object of shape'),
+    ],
+)
 def test_bad_images_are_named(save, arrays, words):
     with pytest.raises(ValueError, match=words):
         NpzImages(save(**arrays))
@@ -141,7 +158,7 @@ def test_damage_never_passes_and_never_gives_another_error(save, savez):
         try:
             pack = NpzImages(path)
             assert (np.concatenate(list(pack.batches(3))) == IMAGES).all()
-            passed += 1                     # damage outside of the images, such as dates
+            passed += 1  # damage outside of the images, such as dates
             assert pack.labels is None or pack.labels.shape == (7,)
         except ValueError as err:
             assert str(path) in str(err) and '\n' not in str(err)

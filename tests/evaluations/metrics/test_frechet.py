@@ -42,11 +42,14 @@ def distance(x, y, function=frechet_distance, ddof=1):
 
 
 # Values of the specification, made with a matrix square root; tolerances are its own.
-@pytest.mark.parametrize('vector, expected, tolerance', [
-    (vector_v1, 9.301107299963, 1e-11),
-    (vector_v2, 1.160536563943, 1e-11),     # rank 9 and 11 of 16; the specification allows 5e-8
-    (vector_v5, 0.477512373712, 1e-9),
-])
+@pytest.mark.parametrize(
+    'vector, expected, tolerance',
+    [
+        (vector_v1, 9.301107299963, 1e-11),
+        (vector_v2, 1.160536563943, 1e-11),  # rank 9 and 11 of 16; the specification allows 5e-8
+        (vector_v5, 0.477512373712, 1e-9),
+    ],
+)
 def test_published_vectors(vector, expected, tolerance):
     assert distance(*vector()) == pytest.approx(expected, abs=tolerance)
 
@@ -75,14 +78,18 @@ def test_agrees_with_the_definition(vector):
 def test_agrees_with_the_matrix_square_root(vector):
     x, y = vector()
     (mu1, sigma1), (mu2, sigma2) = moments(x), moments(y)
-    official = np.square(mu1 - mu2).sum() + np.trace(sigma1 + sigma2 - 2 * np.real(scipy.linalg.sqrtm(sigma1 @ sigma2)))
+    official = np.square(mu1 - mu2).sum() + np.trace(
+        sigma1 + sigma2 - 2 * np.real(scipy.linalg.sqrtm(sigma1 @ sigma2))
+    )
     assert frechet_distance(mu1, sigma1, mu2, sigma2) == pytest.approx(official, rel=1e-9)
 
 
 def few_samples(num, dim=128):
     """Features like a network's: not negative, with a falling spectrum, and fewer than dimensions."""
     r = RS(num)
-    return np.maximum(r.randn(num, dim) @ (RS(1).randn(dim, dim) * np.exp(-np.arange(dim) / 20)[:, np.newaxis]), 0)
+    return np.maximum(
+        r.randn(num, dim) @ (RS(1).randn(dim, dim) * np.exp(-np.arange(dim) / 20)[:, np.newaxis]), 0
+    )
 
 
 @pytest.mark.parametrize('num_x, num_y', [(50, 70), (70, 50), (50, 1000), (1000, 50), (2, 2)])
@@ -91,7 +98,12 @@ def test_stable_for_fewer_samples_than_dimensions(num_x, num_y):
     # Independent of covariances: the sum of the singular values of the product of the centred features.
     a, b = (x - x.mean(axis=0)) / np.sqrt(num_x - 1), (y - y.mean(axis=0)) / np.sqrt(num_y - 1)
     root_trace = np.linalg.svd(a @ b.T, compute_uv=False).sum()
-    exact = np.square(x.mean(axis=0) - y.mean(axis=0)).sum() + np.square(a).sum() + np.square(b).sum() - 2 * root_trace
+    exact = (
+        np.square(x.mean(axis=0) - y.mean(axis=0)).sum()
+        + np.square(a).sum()
+        + np.square(b).sum()
+        - 2 * root_trace
+    )
     assert distance(x, y) == pytest.approx(exact, rel=1e-11)
     assert abs(distance(x, x)) < 1e-10 * np.square(a).sum()
 
@@ -99,7 +111,7 @@ def test_stable_for_fewer_samples_than_dimensions(num_x, num_y):
 def test_keeping_rounded_eigenvalues_would_be_less_exact():
     x, y = few_samples(50), few_samples(70)
 
-    def keeps_all(mu1, s1, mu2, s2):        # the same formula without the look at the rank
+    def keeps_all(mu1, s1, mu2, s2):  # the same formula without the look at the rank
         w, v = np.linalg.eigh(s1)
         root = (v * np.sqrt(np.clip(w, 0, None))) @ v.T
         eig = np.linalg.eigvalsh(root @ s2 @ root).clip(0)
@@ -135,7 +147,7 @@ def test_constant_features_give_the_mean_term():
 
 
 def test_rejects_wrong_versions():
-    def roots_of_each(mu1, s1, mu2, s2):    # forgets that the covariances do not commute
+    def roots_of_each(mu1, s1, mu2, s2):  # forgets that the covariances do not commute
         roots = [np.sqrt(np.linalg.eigvalsh(s)) for s in (s1, s2)]
         return np.square(mu1 - mu2).sum() + np.square(roots[0] - roots[1]).sum()
 
@@ -145,14 +157,17 @@ def test_rejects_wrong_versions():
     assert distance(x, y, ddof=0) == pytest.approx(9.285616987010, abs=1e-11)
 
 
-@pytest.mark.parametrize('args, words', [
-    (([0, 0], np.eye(2), [0], np.eye(1)), 'same length'),
-    (([0, 0], np.eye(3), [0, 0], np.eye(2)), r'sigma1 has shape \(3, 3\)'),
-    (([0, 0], np.eye(2), [0, np.nan], np.eye(2)), 'mean holds values that are not finite'),
-    (([0, 0], np.eye(2), [0, 0], np.full([2, 2], np.inf)), 'sigma2 holds values that are not finite'),
-    (([0, 0], np.diag([1.0, -1]), [0, 0], np.eye(2)), 'sigma1 has the eigenvalue -1'),
-    (([0, 0], np.eye(2), [0, 0], np.diag([1.0, -1])), 'sigma2 has the eigenvalue -1'),
-])
+@pytest.mark.parametrize(
+    'args, words',
+    [
+        (([0, 0], np.eye(2), [0], np.eye(1)), 'same length'),
+        (([0, 0], np.eye(3), [0, 0], np.eye(2)), r'sigma1 has shape \(3, 3\)'),
+        (([0, 0], np.eye(2), [0, np.nan], np.eye(2)), 'mean holds values that are not finite'),
+        (([0, 0], np.eye(2), [0, 0], np.full([2, 2], np.inf)), 'sigma2 holds values that are not finite'),
+        (([0, 0], np.diag([1.0, -1]), [0, 0], np.eye(2)), 'sigma1 has the eigenvalue -1'),
+        (([0, 0], np.eye(2), [0, 0], np.diag([1.0, -1])), 'sigma2 has the eigenvalue -1'),
+    ],
+)
 def test_bad_statistics_are_named(args, words):
     with pytest.raises(ValueError, match=words):
         frechet_distance(*args)
@@ -165,7 +180,9 @@ def test_class_accuracy():
     assert class_accuracy(-logits, torch.tensor([1, 0, 2, 2])) == 0.25
 
 
-@pytest.mark.parametrize('labels, words', [([0, 1, 2], 'must be'), ([0, 3], '3 classes'), ([-1, 0], 'from -1')])
+@pytest.mark.parametrize(
+    'labels, words', [([0, 1, 2], 'must be'), ([0, 3], '3 classes'), ([-1, 0], 'from -1')]
+)
 def test_class_accuracy_rejects(labels, words):
     with pytest.raises(ValueError, match=words):
         class_accuracy(torch.zeros(2, 3), torch.tensor(labels))

@@ -17,7 +17,10 @@ HAND_SAMPLES = np.array([[0.5], [2], [20], [21], [23], [26]])
 
 @pytest.fixture(scope='module')
 def sets():
-    return {'reference': RS(7).randn(60, 4).astype(np.float32), 'samples': (RS(8).randn(80, 4) * 0.8 + 0.2).astype(np.float32)}
+    return {
+        'reference': RS(7).randn(60, 4).astype(np.float32),
+        'samples': (RS(8).randn(80, 4) * 0.8 + 0.2).astype(np.float32),
+    }
 
 
 def slow_distances(x, y):
@@ -62,10 +65,14 @@ def test_published_vectors(sets, k, precise, recalled, mode):
 
 def test_published_radii(sets):
     radii = manifold_radii(sets['reference'].astype(np.float64))
-    assert radii[:4].tolist() == pytest.approx([1.456861246307, 1.281089007608, 1.129321045689, 1.267117530876], rel=1e-9)
+    assert radii[:4].tolist() == pytest.approx(
+        [1.456861246307, 1.281089007608, 1.129321045689, 1.267117530876], rel=1e-9
+    )
     assert float(radii.sum()) == pytest.approx(103.864527632270, rel=1e-9)
     radii = manifold_radii(sets['samples'].astype(np.float64))
-    assert radii[:4].tolist() == pytest.approx([2.358619687081, 5.361280421511, 1.894822763209, 0.622903021823], rel=1e-9)
+    assert radii[:4].tolist() == pytest.approx(
+        [2.358619687081, 5.361280421511, 1.894822763209, 0.622903021823], rel=1e-9
+    )
     assert float(radii.sum()) == pytest.approx(90.910443826887, rel=1e-9)
 
 
@@ -84,27 +91,33 @@ def test_agrees_with_slow_reference(block, k):
     assert result != slow_precision_recall(samples, reference, k, swap=True)
     inside = slow_distances(reference, samples) < slow_radii(reference, k)[:, np.newaxis]
     expected = inside.sum() / (k * len(samples)), inside.any(axis=1).mean()
-    assert density_coverage(samples=samples, reference=reference, k=k, block=block) == pytest.approx(expected, rel=1e-12)
+    assert density_coverage(samples=samples, reference=reference, k=k, block=block) == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 def test_search_by_groups_finds_the_smallest():
-    values = torch.from_numpy(RS(3).randint(0, 500, size=(40, 64 * 20 + 5)).astype(np.float32))     # with many ties
-    values[0, -4:] = -1                                     # in the columns that fill no group
-    values[1, 128:132] = -1                                 # all in one group
+    values = torch.from_numpy(
+        RS(3).randint(0, 500, size=(40, 64 * 20 + 5)).astype(np.float32)
+    )  # with many ties
+    values[0, -4:] = -1  # in the columns that fill no group
+    values[1, 128:132] = -1  # all in one group
     found = manifold._smallest(values, 4)
     assert (found.sort(dim=1).values == values.sort(dim=1).values[:, :4]).all()
 
 
 def test_wide_sets_use_the_search_by_groups():
     x = RS(4).rand(1200, 3)
-    assert manifold_radii(x, 3).numpy() == pytest.approx(np.sort(((x[:, None] - x[None]) ** 2).sum(axis=2), axis=1)[:, 3], rel=1e-6)
+    assert manifold_radii(x, 3).numpy() == pytest.approx(
+        np.sort(((x[:, None] - x[None]) ** 2).sum(axis=2), axis=1)[:, 3], rel=1e-6
+    )
 
 
 def test_self_is_counted_and_copies_shrink_radii():
     x = np.array([[0.0], [1], [3], [6], [10]])
     without_self = np.sort(slow_distances(x, x) + np.diag([np.inf] * 5), axis=1)[:, 3]
     assert (manifold_radii(x, 3).numpy() == np.sort(slow_distances(x, x), axis=1)[:, 3]).all()
-    assert (manifold_radii(x, 3).numpy() != without_self).any()     # rank 3 of the others is one too far
+    assert (manifold_radii(x, 3).numpy() != without_self).any()  # rank 3 of the others is one too far
     assert manifold_radii(np.array([[0.0], [0], [0], [0], [9]]), 3).tolist() == [0, 0, 0, 0, 81]
 
 
@@ -131,11 +144,13 @@ def test_convention_mode_collapse():
 
 def test_far_from_the_origin(sets):
     # Without the shift to the mean, float32 loses these distances completely.
-    shifted = {name: features + np.float32(2 ** 12) for name, features in sets.items()}
-    shifted_back = {name: features - np.float32(2 ** 12) for name, features in shifted.items()}
+    shifted = {name: features + np.float32(2**12) for name, features in sets.items()}
+    shifted_back = {name: features - np.float32(2**12) for name, features in shifted.items()}
     assert precision_recall(**shifted) == precision_recall(**shifted_back)
     x = torch.from_numpy(shifted['reference'])
-    naive = (x.square().sum(1)[:, None] - 2 * x @ x.T + x.square().sum(1)).clamp(min=0).sort(dim=1).values[:, 3]
+    naive = (
+        (x.square().sum(1)[:, None] - 2 * x @ x.T + x.square().sum(1)).clamp(min=0).sort(dim=1).values[:, 3]
+    )
     assert not torch.allclose(naive, manifold_radii(x), rtol=0.1)
 
 
@@ -143,7 +158,9 @@ def test_half_precision_follows_openai(sets):
     x, y = sets['reference'], sets['samples']
     expected = half_distances(x, x)
     assert expected.diagonal().max() == 0.00390625
-    assert (manifold_radii(x, 3, mode='openai-fp16', block=17).numpy() == np.sort(expected, axis=1)[:, 3]).all()
+    assert (
+        manifold_radii(x, 3, mode='openai-fp16', block=17).numpy() == np.sort(expected, axis=1)[:, 3]
+    ).all()
     assert (manifold_radii(x, 3, mode='openai-fp16').numpy() != manifold_radii(x, 3).numpy()).any()
     # Features as large as Inception's round so coarsely that results differ from the exact ones.
     big, other = x.repeat(512, axis=1) / 2, y.repeat(512, axis=1) / 2
@@ -154,7 +171,7 @@ def test_half_precision_follows_openai(sets):
 
 
 def test_half_precision_overflow_falls_back_by_block(sets, monkeypatch):
-    x = sets['reference'] * 300                             # squared norms beyond 65504 in places
+    x = sets['reference'] * 300  # squared norms beyond 65504 in places
     with np.errstate(over='ignore', invalid='ignore'):
         assert not np.isfinite(half_distances(x, x)).all()
     assert torch.equal(manifold_radii(x, 3, mode='openai-fp16'), manifold_radii(x, 3))
@@ -173,7 +190,16 @@ def test_half_precision_overflow_falls_back_by_block(sets, monkeypatch):
 
 def test_tiles_respect_the_period():
     cut = manifold._slices(slice(0, 25), 4, period=10)
-    assert [(s.start, s.stop) for s in cut] == [(0, 4), (4, 8), (8, 10), (10, 14), (14, 18), (18, 20), (20, 24), (24, 25)]
+    assert [(s.start, s.stop) for s in cut] == [
+        (0, 4),
+        (4, 8),
+        (8, 10),
+        (10, 14),
+        (14, 18),
+        (18, 20),
+        (20, 24),
+        (24, 25),
+    ]
     assert [(s.start, s.stop) for s in manifold._slices(slice(10, 25), 10)] == [(10, 20), (20, 25)]
 
 
@@ -186,17 +212,24 @@ def test_progress_sees_all_tiles(sets):
 
     expected = precision_recall(**sets)
     assert precision_recall(**sets, block=20, progress=progress) == expected
-    assert seen == [('Radii', 10), ('Radii', 6), ('Precision and recall', 12)]     # half of 4 x 4 and of 3 x 3; 3 x 4
+    assert seen == [
+        ('Radii', 10),
+        ('Radii', 6),
+        ('Precision and recall', 12),
+    ]  # half of 4 x 4 and of 3 x 3; 3 x 4
 
 
-@pytest.mark.parametrize('options, words', [
-    (dict(k=60), 'reference has 60 images and k=60'),
-    (dict(k=0), 'k=0'),
-    (dict(samples=np.zeros([3, 4])), 'samples has 3 images and k=3'),
-    (dict(mode='fast'), "mode='fast' is not known; choose one of exact, openai-fp16"),
-    (dict(samples=np.zeros([9, 3])), '3 features'),
-    (dict(samples=np.full([9, 4], np.inf)), 'samples holds values that are not finite'),
-])
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (dict(k=60), 'reference has 60 images and k=60'),
+        (dict(k=0), 'k=0'),
+        (dict(samples=np.zeros([3, 4])), 'samples has 3 images and k=3'),
+        (dict(mode='fast'), "mode='fast' is not known; choose one of exact, openai-fp16"),
+        (dict(samples=np.zeros([9, 3])), '3 features'),
+        (dict(samples=np.full([9, 4], np.inf)), 'samples holds values that are not finite'),
+    ],
+)
 def test_bad_input_is_named(sets, options, words):
     with pytest.raises(ValueError, match=words):
         precision_recall(**{**sets, **options})

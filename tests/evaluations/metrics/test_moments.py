@@ -17,7 +17,7 @@ from evaluations.metrics.moments import (
     save_reference,
 )
 
-X = np.random.RandomState(0).randn(500, 16)     # vector V1 of the specification
+X = np.random.RandomState(0).randn(500, 16)  # vector V1 of the specification
 
 
 def collect(parts, dim=16):
@@ -28,13 +28,24 @@ def collect(parts, dim=16):
 
 
 def reference(**changes):
-    facts = dict(mu=X.mean(axis=0), sigma=np.cov(X.T), num_images=500, image_shape=(1, 32, 32), detector='toy',
-                 detector_sha256='ab' * 32, dataset='digits', dataset_sha256='cd' * 32, preprocessing='x / 2')
+    facts = dict(
+        mu=X.mean(axis=0),
+        sigma=np.cov(X.T),
+        num_images=500,
+        image_shape=(1, 32, 32),
+        detector='toy',
+        detector_sha256='ab' * 32,
+        dataset='digits',
+        dataset_sha256='cd' * 32,
+        preprocessing='x / 2',
+    )
     return Reference(**{**facts, **changes})
 
 
 def detector(**changes):
-    return types.SimpleNamespace(**{**dict(name='toy', feature_dim=16, sha256='ab' * 32, preprocessing='x / 2'), **changes})
+    return types.SimpleNamespace(
+        **{**dict(name='toy', feature_dim=16, sha256='ab' * 32, preprocessing='x / 2'), **changes}
+    )
 
 
 def test_published_values():
@@ -43,9 +54,9 @@ def test_published_values():
     assert stats.cov()[0, :3] == pytest.approx([0.902794238919, 0.004396877491, -0.021567740013], abs=1e-12)
 
 
-@pytest.mark.parametrize('shards', [1, 3, 7, 500, 600])     # sums are updated once per 1024 rows
+@pytest.mark.parametrize('shards', [1, 3, 7, 500, 600])  # sums are updated once per 1024 rows
 def test_any_split_gives_the_same_statistics(shards):
-    stats = collect(np.array_split(X, shards))      # 600 shards: some are empty
+    stats = collect(np.array_split(X, shards))  # 600 shards: some are empty
     assert stats.num_images == 500
     assert np.abs(stats.mean() - X.mean(axis=0)).max() < 1e-12
     assert np.abs(stats.cov() - np.cov(X, rowvar=False)).max() < 1e-12
@@ -54,13 +65,13 @@ def test_any_split_gives_the_same_statistics(shards):
 def test_float32_features_are_accumulated_in_float64():
     x = (X + 100).astype(np.float32)
     exact = np.cov(x.astype(np.float64), rowvar=False)
-    wrong = (x.T @ x - len(x) * np.outer(x.mean(axis=0), x.mean(axis=0))) / (len(x) - 1)    # all in float32
+    wrong = (x.T @ x - len(x) * np.outer(x.mean(axis=0), x.mean(axis=0))) / (len(x) - 1)  # all in float32
     assert np.abs(collect([x]).cov() - exact).max() < 1e-8
     assert np.abs(wrong - exact).max() > 1e-4
 
 
 def test_covariance_is_unbiased():
-    assert collect([np.array([[0.0], [2.0]])], dim=1).cov() == 2    # divided by N it would be 1
+    assert collect([np.array([[0.0], [2.0]])], dim=1).cov() == 2  # divided by N it would be 1
 
 
 def test_too_few_images():
@@ -72,10 +83,13 @@ def test_too_few_images():
 
 def test_many_blocks_equal_one():
     x = np.random.RandomState(1).rand(5000, 3) + 5
-    stats = collect(np.array_split(x, 37), dim=3)       # several blocks, and rows that wait at the end
+    stats = collect(np.array_split(x, 37), dim=3)  # several blocks, and rows that wait at the end
     stats.reduce()
     assert stats.num_images == 5000
-    assert np.abs(stats.mean() - x.mean(axis=0)).max() < 1e-12 and np.abs(stats.cov() - np.cov(x.T)).max() < 1e-11
+    assert (
+        np.abs(stats.mean() - x.mean(axis=0)).max() < 1e-12
+        and np.abs(stats.cov() - np.cov(x.T)).max() < 1e-11
+    )
 
 
 def test_statistics_can_be_looked_at_and_continued():
@@ -90,23 +104,37 @@ def test_reference_round_trip(tmp_path):
     save_reference(path, reference())
     back = load_reference(path)
     assert back.path == str(path) and len(back.sha256) == 64 and not back.has_images
-    for field in ('num_images', 'image_shape', 'detector', 'detector_sha256', 'dataset', 'dataset_sha256', 'preprocessing'):
+    for field in (
+        'num_images',
+        'image_shape',
+        'detector',
+        'detector_sha256',
+        'dataset',
+        'dataset_sha256',
+        'preprocessing',
+    ):
         assert getattr(back, field) == getattr(reference(), field)
     assert back.mu_s is None and back.features is None and back.format_version is None
-    with np.load(path, allow_pickle=False) as npz:      # the names and types of EDM's files
+    with np.load(path, allow_pickle=False) as npz:  # the names and types of EDM's files
         assert npz['mu'].dtype == npz['sigma'].dtype == np.float64
         assert np.array_equal(npz['sigma'], back.sigma) and np.array_equal(npz['mu'], X.mean(axis=0))
     assert back.check(detector(), [1, 32, 32]) == []
 
 
 def test_optional_parts_round_trip(tmp_path):
-    parts = dict(mu_s=np.arange(3.0), sigma_s=np.eye(3), features=X[:5].astype(np.float32), features_seed=7, software='torch 9',
-                 format_version=FORMAT_VERSION)
+    parts = dict(
+        mu_s=np.arange(3.0),
+        sigma_s=np.eye(3),
+        features=X[:5].astype(np.float32),
+        features_seed=7,
+        software='torch 9',
+        format_version=FORMAT_VERSION,
+    )
     save_reference(tmp_path / 'ref.npz', reference(**parts))
     back = load_reference(tmp_path / 'ref.npz')
     for name, value in parts.items():
         assert np.array_equal(getattr(back, name), value), name
-    assert back.features.dtype == np.float32    # exactly what the detector gave
+    assert back.features.dtype == np.float32  # exactly what the detector gave
 
 
 def test_plain_edm_file_gets_a_remark(tmp_path):
@@ -117,14 +145,17 @@ def test_plain_edm_file_gets_a_remark(tmp_path):
     assert 'does not say which detector' in note
 
 
-@pytest.mark.parametrize('changes, shape, words', [
-    (dict(name='other'), (1, 32, 32), 'made with detector toy, but --detector=other'),
-    (dict(feature_dim=8), (1, 32, 32), 'holds 16 features, but detector toy gives 8'),
-    (dict(sha256='ef' * 32), (1, 32, 32), 'other weights'),
-    (dict(preprocessing='x / 3'), (1, 32, 32), 'now has "x / 3"'),
-    (dict(), (3, 32, 32), r'images of shape \(1, 32, 32\)'),
-    (dict(), (1, 64, 64), 'same resolution'),
-])
+@pytest.mark.parametrize(
+    'changes, shape, words',
+    [
+        (dict(name='other'), (1, 32, 32), 'made with detector toy, but --detector=other'),
+        (dict(feature_dim=8), (1, 32, 32), 'holds 16 features, but detector toy gives 8'),
+        (dict(sha256='ef' * 32), (1, 32, 32), 'other weights'),
+        (dict(preprocessing='x / 3'), (1, 32, 32), 'now has "x / 3"'),
+        (dict(), (3, 32, 32), r'images of shape \(1, 32, 32\)'),
+        (dict(), (1, 64, 64), 'same resolution'),
+    ],
+)
 def test_reference_of_another_kind_is_refused(changes, shape, words):
     with pytest.raises(ValueError, match=words):
         reference().check(detector(**changes), shape)
@@ -140,12 +171,14 @@ def test_unusable_reference_files(tmp_path):
         assert '--ref=' in str(info.value) and '\n' not in str(info.value)
 
     refuse('cannot be read: No such file.*; fid.py ref makes one')
-    with pytest.raises(ValueError, match=f'; fetch it from https://nvlabs.*/edm/fid-refs/ffhq-64x64.npz into {tmp_path}$'):
+    with pytest.raises(
+        ValueError, match=f'; fetch it from https://nvlabs.*/edm/fid-refs/ffhq-64x64.npz into {tmp_path}$'
+    ):
         load_reference(tmp_path / 'ffhq-64x64.npz')
     refuse('not a reference file', mu=np.zeros(3))
     refuse('must be', mu=np.zeros(3), sigma=np.eye(2))
     refuse('they must be .S. and .S, S.', mu=np.zeros(2), sigma=np.eye(2), mu_s=np.zeros(3))
     refuse('features .4, 3.; they must be .M, 2.', mu=np.zeros(2), sigma=np.eye(2), features=np.zeros([4, 3]))
-    refuse('not a reference file', mu=np.array([{}], dtype=object), sigma=np.eye(1))   # pickled: never loaded
+    refuse('not a reference file', mu=np.array([{}], dtype=object), sigma=np.eye(1))  # pickled: never loaded
     (tmp_path / 'bad.npz').write_bytes(b'not a zip')
     refuse('not a reference file')

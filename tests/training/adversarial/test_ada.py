@@ -15,13 +15,28 @@ from torch_utils.randomness import BatchRandom
 from training.adversarial import ada
 from training.adversarial.ada import AdaPipe, AdaptiveStrength, transform
 
-NAMES = ('mirror', 'quarter_turns', 'shift_int', 'zoom', 'turn_before', 'stretch', 'turn_after', 'shift_frac', 'brightness',
-         'contrast', 'luma_flip', 'hue', 'saturation')
+NAMES = (
+    'mirror',
+    'quarter_turns',
+    'shift_int',
+    'zoom',
+    'turn_before',
+    'stretch',
+    'turn_after',
+    'shift_frac',
+    'brightness',
+    'contrast',
+    'luma_flip',
+    'hue',
+    'saturation',
+)
 
 
 def parameters(count=1, **given):
     """All parameters for `count` images, 0 where not given."""
-    values = {name: torch.zeros([count, 2] if 'shift' in name else [count], dtype=torch.float64) for name in NAMES}
+    values = {
+        name: torch.zeros([count, 2] if 'shift' in name else [count], dtype=torch.float64) for name in NAMES
+    }
     for name, value in given.items():
         values[name][:] = torch.as_tensor(value, dtype=torch.float64)
     return values
@@ -29,7 +44,9 @@ def parameters(count=1, **given):
 
 def hand_image():
     """Images `real` of section 11 of the specification."""
-    b, c, h, w = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in (2, 3, 16, 16)), indexing='ij')
+    b, c, h, w = torch.meshgrid(
+        *(torch.arange(n, dtype=torch.float32) for n in (2, 3, 16, 16)), indexing='ij'
+    )
     return torch.sin(0.5 * b + 0.9 * c + 0.3 * h + 0.2 * w)
 
 
@@ -40,24 +57,41 @@ def noise(shape=(1, 3, 12, 16), dtype=torch.float64):
 # ------------------------------------------------------------------------------------------------
 # Numbers of the official code (section 11 of the specification).
 
+
 def at_percentile(q):
     """The official debug mode: every parameter at its q-th percentile (with its own idea of a normal distribution)."""
     e, turn = float(scipy.special.erfinv(2 * q - 1)), (2 * q - 1) * math.pi
     return parameters(
-        2, mirror=math.floor(2 * q), quarter_turns=math.floor(4 * q), shift_int=(2 * q - 1) * 0.125, zoom=0.2 * e,
-        turn_before=turn, stretch=0.2 * e, turn_after=0, shift_frac=0.125 * e, brightness=0.2 * e, contrast=0.5 * e,
-        luma_flip=math.floor(2 * q), hue=turn, saturation=e)
+        2,
+        mirror=math.floor(2 * q),
+        quarter_turns=math.floor(4 * q),
+        shift_int=(2 * q - 1) * 0.125,
+        zoom=0.2 * e,
+        turn_before=turn,
+        stretch=0.2 * e,
+        turn_after=0,
+        shift_frac=0.125 * e,
+        brightness=0.2 * e,
+        contrast=0.5 * e,
+        luma_flip=math.floor(2 * q),
+        hue=turn,
+        saturation=e,
+    )
 
 
-NUMBERS = {0.3: (-0.1541244, 0.5733585, 0.512679, -0.889938, 0.234876),
-           0.6: (0.0959505, 0.7855201, 0.223403, 0.579854, -0.341613),
-           0.8: (-0.0118212, 1.0834136, 0.071327, 0.037634, 0.042059)}
+NUMBERS = {
+    0.3: (-0.1541244, 0.5733585, 0.512679, -0.889938, 0.234876),
+    0.6: (0.0959505, 0.7855201, 0.223403, 0.579854, -0.341613),
+    0.8: (-0.0118212, 1.0834136, 0.071327, 0.037634, 0.042059),
+}
 
 
 def numbers(q):
     x = transform(hand_image(), at_percentile(q))
     assert x.dtype == torch.float32
-    return [v.item() for v in (x.mean(), x.square().mean().sqrt(), x[0, 0, 0, 0], x[0, 1, 8, 5], x[1, 2, 15, 15])]
+    return [
+        v.item() for v in (x.mean(), x.square().mean().sqrt(), x[0, 0, 0, 0], x[0, 1, 8, 5], x[1, 2, 15, 15])
+    ]
 
 
 @pytest.mark.parametrize('q', NUMBERS)
@@ -74,10 +108,21 @@ WRONG = {
     'shifts the other way': ('translation', lambda x, y, right=ada.translation: right(-x, -y)),
     'hue the other way': ('hue_rotation', lambda angle, right=ada.hue_rotation: right(-angle)),
     'stretches the other axis': ('scaling', lambda x, y, right=ada.scaling: right(y, x)),
-    'forgets the luma flip': ('colours', lambda p, right=ada.colours: right(dict(p, luma_flip=0 * p['luma_flip']))),
-    'multiplies in the other order': ('geometry', lambda p, height, width, right=ada.geometry: right(
-        float32(parameters(2, turn_before=p['turn_before'], shift_frac=p['shift_frac'])), height, width) @ right(
-        dict(p, turn_before=0 * p['turn_before'], shift_frac=0 * p['shift_frac']), height, width)),
+    'forgets the luma flip': (
+        'colours',
+        lambda p, right=ada.colours: right(dict(p, luma_flip=0 * p['luma_flip'])),
+    ),
+    'multiplies in the other order': (
+        'geometry',
+        lambda p, height, width, right=ada.geometry: (
+            right(
+                float32(parameters(2, turn_before=p['turn_before'], shift_frac=p['shift_frac'])),
+                height,
+                width,
+            )
+            @ right(dict(p, turn_before=0 * p['turn_before'], shift_frac=0 * p['shift_frac']), height, width)
+        ),
+    ),
 }
 
 
@@ -90,8 +135,20 @@ def test_wrong_versions_are_rejected(name, monkeypatch):
 # ------------------------------------------------------------------------------------------------
 # A slow reference from the text of section 9.1, with SciPy, one image at a time.
 
-SYM6 = [0.01089235, 0.00246831, -0.08343161, -0.03416156, 0.34722899, 0.55694639, 0.23895219, -0.05136248, -0.01489188,
-        0.03162528, 0.00124996, -0.00551593]
+SYM6 = [
+    0.01089235,
+    0.00246831,
+    -0.08343161,
+    -0.03416156,
+    0.34722899,
+    0.55694639,
+    0.23895219,
+    -0.05136248,
+    -0.01489188,
+    0.03162528,
+    0.00124996,
+    -0.00551593,
+]
 Q = 3
 
 
@@ -104,18 +161,24 @@ def scale_matrix(x, y):
 
 
 def turn_matrix(angle):
-    return np.array([[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]])
+    return np.array(
+        [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]]
+    )
 
 
 def slow_matrix(p, height, width):
     """Table of section 9.1, one factor after the other."""
     matrix = np.eye(3)
     for factor in (
-            scale_matrix(1 / (1 - 2 * p['mirror']), 1), turn_matrix(math.pi / 2 * p['quarter_turns']),
-            shift_matrix(-np.round(p['shift_int'][0] * width), -np.round(p['shift_int'][1] * height)),
-            scale_matrix(2 ** -p['zoom'], 2 ** -p['zoom']), turn_matrix(p['turn_before']),
-            scale_matrix(2 ** -p['stretch'], 2 ** p['stretch']), turn_matrix(p['turn_after']),
-            shift_matrix(-p['shift_frac'][0] * width, -p['shift_frac'][1] * height)):
+        scale_matrix(1 / (1 - 2 * p['mirror']), 1),
+        turn_matrix(math.pi / 2 * p['quarter_turns']),
+        shift_matrix(-np.round(p['shift_int'][0] * width), -np.round(p['shift_int'][1] * height)),
+        scale_matrix(2 ** -p['zoom'], 2 ** -p['zoom']),
+        turn_matrix(p['turn_before']),
+        scale_matrix(2 ** -p['stretch'], 2 ** p['stretch']),
+        turn_matrix(p['turn_after']),
+        shift_matrix(-p['shift_frac'][0] * width, -p['shift_frac'][1] * height),
+    ):
         matrix = matrix @ factor
     return matrix
 
@@ -125,7 +188,9 @@ def slow_warp(image, matrix):
     _, height, width = image.shape
     cx, cy = (width - 1) / 2, (height - 1) / 2
     corners = (matrix @ np.array([[-cx, -cy, 1], [cx, -cy, 1], [cx, cy, 1], [-cx, cy, 1]]).T)[:2]
-    margin = np.concatenate([(-corners).max(axis=1), corners.max(axis=1)]) + np.array([2 * Q - cx, 2 * Q - cy] * 2)
+    margin = np.concatenate([(-corners).max(axis=1), corners.max(axis=1)]) + np.array(
+        [2 * Q - cx, 2 * Q - cy] * 2
+    )
     left, top, right, bottom = np.ceil(np.clip(margin, 0, [width - 1, height - 1] * 2)).astype(int)
     image = np.pad(image, [(0, 0), (top, bottom), (left, right)], mode='reflect')
     matrix = shift_matrix((left - right) / 2, (top - bottom) / 2) @ matrix
@@ -157,14 +222,27 @@ def slow_colours(image, p):
         if p['luma_flip']:
             v = v - 2 * a * (a @ v)
         cos, sin = math.cos(p['hue']), math.sin(p['hue'])
-        v = cos * v + sin * np.cross(a, v) + (1 - cos) * a * (a @ v)       # Rodrigues
+        v = cos * v + sin * np.cross(a, v) + (1 - cos) * a * (a @ v)  # Rodrigues
         grey = a * (a @ v)
         result[:, y, x] = grey + (v - grey) * 2 ** p['saturation']
     return result
 
 
-SINGLE = dict(mirror=1, quarter_turns=1, shift_int=[0.1, -0.07], zoom=0.3, turn_before=0.6, stretch=-0.4, turn_after=-2.0,
-              shift_frac=[0.13, -0.21], brightness=0.3, contrast=-0.7, luma_flip=1, hue=1.1, saturation=0.8)
+SINGLE = dict(
+    mirror=1,
+    quarter_turns=1,
+    shift_int=[0.1, -0.07],
+    zoom=0.3,
+    turn_before=0.6,
+    stretch=-0.4,
+    turn_after=-2.0,
+    shift_frac=[0.13, -0.21],
+    brightness=0.3,
+    contrast=-0.7,
+    luma_flip=1,
+    hue=1.1,
+    saturation=0.8,
+)
 
 
 @pytest.mark.parametrize('name', [*SINGLE, 'everything'])
@@ -179,11 +257,14 @@ def test_against_the_slow_reference(name):
 def test_grey_images_are_the_mean_of_three_equal_channels():
     image = noise((1, 1, 8, 8))
     colour = transform(image.expand(-1, 3, -1, -1), parameters(**SINGLE))
-    np.testing.assert_allclose(transform(image, parameters(**SINGLE)), colour.mean(dim=1, keepdim=True), atol=1e-12)
+    np.testing.assert_allclose(
+        transform(image, parameters(**SINGLE)), colour.mean(dim=1, keepdim=True), atol=1e-12
+    )
 
 
 # ------------------------------------------------------------------------------------------------
 # Conventions.
+
 
 def test_nothing_happens_without_parameters():
     image = noise((2, 3, 16, 16), torch.float32)
@@ -197,12 +278,16 @@ def test_directions():
     The wavelet filter is not symmetric, so mirrored noise is not exact, but a smooth image nearly is.
     """
     smooth = hand_image()[:1, :, 2:14, 2:14]
-    for given, expected in ((dict(mirror=1), smooth.flip(3)), (dict(quarter_turns=1), smooth.rot90(1, (2, 3))),
-                            (dict(quarter_turns=2), smooth.flip(2, 3)), (dict(quarter_turns=3), smooth.rot90(3, (2, 3)))):
+    for given, expected in (
+        (dict(mirror=1), smooth.flip(3)),
+        (dict(quarter_turns=1), smooth.rot90(1, (2, 3))),
+        (dict(quarter_turns=2), smooth.flip(2, 3)),
+        (dict(quarter_turns=3), smooth.rot90(3, (2, 3))),
+    ):
         error = (transform(smooth, parameters(**given)) - expected)[:, :, 3:-3, 3:-3].abs().max()
         assert error < 0.06 < 0.3 < (smooth - expected)[:, :, 3:-3, 3:-3].abs().max()
     image = noise((1, 3, 16, 16))
-    moved = transform(image, parameters(shift_int=[0.125, 0.0625]))         # 2 and 1 of 16 pixels
+    moved = transform(image, parameters(shift_int=[0.125, 0.0625]))  # 2 and 1 of 16 pixels
     np.testing.assert_allclose(moved[:, :, 1:, 2:], image[:, :, :-1, :-2], atol=1e-5)
     assert (moved[:, :, :-1, :-2] - image[:, :, 1:, 2:]).abs().max() > 0.1
 
@@ -212,7 +297,9 @@ def test_zoom_enlarges():
     image[:, :, 6:10, 6:10] = 1
     assert transform(image, parameters(zoom=1)).sum() == pytest.approx(4 * 16, rel=0.02)
     wide = transform(image, parameters(stretch=1))
-    assert wide[0, 0, 8].sum() == pytest.approx(8, rel=0.05) and wide[0, 0, 5:11, 8].sum() == pytest.approx(2, rel=0.1)
+    assert wide[0, 0, 8].sum() == pytest.approx(8, rel=0.05) and wide[0, 0, 5:11, 8].sum() == pytest.approx(
+        2, rel=0.1
+    )
 
 
 def test_gradients_reach_the_images():
@@ -223,6 +310,7 @@ def test_gradients_reach_the_images():
 
 # ------------------------------------------------------------------------------------------------
 # Draws and gates.
+
 
 def test_draws_are_in_the_official_order():
     draws = ada.draw(5, torch.Generator().manual_seed(0))
@@ -237,8 +325,13 @@ def test_draws_are_in_the_official_order():
 
 def test_distributions():
     draws = ada.draw(40000, torch.Generator().manual_seed(0))
-    for name, std in dict(zoom=0.2, stretch=0.2, shift_frac=0.125, brightness=0.2, contrast=0.5, saturation=1).items():
-        assert draws[name].std().item() == pytest.approx(std, rel=0.02) and abs(draws[name].mean()) < 0.02 * std + 1e-3 + std / 50
+    for name, std in dict(
+        zoom=0.2, stretch=0.2, shift_frac=0.125, brightness=0.2, contrast=0.5, saturation=1
+    ).items():
+        assert (
+            draws[name].std().item() == pytest.approx(std, rel=0.02)
+            and abs(draws[name].mean()) < 0.02 * std + 1e-3 + std / 50
+        )
     for name, limit in dict(turn_before=math.pi, turn_after=math.pi, hue=math.pi, shift_int=0.125).items():
         assert limit * 0.999 < draws[name].abs().max() <= limit and abs(draws[name].mean()) < limit / 50
     assert sorted(draws['quarter_turns'].unique().tolist()) == [0, 1, 2, 3]
@@ -249,11 +342,16 @@ def test_gates():
     """p for all but the two turns, which share it: one or the other opens with probability p."""
     parameters_ = ada.gate(ada.draw(40000, torch.Generator().manual_seed(0)), 0.36)
     assert list(parameters_) == list(NAMES)
-    opened = {name: (value.flatten(1)[:, 0] if value.ndim == 2 else value) != 0 for name, value in parameters_.items()}
+    opened = {
+        name: (value.flatten(1)[:, 0] if value.ndim == 2 else value) != 0
+        for name, value in parameters_.items()
+    }
     for name in ('zoom', 'stretch', 'shift_frac', 'brightness', 'contrast', 'hue', 'saturation'):
         assert opened[name].float().mean().item() == pytest.approx(0.36, abs=0.01), name
-    assert opened['turn_before'].float().mean().item() == pytest.approx(0.2, abs=0.01)      # 1 - sqrt(1 - 0.36)
-    assert (opened['turn_before'] | opened['turn_after']).float().mean().item() == pytest.approx(0.36, abs=0.01)
+    assert opened['turn_before'].float().mean().item() == pytest.approx(0.2, abs=0.01)  # 1 - sqrt(1 - 0.36)
+    assert (opened['turn_before'] | opened['turn_after']).float().mean().item() == pytest.approx(
+        0.36, abs=0.01
+    )
     # One gate for both directions of a shift.
     shifts = parameters_['shift_frac'] != 0
     assert torch.equal(shifts[:, 0], shifts[:, 1])
@@ -262,7 +360,9 @@ def test_gates():
 @pytest.mark.parametrize('p, share', [(0.0, 0.0), (1.0, 1.0), (1.7, 1.0)])
 def test_closed_and_open_gates(p, share):
     gated = ada.gate(ada.draw(500, torch.Generator().manual_seed(0)), torch.tensor(p))
-    assert all((gated[name] != 0).float().mean() == share for name in ('zoom', 'turn_before', 'turn_after', 'hue'))
+    assert all(
+        (gated[name] != 0).float().mean() == share for name in ('zoom', 'turn_before', 'turn_after', 'hue')
+    )
 
 
 @pytest.mark.parametrize('world_size', [2, 4])
@@ -284,6 +384,7 @@ def test_processes_share_one_batch(world_size):
 # ------------------------------------------------------------------------------------------------
 # Control of p.
 
+
 def run_control(strength, signs):
     """Let the control see one pair of logits per iteration; returns p after each."""
     found = []
@@ -296,7 +397,7 @@ def run_control(strength, signs):
 
 def test_p_rises_and_falls_by_the_official_step():
     """256 images: 256 * 4 / 500,000 = 0.002048 every fourth iteration."""
-    up, down = [3.0, 0.1], [-2.0, 5.0]      # mean signs 1 and 0
+    up, down = [3.0, 0.1], [-2.0, 5.0]  # mean signs 1 and 0
     found = run_control(AdaptiveStrength(0, 0.6, 256), [up] * 9 + [down] * 8)
     assert found == [0] * 3 + [0.002048] * 4 + [0.004096] * 4 + [0.002048] * 4 + [0.0] * 2
     # At the 12th iteration one up and three downs have come in: mean sign 0.25, below the target.
@@ -316,7 +417,9 @@ def test_p_depends_on_the_mean_over_all_logits():
 def test_upper_bound_is_clean_only():
     signs = [[1.0, 1.0]] * 8
     assert run_control(AdaptiveStrength(0.999, 0.5, 256), signs)[-1] == 1.0
-    assert run_control(AdaptiveStrength(0.999, 0.5, 256, limit=None), signs)[-1] == pytest.approx(0.999 + 2 * 0.002048, abs=1e-6)
+    assert run_control(AdaptiveStrength(0.999, 0.5, 256, limit=None), signs)[-1] == pytest.approx(
+        0.999 + 2 * 0.002048, abs=1e-6
+    )
 
 
 def test_fixed_p_does_not_move():

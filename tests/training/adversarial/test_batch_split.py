@@ -23,22 +23,37 @@ def task(tmp_path_factory):
     folder = tmp_path_factory.mktemp('material')
     with pytest.MonkeyPatch.context() as patch:
         tiny_runs.use_random_backbones(patch.setattr)
-        config = tiny_runs.make_config(f"--data={tiny_runs.write_zip(folder / 'data.zip')}", '--cond=1', *tiny_runs.GAN_ARGS,
-                                       f"--transfer={tiny_runs.write_teacher(folder / 'teacher.pkl')}", '--channels-last=0')
-        return DistillationTask(dict(config, r1_interval=1, micro_batch=N),
-                                ImageFolderDataset(config['dataset_kwargs']['path'], use_labels=True), torch.device('cpu'))
+        config = tiny_runs.make_config(
+            f'--data={tiny_runs.write_zip(folder / "data.zip")}',
+            '--cond=1',
+            *tiny_runs.GAN_ARGS,
+            f'--transfer={tiny_runs.write_teacher(folder / "teacher.pkl")}',
+            '--channels-last=0',
+        )
+        return DistillationTask(
+            dict(config, r1_interval=1, micro_batch=N),
+            ImageFolderDataset(config['dataset_kwargs']['path'], use_labels=True),
+            torch.device('cpu'),
+        )
 
 
 def gradients(task, monkeypatch, micro_batch):
     """Gradients of the three stages from the same start, flattened, and the spectral-norm vectors after them."""
     found = []
-    monkeypatch.setattr(task.guard, 'step', lambda _name, _optimizer, params: found.append(
-        torch.cat([p.grad.flatten() for p in params if p.grad is not None])))       # and no step is taken
+    monkeypatch.setattr(
+        task.guard,
+        'step',
+        lambda _name, _optimizer, params: found.append(
+            torch.cat([p.grad.flatten() for p in params if p.grad is not None])
+        ),
+    )  # and no step is taken
     state = {name: tensor.clone() for name, tensor in task.D.state_dict().items()}
     task.config['micro_batch'] = micro_batch
     images = torch.rand([N, 3, 8, 8], generator=torch.Generator().manual_seed(1)) * 2 - 1
     task.step(images, torch.eye(3)[torch.arange(N) % 3], BatchRandom(0, 0), 1)
-    vectors = torch.cat([layer.u.clone() for layer in task.D.modules() if isinstance(layer, SpectralNormConv2d)])
+    vectors = torch.cat(
+        [layer.u.clone() for layer in task.D.modules() if isinstance(layer, SpectralNormConv2d)]
+    )
     task.D.load_state_dict(state)
     return dict(zip(('G', 'D', 'R1'), found, strict=True)), vectors
 
@@ -46,7 +61,9 @@ def gradients(task, monkeypatch, micro_batch):
 def distances(task, monkeypatch, micro_batch):
     """Relative distance of each stage's gradient from that of the undivided batch, and that of the vectors."""
     (whole, u), (split, v) = (gradients(task, monkeypatch, size) for size in (N, micro_batch))
-    return {name: ((whole[name] - split[name]).norm() / whole[name].norm()).item() for name in whole}, (u - v).abs().max().item()
+    return {name: ((whole[name] - split[name]).norm() / whole[name].norm()).item() for name in whole}, (
+        u - v
+    ).abs().max().item()
 
 
 @pytest.mark.parametrize('micro_batch', [4, 2, 1])
@@ -71,7 +88,9 @@ def test_batch_norm_looks_at_one_forward_pass(task, monkeypatch):
 
 
 def test_global_batch_norm_of_one_process_is_the_ordinary_one():
-    norm = batch_split.synchronise_batch_norms(torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.ReLU()))[0]
+    norm = batch_split.synchronise_batch_norms(torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.ReLU()))[
+        0
+    ]
     x, other = torch.randn(4, 3, 5, 5), torch.nn.BatchNorm2d(3)
     assert type(norm) is batch_split.GlobalBatchNorm2d and torch.equal(norm(x), other(x))
     assert not tiny_runs.differences(norm.state_dict(), other.state_dict())
@@ -83,13 +102,17 @@ def test_global_batch_norm_of_two_emulated_processes(monkeypatch):
     halves = x[:3], x[3:]
     whole = torch.nn.BatchNorm2d(3)
     expected = whole(x)
-    moments = torch.stack([torch.stack([h.mean(dim=[0, 2, 3]), h.var(dim=[0, 2, 3], unbiased=False)]) for h in halves])
+    moments = torch.stack(
+        [torch.stack([h.mean(dim=[0, 2, 3]), h.var(dim=[0, 2, 3], unbiased=False)]) for h in halves]
+    )
     monkeypatch.setattr(batch_split.distributed, 'get_world_size', lambda: 2)
     monkeypatch.setattr(batch_split.distributed, 'all_reduce_sum_', lambda _own: moments.clone())
     for rank in (0, 1):
         monkeypatch.setattr(batch_split.distributed, 'get_rank', lambda rank=rank: rank)
         norm = batch_split.GlobalBatchNorm2d(3)
-        assert torch.allclose(norm(halves[rank]), expected[3 * rank:3 * rank + 3], atol=1e-5)
+        assert torch.allclose(norm(halves[rank]), expected[3 * rank : 3 * rank + 3], atol=1e-5)
         for name, tensor in norm.state_dict().items():
             assert torch.allclose(tensor, whole.state_dict()[name], atol=1e-5), name
-        assert not torch.allclose(torch.nn.BatchNorm2d(3)(halves[rank]), expected[3 * rank:3 * rank + 3], atol=1e-3)
+        assert not torch.allclose(
+            torch.nn.BatchNorm2d(3)(halves[rank]), expected[3 * rank : 3 * rank + 3], atol=1e-3
+        )

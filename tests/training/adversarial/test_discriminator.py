@@ -30,10 +30,16 @@ CHANNELS, OFFICIAL = [64, 64, 128, 256], [128, 64, 32, 16]
 
 # ---- sizes ----------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('start, width, expected', [
-    (128, 64, [64, 64, 128, 256, 512]), (64, 64, [64, 128, 256, 512]), (32, 128, [128, 256, 512]),
-    (16, 256, [256, 512]),
-])
+
+@pytest.mark.parametrize(
+    'start, width, expected',
+    [
+        (128, 64, [64, 64, 128, 256, 512]),
+        (64, 64, [64, 128, 256, 512]),
+        (32, 128, [128, 256, 512]),
+        (16, 256, [256, 512]),
+    ],
+)
 def test_official_channels_per_level(start, width, expected):
     assert head_channels(start, 8, width) == expected
 
@@ -53,10 +59,15 @@ def test_end_size_rule():
         head_end_size([48, 24, 12, 6])
 
 
-@pytest.mark.parametrize('resolutions, label_dim, expected', [
-    (OFFICIAL, 0, 10_331_328), (OFFICIAL, 10, 13_757_888), ([16, 8, 4, 2], 0, 24_134_400),
-    ([32, 16, 8, 4], 0, 12_336_384),
-])
+@pytest.mark.parametrize(
+    'resolutions, label_dim, expected',
+    [
+        (OFFICIAL, 0, 10_331_328),
+        (OFFICIAL, 10, 13_757_888),
+        ([16, 8, 4, 2], 0, 24_134_400),
+        ([32, 16, 8, 4], 0, 12_336_384),
+    ],
+)
 def test_parameter_counts(resolutions, label_dim, expected):
     with torch.device('meta'):
         table = torch.empty(1000, 320)
@@ -75,6 +86,7 @@ def test_logits_of_a_64_pixel_head_and_a_twice_as_large_map():
 
 
 # ---- spectral norm --------------------------------------------------------------------------------------
+
 
 def slow_spectral_norm(weight, u):
     matrix = weight.reshape(weight.shape[0], -1)
@@ -119,7 +131,7 @@ def test_backward_after_a_second_forward_uses_the_vectors_of_its_own_forward():
     torch.manual_seed(0)
     conv, x = SpectralNormConv2d(2, 3, 3).double(), torch.randn(1, 2, 5, 5, dtype=torch.float64)
     state = {name: tensor.clone() for name, tensor in conv.state_dict().items()}
-    alone, = torch.autograd.grad(conv(x).square().sum(), [conv.weight])
+    (alone,) = torch.autograd.grad(conv(x).square().sum(), [conv.weight])
     conv.load_state_dict(state)
     first = conv(x).square().sum()
     conv(x)
@@ -127,6 +139,7 @@ def test_backward_after_a_second_forward_uses_the_vectors_of_its_own_forward():
 
 
 # ---- hand-computed numbers of the specification, float64 ------------------------------------------------
+
 
 def sines(shape, scale, offset):
     k = torch.arange(math.prod(shape), dtype=torch.float64)
@@ -139,7 +152,7 @@ def unit(vector):
 
 @functools.cache
 def filled_once(label_dim):
-    table = torch.sin(0.1 * torch.arange(10.)[:, None] + 0.01 * torch.arange(320.))
+    table = torch.sin(0.1 * torch.arange(10.0)[:, None] + 0.01 * torch.arange(320.0))
     D = ProjectedDiscriminator(['x'], CHANNELS, OFFICIAL, label_dim, table).double()
     with torch.no_grad():
         for i, head in enumerate(D.x):
@@ -166,8 +179,12 @@ def hand_filled(label_dim):
 
 
 def hand_images():
-    b, c, h, w = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in (2, 3, 16, 16)), indexing='ij')
-    return torch.sin(0.5 * b + 0.9 * c + 0.3 * h + 0.2 * w), torch.cos(0.4 * b + 0.7 * c + 0.25 * h - 0.15 * w)
+    b, c, h, w = torch.meshgrid(
+        *(torch.arange(n, dtype=torch.float64) for n in (2, 3, 16, 16)), indexing='ij'
+    )
+    return torch.sin(0.5 * b + 0.9 * c + 0.3 * h + 0.2 * w), torch.cos(
+        0.4 * b + 0.7 * c + 0.25 * h - 0.15 * w
+    )
 
 
 def hand_features(x):
@@ -194,9 +211,25 @@ def total_norm(D):
 def test_hand_logits_and_sigma():
     D = hand_filled(0)
     real, _ = hand_images()
-    logits, = D(hand_features(real))
-    expected = [-0.01980358, -0.07289057, -0.06523807, -0.04768178, -0.04359135, -0.0121907, -0.01650214, -0.02319018,
-                -0.03422453, -0.00598968, -0.00119099, 0.00910415, -0.0474885, -0.02618118, 0.00939861, 0.03535814]
+    (logits,) = D(hand_features(real))
+    expected = [
+        -0.01980358,
+        -0.07289057,
+        -0.06523807,
+        -0.04768178,
+        -0.04359135,
+        -0.0121907,
+        -0.01650214,
+        -0.02319018,
+        -0.03422453,
+        -0.00598968,
+        -0.00119099,
+        0.00910415,
+        -0.0474885,
+        -0.02618118,
+        0.00939861,
+        0.03535814,
+    ]
     np.testing.assert_allclose(logits[0].detach(), expected, atol=6e-9)
     close(logits[1].mean(), -0.0149556803, 1e-8)
     conv = D.x[0].down0.conv
@@ -204,14 +237,46 @@ def test_hand_logits_and_sigma():
 
 
 HAND = {  # (label_dim, kind): G loss, its gradient's norm and two entries; D loss, gradient norms: all, conv, out
-    (0, 'ns'): (1.4407374836, 1.3839321333e-01, 6.6450358115e-04, 1.5031967330e-03,
-                2.7399288842, 1.3551377071e+02, 1.8584383251e+01, 1.0996958705),
-    (0, 'hinge'): (0.1062930558, 2.6398623635e-01, 1.3877491560e-03, 2.9029807427e-03,
-                   3.9313062768, 2.7118623064e+02, 3.6914095023e+01, 2.3348627454),
-    (10, 'ns'): (1.3826681222, 8.9383173693e-03, -6.5314618073e-05, -8.5014213669e-05,
-                 2.7750251458, 9.0622406786, 1.1892510139, 3.7621670535e-01),
-    (10, 'hinge'): (-0.0072641358, 1.7933653639e-02, -1.3062219218e-04, -1.7033832944e-04,
-                    4.0048575011, 1.8118095050e+01, 2.3798949080, 7.4941756209e-01),
+    (0, 'ns'): (
+        1.4407374836,
+        1.3839321333e-01,
+        6.6450358115e-04,
+        1.5031967330e-03,
+        2.7399288842,
+        1.3551377071e02,
+        1.8584383251e01,
+        1.0996958705,
+    ),
+    (0, 'hinge'): (
+        0.1062930558,
+        2.6398623635e-01,
+        1.3877491560e-03,
+        2.9029807427e-03,
+        3.9313062768,
+        2.7118623064e02,
+        3.6914095023e01,
+        2.3348627454,
+    ),
+    (10, 'ns'): (
+        1.3826681222,
+        8.9383173693e-03,
+        -6.5314618073e-05,
+        -8.5014213669e-05,
+        2.7750251458,
+        9.0622406786,
+        1.1892510139,
+        3.7621670535e-01,
+    ),
+    (10, 'hinge'): (
+        -0.0072641358,
+        1.7933653639e-02,
+        -1.3062219218e-04,
+        -1.7033832944e-04,
+        4.0048575011,
+        1.8118095050e01,
+        2.3798949080,
+        7.4941756209e-01,
+    ),
 }
 HAND_CLASS = {'ns': (1.0511284759e-04, 1.0541835104e-03), 'hinge': (2.0760979062e-04, 2.0977073667e-03)}
 
@@ -223,7 +288,7 @@ def test_hand_losses_and_gradients(label_dim, kind):
     labels = labels_3_and_7() if label_dim else None
     fake.requires_grad_(True)
     loss = generator_loss(hand_filled(label_dim)(hand_features(fake), labels), kind)
-    gradient, = torch.autograd.grad(loss, [fake])
+    (gradient,) = torch.autograd.grad(loss, [fake])
     close(loss.detach(), g_loss, 1e-8)
     close(gradient.norm(), g_norm)
     close(gradient[0, 0, 0, 0], g_first)
@@ -248,10 +313,13 @@ def test_reals_before_fakes_is_noticed():
     assert abs(float(loss.detach()) / HAND[0, 'ns'][4] - 1) > 1e-8  # the right order agrees to 1e-9
 
 
-@pytest.mark.parametrize('label_dim, penalties, norms', [
-    (0, (1.0425410888e+01, 1.8203929805e+01), (1.1118542461e+01, 6.5608510813, 8.0333741535e-01)),
-    (10, (4.9903081778e-02, 6.4522875125e-02), (4.6736854144e-02, 2.5912528478e-02, 1.4639152700e-02)),
-])
+@pytest.mark.parametrize(
+    'label_dim, penalties, norms',
+    [
+        (0, (1.0425410888e01, 1.8203929805e01), (1.1118542461e01, 6.5608510813, 8.0333741535e-01)),
+        (10, (4.9903081778e-02, 6.4522875125e-02), (4.6736854144e-02, 2.5912528478e-02, 1.4639152700e-02)),
+    ],
+)
 def test_hand_r1(label_dim, penalties, norms):
     D = hand_filled(label_dim)
     real = hand_images()[0].requires_grad_(True)
@@ -265,18 +333,21 @@ def test_hand_r1(label_dim, penalties, norms):
 
 # ---- conditioning ---------------------------------------------------------------------------------------
 
+
 def test_equalized_linear_by_hand():
     layer = EqualizedLinear(4, 2)
     with torch.no_grad():
-        layer.weight.copy_(torch.tensor([[1., 2., 3., 4.], [-1., 0., 0., 0.]]))
-        layer.bias.copy_(torch.tensor([0.5, 0.]))
+        layer.weight.copy_(torch.tensor([[1.0, 2.0, 3.0, 4.0], [-1.0, 0.0, 0.0, 0.0]]))
+        layer.bias.copy_(torch.tensor([0.5, 0.0]))
     expected = [math.sqrt(2) * (10 / 2 + 0.5), math.sqrt(2) * 0.2 * (-1 / 2)]
     assert layer(torch.ones(1, 4))[0].tolist() == pytest.approx(expected)
 
 
 def test_labels_matter_only_to_a_conditional_discriminator():
     maps = {'x': [torch.randn(2, c, r, r) for c, r in zip(CHANNELS, [16, 8, 4, 2])]}
-    D = ProjectedDiscriminator(['x'], CHANNELS, [16, 8, 4, 2], 3, make_class_table(3, 'random:0'), channel_max=8)
+    D = ProjectedDiscriminator(
+        ['x'], CHANNELS, [16, 8, 4, 2], 3, make_class_table(3, 'random:0'), channel_max=8
+    )
     state = {name: tensor.clone() for name, tensor in D.state_dict().items()}
     results = []
     for classes in ([0, 1], [0, 2]):
@@ -289,7 +360,9 @@ def test_labels_matter_only_to_a_conditional_discriminator():
 
 
 def test_too_short_class_table_is_refused():
-    with pytest.raises(ValueError, match='label_dim=1001 needs a class table with at least 1001 rows; it has 1000'):
+    with pytest.raises(
+        ValueError, match='label_dim=1001 needs a class table with at least 1001 rows; it has 1000'
+    ):
         ProjectedDiscriminator(['x'], CHANNELS, [16, 8, 4, 2], 1001, torch.zeros(1000, 320))
 
 
@@ -303,7 +376,7 @@ def test_official_class_table(shared_dir):
     path = shared_dir / 'data' / 'imagenet-class-embeddings-tf_efficientnet_lite0.npy'
     table = make_class_table(10, str(path), all_rows=True)
     assert table.shape == (1000, 320) and table.norm(dim=1).mean() == pytest.approx(19.01, abs=0.01)
-    assert torch.equal(make_class_table(10, str(path)), table[:10])     # sized to the data set: the first rows
+    assert torch.equal(make_class_table(10, str(path)), table[:10])  # sized to the data set: the first rows
     with pytest.raises(ValueError, match='1000 rows, too few for 1001 classes'):
         make_class_table(1001, str(path))
 
@@ -320,7 +393,9 @@ def test_rows_without_a_class_change_no_result():
         generator_loss([logits], 'ns').backward()
         results.append((logits, D.x[1].embed.weight.grad, D.x[1].proj.weight.grad))
     (logits, long, proj), (short_logits, short, short_proj) = results
-    assert torch.equal(logits, short_logits) and torch.equal(proj, short_proj) and torch.equal(long[:3], short)
+    assert (
+        torch.equal(logits, short_logits) and torch.equal(proj, short_proj) and torch.equal(long[:3], short)
+    )
     assert short.abs().max() > 0 and long[3:].abs().max() == 0
 
 
@@ -339,12 +414,17 @@ def test_table_from_a_url(tmp_path, monkeypatch):
     path = tmp_path / 'table.npy'
     np.save(path, np.ones([3, 4], np.float32))
     calls = []
-    monkeypatch.setattr('training.adversarial.class_table.open_url', lambda url, return_filename: (calls.append(url), str(path))[1])
+    monkeypatch.setattr(
+        'training.adversarial.class_table.open_url',
+        lambda url, return_filename: (calls.append(url), str(path))[1],
+    )
     assert make_class_table(2, 'https://example.org/table.npy').tolist() == [[1] * 4] * 2
     assert calls == ['https://example.org/table.npy']
     monkeypatch.undo()
     assert make_class_table(3, path.as_uri()).shape == (3, 4)
-    with pytest.raises(ValueError, match="class table 'ftp://example.org/a.npy' cannot be read .*is not supported"):
+    with pytest.raises(
+        ValueError, match="class table 'ftp://example.org/a.npy' cannot be read .*is not supported"
+    ):
         make_class_table(3, 'ftp://example.org/a.npy')
 
 
@@ -370,11 +450,17 @@ class Trap:
         return Trap.sprung.append, (1,)
 
 
-@pytest.mark.parametrize('table, message', [
-    (np.ones([4], np.float32), r'holds float32 \[4\]; expected floats \[rows, width\]'),
-    (np.ones([4, 2], np.int64), 'holds int64'), (np.full([4, 2], np.nan), 'not finite'),
-    (np.ones([4, 0], np.float32), r'holds float32 \[4, 0\]'), (np.ones([2, 3], np.float32), '2 rows, too few for 3 classes'),
-    (None, 'cannot be read')])
+@pytest.mark.parametrize(
+    'table, message',
+    [
+        (np.ones([4], np.float32), r'holds float32 \[4\]; expected floats \[rows, width\]'),
+        (np.ones([4, 2], np.int64), 'holds int64'),
+        (np.full([4, 2], np.nan), 'not finite'),
+        (np.ones([4, 0], np.float32), r'holds float32 \[4, 0\]'),
+        (np.ones([2, 3], np.float32), '2 rows, too few for 3 classes'),
+        (None, 'cannot be read'),
+    ],
+)
 def test_tables_that_do_not_fit(table, message, tmp_path):
     path = tmp_path / 'table.npy'
     np.save(path, table) if table is not None else path.write_bytes(b'\x93NUMPY nothing')
@@ -394,10 +480,15 @@ def test_class_means_against_a_loop():
         class_means(features[::3], torch.eye(3)[classes[::3]], 3)
 
 
-@pytest.mark.parametrize('source, message', [
-    ('random:x', 'whole number'), ('mean', 'is unknown'), ('nowhere.npy', 'cannot be read'),
-    ('computed', 'needs features'),
-])
+@pytest.mark.parametrize(
+    'source, message',
+    [
+        ('random:x', 'whole number'),
+        ('mean', 'is unknown'),
+        ('nowhere.npy', 'cannot be read'),
+        ('computed', 'needs features'),
+    ],
+)
 def test_bad_class_table_sources(source, message):
     with pytest.raises(ValueError, match=message):
         make_class_table(3, source)

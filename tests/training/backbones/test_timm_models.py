@@ -22,8 +22,12 @@ from training.backbones.timm_models import (
 from training.backbones.weights import WeightsError, build_stages
 
 # Small models of the kinds that differ: names rewritten by timm or not, four or five maps, NHWC, hard sigmoids.
-CONVOLUTIONAL = {'resnet10t': (64, 128, 256, 512), 'convnext_atto': (40, 80, 160, 320),
-                 'mobilenetv3_small_050': (8, 16, 24, 288), 'regnetx_002': (24, 56, 152, 368)}
+CONVOLUTIONAL = {
+    'resnet10t': (64, 128, 256, 512),
+    'convnext_atto': (40, 80, 160, 320),
+    'mobilenetv3_small_050': (8, 16, 24, 288),
+    'regnetx_002': (24, 56, 152, 368),
+}
 
 
 def normalise(model, seed=0):
@@ -39,6 +43,7 @@ def normalise(model, seed=0):
 # ------------------------------------------------------------------------------------------------
 # The cut.
 
+
 @pytest.mark.parametrize('name', CONVOLUTIONAL)
 def test_convolutional_models(name, tmp_path):
     """Weights from a file; the maps are those of timm's own feature extractor on the whole classifier; R1 works."""
@@ -51,9 +56,11 @@ def test_convolutional_models(name, tmp_path):
     maps = stages.eval()(x)
     assert [m.shape[1] for m in maps] == list(CONVOLUTIONAL[name]) == list(get_spec(name).channels)
     assert [tuple(m.shape[2:]) for m in maps] == [(16, 16), (8, 8), (4, 4), (2, 2)]
-    for ours, theirs in zip(maps, [m for m in model.forward_intermediates(x, intermediates_only=True) if m.shape[2] <= 16][-4:]):
+    for ours, theirs in zip(
+        maps, [m for m in model.forward_intermediates(x, intermediates_only=True) if m.shape[2] <= 16][-4:]
+    ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-    gradient, = torch.autograd.grad(maps[3].sin().sum(), [x], create_graph=True)
+    (gradient,) = torch.autograd.grad(maps[3].sin().sum(), [x], create_graph=True)
     gradient.square().sum().backward()
     assert torch.isfinite(x.grad).all() and x.grad.abs().max() > 0
 
@@ -77,7 +84,8 @@ def test_maps_with_channels_last():
     net = torch.nn.Module()
     net.forward = lambda x: [torch.zeros(1, 8 >> k, 8 >> k, 5 + k) for k in range(4)]
     assert [tuple(m.shape) for m in timm_models.TimmStages(net, is_nhwc=True)(None)] == [
-        (1, 5 + k, 8 >> k, 8 >> k) for k in range(4)]
+        (1, 5 + k, 8 >> k, 8 >> k) for k in range(4)
+    ]
     spec = get_spec('swin_tiny_patch4_window7_224')
     assert spec.channels == (96, 192, 384, 768) and spec.input_size == 224 and not spec.is_transformer
 
@@ -89,6 +97,7 @@ def tiny_vit(monkeypatch):
     def create(name, **given):
         narrow = dict(embed_dim=16, num_heads=2, mlp_ratio=1.0) if name.startswith('vit_tiny') else {}
         return original(name, **narrow, **given)
+
     monkeypatch.setattr(timm, 'create_model', create)
     timm_models.timm_spec.cache_clear()
 
@@ -108,7 +117,7 @@ def test_transformer(monkeypatch, tmp_path):
     stages, _report = build_stages('vit_tiny_patch16_224', 'pretrained', str(tmp_path))
     assert type(stages) is TimmTransformerStages and stages.taps == [2, 5, 8, 11]
     x = torch.randn(1, 3, 224, 224, requires_grad=True)
-    tokens = model.patch_embed(x)                                               # [1, 196, 16]
+    tokens = model.patch_embed(x)  # [1, 196, 16]
     tokens = torch.cat([model.cls_token, tokens], dim=1) + model.pos_embed
     maps = stages.eval()(x)
     for index, block in enumerate(model.blocks):
@@ -116,25 +125,38 @@ def test_transformer(monkeypatch, tmp_path):
         if index in (2, 5, 8, 11):
             expected = tokens[:, 1:].transpose(1, 2).reshape(1, 16, 14, 14)
             torch.testing.assert_close(maps[(2, 5, 8, 11).index(index)], expected, rtol=1e-4, atol=1e-4)
-    gradient, = torch.autograd.grad(maps[-1].sin().sum(), [x], create_graph=True)
-    gradient.square().sum().backward()      # fused attention would raise here
+    (gradient,) = torch.autograd.grad(maps[-1].sin().sum(), [x], create_graph=True)
+    gradient.square().sum().backward()  # fused attention would raise here
     assert x.grad.abs().max() > 0
 
 
 def test_transformer_in_the_features(monkeypatch):
     """With the official post-processing, beside a convolutional backbone; each has a size, mean and std of its own."""
     tiny_vit(monkeypatch)
-    F = ProjectedFeatures(['vit_tiny_patch16_224', 'resnet10t'], 64, True, weights='random', fused=True, moved_statistics=True)
+    F = ProjectedFeatures(
+        ['vit_tiny_patch16_224', 'resnet10t'], 64, True, weights='random', fused=True, moved_statistics=True
+    )
     maps = F(torch.randn(1, 3, 32, 32))
     assert [m.shape[2] for m in maps['vit_tiny_patch16_224']] == [112, 56, 28, 14]
     assert [m.shape[2] for m in maps['resnet10t']] == [32, 16, 8, 4]
     assert F.mean_vit_tiny_patch16_224.flatten().tolist() == [0.5] * 3
     assert F.mean_resnet10t.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
-    assert F.pooled_features(torch.randn(2, 3, 32, 32)).shape == (2, 512)       # of the convolutional one
+    assert F.pooled_features(torch.randn(2, 3, 32, 32)).shape == (2, 512)  # of the convolutional one
 
 
-@pytest.mark.parametrize('pretrained, patch, size', [(224, 16, 224), (384, 16, 224), (518, 14, 224), (224, 8, 224),
-                                                     (224, 32, 256), (112, 16, 128), (224, 14, 224), (16, 16, 32)])
+@pytest.mark.parametrize(
+    'pretrained, patch, size',
+    [
+        (224, 16, 224),
+        (384, 16, 224),
+        (518, 14, 224),
+        (224, 8, 224),
+        (224, 32, 256),
+        (112, 16, 128),
+        (224, 14, 224),
+        (16, 16, 32),
+    ],
+)
 def test_transformers_get_an_even_grid(pretrained, patch, size):
     assert transformer_size(pretrained, patch) == size and size % (2 * patch) == 0
 
@@ -162,13 +184,22 @@ def test_positions_of_another_size_are_loaded(monkeypatch):
 # ------------------------------------------------------------------------------------------------
 # Names and weights.
 
-@pytest.mark.parametrize('name, text', [
-    ('resnet5', "backbone 'resnet5' is neither an official set .*; did you mean resnet50"),
-    ('7', 'such as resnet50 or vit_small'),
-    ('', 'such as resnet50'), ('vit_smal_patch16', 'did you mean vit_small_patch16_'),
-    ('resnet50.foo', "timm knows no weights 'foo' of resnet50; use resnet50.a1_in1k, "),
-    ('inception_v3', 'turns 224 pixels into maps of 52x52, 25x25, 12x12, 5x5; they must halve exactly from 56 to 7'),
-    ('levit_128', "'levit_128' has maps at strides 16, 32, 64; four at 4, 8, 16 and 32 are needed")])
+
+@pytest.mark.parametrize(
+    'name, text',
+    [
+        ('resnet5', "backbone 'resnet5' is neither an official set .*; did you mean resnet50"),
+        ('7', 'such as resnet50 or vit_small'),
+        ('', 'such as resnet50'),
+        ('vit_smal_patch16', 'did you mean vit_small_patch16_'),
+        ('resnet50.foo', "timm knows no weights 'foo' of resnet50; use resnet50.a1_in1k, "),
+        (
+            'inception_v3',
+            'turns 224 pixels into maps of 52x52, 25x25, 12x12, 5x5; they must halve exactly from 56 to 7',
+        ),
+        ('levit_128', "'levit_128' has maps at strides 16, 32, 64; four at 4, 8, 16 and 32 are needed"),
+    ],
+)
 def test_names_that_cannot_be_used(name, text):
     with pytest.raises(BackboneError, match=text) as caught:
         get_spec(name)
@@ -184,12 +215,18 @@ def test_describing_a_model_leaves_the_random_state_alone():
 def test_missing_weights_say_which_file_is_wanted_where(monkeypatch, tmp_path):
     def no_network(_spec):
         raise OSError('no route to host')
+
     monkeypatch.setattr(backbone_weights, 'download_weights', no_network)
     with pytest.raises(WeightsError) as caught:
         build_stages('resnet18', 'pretrained', str(tmp_path))
     text = str(caught.value)
-    for part in ('backbone resnet18', str(tmp_path), 'resnet18.safetensors, resnet18.pth, resnet18.a1_in1k.safetensors',
-                 'resnet18_a1_0-d63eafa0.pth', 'no route to host'):
+    for part in (
+        'backbone resnet18',
+        str(tmp_path),
+        'resnet18.safetensors, resnet18.pth, resnet18.a1_in1k.safetensors',
+        'resnet18_a1_0-d63eafa0.pth',
+        'no route to host',
+    ):
         assert part in text
     assert '\n' not in text and 'pip install' not in text
 
@@ -201,19 +238,27 @@ def test_models_that_timm_has_no_weights_for():
 
 def test_weights_are_checked_strictly(tmp_path):
     state = timm.create_model('resnet10t').state_dict()
-    assert build_stages('resnet10t', {name: value for name, value in state.items() if not name.startswith('fc.')})
+    assert build_stages(
+        'resnet10t', {name: value for name, value in state.items() if not name.startswith('fc.')}
+    )
     wrong = {
-        'missing: net.conv1.0.weight': {name: value for name, value in state.items() if name != 'conv1.0.weight'},
+        'missing: net.conv1.0.weight': {
+            name: value for name, value in state.items() if name != 'conv1.0.weight'
+        },
         'unknown: stranger': dict(state, stranger=torch.zeros(1)),
         'wrong shape: net.bn1.bias': dict(state, **{'bn1.bias': torch.zeros(3)}),
-        'not finite or negative: net.bn1.running_var': dict(state, **{'bn1.running_var': -torch.ones(64)})}
+        'not finite or negative: net.bn1.running_var': dict(state, **{'bn1.running_var': -torch.ones(64)}),
+    }
     for message, changed in wrong.items():
         with pytest.raises(WeightsError, match=message):
             build_stages('resnet10t', changed)
 
 
 def test_names_without_a_counterpart_are_refused():
-    assert match_names(['net.model.a_0.b', 'net.c'], ['a.0.b', 'c', 'head']) == {'a.0.b': 'net.model.a_0.b', 'c': 'net.c'}
+    assert match_names(['net.model.a_0.b', 'net.c'], ['a.0.b', 'c', 'head']) == {
+        'a.0.b': 'net.model.a_0.b',
+        'c': 'net.c',
+    }
     for trunk, whole in ((['net.x'], ['y']), (['net.a_0'], ['a.0', 'a_0'])):
         with pytest.raises(BackboneError, match='tensor .* of the trunk matches'):
             match_names(trunk, whole)

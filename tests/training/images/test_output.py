@@ -32,7 +32,9 @@ def test_pack_equals_numpys_savez(tmp_path):
     labels = np.arange(7)
     with ImagePack(str(tmp_path / 'pack.npz'), images.shape) as pack:
         pack.append(images[:3])
-        assert [p.name for p in tmp_path.iterdir() if not p.name.startswith('.')] == []   # Not visible before it is complete.
+        assert [
+            p.name for p in tmp_path.iterdir() if not p.name.startswith('.')
+        ] == []  # Not visible before it is complete.
         pack.append(images[3:])
         pack.finish(labels)
     np.savez(tmp_path / 'numpy.npz', images, labels)
@@ -67,14 +69,16 @@ def test_memory_does_not_grow_with_the_pack(tmp_path):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         pack.finish()
-    assert peak < 4 * batch.nbytes      # All images together are 100 batches.
+    assert peak < 4 * batch.nbytes  # All images together are 100 batches.
 
 
 def test_labels_of_several_calls_are_kept_together(tmp_path):
     write_labels(tmp_path, ['b.png', 'a.png'], np.array([1, 0]))
     write_labels(tmp_path, ['c.png', 'b.png'], np.array([2, 3]))
-    assert json.loads((tmp_path / 'dataset.json').read_text()) == {'labels': [['a.png', 0], ['b.png', 3], ['c.png', 2]]}
-    write_labels(tmp_path, ['b.png'], None)      # Overwritten by an unconditional network: its label is gone.
+    assert json.loads((tmp_path / 'dataset.json').read_text()) == {
+        'labels': [['a.png', 0], ['b.png', 3], ['c.png', 2]]
+    }
+    write_labels(tmp_path, ['b.png'], None)  # Overwritten by an unconditional network: its label is gone.
     assert read_labels(tmp_path) == {'a.png': 0, 'c.png': 2}
 
 
@@ -94,7 +98,15 @@ def test_only_files_named_like_ours_are_found(tmp_path):
     for folder in ('000000', 'photos', '12'):
         (tmp_path / folder).mkdir()
     ours = {'000001.png', '1234567.png', '000000/000002.png', 'image_pack.npz'}
-    others = {'a.png', '12.png', 'photos/000001.png', '12/000001.png', '000000/notes.txt', 'generation.json', '000001.jpg'}
+    others = {
+        'a.png',
+        '12.png',
+        'photos/000001.png',
+        '12/000001.png',
+        '000000/notes.txt',
+        'generation.json',
+        '000001.jpg',
+    }
     for name in ours | others:
         (tmp_path / name).write_text('')
     assert generated_files(tmp_path) == sorted(ours)
@@ -104,10 +116,10 @@ def test_folder_is_claimed_by_its_record(tmp_path):
     folder = tmp_path / 'new' / 'folder'
     claim_folder(folder, record())
     assert read_record(folder) == record()
-    claim_folder(folder, dict(record(), sha256='y'))        # No images yet: there is nothing to protect.
+    claim_folder(folder, dict(record(), sha256='y'))  # No images yet: there is nothing to protect.
     save_png(str(folder / '000001.png'), np.zeros([2, 2, 1], np.uint8))
     for key in IDENTITY:
-        with pytest.raises(ValueError, match=f"another {'network' if key == 'sha256' else key}") as caught:
+        with pytest.raises(ValueError, match=f'another {"network" if key == "sha256" else key}') as caught:
             claim_folder(folder, dict(record(sha256='y'), **{key: 'z'}) if key != 'sha256' else record())
         assert '\n' not in str(caught.value) and read_record(folder)['sha256'] == 'y'
     for seeds, total in (('4', '0-3,4'), ('0-3', '0-3,4'), ('5,6', '0-3,4,5,6')):
@@ -122,7 +134,14 @@ def test_overwriting_removes_our_files_and_no_others(tmp_path):
     claim_folder(tmp_path, record())
     (tmp_path / '000000').mkdir()
     (tmp_path / '001000').mkdir()
-    for name in ('000007.png', '000000/000001.png', '001000/001001.png', 'image_pack.npz', 'mine.png', '001000/mine.txt'):
+    for name in (
+        '000007.png',
+        '000000/000001.png',
+        '001000/001001.png',
+        'image_pack.npz',
+        'mine.png',
+        '001000/mine.txt',
+    ):
         (tmp_path / name).write_text('')
     write_labels(tmp_path, ['000007.png', '000000/000001.png', 'mine.png'], [1, 2, 3])
     claim_folder(tmp_path, record(), overwrite=True)
@@ -133,7 +152,7 @@ def test_overwriting_removes_our_files_and_no_others(tmp_path):
     write_labels(tmp_path, ['000007.png'], [1])
     write_labels(tmp_path, ['mine.png'], None)
     claim_folder(tmp_path, record(), overwrite=True)
-    assert not (tmp_path / 'dataset.json').exists()         # No labels are left.
+    assert not (tmp_path / 'dataset.json').exists()  # No labels are left.
 
 
 @pytest.mark.parametrize('channels', [1, 3])
@@ -143,8 +162,8 @@ def test_finished_images_are_read_back_and_others_are_not(tmp_path, channels):
         save_png(str(tmp_path / f'{name}.png'), image)
     shape = [4, 4, channels]
     assert np.array_equal(read_images(tmp_path, ['a.png', 'b.png'], shape), images)
-    assert read_images(tmp_path, ['a.png', 'c.png'], shape) is None                 # missing
-    assert read_images(tmp_path, ['a.png'], [2, 8, channels]) is None               # as many values, another shape
+    assert read_images(tmp_path, ['a.png', 'c.png'], shape) is None  # missing
+    assert read_images(tmp_path, ['a.png'], [2, 8, channels]) is None  # as many values, another shape
     assert read_images(tmp_path, ['a.png'], [4, 4, 4 - channels]) is None
     (tmp_path / 'b.png').write_bytes((tmp_path / 'b.png').read_bytes()[:50])
-    assert read_images(tmp_path, ['a.png', 'b.png'], shape) is None                 # cut off
+    assert read_images(tmp_path, ['a.png', 'b.png'], shape) is None  # cut off

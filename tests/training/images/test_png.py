@@ -50,7 +50,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ['a.png']
 
 
-@pytest.mark.parametrize('pixels', [np.zeros([2, 2], np.uint8), np.zeros([2, 2, 4], np.uint8), np.zeros([2, 2, 3], np.float32)])
+@pytest.mark.parametrize(
+    'pixels', [np.zeros([2, 2], np.uint8), np.zeros([2, 2, 4], np.uint8), np.zeros([2, 2, 3], np.float32)]
+)
 def test_other_arrays_are_refused(tmp_path, pixels):
     with pytest.raises(ValueError, match='uint8'):
         save_png(str(tmp_path / 'a.png'), pixels)

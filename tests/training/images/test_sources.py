@@ -19,6 +19,7 @@ from training.images.sources import open_source
 # ------------------------------------------------------------------------------------------------
 # MNIST.
 
+
 def write_mnist(folder, part='train', count=5, compress=False, side=28):
     """Write idx files with random content; return (images uint8 [N, 28, 28], list of labels)."""
     images = random_pixels(1, (count, side, side))
@@ -26,19 +27,23 @@ def write_mnist(folder, part='train', count=5, compress=False, side=28):
     suffix, pack = ('.gz', gzip.compress) if compress else ('', bytes)
     folder.mkdir(exist_ok=True)
     (folder / f'{part}-images-idx3-ubyte{suffix}').write_bytes(
-        pack(struct.pack('>IIII', 2051, count, side, side) + images.tobytes()))
+        pack(struct.pack('>IIII', 2051, count, side, side) + images.tobytes())
+    )
     (folder / f'{part}-labels-idx1-ubyte{suffix}').write_bytes(
-        pack(struct.pack('>II', 2049, count) + bytes(labels)))
+        pack(struct.pack('>II', 2049, count) + bytes(labels))
+    )
     return images, labels
 
 
 @pytest.mark.parametrize('compress', [False, True])
-@pytest.mark.parametrize('part, as_folder', [('train', True), ('train', False), ('t10k', False), ('t10k', True)])
+@pytest.mark.parametrize(
+    'part, as_folder', [('train', True), ('train', False), ('t10k', False), ('t10k', True)]
+)
 def test_mnist(tmp_path, part, as_folder, compress):
     images, labels = write_mnist(tmp_path / 'raw', part, compress=compress)
     name = f'{part}-images-idx3-ubyte' + ('.gz' if compress else '')
     dataset = convert(tmp_path, tmp_path / 'raw' if as_folder else tmp_path / 'raw' / name)
-    made = images_of(dataset)                                           # [N, 1, 32, 32]
+    made = images_of(dataset)  # [N, 1, 32, 32]
     np.testing.assert_array_equal(made[:, 0], np.pad(images, [(0, 0), (2, 2), (2, 2)]))
     assert [dataset.get_details(k)[2] for k in range(5)] == labels
 
@@ -47,7 +52,11 @@ def test_mnist_folder_with_both_parts_gives_the_training_set(tmp_path):
     write_mnist(tmp_path / 'raw', 't10k', count=2)
     write_mnist(tmp_path / 'raw', 'train', count=3)
     assert open_source(tmp_path / 'raw').count == 3
-    assert open_source(tmp_path / 'raw', max_images=2).count == len(list(open_source(tmp_path / 'raw', 2).items)) == 2
+    assert (
+        open_source(tmp_path / 'raw', max_images=2).count
+        == len(list(open_source(tmp_path / 'raw', 2).items))
+        == 2
+    )
 
 
 def test_bad_mnist_files(tmp_path):
@@ -58,11 +67,12 @@ def test_bad_mnist_files(tmp_path):
     labels = raw / 'train-labels-idx1-ubyte'
     whole, whole_labels = source.read_bytes(), labels.read_bytes()
     for image_bytes, label_bytes, words in [
-            (whole[:-1], whole_labels, 'has 3935 bytes, but its header promises 3936'),
-            (b'hello', whole_labels, 'not an MNIST idx file'),
-            (b'\x1f\x8bdamaged', whole_labels, 'cannot be read'),
-            (whole[:4] + struct.pack('>III', 0, 28, 28), whole_labels, 'promises'),
-            (whole, whole_labels[:4] + struct.pack('>I', 2) + b'ab', '2 labels for the 5 images')]:
+        (whole[:-1], whole_labels, 'has 3935 bytes, but its header promises 3936'),
+        (b'hello', whole_labels, 'not an MNIST idx file'),
+        (b'\x1f\x8bdamaged', whole_labels, 'cannot be read'),
+        (whole[:4] + struct.pack('>III', 0, 28, 28), whole_labels, 'promises'),
+        (whole, whole_labels[:4] + struct.pack('>I', 2) + b'ab', '2 labels for the 5 images'),
+    ]:
         source.write_bytes(image_bytes)
         labels.write_bytes(label_bytes)
         assert words in run_error(f'--source={source}', dest)
@@ -78,18 +88,47 @@ def test_bad_mnist_files(tmp_path):
 # ------------------------------------------------------------------------------------------------
 # CIFAR-10.
 
+
 def python2_batch(pixels, labels):
     """Pickle as Python 2 wrote it (protocol 2, byte strings): assembled from opcodes."""
+
     def text(value):
         return b'T' + struct.pack('<I', len(value)) + value
+
     data = pixels.tobytes()
     rows = struct.pack('<I', len(pixels))
-    dtype = (b'cnumpy\ndtype\n' + text(b'u1') + b'K\x00K\x01\x87R(K\x03' + text(b'|') + b'NNN'
-             + b'J\xff\xff\xff\xff' * 2 + b'K\x00tb')
-    array = (b'cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85' + text(b'b') + b'\x87R('
-             + b'K\x01J' + rows + b'M\x00\x0c\x86' + dtype + b'\x89' + text(data) + b'tb')
+    dtype = (
+        b'cnumpy\ndtype\n'
+        + text(b'u1')
+        + b'K\x00K\x01\x87R(K\x03'
+        + text(b'|')
+        + b'NNN'
+        + b'J\xff\xff\xff\xff' * 2
+        + b'K\x00tb'
+    )
+    array = (
+        b'cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85'
+        + text(b'b')
+        + b'\x87R('
+        + b'K\x01J'
+        + rows
+        + b'M\x00\x0c\x86'
+        + dtype
+        + b'\x89'
+        + text(data)
+        + b'tb'
+    )
     numbers = b'](' + b''.join(b'K' + bytes([label]) for label in labels) + b'e'
-    return b'\x80\x02}(' + text(b'data') + array + text(b'labels') + numbers + text(b'batch_label') + text(b'x') + b'u.'
+    return (
+        b'\x80\x02}('
+        + text(b'data')
+        + array
+        + text(b'labels')
+        + numbers
+        + text(b'batch_label')
+        + text(b'x')
+        + b'u.'
+    )
 
 
 def python3_batch(protocol):
@@ -102,10 +141,12 @@ def write_cifar10(folder, make_batch, count=3):
     labels = np.random.RandomState(3).randint(10, size=(5, count)).tolist()
     path = folder / 'cifar-10-python.tar.gz'
     with tarfile.open(path, 'w:gz') as archive:
-        for number in (2, 1, 3, 5, 4, 'test'):      # order in the tar does not matter; the test batch is left out
+        for number in (2, 1, 3, 5, 4, 'test'):  # order in the tar does not matter; the test batch is left out
             k = number - 1 if number != 'test' else 0
             data = make_batch(pixels[k], labels[k])
-            entry = tarfile.TarInfo('cifar-10-batches-py/' + (f'data_batch_{number}' if number != 'test' else 'test_batch'))
+            entry = tarfile.TarInfo(
+                'cifar-10-batches-py/' + (f'data_batch_{number}' if number != 'test' else 'test_batch')
+            )
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
     return path, pixels.reshape(-1, 3, 32, 32), sum(labels, [])
@@ -125,14 +166,18 @@ class Attack:
         return (eval, ('open("attacked", "w").close()',))
 
 
-@pytest.mark.parametrize('make_batch, words', [
-    (lambda pixels, labels: pickle.dumps({'data': Attack(), 'labels': labels}), 'builtins.eval'),
-    (lambda pixels, labels: pickle.dumps([1, 2]), 'not the CIFAR-10 python archive'),
-    (lambda pixels, labels: b'no pickle', 'not the CIFAR-10 python archive'),
-    (lambda pixels, labels: python3_batch(4)(pixels, [10] * len(labels)), 'labels outside 0..9'),
-    (lambda pixels, labels: python3_batch(4)(pixels, labels[:-1]), 'not as many labels'),
-    (lambda pixels, labels: python3_batch(4)(pixels.astype(np.int16), labels), 'type i2'),
-    (lambda pixels, labels: python3_batch(4)(pixels[:, :100].copy(), labels), 'shape (3, 100)')])
+@pytest.mark.parametrize(
+    'make_batch, words',
+    [
+        (lambda pixels, labels: pickle.dumps({'data': Attack(), 'labels': labels}), 'builtins.eval'),
+        (lambda pixels, labels: pickle.dumps([1, 2]), 'not the CIFAR-10 python archive'),
+        (lambda pixels, labels: b'no pickle', 'not the CIFAR-10 python archive'),
+        (lambda pixels, labels: python3_batch(4)(pixels, [10] * len(labels)), 'labels outside 0..9'),
+        (lambda pixels, labels: python3_batch(4)(pixels, labels[:-1]), 'not as many labels'),
+        (lambda pixels, labels: python3_batch(4)(pixels.astype(np.int16), labels), 'type i2'),
+        (lambda pixels, labels: python3_batch(4)(pixels[:, :100].copy(), labels), 'shape (3, 100)'),
+    ],
+)
 def test_bad_cifar10_archives(tmp_path, monkeypatch, make_batch, words):
     monkeypatch.chdir(tmp_path)
     path, _images, _labels = write_cifar10(tmp_path, make_batch)
@@ -149,6 +194,7 @@ def test_cifar10_name_with_other_content(tmp_path):
 # ------------------------------------------------------------------------------------------------
 # npz packs.
 
+
 @pytest.mark.parametrize('save', [np.savez, np.savez_compressed])
 @pytest.mark.parametrize('shape', [(5, 8, 8, 3), (5, 8, 8, 1), (5, 8, 8)])
 def test_npz(tmp_path, save, shape):
@@ -161,7 +207,7 @@ def test_npz(tmp_path, save, shape):
 
 def test_npz_without_labels_with_vectors_and_with_more_arrays(tmp_path):
     images = random_pixels(4, (3, 8, 8, 3))
-    np.savez(tmp_path / 'free.npz', images, mu=np.zeros(4))     # reference batches carry statistics as well
+    np.savez(tmp_path / 'free.npz', images, mu=np.zeros(4))  # reference batches carry statistics as well
     assert not convert(tmp_path / 'a', tmp_path / 'free.npz').has_labels
     np.savez(tmp_path / 'onehot.npz', images, np.eye(3, dtype=np.float32))
     dataset = convert(tmp_path / 'b', tmp_path / 'onehot.npz', '--max-images=2')
@@ -181,7 +227,8 @@ def test_bad_npz_files(tmp_path, monkeypatch):
         'words.npz': (dict(arr_0=good, arr_1=np.array(['a', 'b', 'c'])), 'arr_1 is <U1 [3]'),
         'attack.npz': (dict(arr_0=good, arr_1=np.array([Attack()] * 3)), 'no usable image pack'),
         'attack0.npz': (dict(arr_0=np.array([Attack()] * 3)), 'arr_0 is object [3]'),
-        'negative.npz': (dict(arr_0=good, arr_1=np.array([0, -1, 1])), 'from -1 to 1')}
+        'negative.npz': (dict(arr_0=good, arr_1=np.array([0, -1, 1])), 'from -1 to 1'),
+    }
     for name, (arrays, words) in packs.items():
         np.savez(name, **arrays)
         assert words in run_error(f'--source={name}', '--dest=out.zip')
@@ -193,22 +240,31 @@ def test_bad_npz_files(tmp_path, monkeypatch):
     assert os.listdir() == []
 
 
-@pytest.mark.parametrize('count', [3, 10 ** 15])       # a header may promise more than any memory holds
+@pytest.mark.parametrize('count', [3, 10**15])  # a header may promise more than any memory holds
 def test_npz_that_is_too_short(tmp_path, count):
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {'descr': '|u1', 'fortran_order': False, 'shape': (count, 8, 8, 3)})
-    write_files(tmp_path / 'short.zip', {'arr_0.npy': header.getvalue() + bytes(2 * 192)}).rename(tmp_path / 'short.npz')
+    np.lib.format.write_array_header_1_0(
+        header, {'descr': '|u1', 'fortran_order': False, 'shape': (count, 8, 8, 3)}
+    )
+    write_files(tmp_path / 'short.zip', {'arr_0.npy': header.getvalue() + bytes(2 * 192)}).rename(
+        tmp_path / 'short.npz'
+    )
     message = run_error(f'--source={tmp_path / "short.npz"}', f'--dest={tmp_path / "new" / "o.zip"}')
     size = len(header.getvalue())
-    assert f'arr_0 has {size + 384} bytes, but its header promises {size + 192 * count} for the shape [{count}, 8, 8, 3]' in message
+    assert (
+        f'arr_0 has {size + 384} bytes, but its header promises {size + 192 * count} for the shape [{count}, 8, 8, 3]'
+        in message
+    )
 
 
 def test_damaged_npz(tmp_path):
     np.savez(tmp_path / 'damaged.npz', random_pixels(4, (3, 64, 64, 3)))
     data = bytearray((tmp_path / 'damaged.npz').read_bytes())
-    data[-1000] ^= 255      # in the last image: the checksum fails once all has been read
+    data[-1000] ^= 255  # in the last image: the checksum fails once all has been read
     (tmp_path / 'damaged.npz').write_bytes(data)
-    for options in ((), ('--skip-bad',)):       # what follows a break in the stream is lost, not skipped
-        message = run_error(f'--source={tmp_path / "damaged.npz"}', f'--dest={tmp_path / "new" / "o.zip"}', *options)
+    for options in ((), ('--skip-bad',)):  # what follows a break in the stream is lost, not skipped
+        message = run_error(
+            f'--source={tmp_path / "damaged.npz"}', f'--dest={tmp_path / "new" / "o.zip"}', *options
+        )
         assert f'image 2 of {tmp_path / "damaged.npz"} cannot be read (Bad CRC' in message
     assert list((tmp_path / 'new').iterdir()) == []

@@ -18,21 +18,28 @@ VGG = [64, 64, 'M', 128, 128, 'M', 256, 256, 256, 'M', 512, 512, 512, 'M', 512, 
 
 
 def test_l2_and_huber_by_hand():
-    a, b = torch.zeros([2, 1, 2, 2]), torch.tensor([[1., 1, 1, 1], [0, 0, 0, 0]]).reshape(2, 1, 2, 2)
+    a, b = torch.zeros([2, 1, 2, 2]), torch.tensor([[1.0, 1, 1, 1], [0, 0, 0, 0]]).reshape(2, 1, 2, 2)
     assert l2_distance(a, b).tolist() == [1, 0] and l2_distance(a, 2 * b).tolist() == [4, 0]
     c = 0.00054 * 2
     assert huber_distance(a.double(), b.double()).tolist() == pytest.approx([math.sqrt(4 + c * c) - c, 0])
-    assert huber_distance(a, 100 * b).tolist() == pytest.approx([200, 0], abs=2e-3)       # linear far away: not 4e4
+    assert huber_distance(a, 100 * b).tolist() == pytest.approx(
+        [200, 0], abs=2e-3
+    )  # linear far away: not 4e4
 
 
 def test_gradient_of_huber_is_finite_at_zero():
     x = torch.zeros([1, 1, 2, 2], requires_grad=True)
     huber_distance(x, torch.zeros([1, 1, 2, 2])).sum().backward()
-    assert not x.grad.any()         # the Euclidean norm would give NaN
+    assert not x.grad.any()  # the Euclidean norm would give NaN
 
 
-@pytest.mark.parametrize('name, channels, text', [('l1', 3, '--distance=l1 is unknown; use one of lpips, l2, huber'),
-                                                  ('lpips', 4, '1 or 3 channels, not 4; use --distance=huber')])
+@pytest.mark.parametrize(
+    'name, channels, text',
+    [
+        ('l1', 3, '--distance=l1 is unknown; use one of lpips, l2, huber'),
+        ('lpips', 4, '1 or 3 channels, not 4; use --distance=huber'),
+    ],
+)
 def test_impossible_distances(name, channels, text):
     with pytest.raises(ValueError, match=text):
         build_distance(name, 'cpu', channels)
@@ -40,6 +47,7 @@ def test_impossible_distances(name, channels, text):
 
 # ------------------------------------------------------------------------------------------------
 # LPIPS.
+
 
 @pytest.fixture(scope='module')
 def vgg():
@@ -49,7 +57,9 @@ def vgg():
         if width == 'M':
             index += 1
             continue
-        weights[f'features.{index}.weight'] = torch.randn([width, channels, 3, 3], generator=rng) * math.sqrt(2 / 9 / channels)
+        weights[f'features.{index}.weight'] = torch.randn([width, channels, 3, 3], generator=rng) * math.sqrt(
+            2 / 9 / channels
+        )
         weights[f'features.{index}.bias'] = torch.randn([width], generator=rng) * 0.1
         channels, index = width, index + 2
     return weights
@@ -70,8 +80,9 @@ def slow_resize(image, size):
             y, x = max((i + 0.5) * scale - 0.5, 0), max((j + 0.5) * scale - 0.5, 0)
             top, left = int(y), int(x)
             below, right, fy, fx = min(top + 1, last), min(left + 1, last), y - int(y), x - int(x)
-            result[:, i, j] = ((1 - fy) * ((1 - fx) * image[:, top, left] + fx * image[:, top, right])
-                               + fy * ((1 - fx) * image[:, below, left] + fx * image[:, below, right]))
+            result[:, i, j] = (1 - fy) * ((1 - fx) * image[:, top, left] + fx * image[:, top, right]) + fy * (
+                (1 - fx) * image[:, below, left] + fx * image[:, below, right]
+            )
     return result
 
 
@@ -79,7 +90,7 @@ def slow_lpips(a, b, weights, size, linear):
     """Zhang et al. 2018, Eq. 1, from the paper; images [3, H, W], every layer in float64."""
     stacks = []
     for image in (a, b):
-        mean, spread = np.array([-.030, -.088, -.188]), np.array([.458, .448, .450])
+        mean, spread = np.array([-0.030, -0.088, -0.188]), np.array([0.458, 0.448, 0.450])
         x = torch.tensor((slow_resize(image, size) - mean[:, None, None]) / spread[:, None, None])[None]
         index, taps = 0, []
         for width in [*VGG, 'M']:
@@ -91,9 +102,9 @@ def slow_lpips(a, b, weights, size, linear):
                 x = torch.nn.functional.conv2d(x, kernel, bias, padding=1).clamp(min=0)
                 index += 2
         stacks.append(taps)
-    total = 0.
+    total = 0.0
     for layer, (u, v) in enumerate(zip(*stacks)):
-        u, v = (y / np.sqrt((y ** 2).sum(axis=0, keepdims=True)) for y in (u, v))
+        u, v = (y / np.sqrt((y**2).sum(axis=0, keepdims=True)) for y in (u, v))
         total += (linear[layer][:, None, None] * (u - v) ** 2).sum(axis=0).mean()
     return total
 
@@ -101,22 +112,29 @@ def slow_lpips(a, b, weights, size, linear):
 @pytest.mark.parametrize('channels', [1, 3])
 def test_lpips_against_a_slow_program(channels, lpips_distance, vgg, monkeypatch):
     import lpips
+
     monkeypatch.setattr(distances, 'LPIPS_SIZE', 32)
     file = os.path.join(os.path.dirname(lpips.__file__), 'weights/v0.1/vgg.pth')
-    linear = [tensor.flatten().numpy() for tensor in torch.load(file, map_location='cpu', weights_only=True).values()]
+    linear = [
+        tensor.flatten().numpy()
+        for tensor in torch.load(file, map_location='cpu', weights_only=True).values()
+    ]
     rng = torch.Generator().manual_seed(1)
     a, b = (torch.rand([2, channels, 12, 12], generator=rng) * 2 - 1 for _ in range(2))
     found = lpips_distance(a, b)
     slow = [slow_lpips(*(x[i].expand(3, -1, -1).numpy() for x in (a, b)), vgg, 32, linear) for i in range(2)]
     assert found.tolist() == pytest.approx(slow, rel=1e-4) and found.shape == (2,)
     halves = lpips_distance((a + 1) / 2, (b + 1) / 2).tolist()
-    assert halves != pytest.approx(slow, rel=1e-2)              # images in 0..1 are a mistake
+    assert halves != pytest.approx(slow, rel=1e-2)  # images in 0..1 are a mistake
 
 
 def test_lpips_works_at_224_pixels_and_trains_the_image_alone(lpips_distance, monkeypatch):
     sizes = []
-    monkeypatch.setattr(lpips_distance.net, 'forward', lambda x, y: sizes.append((x.shape, y.shape)) or
-                        (x - y).square().mean(dim=[1, 2, 3], keepdim=True))
+    monkeypatch.setattr(
+        lpips_distance.net,
+        'forward',
+        lambda x, y: sizes.append((x.shape, y.shape)) or (x - y).square().mean(dim=[1, 2, 3], keepdim=True),
+    )
     x = torch.zeros([2, 1, 8, 8], requires_grad=True)
     lpips_distance(x, torch.ones([2, 1, 8, 8])).sum().backward()
     assert sizes == [((2, 3, 224, 224),) * 2] and x.grad.abs().min() > 0
@@ -125,7 +143,9 @@ def test_lpips_works_at_224_pixels_and_trains_the_image_alone(lpips_distance, mo
 
 def test_other_weights_are_refused(lpips_distance, vgg):
     for wrong in ({}, {**vgg, 'features.5.weight': torch.zeros([1])}):
-        with pytest.raises(WeightsError, match='not the weights of torchvision.s vgg16 .*use --distance=huber'):
+        with pytest.raises(
+            WeightsError, match='not the weights of torchvision.s vgg16 .*use --distance=huber'
+        ):
             distances.load_vgg(lpips_distance.net.net, wrong)
 
 
@@ -135,9 +155,12 @@ def test_weights_are_looked_for_in_three_places(tmp_path, monkeypatch):
     def download(url, path, **_options):
         downloads.append(url)
         raise OSError('no network')
+
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
     monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
-    with pytest.raises(WeightsError, match=r'--lpips=1\) needs the file vgg16-397923af.pth, .* use --distance=huber') as caught:
+    with pytest.raises(
+        WeightsError, match=r'--lpips=1\) needs the file vgg16-397923af.pth, .* use --distance=huber'
+    ) as caught:
         find_vgg(str(tmp_path))
     assert '\n' not in str(caught.value) and downloads == [distances.VGG_URL]
     cached, own = tmp_path / 'hub' / 'checkpoints' / distances.VGG_FILE, tmp_path / distances.VGG_FILE
@@ -148,5 +171,7 @@ def test_weights_are_looked_for_in_three_places(tmp_path, monkeypatch):
 
 def test_missing_package_is_one_line(monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'lpips', None)
-    with pytest.raises(ValueError, match='needs the package lpips: run `pip install lpips`, or use --distance=huber'):
+    with pytest.raises(
+        ValueError, match='needs the package lpips: run `pip install lpips`, or use --distance=huber'
+    ):
         LPIPSDistance(None)

@@ -30,25 +30,35 @@ def test_statistics_become_events_at_kimg(tmp_path, monkeypatch):
     events.Reload()
     assert [(event.step, event.value) for event in events.Scalars('Loss/loss')] == [(1, 1.0), (5, 0.75)]
     assert [event.step for event in events.Scalars('Progress/kimg')] == [1, 3, 5]
-    assert 'tensorflow' not in sys.modules      # also where it is installed
+    assert 'tensorflow' not in sys.modules  # also where it is installed
 
 
 def test_every_tick_is_written_at_once(tmp_path, monkeypatch):
     calls = []
-    writer = types.SimpleNamespace(add_scalar=lambda *args: calls.append(args), flush=lambda: calls.append('flush'))
+    writer = types.SimpleNamespace(
+        add_scalar=lambda *args: calls.append(args), flush=lambda: calls.append('flush')
+    )
     folders = []
-    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard',
-                        types.SimpleNamespace(SummaryWriter=lambda folder: folders.append(folder) or writer))
+    monkeypatch.setitem(
+        sys.modules,
+        'torch.utils.tensorboard',
+        types.SimpleNamespace(SummaryWriter=lambda folder: folders.append(folder) or writer),
+    )
     tensorboard = logs.TensorBoard()
-    assert folders == []        # a run that does not start leaves no files
+    assert folders == []  # a run that does not start leaves no files
     for _ in range(2):
-        tensorboard.write(str(tmp_path), {'a': dict(mean=1.5), 'b': dict(mean=None), 'Progress/kimg': dict(mean=7.2)})
+        tensorboard.write(
+            str(tmp_path), {'a': dict(mean=1.5), 'b': dict(mean=None), 'Progress/kimg': dict(mean=7.2)}
+        )
     assert calls == [('a', 1.5, 7), ('Progress/kimg', 7.2, 7), 'flush'] * 2 and folders == [str(tmp_path)]
 
 
 def test_missing_package_is_said_in_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
-    with pytest.raises(ConfigError, match=r'^--tensorboard=True needs the package tensorboard .* requirements_tensorboard.txt, or leave it out$'):
+    with pytest.raises(
+        ConfigError,
+        match=r'^--tensorboard=True needs the package tensorboard .* requirements_tensorboard.txt, or leave it out$',
+    ):
         logs.TensorBoard()
     root = str(ROOT)
     assert os.path.isfile(os.path.join(root, 'requirements_tensorboard.txt'))
@@ -57,9 +67,18 @@ def test_missing_package_is_said_in_one_line(monkeypatch):
 def test_newest_files_are_named(tmp_path):
     assert logs.describe_files(str(tmp_path)) == f'nothing has been saved in {tmp_path}'
     assert 'nothing has been saved' in logs.describe_files(str(tmp_path / 'none'))
-    for name in ('network-snapshot-000900.pkl', 'network-snapshot-001000.pkl', 'training-state-000950.pt', 'best-fd2k.pkl',
-                 'training-state-1000000.pt', 'fakes-002000.png', 'network-snapshot-002000.pkl.tmp'):
+    for name in (
+        'network-snapshot-000900.pkl',
+        'network-snapshot-001000.pkl',
+        'training-state-000950.pt',
+        'best-fd2k.pkl',
+        'training-state-1000000.pt',
+        'fakes-002000.png',
+        'network-snapshot-002000.pkl.tmp',
+    ):
         (tmp_path / name).touch()
     text = logs.describe_files(str(tmp_path))
     assert text.startswith(f'the newest files in {tmp_path} are ')
-    assert 'network-snapshot-001000.pkl' in text and 'training-state-1000000.pt' in text and '000950' not in text
+    assert (
+        'network-snapshot-001000.pkl' in text and 'training-state-1000000.pt' in text and '000950' not in text
+    )

@@ -21,13 +21,21 @@ def test_signals_stop_the_run_after_the_iteration(number):
     with Interruption(0, CPU) as interruption:
         assert interruption.poll(1) == (False, False)
         os.kill(os.getpid(), number)
-        os.kill(os.getpid(), number)        # impatience changes nothing
-        assert interruption.poll(2) == (True, True) and interruption.signal_name == signal.Signals(number).name
+        os.kill(os.getpid(), number)  # impatience changes nothing
+        assert (
+            interruption.poll(2) == (True, True) and interruption.signal_name == signal.Signals(number).name
+        )
     assert signal.getsignal(number) == before
 
 
-@pytest.mark.parametrize('error, number, raised', [
-    (ProcessLost, signal.SIGTERM, [signal.SIGTERM]), (ProcessLost, signal.SIGUSR1, []), (KeyError, signal.SIGTERM, [])])
+@pytest.mark.parametrize(
+    'error, number, raised',
+    [
+        (ProcessLost, signal.SIGTERM, [signal.SIGTERM]),
+        (ProcessLost, signal.SIGUSR1, []),
+        (KeyError, signal.SIGTERM, []),
+    ],
+)
 def test_launcher_that_has_lost_a_process_ends_the_others_at_once(error, number, raised, monkeypatch):
     found = []
     monkeypatch.setattr(preemption.signal, 'raise_signal', found.append)

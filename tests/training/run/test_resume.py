@@ -28,10 +28,17 @@ def config_of(*args, images=20, teacher=None):
 # ------------------------------------------------------------------------------------------------
 # What makes two runs the same.
 
+
 def test_identity_is_plain_and_free_options_are_not_part_of_it():
     one = resume.identity(config_of(), 2)
-    two = resume.identity(config_of('--duration=9', '--workers=3', '--data=elsewhere/data.zip', '--resume=auto', '--dump=5'), 2)
-    assert one == two == json.loads(json.dumps(one)) and one['options']['cres'] == [1, 1] and one['options']['precision'] == 'fp32'
+    two = resume.identity(
+        config_of('--duration=9', '--workers=3', '--data=elsewhere/data.zip', '--resume=auto', '--dump=5'), 2
+    )
+    assert (
+        one == two == json.loads(json.dumps(one))
+        and one['options']['cres'] == [1, 1]
+        and one['options']['precision'] == 'fp32'
+    )
     assert not set(resume.FREE_OPTIONS) & set(one['options'])
 
 
@@ -39,30 +46,47 @@ def test_free_options_exist():
     assert set(resume.FREE_OPTIONS + resume.FILE_OPTIONS) <= {param.name for param in train.main.params}
 
 
-@pytest.mark.parametrize('args, options, expected', [
-    (('--lr=0.02',), {}, ('--lr=0.01', '--lr=0.02')), (('--cres=1,2',), {}, ('--cres=1,1', '--cres=1,2')),
-    (('--max-size=9',), dict(images=9), ('images of --data=20', '9')), (('--data=b.zip',), {}, ('--data=data', 'b')),
-    ((), dict(teacher='ab' * 32), ('SHA-256 of --transfer=None', 'ab' * 16)),
-    (('--fp16=1', '--arch=ddpmpp'), {}, ('--arch=ncsnpp', '--arch=ddpmpp')),
-])
+@pytest.mark.parametrize(
+    'args, options, expected',
+    [
+        (('--lr=0.02',), {}, ('--lr=0.01', '--lr=0.02')),
+        (('--cres=1,2',), {}, ('--cres=1,1', '--cres=1,2')),
+        (('--max-size=9',), dict(images=9), ('images of --data=20', '9')),
+        (('--data=b.zip',), {}, ('--data=data', 'b')),
+        ((), dict(teacher='ab' * 32), ('SHA-256 of --transfer=None', 'ab' * 16)),
+        (('--fp16=1', '--arch=ddpmpp'), {}, ('--arch=ncsnpp', '--arch=ddpmpp')),
+    ],
+)
 def test_differences_are_named_with_both_values(args, options, expected):
     stored, own = resume.identity(config_of(), 1), resume.identity(config_of(*args, **options), 1)
     assert resume.compare(stored, own)[0] == expected
     with pytest.raises(training_state.StateError) as caught:
         resume.require_same_run('--resume=x.pt', stored, own)
-    assert str(caught.value).startswith(f'--resume=x.pt was written with {expected[0]}, this run has {expected[1]}')
+    assert str(caught.value).startswith(
+        f'--resume=x.pt was written with {expected[0]}, this run has {expected[1]}'
+    )
 
 
 def test_spelling_does_not_count():
     base = ('--outdir=none', '--data=d.zip', '--loss=edm')
-    runs = [resume.identity(dict(config_lib.build_config(params_of(*base, *args)), dataset_kwargs=dict(path='d.zip', max_size=1)), 1)
-            for args in (('--fp16=1',), ('--precision=fp16', '--precond=edm'), ('--precision=bf16',))]
+    runs = [
+        resume.identity(
+            dict(
+                config_lib.build_config(params_of(*base, *args)),
+                dataset_kwargs=dict(path='d.zip', max_size=1),
+            ),
+            1,
+        )
+        for args in (('--fp16=1',), ('--precision=fp16', '--precond=edm'), ('--precision=bf16',))
+    ]
     assert runs[0] == runs[1] != runs[2]
 
 
 def params_of(*args):
     params = dict(train.main.make_context('train.py', list(args)).params)
-    return {name: value for name, value in params.items() if name not in ('outdir', 'desc', 'nosubdir', 'dry_run')}
+    return {
+        name: value for name, value in params.items() if name not in ('outdir', 'desc', 'nosubdir', 'dry_run')
+    }
 
 
 def test_number_of_processes_may_change_in_clean_only():
@@ -80,6 +104,7 @@ def test_option_of_another_version_is_a_difference():
 # ------------------------------------------------------------------------------------------------
 # The folder.
 
+
 def test_lines_beyond_the_position_are_moved(tmp_path):
     path = tmp_path / 'stats.jsonl'
     lines = [json.dumps({'Progress/kimg': dict(num=1, mean=kimg)}) for kimg in (0.008, 0.024, 0.032)]
@@ -94,15 +119,27 @@ def test_lines_beyond_the_position_are_moved(tmp_path):
 
 
 def test_leftovers_of_a_kill_are_tidied_up(tmp_path):
-    for name in ('.tmp-123-0123456789ab', '.tmp-notes', 'training-state-000001.pt', 'training-state-000002.pt', 'log.txt'):
+    for name in (
+        '.tmp-123-0123456789ab',
+        '.tmp-notes',
+        'training-state-000001.pt',
+        'training-state-000002.pt',
+        'log.txt',
+    ):
         (tmp_path / name).touch()
     notes = resume.tidy_run_dir(str(tmp_path), 1000)
-    assert sorted(os.listdir(tmp_path)) == ['.tmp-notes', 'log.txt', 'training-state-000001.pt', 'training-state-000002.pt.discarded']
+    assert sorted(os.listdir(tmp_path)) == [
+        '.tmp-notes',
+        'log.txt',
+        'training-state-000001.pt',
+        'training-state-000002.pt.discarded',
+    ]
     assert len(notes) == 2 and notes[0].startswith('Removed .tmp-123-0123456789ab, left half-written')
 
 
 # ------------------------------------------------------------------------------------------------
 # --resume=auto from the command line.
+
 
 @pytest.fixture
 def command(tmp_path, monkeypatch):
@@ -115,10 +152,26 @@ def command(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
     def invoke(nimg, *args):
-        result = CliRunner().invoke(train.main, ['--outdir=runs', '--data=data.zip', '--cond=1', *tiny_runs.TEACHER_ARGS,
-                                                 '--grid=0', '--dump=1', '--keep=0', '--resume=auto', tiny_runs.duration(nimg), *args])
-        assert 'Traceback' not in result.output and isinstance(result.exception, (SystemExit, type(None))), result.exception
+        result = CliRunner().invoke(
+            train.main,
+            [
+                '--outdir=runs',
+                '--data=data.zip',
+                '--cond=1',
+                *tiny_runs.TEACHER_ARGS,
+                '--grid=0',
+                '--dump=1',
+                '--keep=0',
+                '--resume=auto',
+                tiny_runs.duration(nimg),
+                *args,
+            ],
+        )
+        assert 'Traceback' not in result.output and isinstance(result.exception, (SystemExit, type(None))), (
+            result.exception
+        )
         return result
+
     return invoke
 
 
@@ -128,7 +181,11 @@ def test_the_same_command_goes_on_and_ends(command):
     assert result.exit_code == 0 and os.listdir('runs') == [RUN]
     assert f'Going on at 0.024 kimg from runs/{RUN}/training-state-000024.pt' in result.output
     result = command(40)
-    assert result.exit_code == 0 and 'Nothing to do: 0.04 kimg are done' in result.output and os.listdir('runs') == [RUN]
+    assert (
+        result.exit_code == 0
+        and 'Nothing to do: 0.04 kimg are done' in result.output
+        and os.listdir('runs') == [RUN]
+    )
     kimg = [round(line['Progress/kimg']['mean'] * 1000) for line in tiny_runs.read_stats(f'runs/{RUN}')]
     assert kimg == [8, 24, 40]
 
@@ -147,9 +204,11 @@ def test_other_options_start_another_run_and_say_why(command):
 def test_another_number_of_processes_finds_the_run(command):
     """In `clean` only; the folder keeps its name."""
     command(16)
-    os.rename(f'runs/{RUN}', f"runs/{RUN.replace('gpus1', 'gpus2')}")
+    os.rename(f'runs/{RUN}', f'runs/{RUN.replace("gpus1", "gpus2")}')
     result = command(24)
-    assert result.exit_code == 0 and len(os.listdir('runs')) == 1 and 'Going on at 0.016 kimg' in result.output
+    assert (
+        result.exit_code == 0 and len(os.listdir('runs')) == 1 and 'Going on at 0.016 kimg' in result.output
+    )
     result = command(24, '--compat=official')
     assert len(os.listdir('runs')) == 2 and 'Going on' not in result.output
 
@@ -162,8 +221,12 @@ def test_truncated_newest_state_is_skipped(command):
     result = command(40)
     assert result.exit_code == 0 and f'Skipping {newest}: damaged or incomplete' in result.output
     assert f'Going on at 0.024 kimg from runs/{RUN}/training-state-000024.pt' in result.output
-    assert 'stats.jsonl: 1 line(s) beyond 0.024 kimg moved' in result.output and os.path.exists(newest + '.discarded')
-    assert not tiny_runs.differences(*(tiny_runs.lasting(state) for state in (whole, training_state.load_state(newest))))
+    assert 'stats.jsonl: 1 line(s) beyond 0.024 kimg moved' in result.output and os.path.exists(
+        newest + '.discarded'
+    )
+    assert not tiny_runs.differences(
+        *(tiny_runs.lasting(state) for state in (whole, training_state.load_state(newest)))
+    )
 
 
 def test_no_usable_state_is_an_error_and_no_state_a_new_start(command):
@@ -174,7 +237,8 @@ def test_no_usable_state_is_an_error_and_no_state_a_new_start(command):
     result = command(24)
     assert result.exit_code == 1 and result.output.splitlines()[-1] == (
         f'Error: --resume=auto: none of the {len(states)} states in runs/{RUN} can be read; delete them to start that run from '
-        'its beginning, or move the folder away')
+        'its beginning, or move the folder away'
+    )
     for path in states:
         os.remove(path)
     result = command(24)
@@ -186,8 +250,14 @@ def test_nosubdir_goes_on_in_the_folder_itself(command):
     assert command(16, '--nosubdir').exit_code == 0
     assert 'Going on at 0.016 kimg from runs/training-state-000016.pt' in command(24, '--nosubdir').output
     result = command(24, '--nosubdir', '--lr=0.02')
-    assert result.exit_code == 1 and ('Error: --outdir=runs with --nosubdir holds a run with --lr=0.01, this one has --lr=0.02; '
-                                      'give the options of that run, or another folder') in result.output
+    assert (
+        result.exit_code == 1
+        and (
+            'Error: --outdir=runs with --nosubdir holds a run with --lr=0.01, this one has --lr=0.02; '
+            'give the options of that run, or another folder'
+        )
+        in result.output
+    )
 
 
 def test_earlier_state_by_name_leaves_the_later_ones_aside(command):

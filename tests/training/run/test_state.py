@@ -11,8 +11,16 @@ import torch
 
 from training.run import state as training_state
 
-STATE = dict(nimg=1234, tick=3, iteration=7, run={}, statistics={}, progress={}, ema=dict(weight=torch.zeros(2)),
-             task=dict(net=dict(weight=torch.arange(6.0).reshape(2, 3)), lr=[0.1, 'x', None, True]))
+STATE = dict(
+    nimg=1234,
+    tick=3,
+    iteration=7,
+    run={},
+    statistics={},
+    progress={},
+    ema=dict(weight=torch.zeros(2)),
+    task=dict(net=dict(weight=torch.arange(6.0).reshape(2, 3)), lr=[0.1, 'x', None, True]),
+)
 
 
 class Foreign:
@@ -45,7 +53,7 @@ def damaged(path, kind):
     training_state.save_state(path, STATE)
     data = path.read_bytes()
     if kind == 'truncated':
-        path.write_bytes(data[:len(data) // 2])
+        path.write_bytes(data[: len(data) // 2])
     elif kind == 'empty':
         path.write_bytes(b'')
     elif kind == 'text':
@@ -60,7 +68,9 @@ def damaged(path, kind):
         torch.save(dict(ema=torch.zeros(3)), path)
 
 
-@pytest.mark.parametrize('kind', ['truncated', 'empty', 'text', 'foreign objects', 'plain pickle', 'no dict', 'other dict'])
+@pytest.mark.parametrize(
+    'kind', ['truncated', 'empty', 'text', 'foreign objects', 'plain pickle', 'no dict', 'other dict']
+)
 def test_unusable_file_is_one_line(kind, tmp_path, recwarn):
     path = tmp_path / 'training-state-000007.pt'
     damaged(path, kind)
@@ -75,12 +85,17 @@ def test_unusable_file_is_one_line(kind, tmp_path, recwarn):
 @pytest.mark.parametrize('kind', ['missing', 'folder'])
 def test_missing_file_is_one_line(kind, tmp_path):
     path = tmp_path if kind == 'folder' else tmp_path / 'training-state-000001.pt'
-    with pytest.raises(training_state.StateError, match=re.escape(f'--resume={path} does not exist; give a training')):
+    with pytest.raises(
+        training_state.StateError, match=re.escape(f'--resume={path} does not exist; give a training')
+    ):
         training_state.load_state(str(path))
 
 
 def states(folder):
-    return [int(re.search(r'\d+', os.path.basename(path)).group()) for path in training_state.list_states(str(folder))]
+    return [
+        int(re.search(r'\d+', os.path.basename(path)).group())
+        for path in training_state.list_states(str(folder))
+    ]
 
 
 def make_states(folder, *kimgs):
@@ -91,12 +106,19 @@ def make_states(folder, *kimgs):
 
 def test_states_are_listed_by_number(tmp_path):
     make_states(tmp_path, 90, 1000000, 200, 999999)
-    for name in ('training-state-12.pt', 'training-state-000012.pt.tmp', 'network-snapshot-000012.pkl', 'x-000012.pt'):
+    for name in (
+        'training-state-12.pt',
+        'training-state-000012.pt.tmp',
+        'network-snapshot-000012.pkl',
+        'x-000012.pt',
+    ):
         (tmp_path / name).touch()
     assert states(tmp_path) == [90, 200, 999999, 1000000]
 
 
-@pytest.mark.parametrize('keep, left', [(0, [1, 2, 3, 4]), (1, [4]), (2, [3, 4]), (4, [1, 2, 3, 4]), (9, [1, 2, 3, 4])])
+@pytest.mark.parametrize(
+    'keep, left', [(0, [1, 2, 3, 4]), (1, [4]), (2, [3, 4]), (4, [1, 2, 3, 4]), (9, [1, 2, 3, 4])]
+)
 def test_retention(keep, left, tmp_path):
     make_states(tmp_path, 1, 2, 3, 4)
     (tmp_path / 'network-snapshot-000001.pkl').touch()
@@ -113,6 +135,7 @@ def test_retention_never_deletes_the_state_just_written(tmp_path):
 
 # ------------------------------------------------------------------------------------------------
 # Which state goes on, and who may.
+
 
 def test_newest_complete_state(tmp_path):
     """Damaged ones are skipped with a line each; temporary and foreign files are no states."""
@@ -135,15 +158,23 @@ def test_newest_complete_state(tmp_path):
 
 def test_later_states_are_set_aside_not_deleted(tmp_path):
     make_states(tmp_path, 10, 20, 30)
-    assert training_state.set_aside_states(str(tmp_path), 10500) == ['training-state-000020.pt', 'training-state-000030.pt']
-    assert states(tmp_path) == [10] and sorted(os.listdir(tmp_path))[1:] == ['training-state-000020.pt.discarded',
-                                                                             'training-state-000030.pt.discarded']
+    assert training_state.set_aside_states(str(tmp_path), 10500) == [
+        'training-state-000020.pt',
+        'training-state-000030.pt',
+    ]
+    assert states(tmp_path) == [10] and sorted(os.listdir(tmp_path))[1:] == [
+        'training-state-000020.pt.discarded',
+        'training-state-000030.pt.discarded',
+    ]
     assert training_state.set_aside_states(str(tmp_path), 10500) == []
 
 
 def test_a_folder_has_one_process_at_a_time(tmp_path):
     with training_state.lock(str(tmp_path)):
-        with pytest.raises(training_state.StateError, match=f'{tmp_path} is in use by another process that trains there; wait'):
+        with pytest.raises(
+            training_state.StateError,
+            match=f'{tmp_path} is in use by another process that trains there; wait',
+        ):
             with training_state.lock(str(tmp_path)):
                 pass
     with training_state.lock(str(tmp_path)):

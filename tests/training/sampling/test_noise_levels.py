@@ -17,8 +17,26 @@ from training.sampling.noise_levels import (
     vp_betas,
 )
 
-EDM_18 = [80, 57.585985, 40.785574, 28.374585, 19.352453, 12.910082, 8.400935, 5.315195, 3.256822, 1.923340, 1.088171,
-          0.585348, 0.296442, 0.139516, 0.059947, 0.022935, 0.007528, 0.002]
+EDM_18 = [
+    80,
+    57.585985,
+    40.785574,
+    28.374585,
+    19.352453,
+    12.910082,
+    8.400935,
+    5.315195,
+    3.256822,
+    1.923340,
+    1.088171,
+    0.585348,
+    0.296442,
+    0.139516,
+    0.059947,
+    0.022935,
+    0.007528,
+    0.002,
+]
 IDDPM = (0.001, 0.008, 1000)
 
 
@@ -38,10 +56,10 @@ def test_schedules_are_consistent(name):
     schedule = build_schedule(name, (19.9, 0.1))
     t = torch.linspace(0.05, 0.95, 7, dtype=torch.float64, requires_grad=True)
     sigma = schedule.sigma(t)
-    slope, = torch.autograd.grad(sigma.sum(), [t])
+    (slope,) = torch.autograd.grad(sigma.sum(), [t])
     assert torch.allclose(schedule.time(sigma), t) and torch.allclose(schedule.sigma_deriv(t), slope)
     scale, scale_deriv = build_scaling('vp', schedule)
-    slope, = torch.autograd.grad(scale(t).sum(), [t])
+    (slope,) = torch.autograd.grad(scale(t).sum(), [t])
     assert torch.allclose(scale_deriv(t), slope)
     assert torch.allclose(scale(t) ** 2 * (1 + schedule.sigma(t) ** 2), torch.ones_like(t))
     none, none_deriv = build_scaling('none', schedule)
@@ -76,7 +94,10 @@ def test_iddpm_levels_are_entries_of_the_table():
         noise_levels('iddpm', 50, 70, 81, 7, 1e-3, IDDPM)
 
 
-@pytest.mark.parametrize('steps, low, high, text', [(1, 0.002, 80, 'num_steps=1'), (5, 80, 80, 'sigma_min=80'), (5, 0, 80, 'sigma_min=0')])
+@pytest.mark.parametrize(
+    'steps, low, high, text',
+    [(1, 0.002, 80, 'num_steps=1'), (5, 80, 80, 'sigma_min=80'), (5, 0, 80, 'sigma_min=0')],
+)
 def test_impossible_grids_are_refused(steps, low, high, text):
     with pytest.raises(ValueError, match=text):
         check_steps(steps, low, high)

@@ -11,11 +11,12 @@ from training.sampling import samplers
 from training.sampling.noise_levels import edm_levels
 from training.sampling.samplers import StackedRandomGenerator, sample_batch, to_uint8
 
-SEEDS = [0, 1, 2 ** 32 + 5]
+SEEDS = [0, 1, 2**32 + 5]
 
 
 class GaussianDenoiser:
     """The exact denoiser of images whose pixels are normal with standard deviation 0.5, and a record of its calls."""
+
     img_resolution, img_channels, label_dim = 2, 1, 0
 
     def __init__(self, sigma_min=0.0, sigma_max=float('inf'), label_dim=0):
@@ -27,7 +28,7 @@ class GaussianDenoiser:
 
     def __call__(self, x, sigma, class_labels=None, **kwargs):
         self.calls.append((x, sigma, class_labels, kwargs))
-        return 0.25 / (0.25 + sigma ** 2) * x
+        return 0.25 / (0.25 + sigma**2) * x
 
 
 def test_random_numbers_of_the_original():
@@ -37,30 +38,96 @@ def test_random_numbers_of_the_original():
     noise = rnd.randn_like(torch.zeros([3, 3, 16, 16], dtype=torch.float64))
     assert (latents.dtype, labels.dtype, noise.dtype) == (torch.float32, torch.int64, torch.float64)
     assert latents[:, 0, 0, :3].flatten().tolist() == pytest.approx(
-        [-1.125840, -1.152360, -0.250579, -1.525596, -0.750232, -0.653981, 1.842330, 0.518887, -1.711921], abs=1e-6)
+        [-1.125840, -1.152360, -0.250579, -1.525596, -0.750232, -0.653981, 1.842330, 0.518887, -1.711921],
+        abs=1e-6,
+    )
     assert labels.tolist() == [1, 2, 1]
     assert noise[:, 0, 0, :3].flatten().tolist() == pytest.approx(
-        [-0.825154, 0.931778, -0.109447, -1.348621, 0.895961, -1.141886, 1.578168, 1.135604, 0.835612], abs=1e-6)
+        [-0.825154, 0.931778, -0.109447, -1.348621, 0.895961, -1.141886, 1.578168, 1.135604, 0.835612],
+        abs=1e-6,
+    )
     with pytest.raises(ValueError, match=r'size=\[2, 5\].*3'):
         rnd.randn([2, 5])
 
 
-@pytest.mark.parametrize('name, precond, config, options, mean, std, first', [
-    ('edm', 'EDMPrecond', 'S1', {}, 1.663694e-01, 1.601180e+00, [-1.15741e+00, -8.65665e-01, -2.24560e-01]),
-    ('edm', 'EDMPrecond', 'S1', dict(S_churn=10, S_min=0.05, S_max=50, S_noise=1.003),
-     1.669467e-01, 2.001898e+00, [-9.72341e-01, -8.06912e-01, -1.39229e+00]),
-    ('ablation', 'VPPrecond', 'S2', dict(solver='euler', discretization='vp', schedule='vp', scaling='vp'),
-     8.889070e+00, 4.491485e+01, [-4.51896e+01, -2.62163e+01, 4.06080e+00]),
-    ('ablation', 'VPPrecond', 'S2', dict(schedule='vp', scaling='vp'),
-     7.141858e+00, 4.344050e+01, [-4.17056e+01, -2.52798e+01, 1.13453e+00]),
-    ('ablation', 'VEPrecond', 'S2', dict(discretization='ve', schedule='ve'),
-     2.671138e+00, 1.915675e+02, [-7.66684e+01, -1.39381e+02, -8.78091e+01]),
-    ('ablation', 'iDDPMPrecond', 'A1', dict(discretization='iddpm'),
-     2.494659e+01, 9.184303e+01, [-9.06350e+01, -9.98257e+01, -2.21800e+01]),
-    ('ablation', 'EDMPrecond', 'S1', dict(S_churn=10), 1.269733e-01, 2.038161e+00, [-1.46860e+00, -7.92633e-02, -1.49568e+00]),
-    ('ablation', 'EDMPrecond', 'S1', dict(alpha=0.7), 1.280986e-01, 7.194883e-01, [-4.86270e-01, -3.05400e-01, -2.07630e-03]),
-    ('one_step', 'GDDPrecond', 'S1', None, 2.783542e-02, 3.307583e-01, [8.48084e-02, 3.01267e-01, 2.86169e-02]),
-])
+@pytest.mark.parametrize(
+    'name, precond, config, options, mean, std, first',
+    [
+        ('edm', 'EDMPrecond', 'S1', {}, 1.663694e-01, 1.601180e00, [-1.15741e00, -8.65665e-01, -2.24560e-01]),
+        (
+            'edm',
+            'EDMPrecond',
+            'S1',
+            dict(S_churn=10, S_min=0.05, S_max=50, S_noise=1.003),
+            1.669467e-01,
+            2.001898e00,
+            [-9.72341e-01, -8.06912e-01, -1.39229e00],
+        ),
+        (
+            'ablation',
+            'VPPrecond',
+            'S2',
+            dict(solver='euler', discretization='vp', schedule='vp', scaling='vp'),
+            8.889070e00,
+            4.491485e01,
+            [-4.51896e01, -2.62163e01, 4.06080e00],
+        ),
+        (
+            'ablation',
+            'VPPrecond',
+            'S2',
+            dict(schedule='vp', scaling='vp'),
+            7.141858e00,
+            4.344050e01,
+            [-4.17056e01, -2.52798e01, 1.13453e00],
+        ),
+        (
+            'ablation',
+            'VEPrecond',
+            'S2',
+            dict(discretization='ve', schedule='ve'),
+            2.671138e00,
+            1.915675e02,
+            [-7.66684e01, -1.39381e02, -8.78091e01],
+        ),
+        (
+            'ablation',
+            'iDDPMPrecond',
+            'A1',
+            dict(discretization='iddpm'),
+            2.494659e01,
+            9.184303e01,
+            [-9.06350e01, -9.98257e01, -2.21800e01],
+        ),
+        (
+            'ablation',
+            'EDMPrecond',
+            'S1',
+            dict(S_churn=10),
+            1.269733e-01,
+            2.038161e00,
+            [-1.46860e00, -7.92633e-02, -1.49568e00],
+        ),
+        (
+            'ablation',
+            'EDMPrecond',
+            'S1',
+            dict(alpha=0.7),
+            1.280986e-01,
+            7.194883e-01,
+            [-4.86270e-01, -3.05400e-01, -2.07630e-03],
+        ),
+        (
+            'one_step',
+            'GDDPrecond',
+            'S1',
+            None,
+            2.783542e-02,
+            3.307583e-01,
+            [8.48084e-02, 3.01267e-01, 2.86169e-02],
+        ),
+    ],
+)
 def test_images_of_the_original(name, precond, config, options, mean, std, first):
     kwargs = {} if options is None else dict(options, num_steps=5)
     images, labels = sample_batch(fill_by_index(make_network(precond, config)), [0, 1], name, **kwargs)
@@ -74,13 +141,17 @@ def test_images_of_the_original(name, precond, config, options, mean, std, first
 def test_edm_sampler_follows_the_exact_path():
     # For normal data dx/dsigma has a closed solution: x shrinks by sqrt((0.25 + s1^2) / (0.25 + s0^2)).
     latents = torch.randn([1, 1, 2, 2], generator=torch.Generator().manual_seed(0))
-    exact = latents.double() * 80 * (0.25 / (0.25 + 80 ** 2)) ** 0.5
-    errors = {n: float((samplers.edm_sampler(GaussianDenoiser(), latents, num_steps=n) - exact).norm() / exact.norm())
-              for n in (16, 32, 64)}
+    exact = latents.double() * 80 * (0.25 / (0.25 + 80**2)) ** 0.5
+    errors = {
+        n: float(
+            (samplers.edm_sampler(GaussianDenoiser(), latents, num_steps=n) - exact).norm() / exact.norm()
+        )
+        for n in (16, 32, 64)
+    }
     assert errors[64] < 5e-3
-    assert errors[32] < errors[16] / 3 and errors[64] < errors[32] / 3         # second order
+    assert errors[32] < errors[16] / 3 and errors[64] < errors[32] / 3  # second order
     euler = samplers.ablation_sampler(GaussianDenoiser(), latents, num_steps=64, solver='euler')
-    assert float((euler - exact).norm() / exact.norm()) > 10 * errors[64]      # first order: told apart
+    assert float((euler - exact).norm() / exact.norm()) > 10 * errors[64]  # first order: told apart
 
 
 def slow_edm_sampler(z, noises, levels, S_churn, S_min, S_max, S_noise):
@@ -89,18 +160,21 @@ def slow_edm_sampler(z, noises, levels, S_churn, S_min, S_max, S_noise):
     x = z * levels[0]
     for i in range(n):
         t, t_next = levels[i], levels[i + 1]
-        gamma = min(S_churn / n, 2 ** 0.5 - 1) if S_min <= t <= S_max else 0
+        gamma = min(S_churn / n, 2**0.5 - 1) if S_min <= t <= S_max else 0
         t_hat = t + gamma * t
-        x_hat = x + (t_hat ** 2 - t ** 2) ** 0.5 * S_noise * noises[i]
-        d = (x_hat - 0.25 / (0.25 + t_hat ** 2) * x_hat) / t_hat
+        x_hat = x + (t_hat**2 - t**2) ** 0.5 * S_noise * noises[i]
+        d = (x_hat - 0.25 / (0.25 + t_hat**2) * x_hat) / t_hat
         x = x_hat + (t_next - t_hat) * d
         if t_next > 0:
-            d_next = (x - 0.25 / (0.25 + t_next ** 2) * x) / t_next
+            d_next = (x - 0.25 / (0.25 + t_next**2) * x) / t_next
             x = x_hat + (t_next - t_hat) * (d + d_next) / 2
     return x
 
 
-@pytest.mark.parametrize('churn', [dict(S_churn=0, S_min=0, S_max=1e9, S_noise=1), dict(S_churn=5, S_min=0.1, S_max=20, S_noise=1.01)])
+@pytest.mark.parametrize(
+    'churn',
+    [dict(S_churn=0, S_min=0, S_max=1e9, S_noise=1), dict(S_churn=5, S_min=0.1, S_max=20, S_noise=1.01)],
+)
 def test_edm_sampler_against_a_slow_reference(churn):
     drawn = []
 
@@ -116,15 +190,22 @@ def test_edm_sampler_against_a_slow_reference(churn):
     assert len(drawn) == (6 if churn['S_churn'] else 0)
     for i, z in enumerate(latents.flatten().tolist()):
         noises = [float(noise[i]) for noise in drawn] or [0.0] * 6
-        assert float(images[i]) == pytest.approx(slow_edm_sampler(z, noises, edm_levels(6).tolist(), **churn), rel=1e-12)
+        assert float(images[i]) == pytest.approx(
+            slow_edm_sampler(z, noises, edm_levels(6).tolist(), **churn), rel=1e-12
+        )
     # Drawing nothing where gamma is 0 would give other images: such a sampler must not pass.
     if drawn:
         shifted = [float(noise[0]) for noise in drawn[1:]] + [0.0]
-        assert float(images[0]) != pytest.approx(slow_edm_sampler(0.3, shifted, edm_levels(6).tolist(), **churn), rel=1e-6)
+        assert float(images[0]) != pytest.approx(
+            slow_edm_sampler(0.3, shifted, edm_levels(6).tolist(), **churn), rel=1e-6
+        )
 
 
 def test_ablation_defaults_are_the_edm_sampler():
-    net, latents = fill_by_index(make_network('EDMPrecond', 'S2')), torch.randn([1, 3, 16, 16], generator=torch.Generator().manual_seed(0))
+    net, latents = (
+        fill_by_index(make_network('EDMPrecond', 'S2')),
+        torch.randn([1, 3, 16, 16], generator=torch.Generator().manual_seed(0)),
+    )
     ours = samplers.edm_sampler(net, latents, num_steps=4)
     assert torch.allclose(samplers.ablation_sampler(net, latents, num_steps=4), ours, rtol=1e-5, atol=1e-5)
 
@@ -138,9 +219,12 @@ def test_levels_stay_in_the_range_of_the_network():
 
 
 def test_one_step_sampler_is_one_call_at_the_highest_level():
-    net, latents = GaussianDenoiser(sigma_max=10), torch.randn([3, 1, 2, 2], generator=torch.Generator().manual_seed(0))
+    net, latents = (
+        GaussianDenoiser(sigma_max=10),
+        torch.randn([3, 1, 2, 2], generator=torch.Generator().manual_seed(0)),
+    )
     images = samplers.one_step_sampler(net, latents)
-    (x, sigma, labels, kwargs), = net.calls
+    ((x, sigma, labels, kwargs),) = net.calls
     assert sigma.shape == (3, 1, 1, 1) and sigma.dtype == x.dtype == images.dtype == torch.float64
     assert sigma.unique().tolist() == [80] and labels is None and kwargs == {'force_fp32': True}
     assert torch.allclose(images, latents.double() * 80 * 0.25 / (0.25 + 6400))
@@ -195,15 +279,24 @@ def test_a_given_class_changes_the_label_and_nothing_else():
     images, labels = sample_batch(net, [0, 1], 'edm', class_idx=3, num_steps=3, S_churn=10)
     free, drawn = sample_batch(net, [0, 1], 'edm', num_steps=3, S_churn=10)
     assert labels.tolist() == [3, 3] and drawn.tolist() != [3, 3]
-    assert torch.equal(images, free)        # The label is drawn all the same, so the noise that follows is unchanged.
+    assert torch.equal(
+        images, free
+    )  # The label is drawn all the same, so the noise that follows is unchanged.
     assert net.calls[0][2].tolist() == [[0, 0, 0, 1]] * 2
 
 
-@pytest.mark.parametrize('label_dim, options, text', [
-    (0, dict(class_idx=0), 'unconditional'), (4, dict(class_idx=4), '0 to 3'), (0, dict(sampler='ddim'), 'sampler=ddim'),
-    (0, dict(sampler='edm', num_steps=1), 'num_steps=1'), (0, dict(sampler='edm', sigma_min=90), 'sigma_min=90'),
-    (0, dict(sampler='ablation', solver='rk4'), 'solver=rk4'), (0, dict(sampler='ablation', schedule='edm'), 'schedule=edm'),
-])
+@pytest.mark.parametrize(
+    'label_dim, options, text',
+    [
+        (0, dict(class_idx=0), 'unconditional'),
+        (4, dict(class_idx=4), '0 to 3'),
+        (0, dict(sampler='ddim'), 'sampler=ddim'),
+        (0, dict(sampler='edm', num_steps=1), 'num_steps=1'),
+        (0, dict(sampler='edm', sigma_min=90), 'sigma_min=90'),
+        (0, dict(sampler='ablation', solver='rk4'), 'solver=rk4'),
+        (0, dict(sampler='ablation', schedule='edm'), 'schedule=edm'),
+    ],
+)
 def test_wrong_requests_are_refused(label_dim, options, text):
     with pytest.raises(ValueError, match=text):
         sample_batch(GaussianDenoiser(label_dim=label_dim), [0], **options)

@@ -23,9 +23,20 @@ def test_plain_entries():
     assert plain_entry({}, 'metadata') == {} and plain_entry({'metadata': None}, 'metadata') == {}
 
 
-@pytest.mark.parametrize('value', [[1], 'text', {'a': object()}, {'a': {1, 2}}, {'a': torch.zeros(1)},
-                                   {'a': [0] * 20_000}, {'a': ['x' * 1000] * 2000}, {'x' * 2_000_000: 1},
-                                   {'a': [[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]}])
+@pytest.mark.parametrize(
+    'value',
+    [
+        [1],
+        'text',
+        {'a': object()},
+        {'a': {1, 2}},
+        {'a': torch.zeros(1)},
+        {'a': [0] * 20_000},
+        {'a': ['x' * 1000] * 2000},
+        {'x' * 2_000_000: 1},
+        {'a': [[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]},
+    ],
+)
 def test_entries_that_are_not_plain_are_left_out_with_a_warning(value, caplog):
     assert plain_entry({'metadata': value}, 'metadata') == {}
     assert 'the entry metadata of the snapshot is not made of plain values' in caplog.text
@@ -33,7 +44,9 @@ def test_entries_that_are_not_plain_are_left_out_with_a_warning(value, caplog):
 
 def test_descriptions(caplog):
     assert describe_entry('a', None) is None and describe_entry('a', 3) == 3
-    assert describe_entry('a', [1, 2]) == {'class_name': 'list'} and describe_entry('a', {'b': 1}) == {'class_name': 'dict'}
+    assert describe_entry('a', [1, 2]) == {'class_name': 'list'} and describe_entry('a', {'b': 1}) == {
+        'class_name': 'dict'
+    }
     state = {'P_mean': -1.2, 'table': [1], 3: 4, '_init_kwargs': {}, 'name': 'x'}
     found = describe_entry('loss_fn', PersistentRecord('EDMLoss', state, ''))
     assert found == dict(class_name='EDMLoss', P_mean=-1.2, name='x')
@@ -69,13 +82,22 @@ def test_pipe_of_a_student_is_rebuilt():
     assert describe_entry('augment_pipe', dict(class_name='AdaPipe', p={1})) == {'class_name': 'dict'}
 
 
-@pytest.mark.parametrize('value, text', [
-    (description(class_name='OtherPipe'), 'not the AugmentPipe of EDM'),
-    (description(buffers=['p']), 'not the AugmentPipe of EDM'),
-    ('text', 'not the AugmentPipe of EDM'), (description(noise=1.0), 'differs from EDM.s in noise, so'),
-    ({key: value for key, value in description().items() if key != 'hue'}, 'differs from EDM.s in hue, so'),
-    (description(p=math.nan), 'has p=nan, but a finite number'), (description(p='1'), 'has p=1, but a finite number'),
-    (description(p=True), 'has p=True, but a finite number')])
+@pytest.mark.parametrize(
+    'value, text',
+    [
+        (description(class_name='OtherPipe'), 'not the AugmentPipe of EDM'),
+        (description(buffers=['p']), 'not the AugmentPipe of EDM'),
+        ('text', 'not the AugmentPipe of EDM'),
+        (description(noise=1.0), 'differs from EDM.s in noise, so'),
+        (
+            {key: value for key, value in description().items() if key != 'hue'},
+            'differs from EDM.s in hue, so',
+        ),
+        (description(p=math.nan), 'has p=nan, but a finite number'),
+        (description(p='1'), 'has p=1, but a finite number'),
+        (description(p=True), 'has p=True, but a finite number'),
+    ],
+)
 def test_other_pipes_are_refused(value, text):
     with pytest.raises(SnapshotError, match=text) as caught:
         build_augment_pipe(value)

@@ -9,9 +9,8 @@ import sys
 
 from tests.support import ROOT
 
-
 # Readers that do what must not happen, each of which the watch has to notice.
-SELF_TEST = '''
+SELF_TEST = """
 import json, pickle, sys
 import numpy as np
 from tests import pickle_fuzz
@@ -33,13 +32,14 @@ def raises(data):
 pickle_fuzz.CASE_CPU_SEC = 0.2
 print(json.dumps({reader.__name__: pickle_fuzz.fuzz(2, 0, reader=reader)["failures"]
                   for reader in (runs_the_file, hangs, fills_the_memory, raises)}))
-'''
+"""
 
 
 def run(*arguments):
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    result = subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, text=True, capture_output=True,
-                            timeout=600)
+    result = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=environment, text=True, capture_output=True, timeout=600
+    )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -47,8 +47,13 @@ def run(*arguments):
 def test_damaged_files_do_nothing_but_fail():
     report = run('tests/pickle_fuzz.py', '--count=3000')
     assert report['failures'] == [] and report['count'] == 3000
-    assert set(report['results']) == {'read', 'SnapshotError', 'SnapshotFormatError', 'UnsafePickleError',
-                                      'UnknownClassError'}
+    assert set(report['results']) == {
+        'read',
+        'SnapshotError',
+        'SnapshotFormatError',
+        'UnsafePickleError',
+        'UnknownClassError',
+    }
     assert report['growth_mib'] < 256
 
 

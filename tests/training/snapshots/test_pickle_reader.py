@@ -38,7 +38,11 @@ def tensors_of(record, prefix=''):
     """Flatten records to {dotted name: tensor}; independent of network_builder."""
     found = {}
     for group in ('_parameters', '_buffers'):
-        found.update((prefix + key, value.to_tensor()) for key, value in record.state[group].items() if value is not None)
+        found.update(
+            (prefix + key, value.to_tensor())
+            for key, value in record.state[group].items()
+            if value is not None
+        )
     for key, child in record.state['_modules'].items():
         if child is not None:
             found.update(tensors_of(child, f'{prefix}{key}.'))
@@ -76,7 +80,7 @@ def test_upstream_files_of_every_spelling(protocol, numpy1, containers):
     assert list(found) == list(expected)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     block = top['ema'].state['_modules']['model'].state['_modules']['enc'].state['_modules']['8x8_block0']
-    assert type(block.state['skip_scale']) is float and block.state['skip_scale'] == 0.5 ** 0.5
+    assert type(block.state['skip_scale']) is float and block.state['skip_scale'] == 0.5**0.5
 
 
 def test_reading_uses_nothing_of_the_standard_unpickler(monkeypatch):
@@ -85,9 +89,15 @@ def test_reading_uses_nothing_of_the_standard_unpickler(monkeypatch):
     def forbidden(*_args, **_kwargs):
         raise AssertionError('the file was handed to code that can run it')
 
-    for module, name in ((pickle, 'loads'), (pickle, 'load'), (pickle, 'Unpickler'), (torch, 'load'),
-                         (torch.storage, '_load_from_bytes'), (torch._utils, '_rebuild_tensor_v2'),
-                         (persistence, '_reconstruct_persistent_obj')):
+    for module, name in (
+        (pickle, 'loads'),
+        (pickle, 'load'),
+        (pickle, 'Unpickler'),
+        (torch, 'load'),
+        (torch.storage, '_load_from_bytes'),
+        (torch._utils, '_rebuild_tensor_v2'),
+        (persistence, '_reconstruct_persistent_obj'),
+    ):
         monkeypatch.setattr(module, name, forbidden)
     assert read_snapshot(data)['ema'].class_name == 'EDMPrecond'
 
@@ -96,7 +106,7 @@ def test_reading_uses_nothing_of_the_standard_unpickler(monkeypatch):
 def test_storages_agree_with_torch(dtype):
     values = torch.tensor([0, 1, 3, 100]).to(dtype)
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')             # torch announces the end of typed storages
+        warnings.simplefilter('ignore')  # torch announces the end of typed storages
         reference = torch.load(io.BytesIO(storage_bytes(values, dtype)), weights_only=True)
         file = io.BytesIO()
         torch.save(values.storage(), file, _use_new_zipfile_serialization=False)
@@ -104,13 +114,22 @@ def test_storages_agree_with_torch(dtype):
     for data in (storage_bytes(values, dtype), file.getvalue()):
         storage = read_value(Call(torch.storage._load_from_bytes, data))
         assert (storage.dtype, storage.count) == (dtype, 4)
-        tensor = Call(torch._utils._rebuild_tensor_v2, Call(torch.storage._load_from_bytes, data), 0, (4,), (1,), False,
-                      empty_hooks())
+        tensor = Call(
+            torch._utils._rebuild_tensor_v2,
+            Call(torch.storage._load_from_bytes, data),
+            0,
+            (4,),
+            (1,),
+            False,
+            empty_hooks(),
+        )
         assert torch.equal(read_value(tensor).to_tensor(), values)
 
 
-@pytest.mark.parametrize('size, stride, offset', [((2, 2), (1, 2), 0), ((2,), (2,), 1), ((), (), 3), ((0, 5), (5, 1), 0),
-                                                  ((4, 1), (1, 1), 0)])
+@pytest.mark.parametrize(
+    'size, stride, offset',
+    [((2, 2), (1, 2), 0), ((2,), (2,), 1), ((), (), 3), ((0, 5), (5, 1), 0), ((4, 1), (1, 1), 0)],
+)
 def test_views_agree_with_torch(size, stride, offset):
     tensor = read_value(tensor_call(size, stride, offset)).to_tensor()
     reference = torch.tensor([1.0, 2.0, 3.0, 4.0]).as_strided(size, stride, offset)
@@ -118,10 +137,25 @@ def test_views_agree_with_torch(size, stride, offset):
     assert tensor.untyped_storage().nbytes() == 4 * max(tensor.numel(), 0) or not reference.is_contiguous()
 
 
-@pytest.mark.parametrize('size, stride, offset', [
-    ((5,), (1,), 0), ((4,), (1,), 1), ((2,), (4,), 0), ((4, 4), (0, 1), 0), ((1000,), (0,), 0), ((2, 2), (2,), 0),
-    ((-1,), (1,), 0), ((4,), (-1,), 3), ((4.0,), (1,), 0), ((True,), (1,), 0), ((0, 10 ** 18), (1, 1), 0),
-    ((1,) * 9, (1,) * 9, 0), ((2 ** 62, 2 ** 62), (1, 1), 0), ([4], [1], 0)])
+@pytest.mark.parametrize(
+    'size, stride, offset',
+    [
+        ((5,), (1,), 0),
+        ((4,), (1,), 1),
+        ((2,), (4,), 0),
+        ((4, 4), (0, 1), 0),
+        ((1000,), (0,), 0),
+        ((2, 2), (2,), 0),
+        ((-1,), (1,), 0),
+        ((4,), (-1,), 3),
+        ((4.0,), (1,), 0),
+        ((True,), (1,), 0),
+        ((0, 10**18), (1, 1), 0),
+        ((1,) * 9, (1,) * 9, 0),
+        ((2**62, 2**62), (1, 1), 0),
+        ([4], [1], 0),
+    ],
+)
 def test_tensors_that_do_not_fit_their_storage_are_refused(size, stride, offset):
     with pytest.raises(SnapshotFormatError, match='tensor'):
         read_value(tensor_call(size, stride, offset))
@@ -133,8 +167,20 @@ def test_tensors_of_very_old_torch():
     assert tensor.tolist() == [2.0, 3.0, 4.0]
 
 
-@pytest.mark.parametrize('location, good', [('cuda:0', True), ('cuda', True), ('cuda:15', True), ('mps', True),
-                                            ('xpu:1', True), ('cuda:', False), ('meta', False), ('cpu:0 ', False), ('', False)])
+@pytest.mark.parametrize(
+    'location, good',
+    [
+        ('cuda:0', True),
+        ('cuda', True),
+        ('cuda:15', True),
+        ('mps', True),
+        ('xpu:1', True),
+        ('cuda:', False),
+        ('meta', False),
+        ('cpu:0 ', False),
+        ('', False),
+    ],
+)
 def test_the_device_of_a_storage_does_not_matter(location, good):
     data = storage_bytes([1.0, 2.0]).replace(text('cpu'), text(location))
     storage = Call(torch.storage._load_from_bytes, data)
@@ -148,13 +194,25 @@ def test_the_device_of_a_storage_does_not_matter(location, good):
 
 def test_torch_itself_would_accept_an_oversized_tensor():
     # Why the check above is needed: the same call makes torch show memory beyond the storage.
-    storage = torch.storage.TypedStorage(wrap_storage=torch.zeros(4).untyped_storage(), dtype=torch.float32, _internal=True)
+    storage = torch.storage.TypedStorage(
+        wrap_storage=torch.zeros(4).untyped_storage(), dtype=torch.float32, _internal=True
+    )
     tensor = torch._utils._rebuild_tensor_v2(storage, 0, (1000,), (1,), False, OrderedDict())
     assert tensor.numel() == 1000
 
 
-@pytest.mark.parametrize('value', [np.float64(0.5), np.float32(0.25), np.int64(-3), np.uint8(7), np.bool_(True),
-                                   np.float64('inf'), np.float16(1.5)])
+@pytest.mark.parametrize(
+    'value',
+    [
+        np.float64(0.5),
+        np.float32(0.25),
+        np.int64(-3),
+        np.uint8(7),
+        np.bool_(True),
+        np.float64('inf'),
+        np.float16(1.5),
+    ],
+)
 @pytest.mark.parametrize('protocol', [2, 4])
 def test_numpy_scalars_become_python_numbers(value, protocol):
     found = read_value(value, protocol)
@@ -174,8 +232,10 @@ def hostile_values(marker):
         'evaluation': Call(eval, f'open({str(marker)!r}, "w")'),
         'foreign class': Shell(),
         'nested in a dict': {'a': [{'b': Call(os.system, command)}]},
-        'nested in a storage': Call(torch.storage._load_from_bytes,
-                                    storage_bytes([1.0])[:15] + pickle.dumps(Call(os.system, command), protocol=2)),
+        'nested in a storage': Call(
+            torch.storage._load_from_bytes,
+            storage_bytes([1.0])[:15] + pickle.dumps(Call(os.system, command), protocol=2),
+        ),
         'list instead of storage': Call(torch.storage._load_from_bytes, pickle.dumps([1, 2], protocol=2)),
         'zip instead of storage': Call(torch.storage._load_from_bytes, b'PK\x03\x04'),
         'array': np.zeros(3),
@@ -247,12 +307,23 @@ def test_malformed_streams_are_refused(name):
 
 
 def test_huge_memo_index_costs_nothing():
-    data = PROTO4 + b'}r\xff\xff\xff\x7f.'      # a list of that length would take 16 GiB
+    data = PROTO4 + b'}r\xff\xff\xff\x7f.'  # a list of that length would take 16 GiB
     assert read_snapshot(data) == {}
 
 
-@pytest.mark.parametrize('change', [dict(version=5), dict(version=True), dict(version='6'), dict(type='function'),
-                                    dict(module_src=None), dict(class_name=3), dict(state=[]), dict(extra=1)])
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(version=5),
+        dict(version=True),
+        dict(version='6'),
+        dict(type='function'),
+        dict(module_src=None),
+        dict(class_name=3),
+        dict(state=[]),
+        dict(extra=1),
+    ],
+)
 def test_wrong_meta_is_refused(change):
     meta = dict(dict(type='class', version=6, module_src='', class_name='EDMPrecond', state={}), **change)
     with pytest.raises(SnapshotFormatError, match='persist|source text'):
@@ -268,15 +339,15 @@ def test_wrong_version_is_named():
 @pytest.mark.parametrize('position, value', [(-9, b'\x09'), (0, b'\x00'), (15, b'\x00')])
 def test_damaged_storages_are_refused(position, value):
     data = bytearray(storage_bytes([1.0]))
-    index = len(data) - 12 if position == -9 else position      # the element count before one float
-    data[index:index + 1] = value
+    index = len(data) - 12 if position == -9 else position  # the element count before one float
+    data[index : index + 1] = value
     with pytest.raises(SnapshotFormatError):
         read_value(Call(torch.storage._load_from_bytes, bytes(data)))
 
 
 def test_a_storage_that_claims_more_than_it_has_is_refused():
     data = storage_bytes([1.0]).replace(b'K\x01Nt', b'J\xff\xff\xff\x7fNt')
-    data = data[:-12] + struct.pack('<q', 2 ** 31 - 1) + data[-4:]
+    data = data[:-12] + struct.pack('<q', 2**31 - 1) + data[-4:]
     with pytest.raises(SnapshotFormatError, match='comes with 4 bytes'):
         read_value(Call(torch.storage._load_from_bytes, data))
 
@@ -292,7 +363,12 @@ def test_other_kinds_of_file_are_named():
     torch.save({'a': torch.zeros(1)}, file)
     with pytest.raises(SnapshotFormatError, match='torch zip checkpoint'):
         read_snapshot(file.getvalue())
-    for data in (b'\x89PNG\r\n', b'', pickle.dumps({'ema': 1}, protocol=0), pickle.dumps({'ema': 1}, protocol=1)):
+    for data in (
+        b'\x89PNG\r\n',
+        b'',
+        pickle.dumps({'ema': 1}, protocol=0),
+        pickle.dumps({'ema': 1}, protocol=1),
+    ):
         with pytest.raises(SnapshotFormatError, match='no pickle of protocol 2 to 5'):
             read_snapshot(data)
 
@@ -302,7 +378,7 @@ def test_truncation_anywhere_is_refused(protocol):
     data = upstream_bytes(edm_content(small_network(**TINY)), protocol=protocol)
     for percent in range(100):
         with pytest.raises(SnapshotFormatError):
-            read_snapshot(data[:len(data) * percent // 100])
+            read_snapshot(data[: len(data) * percent // 100])
 
 
 def test_deep_nesting_is_no_recursion():
@@ -319,26 +395,39 @@ PAIRS = b']q\x00(' + b''.join(b'J' + struct.pack('<i', n) + b'N\x86' for n in ra
 LONG_HEADER = storage_bytes([])[:15] + b'\x80\x02(' + b'N' * 600 + b'1' + storage_bytes([])[17:]
 FEW_BYTES_ASK_FOR_MUCH = {
     'a set of a long list, again and again': NUMBERS + b'cbuiltins\nset\nq\x01' + b'h\x01h\x00\x85R' * 1000,
-    'a dict of a long list, again and again': PAIRS + b'ccollections\nOrderedDict\nq\x01' + b'h\x01h\x00\x85R' * 1000,
+    'a dict of a long list, again and again': PAIRS
+    + b'ccollections\nOrderedDict\nq\x01'
+    + b'h\x01h\x00\x85R' * 1000,
     'bytes of a long text, again and again': (
-        text('x' * 1000) + b'q\x00' + text('latin1') + b'\x86q\x02c_codecs\nencode\nq\x01' + b'h\x01h\x02R' * 1000),
+        text('x' * 1000)
+        + b'q\x00'
+        + text('latin1')
+        + b'\x86q\x02c_codecs\nencode\nq\x01'
+        + b'h\x01h\x02R' * 1000
+    ),
     'empty sets': b'\x8f' * 300_000,
     'a storage with a long header, again and again': (
-        b'ctorch.storage\n_load_from_bytes\nq\x00B' + struct.pack('<i', len(LONG_HEADER)) + LONG_HEADER + b'\x85q\x01'
-        + b'h\x00h\x01R' * 1000),
+        b'ctorch.storage\n_load_from_bytes\nq\x00B'
+        + struct.pack('<i', len(LONG_HEADER))
+        + LONG_HEADER
+        + b'\x85q\x01'
+        + b'h\x00h\x01R' * 1000
+    ),
 }
 
 
 @pytest.mark.parametrize('name', sorted(FEW_BYTES_ASK_FOR_MUCH))
 def test_work_is_bounded(name, monkeypatch):
     monkeypatch.setattr('training.snapshots.pickle_records.MAX_OPERATIONS', 200_000)
-    with pytest.raises(SnapshotFormatError, match='more than 200000 operations|together are larger than the file'):
+    with pytest.raises(
+        SnapshotFormatError, match='more than 200000 operations|together are larger than the file'
+    ):
         read_snapshot(PROTO4 + FEW_BYTES_ASK_FOR_MUCH[name] + b'.')
 
 
 def test_arguments_of_operations_that_are_not_allowed_are_not_decoded():
     # The value of a decimal number costs the square of its length.
-    for operation in (b'I' + b'1' * 1_000_000 + b'\n', b'\x8b' + struct.pack('<i', 10 ** 6) + b'\x01' * 10 ** 6):
+    for operation in (b'I' + b'1' * 1_000_000 + b'\n', b'\x8b' + struct.pack('<i', 10**6) + b'\x01' * 10**6):
         with pytest.raises(UnsafePickleError, match='operation (INT|LONG4) has no place'):
             read_snapshot(PROTO4 + operation + b'.')
 

@@ -40,9 +40,14 @@ from training.snapshots.pickle_records import (
 from training.snapshots.snapshot import copy_params_and_buffers, load_network, save_snapshot
 
 CASES = {
-    'S1': (networks.EDMPrecond, S1), 'S2': (networks.EDMPrecond, S2), 'S3': (networks.EDMPrecond, S3),
-    'A1': (networks.EDMPrecond, A1), 'GDD': (networks.GDDPrecond, S1), 'VP': (networks.VPPrecond, TINY),
-    'VE': (networks.VEPrecond, TINY), 'iDDPM': (networks.iDDPMPrecond, TINY),
+    'S1': (networks.EDMPrecond, S1),
+    'S2': (networks.EDMPrecond, S2),
+    'S3': (networks.EDMPrecond, S3),
+    'A1': (networks.EDMPrecond, A1),
+    'GDD': (networks.GDDPrecond, S1),
+    'VP': (networks.VPPrecond, TINY),
+    'VE': (networks.VEPrecond, TINY),
+    'iDDPM': (networks.iDDPMPrecond, TINY),
 }
 
 
@@ -80,23 +85,31 @@ def test_round_trip(case, tmp_path):
     random_state = torch.get_rng_state()
     loaded, info = load_network(path)
     assert torch.equal(torch.get_rng_state(), random_state)
-    assert type(loaded) is cls and not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+    assert (
+        type(loaded) is cls and not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+    )
     expected = net.state_dict()
     assert list(loaded.state_dict()) == list(expected)
     for name, tensor in loaded.state_dict().items():
-        assert torch.equal(tensor, expected[name]) and tensor.device.type == 'cpu' and tensor.dtype == torch.float32
+        assert (
+            torch.equal(tensor, expected[name])
+            and tensor.device.type == 'cpu'
+            and tensor.dtype == torch.float32
+        )
     assert torch.equal(network_output(loaded), network_output(net))
     assert (loaded.sigma_min, loaded.sigma_max) == (net.sigma_min, net.sigma_max)
     assert info.class_name == cls.__name__ and info.init_kwargs == kwargs == loaded._init_kwargs
     assert info.flavour == ('gdd' if case == 'GDD' else 'edm')
-    assert info.entries == ['ema', 'augment_pipe', 'dataset_kwargs', 'metadata'] and info.metadata == {'cur_nimg': 5}
+    assert info.entries == ['ema', 'augment_pipe', 'dataset_kwargs', 'metadata'] and info.metadata == {
+        'cur_nimg': 5
+    }
 
 
 def test_teachers_carry_loss_and_augmentation(tmp_path):
     net, path = small_network(**TINY), tmp_path / 'network.pkl'
     save_snapshot(path, ema=net, loss_fn=EDMLoss(P_mean=-1.0), augment_pipe=AugmentPipe(p=0.12, xflip=1e8))
     _net, info = load_network(path)
-    assert info.entries == ['ema', 'loss_fn', 'augment_pipe', 'dataset_kwargs']       # EDM's order
+    assert info.entries == ['ema', 'loss_fn', 'augment_pipe', 'dataset_kwargs']  # EDM's order
     assert info.extras['loss_fn'] == dict(class_name='EDMLoss', P_mean=-1.0, P_std=1.2, sigma_data=0.5)
     assert info.extras['augment_pipe'].p == 0.12 and info.extras['augment_pipe'].class_name == 'AugmentPipe'
     save_snapshot(path, ema=net)
@@ -116,7 +129,7 @@ def test_net_and_ema_are_told_apart(tmp_path):
     for key, expected in (('ema', ema), ('net', raw)):
         loaded, info = load_network(path, key)
         assert torch.equal(network_output(loaded), network_output(expected))
-    assert info.entries == ['net', 'ema', 'augment_pipe', 'dataset_kwargs']     # GDD's order
+    assert info.entries == ['net', 'ema', 'augment_pipe', 'dataset_kwargs']  # GDD's order
 
 
 def test_contents_of_a_written_file(tmp_path):
@@ -129,13 +142,17 @@ def test_contents_of_a_written_file(tmp_path):
     data = path.read_bytes()
     assert data[:2] == b'\x80\x04'
     assert globals_of(data) == {
-        ('torch_utils.persistence', '_reconstruct_persistent_obj'), ('collections', 'OrderedDict'),
-        ('torch._utils', '_rebuild_parameter'), ('torch._utils', '_rebuild_tensor_v2'),
-        ('torch.storage', '_load_from_bytes'), ('torch.nn.modules.container', 'ModuleDict')}
-    assert data.count(b'EDM U-Nets (DDPM++, NCSN++, ADM)') == 1     # one text, stored once
+        ('torch_utils.persistence', '_reconstruct_persistent_obj'),
+        ('collections', 'OrderedDict'),
+        ('torch._utils', '_rebuild_parameter'),
+        ('torch._utils', '_rebuild_tensor_v2'),
+        ('torch.storage', '_load_from_bytes'),
+        ('torch.nn.modules.container', 'ModuleDict'),
+    }
+    assert data.count(b'EDM U-Nets (DDPM++, NCSN++, ADM)') == 1  # one text, stored once
     record = read_snapshot(data)['ema']
     assert record.state['training'] is False and list(record.state)[-2:] == ['_init_args', '_init_kwargs']
-    assert net.training and net.model.map_layer0.weight.dtype == torch.float64                       # not changed
+    assert net.training and net.model.map_layer0.weight.dtype == torch.float64  # not changed
     loaded, _info = load_network(path)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.state_dict().items())
     assert loaded.model.map_layer0.weight.is_contiguous()
@@ -159,10 +176,17 @@ def test_embedded_text_is_self_contained(module):
 
 def test_absolute_paths_stay_at_home(tmp_path):
     path = tmp_path / 'network.pkl'
-    save_snapshot(path, ema=small_network(**TINY), dataset_kwargs=EasyDict(path='/home/somebody/data/cifar10.zip'),
-                  metadata=dict(runs=['/home/somebody/run/'], relative='out/a'))
+    save_snapshot(
+        path,
+        ema=small_network(**TINY),
+        dataset_kwargs=EasyDict(path='/home/somebody/data/cifar10.zip'),
+        metadata=dict(runs=['/home/somebody/run/'], relative='out/a'),
+    )
     _net, info = load_network(path)
-    assert info.dataset_kwargs == {'path': 'cifar10.zip'} and info.metadata == {'runs': ['run'], 'relative': 'out/a'}
+    assert info.dataset_kwargs == {'path': 'cifar10.zip'} and info.metadata == {
+        'runs': ['run'],
+        'relative': 'out/a',
+    }
     assert b'somebody' not in path.read_bytes()
 
 
@@ -170,12 +194,15 @@ def test_failed_save_leaves_the_old_file(tmp_path):
     path = tmp_path / 'network.pkl'
     path.write_bytes(b'old')
     net = small_network(**TINY)
-    for arguments, text in ((dict(ema=net, metadata=dict(a=object())), 'object'), (dict(ema=None), 'needs a network'),
-                            (dict(ema=torch.nn.Linear(1, 1)), 'ema is a Linear, .* without a wrapper'),
-                            (dict(ema=net, loss_fn=print), 'loss_fn is a builtin'),
-                            (dict(ema=net, augment_pipe=print), 'augment_pipe is a builtin'),
-                            (dict(ema=net, augment_pipe=dict(p=object())), 'object'),
-                            (dict(ema=net, metadata=dict(a=np.zeros(2))), 'ndarray')):
+    for arguments, text in (
+        (dict(ema=net, metadata=dict(a=object())), 'object'),
+        (dict(ema=None), 'needs a network'),
+        (dict(ema=torch.nn.Linear(1, 1)), 'ema is a Linear, .* without a wrapper'),
+        (dict(ema=net, loss_fn=print), 'loss_fn is a builtin'),
+        (dict(ema=net, augment_pipe=print), 'augment_pipe is a builtin'),
+        (dict(ema=net, augment_pipe=dict(p=object())), 'object'),
+        (dict(ema=net, metadata=dict(a=np.zeros(2))), 'ndarray'),
+    ):
         with pytest.raises(ValueError, match=text):
             save_snapshot(path, **arguments)
     net.model.map_layer0.register_forward_hook(lambda *args: None)
@@ -188,22 +215,28 @@ def test_numpy_numbers_are_stored_as_python_numbers(tmp_path):
     net = small_network(**dict(TINY, dropout=np.float64(0.1)))
     save_snapshot(tmp_path / 'network.pkl', ema=net, metadata=dict(a=np.int64(3)))
     assert b'numpy' not in (tmp_path / 'network.pkl').read_bytes().replace(
-        persistence._module_sources['training.networks'].encode(), b'')
+        persistence._module_sources['training.networks'].encode(), b''
+    )
     _net, info = load_network(tmp_path / 'network.pkl')
     assert type(info.init_kwargs['dropout']) is float and info.metadata == {'a': 3}
 
 
-@pytest.mark.parametrize('make, text', [
-    (lambda path: None, 'there is no such file'),
-    (lambda path: path.mkdir(), 'this is not a file'),
-    (lambda path: path.write_bytes(b''), 'no pickle'),
-    (lambda path: torch.save({}, path), 'torch zip checkpoint'),
-    (lambda path: path.write_bytes(pickle.dumps([1])), 'holds a list'),
-    (lambda path: path.write_bytes(pickle.dumps({'a': 1, 'b': 2})), "has no entry 'ema' .it holds a, b."),
-    (lambda path: path.write_bytes(pickle.dumps({'ema': Call(os.system, 'true')})),
-     r'refers to (posix|nt).system, .* nothing in it was run; only if you trust whoever made it, use --trust-pickle'),
-    (lambda path: path.write_bytes(pickle.dumps({'ema': {'weight': 1}})), 'holds dict where a network'),
-])
+@pytest.mark.parametrize(
+    'make, text',
+    [
+        (lambda path: None, 'there is no such file'),
+        (lambda path: path.mkdir(), 'this is not a file'),
+        (lambda path: path.write_bytes(b''), 'no pickle'),
+        (lambda path: torch.save({}, path), 'torch zip checkpoint'),
+        (lambda path: path.write_bytes(pickle.dumps([1])), 'holds a list'),
+        (lambda path: path.write_bytes(pickle.dumps({'a': 1, 'b': 2})), "has no entry 'ema' .it holds a, b."),
+        (
+            lambda path: path.write_bytes(pickle.dumps({'ema': Call(os.system, 'true')})),
+            r'refers to (posix|nt).system, .* nothing in it was run; only if you trust whoever made it, use --trust-pickle',
+        ),
+        (lambda path: path.write_bytes(pickle.dumps({'ema': {'weight': 1}})), 'holds dict where a network'),
+    ],
+)
 def test_unusable_files(make, text, tmp_path):
     path = tmp_path / 'input.pkl'
     make(path)
@@ -214,15 +247,19 @@ def test_unusable_files(make, text, tmp_path):
 
 def test_missing_raw_weights_are_explained(tmp_path):
     path = write(tmp_path / 'a.pkl', edm_content(small_network(**TINY)))
-    with pytest.raises(SnapshotError, match="has no entry 'net' .it holds ema, loss_fn, augment_pipe, dataset_kwargs."):
+    with pytest.raises(
+        SnapshotError, match="has no entry 'net' .it holds ema, loss_fn, augment_pipe, dataset_kwargs."
+    ):
         load_network(path, key='net')
 
 
 def edited(where, **changes):
     """Return an edit function for UpstreamPickler that sets entries of the states of one class."""
+
     def edit(name, state):
         if name == where:
             state.update(changes)
+
     return edit
 
 
@@ -230,38 +267,72 @@ def argument(**changes):
     def edit(name, state):
         if name == 'EDMPrecond':
             state['_init_kwargs'] = {**state['_init_kwargs'], **changes}
+
     return edit
 
 
 def rename(name, state):
     if name == 'SongUNet':
-        state['_modules'] = {('x.y' if key == 'enc' else key): value for key, value in state['_modules'].items()}
+        state['_modules'] = {
+            ('x.y' if key == 'enc' else key): value for key, value in state['_modules'].items()
+        }
 
 
-@pytest.mark.parametrize('edit, error, text', [
-    (edited('Linear', _forward_hooks={1: None}), UnsafePickleError, 'map_layer[01] carries hooks'),
-    (edited('EDMPrecond', _load_state_dict_post_hooks={1: None}), UnsafePickleError, 'carries hooks'),
-    (argument(colour='red'), UnknownClassError, 'argument colour of EDMPrecond is unknown; known are '),
-    (argument(in_channels=3), UnknownClassError, 'argument in_channels of EDMPrecond is unknown'),
-    (argument(model_type='eval'), UnknownClassError, 'model_type=eval must be one of SongUNet, DhariwalUNet'),
-    (argument(img_resolution=10 ** 9), SnapshotError, 'img_resolution=1000000000 of EDMPrecond must be an integer in 4.'),
-    (argument(img_channels=True), SnapshotError, 'img_channels=True of EDMPrecond must be an integer'),
-    (argument(channel_mult=[1] * 13), SnapshotError, 'channel_mult=a list of EDMPrecond must be a list of at most 12'),
-    (argument(dropout=float('nan')), SnapshotError, 'dropout=nan of EDMPrecond must be a number in 0..1'),
-    (argument(model_channels=8), SnapshotError, 'shape: model.map_layer0.weight .file .16, 4., needed .32, 8.'),
-    (argument(num_blocks=2), SnapshotError, r'missing: model.enc.8x8_block1.norm0.weight \[4\], '),
-    (argument(num_blocks=0), SnapshotError, r'unexpected: model.enc.8x8_block0.norm0.weight \[4\], .* and 12 more'),
-    (argument(embedding_type='fourier'), SnapshotError, r'missing: model.map_noise.freqs \[2\]'),
-    (edited('EDMPrecond', _init_kwargs=None), SnapshotError, 'does not record how its network was constructed'),
-    (edited('EDMPrecond', _init_args=(8, 1)), SnapshotError, 'does not record how its network was constructed'),
-    (edited('UNetBlock', num_heads=2), SnapshotError, 'num_heads is 2 in the file, but [01] according'),
-    (edited('Conv2d', groups=2), UnknownClassError, 'grouped convolution'),
-    (edited('EDMPrecond', sigma_max='large'), SnapshotError, 'sigma_max is large, but must be a number'),
-    (edited('EDMPrecond', _parameters=[]), SnapshotError, 'the network: _parameters is not a dict'),
-    (edited('SongUNet', _buffers={'a': 3}), SnapshotError, 'model.a is no tensor'),
-    (edited('SongUNet', _modules={'a': 3}), SnapshotError, 'model.a is no part of a network'),
-    (rename, SnapshotError, 'entry with the name x.y'),
-])
+@pytest.mark.parametrize(
+    'edit, error, text',
+    [
+        (edited('Linear', _forward_hooks={1: None}), UnsafePickleError, 'map_layer[01] carries hooks'),
+        (edited('EDMPrecond', _load_state_dict_post_hooks={1: None}), UnsafePickleError, 'carries hooks'),
+        (argument(colour='red'), UnknownClassError, 'argument colour of EDMPrecond is unknown; known are '),
+        (argument(in_channels=3), UnknownClassError, 'argument in_channels of EDMPrecond is unknown'),
+        (
+            argument(model_type='eval'),
+            UnknownClassError,
+            'model_type=eval must be one of SongUNet, DhariwalUNet',
+        ),
+        (
+            argument(img_resolution=10**9),
+            SnapshotError,
+            'img_resolution=1000000000 of EDMPrecond must be an integer in 4.',
+        ),
+        (argument(img_channels=True), SnapshotError, 'img_channels=True of EDMPrecond must be an integer'),
+        (
+            argument(channel_mult=[1] * 13),
+            SnapshotError,
+            'channel_mult=a list of EDMPrecond must be a list of at most 12',
+        ),
+        (argument(dropout=float('nan')), SnapshotError, 'dropout=nan of EDMPrecond must be a number in 0..1'),
+        (
+            argument(model_channels=8),
+            SnapshotError,
+            'shape: model.map_layer0.weight .file .16, 4., needed .32, 8.',
+        ),
+        (argument(num_blocks=2), SnapshotError, r'missing: model.enc.8x8_block1.norm0.weight \[4\], '),
+        (
+            argument(num_blocks=0),
+            SnapshotError,
+            r'unexpected: model.enc.8x8_block0.norm0.weight \[4\], .* and 12 more',
+        ),
+        (argument(embedding_type='fourier'), SnapshotError, r'missing: model.map_noise.freqs \[2\]'),
+        (
+            edited('EDMPrecond', _init_kwargs=None),
+            SnapshotError,
+            'does not record how its network was constructed',
+        ),
+        (
+            edited('EDMPrecond', _init_args=(8, 1)),
+            SnapshotError,
+            'does not record how its network was constructed',
+        ),
+        (edited('UNetBlock', num_heads=2), SnapshotError, 'num_heads is 2 in the file, but [01] according'),
+        (edited('Conv2d', groups=2), UnknownClassError, 'grouped convolution'),
+        (edited('EDMPrecond', sigma_max='large'), SnapshotError, 'sigma_max is large, but must be a number'),
+        (edited('EDMPrecond', _parameters=[]), SnapshotError, 'the network: _parameters is not a dict'),
+        (edited('SongUNet', _buffers={'a': 3}), SnapshotError, 'model.a is no tensor'),
+        (edited('SongUNet', _modules={'a': 3}), SnapshotError, 'model.a is no part of a network'),
+        (rename, SnapshotError, 'entry with the name x.y'),
+    ],
+)
 def test_networks_that_do_not_fit_are_refused(edit, error, text, tmp_path):
     path = write(tmp_path / 'a.pkl', dict(ema=small_network(**TINY)), edit=edit)
     with pytest.raises(error, match=text) as caught:
@@ -279,7 +350,9 @@ def test_unknown_classes_are_named_with_their_place(tmp_path):
     with pytest.raises(UnknownClassError, match='model.map_noise has the class PositionalEmbeddinX'):
         load_network(path)
     path.write_bytes(data.replace(b'EDMPrecond', b'XDMPrecond'))
-    with pytest.raises(UnknownClassError, match='holds XDMPrecond where a network is expected; known are EDMPrecond'):
+    with pytest.raises(
+        UnknownClassError, match='holds XDMPrecond where a network is expected; known are EDMPrecond'
+    ):
         load_network(path)
 
 
@@ -289,8 +362,11 @@ def test_part_of_another_class_is_refused(tmp_path):
         if name == 'SongUNet':
             state['_modules'] = {**state['_modules'], 'map_noise': networks.GroupNorm(4)}
             state['_modules']['map_noise']._parameters.clear()
+
     path = write(tmp_path / 'a.pkl', dict(ema=small_network(**TINY)), edit=edit)
-    with pytest.raises(SnapshotError, match='model.map_noise is GroupNorm in the file, but PositionalEmbedding'):
+    with pytest.raises(
+        SnapshotError, match='model.map_noise is GroupNorm in the file, but PositionalEmbedding'
+    ):
         load_network(path)
 
 
@@ -299,6 +375,7 @@ def test_network_inside_itself_is_refused(tmp_path):
         if name == 'SongUNet':
             state['_modules'] = {'enc': state['_modules']['enc']}
             state['_modules']['enc']._modules['again'] = state['_modules']['enc']
+
     data = upstream_bytes(dict(ema=small_network(**TINY)), edit=edit)
     path = tmp_path / 'a.pkl'
     path.write_bytes(data)
@@ -314,6 +391,7 @@ def test_removed_augmentation_layer(tmp_path):
             if name == 'SongUNet':
                 children = {key: value for key, value in state['_modules'].items() if key != 'map_augment'}
                 state['_modules'] = {**children, **removed}
+
         loaded, info = load_network(write(tmp_path / 'a.pkl', dict(ema=net), edit=edit))
         assert loaded.model.map_augment is None and info.init_kwargs['augment_dim'] == 0
         assert torch.equal(network_output(loaded), network_output(net))
@@ -331,9 +409,14 @@ def test_unknown_attributes_are_named(tmp_path, caplog):
     net = small_network(**TINY)
     load_network(write(tmp_path / 'a.pkl', dict(ema=net), gdd=True))
     assert caplog.text == ''
-    loaded, _info = load_network(write(tmp_path / 'b.pkl', dict(ema=net), edit=edited('UNetBlock', gain=2.0, kind=[1])))
+    loaded, _info = load_network(
+        write(tmp_path / 'b.pkl', dict(ema=net), edit=edited('UNetBlock', gain=2.0, kind=[1]))
+    )
     assert torch.equal(network_output(loaded), network_output(net))
-    assert 'does not know, and may compute something else; ignored: UNetBlock.gain, UNetBlock.kind\n' in caplog.text
+    assert (
+        'does not know, and may compute something else; ignored: UNetBlock.gain, UNetBlock.kind\n'
+        in caplog.text
+    )
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
@@ -349,17 +432,30 @@ def test_other_entries_do_not_matter(tmp_path, caplog):
     net = small_network(**TINY)
     laughs = []
     for _ in range(40):
-        laughs = [laughs, laughs]               # 2 ** 40 items in 40 lists
-    loss = dict(type='class', version=6, module_src=STAND_IN_SOURCE, class_name='EDMLoss',
-                state=dict(P_mean=-1.2, P_std=1.2))
+        laughs = [laughs, laughs]  # 2 ** 40 items in 40 lists
+    loss = dict(
+        type='class',
+        version=6,
+        module_src=STAND_IN_SOURCE,
+        class_name='EDMLoss',
+        state=dict(P_mean=-1.2, P_std=1.2),
+    )
     pipe = dict(loss, class_name='OtherPipe', state=dict(p=laughs))
     reconstruct = persistence._reconstruct_persistent_obj
-    content = dict(ema=net, loss_fn=Call(reconstruct, loss), augment_pipe=Call(reconstruct, pipe),
-                   dataset_kwargs=dict(path=laughs), progress=EasyDict(kimg=3))
+    content = dict(
+        ema=net,
+        loss_fn=Call(reconstruct, loss),
+        augment_pipe=Call(reconstruct, pipe),
+        dataset_kwargs=dict(path=laughs),
+        progress=EasyDict(kimg=3),
+    )
     _net, info = load_network(write(tmp_path / 'a.pkl', content))
     assert info.extras['loss_fn'] == dict(class_name='EDMLoss', P_mean=-1.2, P_std=1.2)
     assert info.extras['augment_pipe'].class_name == 'OtherPipe' and 'unknown class OtherPipe' in caplog.text
-    assert info.dataset_kwargs == {} and 'dataset_kwargs of the snapshot is not made of plain values' in caplog.text
+    assert (
+        info.dataset_kwargs == {}
+        and 'dataset_kwargs of the snapshot is not made of plain values' in caplog.text
+    )
     assert info.extras['progress'] == {'class_name': 'dict'}
 
 
@@ -374,6 +470,7 @@ def test_urls_use_the_download_cache(tmp_path):
 
 def test_info_digests(tmp_path):
     import hashlib
+
     path = write(tmp_path / 'a.pkl', dict(ema=small_network(**TINY)))
     _net, info = load_network(path)
     assert info.sha256 == hashlib.sha256((tmp_path / 'a.pkl').read_bytes()).hexdigest()
@@ -381,11 +478,16 @@ def test_info_digests(tmp_path):
 
 
 def test_copy_copies_everything():
-    src, dst = small_network(seed=1, **S1), small_network(networks.GDDPrecond, seed=2, **dict(S1, augment_dim=0)).double()
+    src, dst = (
+        small_network(seed=1, **S1),
+        small_network(networks.GDDPrecond, seed=2, **dict(S1, augment_dim=0)).double(),
+    )
     copy_params_and_buffers(src, dst)
     for name, tensor in dst.state_dict().items():
         assert torch.equal(tensor, src.state_dict()[name].double()), name
-    assert torch.equal(dst.model.map_noise.freqs, src.model.map_noise.freqs.double())     # random, so part of the weights
+    assert torch.equal(
+        dst.model.map_noise.freqs, src.model.map_noise.freqs.double()
+    )  # random, so part of the weights
 
 
 def test_copy_lists_what_does_not_fit_and_copies_nothing():
@@ -396,13 +498,16 @@ def test_copy_lists_what_does_not_fit_and_copies_nothing():
     with pytest.raises(ValueError, match=text):
         copy_params_and_buffers(src, dst)
     assert all(torch.equal(tensor, before[name]) for name, tensor in dst.state_dict().items())
-    with pytest.raises(ValueError, match=r'missing in the source: model.map_label.weight \[4, 3\], model.map_label.bias \[4\]'):
+    with pytest.raises(
+        ValueError,
+        match=r'missing in the source: model.map_label.weight \[4, 3\], model.map_label.bias \[4\]',
+    ):
         copy_params_and_buffers(small_network(**TINY), small_network(**dict(TINY, label_dim=3)))
     with pytest.raises(ValueError, match=r'unknown in the target: model.map_label.weight \[4, 3\]'):
         copy_params_and_buffers(small_network(**dict(TINY, label_dim=3)), small_network(**TINY))
     with pytest.raises(ValueError, match='unknown in the target: model.map_augment.weight'):
         copy_params_and_buffers(small_network(**S2), small_network(**dict(S2, augment_dim=0)), allow_extra=())
-    with pytest.raises(ValueError, match='other shape'):        # broadcasting, which upstream lets pass
+    with pytest.raises(ValueError, match='other shape'):  # broadcasting, which upstream lets pass
         copy_params_and_buffers(torch.nn.Linear(1, 1), torch.nn.Linear(4, 1))
 
 

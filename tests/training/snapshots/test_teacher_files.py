@@ -24,19 +24,41 @@ from training.loss import EDMLoss, VELoss, VPLoss
 from training.snapshots.entries import build_augment_pipe
 from training.snapshots.snapshot import load_network
 
-PRECONDITIONERS = {'vp': (networks.VPPrecond, VPLoss), 've': (networks.VEPrecond, VELoss),
-                   'edm': (networks.EDMPrecond, EDMLoss), 'iddpm': (networks.iDDPMPrecond, None)}
+PRECONDITIONERS = {
+    'vp': (networks.VPPrecond, VPLoss),
+    've': (networks.VEPrecond, VELoss),
+    'edm': (networks.EDMPrecond, EDMLoss),
+    'iddpm': (networks.iDDPMPrecond, None),
+}
 SMALL = dict(TINY, channel_mult=[1, 2], dropout=0.13, augment_dim=9)
 ARCHITECTURES = {
-    'ddpmpp': dict(SMALL, embedding_type='positional', encoder_type='standard', decoder_type='standard',
-                   channel_mult_noise=1, resample_filter=[1, 1]),
-    'ncsnpp': dict(SMALL, embedding_type='fourier', encoder_type='residual', decoder_type='standard',
-                   channel_mult_noise=2, resample_filter=[1, 3, 3, 1]),
-    'adm': {**{key: value for key, value in SMALL.items() if key != 'attn_resolutions'}, 'model_type': 'DhariwalUNet',
-            'attn_resolutions': [8]},
+    'ddpmpp': dict(
+        SMALL,
+        embedding_type='positional',
+        encoder_type='standard',
+        decoder_type='standard',
+        channel_mult_noise=1,
+        resample_filter=[1, 1],
+    ),
+    'ncsnpp': dict(
+        SMALL,
+        embedding_type='fourier',
+        encoder_type='residual',
+        decoder_type='standard',
+        channel_mult_noise=2,
+        resample_filter=[1, 3, 3, 1],
+    ),
+    'adm': {
+        **{key: value for key, value in SMALL.items() if key != 'attn_resolutions'},
+        'model_type': 'DhariwalUNet',
+        'attn_resolutions': [8],
+    },
 }
-WRITERS = {'torch 1, numpy 1': dict(torch1=True, numpy1=True, protocol=4), 'torch 2, numpy 2': dict(protocol=5),
-           'torch 2, numpy 1': dict(numpy1=True, protocol=2)}
+WRITERS = {
+    'torch 1, numpy 1': dict(torch1=True, numpy1=True, protocol=4),
+    'torch 2, numpy 2': dict(protocol=5),
+    'torch 2, numpy 1': dict(numpy1=True, protocol=2),
+}
 PIPE = dict(p=0.12, xflip=1e8, yflip=1, scale=1, rotate_frac=1, aniso=1, translate_frac=1)
 
 
@@ -55,7 +77,9 @@ def numpy_arguments(name, state):
     """Record arguments as upstream does: some are NumPy scalars, or attribute dictionaries."""
     if name == 'UNetBlock':
         arguments = dict(state['_init_kwargs'], skip_scale=np.float64(np.sqrt(0.5)))
-        state['_init_kwargs'] = EasyDict(arguments, init_attn=EasyDict(init_mode='xavier_uniform', init_weight=np.sqrt(0.2)))
+        state['_init_kwargs'] = EasyDict(
+            arguments, init_attn=EasyDict(init_mode='xavier_uniform', init_weight=np.sqrt(0.2))
+        )
     if name.endswith('Precond'):
         state['_init_kwargs'] = EasyDict(state['_init_kwargs'])
 
@@ -74,17 +98,25 @@ def test_edm_teachers(architecture, precond, label_dim, tmp_path, caplog):
     net = small_network(cls, **dict(ARCHITECTURES[architecture], label_dim=label_dim))
     writer = list(WRITERS)[(list(ARCHITECTURES).index(architecture) + label_dim) % len(WRITERS)]
     content = edm_content(net)
-    content.update(loss_fn=loss and loss(), augment_pipe=EDMAugmentPipe(**PIPE),
-                   dataset_kwargs=EasyDict(content['dataset_kwargs'], use_labels=label_dim > 0))
+    content.update(
+        loss_fn=loss and loss(),
+        augment_pipe=EDMAugmentPipe(**PIPE),
+        dataset_kwargs=EasyDict(content['dataset_kwargs'], use_labels=label_dim > 0),
+    )
     random_state = torch.get_rng_state()
     loaded, info = load(tmp_path, content, **WRITERS[writer])
     assert torch.equal(torch.get_rng_state(), random_state)
-    assert type(loaded) is cls and not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+    assert (
+        type(loaded) is cls and not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+    )
     assert torch.equal(network_output(loaded), network_output(net)) and caplog.text == ''
     assert list(loaded.state_dict()) == list(net.state_dict())
     assert (info.class_name, info.flavour, info.executed) == (cls.__name__, 'edm', [])
     assert info.init_kwargs == dict(ARCHITECTURES[architecture], label_dim=label_dim)
-    assert info.dataset_kwargs == content['dataset_kwargs'] and list(info.extras) == ['loss_fn', 'augment_pipe']
+    assert info.dataset_kwargs == content['dataset_kwargs'] and list(info.extras) == [
+        'loss_fn',
+        'augment_pipe',
+    ]
     assert (info.extras['loss_fn'] or {}).get('class_name') == (loss and loss.__name__)
     pipe = build_augment_pipe(info.extras['augment_pipe'])
     assert type(pipe) is EDMAugmentPipe and vars(pipe).items() >= {**PIPE, 'scale_std': 0.2}.items()
@@ -114,9 +146,14 @@ def test_gdd_students(cls, writer, architecture, tmp_path, caplog):
 def test_the_spellings_differ():
     # Otherwise the tests above would read one kind of file under several names.
     net = small_network(**TINY)
-    old, new = (upstream_bytes(dict(ema=net), **WRITERS[name]) for name in ('torch 1, numpy 1', 'torch 2, numpy 2'))
-    for text, in_old, in_new in [(b'numpy.core', True, False), (b'numpy._core', False, True),
-                                 *((bytes([len(name)]) + name.encode(), False, True) for name in NEW_HOOKS)]:
+    old, new = (
+        upstream_bytes(dict(ema=net), **WRITERS[name]) for name in ('torch 1, numpy 1', 'torch 2, numpy 2')
+    )
+    for text, in_old, in_new in [
+        (b'numpy.core', True, False),
+        (b'numpy._core', False, True),
+        *((bytes([len(name)]) + name.encode(), False, True) for name in NEW_HOOKS),
+    ]:
         assert (text in old, text in new) == (in_old, in_new), text
     assert old[:2] == b'\x80\x04' and new[:2] == b'\x80\x05'
 

@@ -33,7 +33,7 @@ from training.snapshots.pickle_records import (
 from training.snapshots.snapshot import load_network, save_snapshot
 
 # A network class that this project does not have, using all that EDM-style texts import.
-FOREIGN_SOURCE = '''
+FOREIGN_SOURCE = """
 import pathlib
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class OddPrecond(torch.nn.Module):
 
     def round_sigma(self, sigma):
         return torch.as_tensor(sigma)
-'''
+"""
 
 
 def persistent(source, class_name, state):
@@ -74,18 +74,31 @@ def module_state(**attributes):
 def foreign_file(tmp_path, source=FOREIGN_SOURCE, **changes):
     source = source.replace('{marker!r}', repr(str(tmp_path / 'was_run')))
     layer = persistent(source, 'Layer', module_state(gain=3.0))
-    attributes = dict(img_resolution=8, img_channels=1, label_dim=0, sigma_min=0, sigma_max=80.0,
-                      options=EasyDict(a=1), modules={'model': layer}, _init_args=(), _init_kwargs={'a': 2})
+    attributes = dict(
+        img_resolution=8,
+        img_channels=1,
+        label_dim=0,
+        sigma_min=0,
+        sigma_max=80.0,
+        options=EasyDict(a=1),
+        modules={'model': layer},
+        _init_args=(),
+        _init_kwargs={'a': 2},
+    )
     attributes.update(changes)
     state = {key: value for key, value in module_state(**attributes).items() if value != 'absent'}
     path = tmp_path / 'foreign.pkl'
-    path.write_bytes(pickle.dumps(dict(ema=persistent(source, 'OddPrecond', state), dataset_kwargs=dict(resolution=8))))
+    path.write_bytes(
+        pickle.dumps(dict(ema=persistent(source, 'OddPrecond', state), dataset_kwargs=dict(resolution=8)))
+    )
     return path, source
 
 
 def test_foreign_classes_are_refused_without_the_option(tmp_path):
     path, _source = foreign_file(tmp_path)
-    with pytest.raises(UnknownClassError, match='--teacher=.*foreign.pkl: holds OddPrecond where .*--trust-pickle') as caught:
+    with pytest.raises(
+        UnknownClassError, match='--teacher=.*foreign.pkl: holds OddPrecond where .*--trust-pickle'
+    ) as caught:
         load_network(path, option='--teacher')
     assert '\n' not in str(caught.value) and not (tmp_path / 'was_run').exists()
 
@@ -96,7 +109,9 @@ def test_foreign_classes_run_with_the_option(tmp_path, capsys):
     assert (tmp_path / 'was_run').exists() and not net.training
     x, sigma = torch.ones(2, 1, 8, 8), torch.tensor([1.0, 2.0])
     assert torch.equal(net(x, sigma)[:, 0, 0, 0], torch.tensor([4.0, 5.0]))
-    file_digest, text_digest = (hashlib.sha256(data).hexdigest() for data in (path.read_bytes(), source.encode()))
+    file_digest, text_digest = (
+        hashlib.sha256(data).hexdigest() for data in (path.read_bytes(), source.encode())
+    )
     assert (info.class_name, info.flavour) == ('OddPrecond', 'edm')
     assert info.init_kwargs == dict(a=2, img_resolution=8, img_channels=1, label_dim=0)
     assert (info.sha256, info.source_sha256, info.executed) == (file_digest, text_digest, [text_digest])
@@ -133,13 +148,16 @@ def test_what_the_safe_reader_refuses_runs_the_same_network(value, tmp_path, cap
     def edit(name, state):
         if name == 'GDDPrecond':
             state['remark'] = value
+
     text = persistence._module_sources['training.networks']
     data = upstream_bytes(dict(net=net, ema=net, augment_pipe=None), gdd=True, edit=edit, source=text)
     (tmp_path / 'a.pkl').write_bytes(data)
     with pytest.raises(UnsafePickleError, match=r'refers to (torch|numpy)\S* .*--trust-pickle'):
         load_network(tmp_path / 'a.pkl')
     loaded, info = load_network(tmp_path / 'a.pkl', trust=True)
-    assert torch.equal(network_output(loaded), network_output(net)) and type(loaded) is not networks.GDDPrecond
+    assert (
+        torch.equal(network_output(loaded), network_output(net)) and type(loaded) is not networks.GDDPrecond
+    )
     assert (info.class_name, info.flavour, len(info.executed)) == ('GDDPrecond', 'gdd', 1)
     assert list(loaded.state_dict()) == list(net.state_dict())
     assert re.search('refers to .*; so it cannot be read without running it\n', capsys.readouterr().err)
@@ -155,10 +173,13 @@ def test_another_structure_under_the_same_names(tmp_path):
                 part.weight = torch.nn.Parameter(torch.randn(shape, generator=generator), requires_grad=False)
                 part.bias = torch.nn.Parameter(torch.zeros(shape[0]), requires_grad=False)
                 state['_modules'][layer] = part
+
     path = tmp_path / 'a.pkl'
     text = persistence._module_sources['training.networks']
     path.write_bytes(upstream_bytes(dict(ema=small_network(**TINY)), edit=edit, source=text))
-    with pytest.raises(UnknownClassError, match=r'shape: model.map_layer0.weight \(file \[24, 4\], needed \[16, 4\]\)'):
+    with pytest.raises(
+        UnknownClassError, match=r'shape: model.map_layer0.weight \(file \[24, 4\], needed \[16, 4\]\)'
+    ):
         load_network(path)
     net, info = load_network(path, trust=True)
     assert net.model.map_layer0.weight.shape == (24, 4) and len(info.executed) == 1
@@ -176,21 +197,32 @@ def test_nothing_runs_when_the_safe_reader_succeeds(tmp_path, capsys):
 def test_damage_and_mistakes_are_no_reason_to_run_a_file(tmp_path):
     data = upstream_bytes(edm_content(small_network(**TINY)))
     path = tmp_path / 'a.pkl'
-    for content, key, error, text in ((data[:-100], 'ema', SnapshotFormatError, 'truncated'),
-                                      (data, 'net', SnapshotError, "has no entry 'net'"),
-                                      (b'', 'ema', SnapshotFormatError, 'no pickle')):
+    for content, key, error, text in (
+        (data[:-100], 'ema', SnapshotFormatError, 'truncated'),
+        (data, 'net', SnapshotError, "has no entry 'net'"),
+        (b'', 'ema', SnapshotFormatError, 'no pickle'),
+    ):
         path.write_bytes(content)
         with pytest.raises(error, match=text):
             load_network(path, key=key, trust=True)
 
 
-@pytest.mark.parametrize('source, text', [
-    ('import torch_utils.ops.upfirdn2d', 'needs the module torch_utils.ops, which is neither installed nor part'),
-    ('raise RuntimeError("first line\\nsecond")', 'running the file failed with RuntimeError: first line$'),
-    ('import sys; sys.exit(3)', 'failed with SystemExit: 3'),
-    ('this is no program', 'failed with SyntaxError'),
-    ('', "failed with AttributeError: .* has no attribute 'Layer'"),
-])
+@pytest.mark.parametrize(
+    'source, text',
+    [
+        (
+            'import torch_utils.ops.upfirdn2d',
+            'needs the module torch_utils.ops, which is neither installed nor part',
+        ),
+        (
+            'raise RuntimeError("first line\\nsecond")',
+            'running the file failed with RuntimeError: first line$',
+        ),
+        ('import sys; sys.exit(3)', 'failed with SystemExit: 3'),
+        ('this is no program', 'failed with SyntaxError'),
+        ('', "failed with AttributeError: .* has no attribute 'Layer'"),
+    ],
+)
 def test_failures_of_the_foreign_code_are_one_line(source, text, tmp_path):
     path, _source = foreign_file(tmp_path, source=source)
     with pytest.raises(SnapshotError, match=text) as caught:
@@ -200,11 +232,15 @@ def test_failures_of_the_foreign_code_are_one_line(source, text, tmp_path):
 
 def test_what_is_no_edm_network_is_refused(tmp_path):
     path, _source = foreign_file(tmp_path, img_channels='absent', sigma_max='absent')
-    with pytest.raises(SnapshotError, match='its OddPrecond lacks img_channels, sigma_max, so it cannot be used'):
+    with pytest.raises(
+        SnapshotError, match='its OddPrecond lacks img_channels, sigma_max, so it cannot be used'
+    ):
         load_network(path, trust=True)
-    for value, text in ((dict(ema=torch.Size([1])), "its entry 'ema' has the type Size, but a network is expected"),
-                        (dict(other=torch.Size([1])), "has no entry 'ema' .it holds other."),
-                        (torch.Size([1]), "has no entry 'ema' .it holds a Size.")):
+    for value, text in (
+        (dict(ema=torch.Size([1])), "its entry 'ema' has the type Size, but a network is expected"),
+        (dict(other=torch.Size([1])), "has no entry 'ema' .it holds other."),
+        (torch.Size([1]), "has no entry 'ema' .it holds a Size."),
+    ):
         path.write_bytes(pickle.dumps(value))
         with pytest.raises(SnapshotError, match=text):
             load_network(path, trust=True)
@@ -212,8 +248,13 @@ def test_what_is_no_edm_network_is_refused(tmp_path):
 
 def test_wrong_meta_is_refused(tmp_path):
     path = tmp_path / 'a.pkl'
-    for meta, text in ((dict(a=1), 'must come with'), (dict(type='class', version=7, module_src='', class_name='a', state={}),
-                                                       'persistence version 7 is not supported')):
+    for meta, text in (
+        (dict(a=1), 'must come with'),
+        (
+            dict(type='class', version=7, module_src='', class_name='a', state={}),
+            'persistence version 7 is not supported',
+        ),
+    ):
         path.write_bytes(pickle.dumps([torch.Size([1]), Call(persistence._reconstruct_persistent_obj, meta)]))
         with pytest.raises(SnapshotError, match=text):
             load_network(path, trust=True)

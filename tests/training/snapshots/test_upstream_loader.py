@@ -19,15 +19,18 @@ from training.sampling import samplers
 from training.snapshots.snapshot import load_network, save_snapshot
 
 CASES = {
-    'edm': (networks.EDMPrecond, S2, EDMLoss()), 'gdd': (networks.GDDPrecond, S3, None),
-    'adm': (networks.EDMPrecond, A1, None), 'vp': (networks.VPPrecond, TINY, VPLoss()),
-    've': (networks.VEPrecond, S1, VELoss(sigma_max=50)), 'iddpm': (networks.iDDPMPrecond, TINY, None),
+    'edm': (networks.EDMPrecond, S2, EDMLoss()),
+    'gdd': (networks.GDDPrecond, S3, None),
+    'adm': (networks.EDMPrecond, A1, None),
+    'vp': (networks.VPPrecond, TINY, VPLoss()),
+    've': (networks.VEPrecond, S1, VELoss(sigma_max=50)),
+    'iddpm': (networks.iDDPMPrecond, TINY, None),
 }
 PIPE = dict(p=0.5, xflip=1e8, yflip=1, scale=1, rotate_frac=1, aniso=1, translate_frac=1)
 NUM_STEPS = 4
 
 # What EDM's sampling script and training loop do with a snapshot.
-SCRIPT = '''
+SCRIPT = """
 import importlib.util, json, pickle
 import numpy as np, torch
 import dnnlib
@@ -79,7 +82,7 @@ for case in json.load(open('cases.json')):
 facts['texts'] = len(persistence._modules)
 np.savez('outputs.npz', **outputs)
 print(json.dumps(facts))
-'''
+"""
 
 
 @pytest.fixture(scope='module')
@@ -106,10 +109,18 @@ def checkout(tmp_path_factory, one_thread):
         net = small_network(cls, **kwargs).to(memory_format=torch.channels_last)
         extras = {}
         if loss_fn is not None:
-            extras = dict(loss_fn=loss_fn, augment_pipe=AugmentPipe(**PIPE) if kwargs.get('augment_dim') == 9 else None)
-        save_snapshot(folder / f'{case}.pkl', ema=net, net=net if case == 'gdd' else None,
-                      extra={'ema-0.05': small_network(cls, **kwargs)} if case == 'gdd' else None,
-                      dataset_kwargs=dict(path='cifar10.zip', use_labels=True), metadata=dict(nimg=1000), **extras)
+            extras = dict(
+                loss_fn=loss_fn, augment_pipe=AugmentPipe(**PIPE) if kwargs.get('augment_dim') == 9 else None
+            )
+        save_snapshot(
+            folder / f'{case}.pkl',
+            ema=net,
+            net=net if case == 'gdd' else None,
+            extra={'ema-0.05': small_network(cls, **kwargs)} if case == 'gdd' else None,
+            dataset_kwargs=dict(path='cifar10.zip', use_labels=True),
+            metadata=dict(nimg=1000),
+            **extras,
+        )
         latents[case] = latents_of(net).numpy()
     np.savez(folder / 'inputs.npz', **latents)
     (folder / 'cases.json').write_text(json.dumps(list(CASES)))
@@ -130,18 +141,22 @@ def test_upstream_samples_the_same_images(case, checkout, one_thread):
     assert np.array_equal(outputs[case], ours.numpy())
     one = net(latents * 80, torch.full([2, 1, 1, 1], 80.0), labels)
     assert np.array_equal(outputs[case + '_one'], one.numpy())
-    if net.label_dim:           # a check that could fail
-        assert not np.array_equal(outputs[case], samplers.edm_sampler(net, latents, labels.flip(0), num_steps=NUM_STEPS))
+    if net.label_dim:  # a check that could fail
+        assert not np.array_equal(
+            outputs[case], samplers.edm_sampler(net, latents, labels.flip(0), num_steps=NUM_STEPS)
+        )
 
 
 def test_each_file_holds_one_text_per_module(checkout):
     _folder, facts, _outputs = checkout
-    assert facts['texts'] == 3          # networks, loss, augment: the same in all files
+    assert facts['texts'] == 3  # networks, loss, augment: the same in all files
     assert facts['edm']['keys'] == ['ema', 'loss_fn', 'augment_pipe', 'dataset_kwargs', 'metadata']
     assert facts['gdd']['keys'] == ['net', 'ema', 'ema-0.05', 'augment_pipe', 'dataset_kwargs', 'metadata']
 
 
-@pytest.mark.parametrize('case', [case for case, (_cls, _kwargs, loss_fn) in CASES.items() if loss_fn is not None])
+@pytest.mark.parametrize(
+    'case', [case for case, (_cls, _kwargs, loss_fn) in CASES.items() if loss_fn is not None]
+)
 def test_upstream_gets_the_same_loss(case, checkout, one_thread):
     folder, _facts, outputs = checkout
     net, _info = load_network(folder / f'{case}.pkl')
@@ -168,7 +183,9 @@ def test_we_load_what_upstream_writes(case, checkout):
 
 def test_the_stand_in_executes_what_our_loader_refuses_to(tmp_path):
     # The difference between the two ways of loading, on one and the same file.
-    meta = dict(type='class', version=6, module_src='print("was run")\nclass A: pass', class_name='A', state={'a': 1})
+    meta = dict(
+        type='class', version=6, module_src='print("was run")\nclass A: pass', class_name='A', state={'a': 1}
+    )
     path = tmp_path / 'a.pkl'
 
     class Call:

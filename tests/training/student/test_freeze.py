@@ -17,13 +17,20 @@ CIFAR = dict(img_resolution=32, img_channels=3)
 SIZE64 = dict(img_resolution=64, img_channels=3, channel_mult=[1, 2, 2, 2])
 IMAGENET = dict(img_resolution=64, img_channels=3, label_dim=1000)
 NETWORKS = {
-    'cifar ncsnpp': ('ncsnpp', CIFAR), 'cifar ncsnpp cond': ('ncsnpp', dict(CIFAR, label_dim=10)),
-    '64 ncsnpp': ('ncsnpp', SIZE64), 'imagenet adm': ('adm', IMAGENET), 'cifar ddpmpp': ('ddpmpp', CIFAR),
+    'cifar ncsnpp': ('ncsnpp', CIFAR),
+    'cifar ncsnpp cond': ('ncsnpp', dict(CIFAR, label_dim=10)),
+    '64 ncsnpp': ('ncsnpp', SIZE64),
+    'imagenet adm': ('adm', IMAGENET),
+    'cifar ddpmpp': ('ddpmpp', CIFAR),
     '64 ddpmpp': ('ddpmpp', SIZE64),
 }
 TOTALS = {
-    'cifar ncsnpp': (56395523, 420), 'cifar ncsnpp cond': (56398339, 422), '64 ncsnpp': (62758787, 546),
-    'imagenet adm': (295899267, 541), 'cifar ddpmpp': (55732739, 416), '64 ddpmpp': (61804419, 540),
+    'cifar ncsnpp': (56395523, 420),
+    'cifar ncsnpp cond': (56398339, 422),
+    '64 ncsnpp': (62758787, 546),
+    'imagenet adm': (295899267, 541),
+    'cifar ddpmpp': (55732739, 416),
+    '64 ddpmpp': (61804419, 540),
 }
 # (network, level): frozen elements and tensors, per cent, trained elements; then rule B's elements and tensors.
 COUNTS = {
@@ -60,7 +67,13 @@ KINDS = {
     'aux_norm, aux_conv, out_norm, out_conv': (7427, 3715, 5571),
 }
 PUBLISHED = ('cifar ncsnpp', '64 ncsnpp', 'imagenet adm')
-FIRST_LEVEL = {'conv0': 1, 'conv1': 1, 'proj': 1, 'qkv': 2, 'skip': 3}     # at which a layer inside a block is frozen
+FIRST_LEVEL = {
+    'conv0': 1,
+    'conv1': 1,
+    'proj': 1,
+    'qkv': 2,
+    'skip': 3,
+}  # at which a layer inside a block is frozen
 
 
 @functools.cache
@@ -88,7 +101,9 @@ def test_counts_of_the_official_code(name, level):
     frozen = [p for key, p in params.items() if freeze.is_frozen(key, level)]
     total = sum(p.numel() for p in params.values())
     assert (sum(p.numel() for p in frozen), len(frozen)) == (frozen_count, frozen_tensors)
-    assert total - frozen_count == trained_count and 100 * frozen_count / total == pytest.approx(percent, abs=6e-4)
+    assert total - frozen_count == trained_count and 100 * frozen_count / total == pytest.approx(
+        percent, abs=6e-4
+    )
 
 
 @pytest.mark.parametrize('name', NETWORKS)
@@ -110,19 +125,39 @@ def test_rule_of_the_official_loss_is_another_one(name, level):
 
 def test_look_alikes_outside_the_blocks_stay_trained():
     names = [key for key, _param in network('cifar ncsnpp').named_parameters()]
-    trained = ['model.enc.32x32_conv.weight', 'model.enc.16x16_aux_residual.weight', 'model.dec.32x32_aux_conv.weight',
-               'model.enc.32x32_block0.affine.weight', 'model.dec.8x8_in0.norm0.bias', 'model.map_layer0.weight']
-    frozen = ['model.enc.32x32_block0.conv0.bias', 'model.dec.8x8_in0.conv1.weight', 'model.dec.16x16_up.conv0.weight',
-              'model.enc.16x16_down.skip.weight', 'model.enc.16x16_block0.qkv.bias']
+    trained = [
+        'model.enc.32x32_conv.weight',
+        'model.enc.16x16_aux_residual.weight',
+        'model.dec.32x32_aux_conv.weight',
+        'model.enc.32x32_block0.affine.weight',
+        'model.dec.8x8_in0.norm0.bias',
+        'model.map_layer0.weight',
+    ]
+    frozen = [
+        'model.enc.32x32_block0.conv0.bias',
+        'model.dec.8x8_in0.conv1.weight',
+        'model.dec.16x16_up.conv0.weight',
+        'model.enc.16x16_down.skip.weight',
+        'model.enc.16x16_block0.qkv.bias',
+    ]
     assert set(trained + frozen) <= set(names)
-    assert not any(freeze.is_frozen(name, 3) for name in trained) and all(freeze.is_frozen(name, 3) for name in frozen)
+    assert not any(freeze.is_frozen(name, 3) for name in trained) and all(
+        freeze.is_frozen(name, 3) for name in frozen
+    )
     assert freeze.layer_kind('model.dec.8x8_in1.conv0.weight') == ('conv0', True)
     assert freeze.layer_kind('model.dec.32x32_aux_conv.bias') == ('aux_conv', False)
 
 
 def tiny():
-    return networks.GDDPrecond(img_resolution=8, img_channels=1, model_type='SongUNet', model_channels=4,
-                               channel_mult=[1, 1], num_blocks=1, attn_resolutions=[4])
+    return networks.GDDPrecond(
+        img_resolution=8,
+        img_channels=1,
+        model_type='SongUNet',
+        model_channels=4,
+        channel_mult=[1, 1],
+        num_blocks=1,
+        attn_resolutions=[4],
+    )
 
 
 def test_freeze_layers_returns_what_is_trained_and_can_be_repeated():
@@ -141,7 +176,9 @@ def test_freeze_layers_returns_what_is_trained_and_can_be_repeated():
 def test_table_adds_up_and_names_what_is_frozen(name, level):
     """The printed table, for every network and level: each row wholly frozen or wholly trained, totals those of the official code."""
     lines = freeze.freeze_table(network(name), level)
-    rows = {line[2:26].strip(): [int(cell.replace(',', '')) for cell in line[26:].split()] for line in lines[2:]}
+    rows = {
+        line[2:26].strip(): [int(cell.replace(',', '')) for cell in line[26:].split()] for line in lines[2:]
+    }
     assert rows == freeze.count_by_kind(network(name), level)
     frozen, trained = (sum(row[i] for row in rows.values()) for i in (0, 1))
     assert frozen + trained == TOTALS[name][0] and (level > 0) == (frozen > 0)
@@ -165,5 +202,7 @@ def test_kinds_of_the_published_networks(name):
 
 @pytest.mark.parametrize('level', [4, -1])
 def test_unknown_level_is_explained(level):
-    with pytest.raises(ValueError, match=f'--freeze={level} is unknown; levels are 0 .nothing. to 3, GDD-I uses --freeze=1'):
+    with pytest.raises(
+        ValueError, match=f'--freeze={level} is unknown; levels are 0 .nothing. to 3, GDD-I uses --freeze=1'
+    ):
         freeze.is_frozen('model.enc.32x32_conv.weight', level)

@@ -15,14 +15,23 @@ from training.student.frozen_cast import with_frozen_cast
 
 ARCHITECTURES = {
     'ncsnpp': dict(tiny_runs.UNET, channel_mult=[1, 2]),
-    'adm': dict(model_type='DhariwalUNet', model_channels=32, channel_mult=[1, 2], num_blocks=1, attn_resolutions=[4], dropout=0.0),
+    'adm': dict(
+        model_type='DhariwalUNet',
+        model_channels=32,
+        channel_mult=[1, 2],
+        num_blocks=1,
+        attn_resolutions=[4],
+        dropout=0.0,
+    ),
 }
 
 
 def make_pair(arch='ncsnpp', level=1):
     torch.manual_seed(3)
-    net = networks.GDDPrecond(img_resolution=8, img_channels=3, label_dim=3, use_fp16=True, **ARCHITECTURES[arch])
-    for p in net.parameters():      # no zero layers: everything must matter
+    net = networks.GDDPrecond(
+        img_resolution=8, img_channels=3, label_dim=3, use_fp16=True, **ARCHITECTURES[arch]
+    )
+    for p in net.parameters():  # no zero layers: everything must matter
         p.data.add_(0.05 * torch.randn_like(p))
     freeze_layers(net, level)
     return net.train(), with_frozen_cast(net, torch.bfloat16)
@@ -70,7 +79,9 @@ def test_training_is_shared_and_the_master_keeps_float32():
     kept = {name: p.detach().clone() for name, p in net.named_parameters()}
     for name, p in net.named_parameters():
         own = dict(twin.named_parameters())[name]
-        convolution = name.endswith(('conv0.weight', 'conv0.bias', 'conv1.weight', 'conv1.bias', 'proj.weight', 'proj.bias'))
+        convolution = name.endswith(
+            ('conv0.weight', 'conv0.bias', 'conv1.weight', 'conv1.bias', 'proj.weight', 'proj.bias')
+        )
         assert (own is p) == p.requires_grad == (not convolution), name
         assert own.dtype == (torch.bfloat16 if convolution else torch.float32) and p.dtype == torch.float32
         assert torch.equal(own.float(), p) or convolution
@@ -81,9 +92,12 @@ def test_training_is_shared_and_the_master_keeps_float32():
     assert not torch.equal(run(twin)[0], before)
     for name, p in net.named_parameters():
         assert torch.equal(p, kept[name]) != p.requires_grad, name
-    with torch.no_grad():           # float32 is still there, and not the twin's rounded numbers
+    with torch.no_grad():  # float32 is still there, and not the twin's rounded numbers
         x = torch.randn([1, 3, 8, 8])
-        assert not torch.equal(net(x, torch.tensor([80.]), torch.eye(3)[:1]), twin.to(torch.float32)(x, torch.tensor([80.]), torch.eye(3)[:1]))
+        assert not torch.equal(
+            net(x, torch.tensor([80.0]), torch.eye(3)[:1]),
+            twin.to(torch.float32)(x, torch.tensor([80.0]), torch.eye(3)[:1]),
+        )
 
 
 def test_no_frozen_weight_is_converted_in_a_forward_pass():
@@ -92,7 +106,9 @@ def test_no_frozen_weight_is_converted_in_a_forward_pass():
     for module, expected in ((net, frozen), (twin, set())):
         tensors = [*module.named_parameters(), *module.named_buffers()]
         with CountConversions(tensors) as mode, torch.no_grad():
-            module.model(torch.zeros([1, 3, 8, 8], dtype=torch.bfloat16), torch.zeros([1]), torch.zeros([1, 3]))
+            module.model(
+                torch.zeros([1, 3, 8, 8], dtype=torch.bfloat16), torch.zeros([1]), torch.zeros([1, 3])
+            )
         names = set(mode.found)
         assert names & frozen == expected and any(name.endswith('skip.weight') for name in names)
         assert any('resample_filter' in name for name in names) == bool(expected)

@@ -38,6 +38,7 @@ def copies(module):
 # ------------------------------------------------------------------------------------------------
 # Construction.
 
+
 def test_student_starts_as_the_teacher(material):
     task = tiny_runs.make_task(material)
     teacher, info = load_network(material[1])
@@ -59,25 +60,46 @@ def test_augmentation_of_the_teacher_is_left_out(material, tmp_path):
 def test_architecture_options_must_fit_the_teacher(material):
     task = tiny_runs.make_task(material, *tiny_runs.NETWORK_ARGS)
     assert not tiny_runs.differences(task.G.state_dict(), load_network(material[1])[0].state_dict())
-    with pytest.raises(ConfigError, match='--transfer=.*do not fit .*leave out --arch to take the teacher') as caught:
+    with pytest.raises(
+        ConfigError, match='--transfer=.*do not fit .*leave out --arch to take the teacher'
+    ) as caught:
         tiny_runs.make_task(material, *tiny_runs.NETWORK_ARGS, '--cbase=16')
     assert '\n' not in str(caught.value)
 
 
 def info_of(class_name='EDMPrecond', **changes):
-    return EasyDict(class_name=class_name, init_kwargs=dict(dict(img_resolution=32, img_channels=3, label_dim=10), **changes))
+    return EasyDict(
+        class_name=class_name,
+        init_kwargs=dict(dict(img_resolution=32, img_channels=3, label_dim=10), **changes),
+    )
 
 
-@pytest.mark.parametrize('info, text', [
-    (info_of(img_resolution=64), 'resolution 32, but the teacher --transfer=t.pkl has 64; .* to resolution 64'),
-    (info_of(img_channels=1), 'channels 3, but the teacher --transfer=t.pkl has 1; '),
-    (info_of(label_dim=0), '--cond=True gives 10 classes, but the teacher --transfer=t.pkl has 0; use --cond=False'),
-    (info_of(label_dim=1000), 'gives 10 classes, .* has 1000; use --cond=True with data of 1000 classes'),
-    (info_of('VPPrecond'), '--transfer=t.pkl is a VPPrecond, .* give a teacher trained with --precond=edm'),
-])
+@pytest.mark.parametrize(
+    'info, text',
+    [
+        (
+            info_of(img_resolution=64),
+            'resolution 32, but the teacher --transfer=t.pkl has 64; .* to resolution 64',
+        ),
+        (info_of(img_channels=1), 'channels 3, but the teacher --transfer=t.pkl has 1; '),
+        (
+            info_of(label_dim=0),
+            '--cond=True gives 10 classes, but the teacher --transfer=t.pkl has 0; use --cond=False',
+        ),
+        (info_of(label_dim=1000), 'gives 10 classes, .* has 1000; use --cond=True with data of 1000 classes'),
+        (
+            info_of('VPPrecond'),
+            '--transfer=t.pkl is a VPPrecond, .* give a teacher trained with --precond=edm',
+        ),
+    ],
+)
 def test_teacher_and_data_must_agree(info, text):
-    config = dict(dataset_kwargs=dict(path='d.zip', use_labels=True), transfer='t.pkl', network_kwargs=None,
-                  network_options=dict(dropout=0, use_fp16=False))
+    config = dict(
+        dataset_kwargs=dict(path='d.zip', use_labels=True),
+        transfer='t.pkl',
+        network_kwargs=None,
+        network_options=dict(dropout=0, use_fp16=False),
+    )
     data = EasyDict(resolution=32, num_channels=3, label_dim=10)
     assert generator.generator_kwargs(config, info_of(), data)['img_resolution'] == 32
     with pytest.raises(ConfigError, match=text) as caught:
@@ -85,11 +107,17 @@ def test_teacher_and_data_must_agree(info, text):
     assert '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize('args, text', [
-    (('--d-resolution=33',), '--backbone=tf_efficientnet_lite0 with --d-resolution=33 on images of 8 pixels: .*try 32'),
-    (('--backbone=7',), "--backbone=7 with .*'7' is neither an official set"),
-    (('--class-embed=nothing.npy',), '--class-embed=nothing.npy: .*cannot be read'),
-])
+@pytest.mark.parametrize(
+    'args, text',
+    [
+        (
+            ('--d-resolution=33',),
+            '--backbone=tf_efficientnet_lite0 with --d-resolution=33 on images of 8 pixels: .*try 32',
+        ),
+        (('--backbone=7',), "--backbone=7 with .*'7' is neither an official set"),
+        (('--class-embed=nothing.npy',), '--class-embed=nothing.npy: .*cannot be read'),
+    ],
+)
 def test_discriminator_options_are_explained(args, text, material):
     with pytest.raises(ConfigError, match=text):
         tiny_runs.make_task(material, *args)
@@ -102,13 +130,18 @@ def test_projection_is_one_in_clean_and_per_process_in_official(material, monkey
             monkeypatch.setattr(distillation.distributed, 'get_rank', lambda rank=rank: rank)
             states[compat, rank] = tiny_runs.make_task(material, f'--compat={compat}').F.projection_state()
     assert not tiny_runs.differences(states['clean', 0], states['clean', 1])
-    assert len(tiny_runs.differences(states['official', 0], states['official', 1])) == len(states['official', 0])
+    assert len(tiny_runs.differences(states['official', 0], states['official', 1])) == len(
+        states['official', 0]
+    )
     assert not tiny_runs.differences(states['clean', 0], states['official', 0])
 
 
 @pytest.mark.parametrize('source', ['random', 'random:5', 'computed'])
 def test_class_tables(source, material):
-    tables = [head.embed.weight for head in tiny_runs.make_task(material, f'--class-embed={source}').D.tf_efficientnet_lite0]
+    tables = [
+        head.embed.weight
+        for head in tiny_runs.make_task(material, f'--class-embed={source}').D.tf_efficientnet_lite0
+    ]
     assert tables[0].shape == (3, 320) and all(torch.equal(table, tables[0]) for table in tables)
     assert tables[0].std().item() == pytest.approx(1.078, rel=0.1)
     other = tiny_runs.make_task(material, '--class-embed=random:5').D.tf_efficientnet_lite0[0].embed.weight
@@ -118,11 +151,18 @@ def test_class_tables(source, material):
 # ------------------------------------------------------------------------------------------------
 # Iterations.
 
-@pytest.mark.parametrize('compat, batch_size, local, gain', [
-    ('official', 256, 64, 1.0), ('official', 256, 256, 1.0),
-    ('clean', 256, 64, 1.0),        # 4 processes: the official scale
-    ('clean', 256, 256, 0.25), ('clean', 256, 32, 2.0), ('clean', 32, 32, 0.25),
-])
+
+@pytest.mark.parametrize(
+    'compat, batch_size, local, gain',
+    [
+        ('official', 256, 64, 1.0),
+        ('official', 256, 256, 1.0),
+        ('clean', 256, 64, 1.0),  # 4 processes: the official scale
+        ('clean', 256, 256, 0.25),
+        ('clean', 256, 32, 2.0),
+        ('clean', 32, 32, 0.25),
+    ],
+)
 def test_scale_of_the_main_losses(compat, batch_size, local, gain):
     task = DistillationTask.__new__(DistillationTask)
     task.config = dict(compat=compat, batch_size=batch_size)
@@ -139,6 +179,7 @@ def test_order_of_the_stages(material, monkeypatch):
             calls.append((name, x, y, *z, options))
             for p in task.g_params if name == 'G' else task.D.parameters():
                 p.grad = torch.zeros_like(p)
+
         return stage
 
     for name, method in (('G', 'generator_stage'), ('D', 'discriminator_stage'), ('R1', 'r1_stage')):
@@ -179,10 +220,15 @@ def test_frozen_layers_and_features_do_not_move(material):
     before = [copies(module) for module in (task.G, task.D, task.F)]
     for iteration in range(3):
         task.step(*batch(), BatchRandom(0, iteration * N), iteration)
-    moved = [set(tiny_runs.differences(old, copies(module))) for old, module in zip(before, (task.G, task.D, task.F))]
+    moved = [
+        set(tiny_runs.differences(old, copies(module)))
+        for old, module in zip(before, (task.G, task.D, task.F))
+    ]
     frozen = {f'/{name}' for name, p in task.G.named_parameters() if not p.requires_grad}
     assert frozen and not frozen & moved[0] and all('conv' in name or 'proj' in name for name in frozen)
-    assert {f'/{name}' for name, p in task.G.named_parameters() if p.requires_grad and p.grad.abs().max() > 0} <= moved[0]
+    assert {
+        f'/{name}' for name, p in task.G.named_parameters() if p.requires_grad and p.grad.abs().max() > 0
+    } <= moved[0]
     assert {f'/{name}' for name, _p in task.D.named_parameters()} <= moved[1] and not moved[2]
 
 
@@ -191,12 +237,21 @@ def test_accumulation_shares_r1_and_sums_the_rest(material, monkeypatch):
     gains = []
     for method in ('generator_stage', 'discriminator_stage', 'r1_stage'):
         original = getattr(task.loss, method)
-        monkeypatch.setattr(task.loss, method, lambda x, *args, original=original, method=method, **options: (
-            gains.append((method, len(x), options)), original(x, *args, **options)))
+        monkeypatch.setattr(
+            task.loss,
+            method,
+            lambda x, *args, original=original, method=method, **options: (
+                gains.append((method, len(x), options)),
+                original(x, *args, **options),
+            ),
+        )
     task.step(*batch(), BatchRandom(0, 0), 1)
     main = dict(gain=0.25, augment=None)
-    assert gains == ([('generator_stage', 4, main)] * 2 + [('discriminator_stage', 4, main)] * 2
-                     + [('r1_stage', 4, dict(gain=1.0, fraction=0.5, augment=None))] * 2)
+    assert gains == (
+        [('generator_stage', 4, main)] * 2
+        + [('discriminator_stage', 4, main)] * 2
+        + [('r1_stage', 4, dict(gain=1.0, fraction=0.5, augment=None))] * 2
+    )
 
 
 def test_state_of_a_run_with_another_seed_is_taken_over(material):
@@ -218,7 +273,7 @@ def test_official_projections_must_come_out_of_the_seed_again(material, monkeypa
     state = tasks[0].state_dict()
     state['projection_digests'] += tasks[1].state_dict()['projection_digests']
     assert len(set(state['projection_digests'])) == 2
-    tasks[1].load_state_dict(state)                                    # as process 1
+    tasks[1].load_state_dict(state)  # as process 1
     with pytest.raises(ValueError, match='projection of process 1 from --seed, and here the draw differs'):
         tasks[0].load_state_dict(state)
 
@@ -231,24 +286,39 @@ def test_summary_states_the_effective_r1(material):
     assert 'of 8 images (--compat=official): effective gamma 0.0025' in lines[-1]
 
 
-@pytest.mark.parametrize('compat, processes, text', [
-    ('official', 4, 'of 64 images (--compat=official): effective gamma 1.56e-06'),
-    ('official', 8, 'of 32 images (--compat=official): effective gamma 3.13e-06; 1.56e-06 with 4 processes, which --r1-gamma=5e-05 '
-                    'gives here'),
-    ('official', 1, 'of 256 images (--compat=official): effective gamma 3.91e-07; 1.56e-06 with 4 processes, which '
-                    '--r1-gamma=0.0004 gives here'),
-    ('clean', 1, 'of 64 images (--compat=clean): effective gamma 1.56e-06'),
-    ('clean', 8, 'of 64 images (--compat=clean): effective gamma 1.56e-06')])
+@pytest.mark.parametrize(
+    'compat, processes, text',
+    [
+        ('official', 4, 'of 64 images (--compat=official): effective gamma 1.56e-06'),
+        (
+            'official',
+            8,
+            'of 32 images (--compat=official): effective gamma 3.13e-06; 1.56e-06 with 4 processes, which --r1-gamma=5e-05 '
+            'gives here',
+        ),
+        (
+            'official',
+            1,
+            'of 256 images (--compat=official): effective gamma 3.91e-07; 1.56e-06 with 4 processes, which '
+            '--r1-gamma=0.0004 gives here',
+        ),
+        ('clean', 1, 'of 64 images (--compat=clean): effective gamma 1.56e-06'),
+        ('clean', 8, 'of 64 images (--compat=clean): effective gamma 1.56e-06'),
+    ],
+)
 @pytest.mark.parametrize('batch_gpu', [None, 16])
 def test_effective_r1_for_any_number_of_processes(compat, processes, text, batch_gpu):
     """The values of the published recipes; accumulation does not enter, since sums and means span it."""
-    config = dict(compat=compat, batch_size=256, batch_gpu=batch_gpu, r1_interval=16, loss_kwargs=dict(r1_gamma=1e-4))
+    config = dict(
+        compat=compat, batch_size=256, batch_gpu=batch_gpu, r1_interval=16, loss_kwargs=dict(r1_gamma=1e-4)
+    )
     assert distillation.describe_r1(config, processes) == f'R1: --r1-gamma=0.0001 against the loss {text}'
     assert distillation.describe_r1(dict(config, r1_interval=0), processes) == 'R1: off'
 
 
 # ------------------------------------------------------------------------------------------------
 # Without a teacher, other optimizers, random backbones.
+
 
 def test_generator_without_a_teacher(material):
     args = ('--transfer=random', *tiny_runs.NETWORK_ARGS)
@@ -269,7 +339,14 @@ def test_generator_without_a_teacher(material):
 @pytest.mark.parametrize('name, decay', [('adam', 0), ('adam', 0.5), ('radam', 0.5)])
 def test_optimizers_against_their_equations(name, decay, material):
     """First step with beta1 = 0: Adam moves by lr g/|g|, RAdam, not yet rectified, by lr g; decay adds to g."""
-    task = tiny_runs.make_task(material, f'--optimizer-type={name}', f'--weight-decay={decay}', '--lr=0.001', '--dlr=0.001', '--r1-type=none')
+    task = tiny_runs.make_task(
+        material,
+        f'--optimizer-type={name}',
+        f'--weight-decay={decay}',
+        '--lr=0.001',
+        '--dlr=0.001',
+        '--r1-type=none',
+    )
     before = [copies(task.G), copies(task.D)]
     task.step(*batch(), BatchRandom(0, 0), 0)
     for module, old in zip((task.G, task.D), before):
@@ -280,7 +357,10 @@ def test_optimizers_against_their_equations(name, decay, material):
 
 
 def test_size_of_the_images_that_backbones_see(material):
-    assert tiny_runs.make_task(material, '--interp224=1').F.input_size == 32 and tiny_runs.make_task(material).F.interpolate
+    assert (
+        tiny_runs.make_task(material, '--interp224=1').F.input_size == 32
+        and tiny_runs.make_task(material).F.interpolate
+    )
     data = EasyDict(resolution=64)
     config = tiny_runs.make_task(material).config
     kwargs = dict(config['feature_kwargs'], input_size=None)
@@ -291,7 +371,9 @@ def test_size_of_the_images_that_backbones_see(material):
 def test_random_backbones_are_one_for_all_processes(material, monkeypatch):
     """Also where every process draws its own projection: what the processes share is broadcast."""
     sent = []
-    monkeypatch.setattr(distillation.distributed, 'broadcast_', lambda tensor: (sent.append(tensor.data_ptr()), tensor)[1])
+    monkeypatch.setattr(
+        distillation.distributed, 'broadcast_', lambda tensor: (sent.append(tensor.data_ptr()), tensor)[1]
+    )
     task = tiny_runs.make_task(material, '--compat=official')
     ours = {name: tensor.data_ptr() for name, tensor in task.F.named_parameters()}
     assert all((pointer in sent) == name.startswith('backbones.') for name, pointer in ours.items())

@@ -63,6 +63,7 @@ def gradients(net):
 # ------------------------------------------------------------------------------------------------
 # One iteration.
 
+
 @pytest.mark.parametrize('kind', INSTANCE_TYPES)
 def test_step_against_the_equations(kind, material):
     """Mean over the images of |G(x + t z, t) - target|^2, no gradient through the target; then Adam."""
@@ -93,19 +94,27 @@ def test_micro_batches_give_the_gradient_of_the_whole(material):
         task = make_task(material, '--teacher-type=ctm', *ONLY, micro_batch=size)
         task.step(images, labels, BatchRandom(0, 0), 0)
         found.append(gradients(task.G))
-    assert found[0] and all(torch.allclose(found[0][name], other, rtol=1e-3, atol=1e-6) for name, other in found[1].items())
+    assert found[0] and all(
+        torch.allclose(found[0][name], other, rtol=1e-3, atol=1e-6) for name, other in found[1].items()
+    )
 
 
 def test_indices_do_not_depend_on_the_number_of_processes():
     """Position b of process r is image b * W + r of the batch, as for noise; official: streams of their own."""
+
     def drawn(world_size, compat='clean'):
         shares = []
         for rank in range(world_size):
             rng = BatchRandom(7, 640, rank, world_size, compat=compat)
-            share = rng.share(lambda n, generator: dict(t=torch.randint(100, [n], generator=generator)), N // world_size,
-                              'instance', device='cpu')
+            share = rng.share(
+                lambda n, generator: dict(t=torch.randint(100, [n], generator=generator)),
+                N // world_size,
+                'instance',
+                device='cpu',
+            )
             shares.append(share['t'])
         return torch.stack(shares, dim=1).flatten().tolist()
+
     assert drawn(1) == drawn(2) == drawn(4) and len(set(drawn(1))) > 1
     assert drawn(2, 'official') != drawn(1, 'official')
 
@@ -116,13 +125,15 @@ def test_distance_is_a_mean_beside_a_sum(material):
     both = make_task(material, '--teacher-type=cd', '--max-steps=8', '--distance=huber')
     net, heads = copy.deepcopy(both.G), copy.deepcopy(both.D)
     z = BatchRandom(0, 0).randn(images.shape, 'G')
-    adversarial = generator_loss(heads(both.F(net(80 * z, torch.full([N], 80.), labels)), labels), 'ns')
+    adversarial = generator_loss(heads(both.F(net(80 * z, torch.full([N], 80.0), labels)), labels), 'ns')
     drawn = {}
     original = both.instance.stage
-    both.instance.stage = lambda x, y, noise, indices, gain: (drawn.update(indices, gain=gain, z=noise), original(
-        x, y, noise, indices, gain))[1]
+    both.instance.stage = lambda x, y, noise, indices, gain: (
+        drawn.update(indices, gain=gain, z=noise),
+        original(x, y, noise, indices, gain),
+    )[1]
     both.step(images, labels, BatchRandom(0, 0), 0)
-    assert torch.equal(drawn['z'], z) and drawn['gain'] == 1        # the noise of the adversarial part
+    assert torch.equal(drawn['z'], z) and drawn['gain'] == 1  # the noise of the adversarial part
     t = index_levels(8)[drawn['t']].float().reshape(-1, 1, 1, 1)
     noisy = images + t * z
     target = distillation_target('cd', net, both.instance.teacher, noisy, drawn, labels, 8).detach()
@@ -142,31 +153,47 @@ def test_generator_of_several_steps_trains_through_all_of_them(steps, levels, ma
     task = make_task(material, f'--multi-step-g={steps}', *(('--middle-sigma=0.5',) if steps == 2 else ()))
     assert task.loss.levels == pytest.approx(levels, rel=1e-5)
     shown = [line for line in task.summary() if line.startswith('Generator: ')]
-    assert shown == {1: [], 2: ['Generator: 2 steps, at 80, 0.5'], 3: ['Generator: 3 steps, at 80, 9.723, 0.47']}[steps]
+    assert (
+        shown
+        == {1: [], 2: ['Generator: 2 steps, at 80, 0.5'], 3: ['Generator: 3 steps, at 80, 9.723, 0.47']}[
+            steps
+        ]
+    )
     images, labels = batch()
     z = BatchRandom(0, 0).randn(images.shape, 'G')
     net = task.G
     x = z * 80
-    for i, sigma in enumerate(levels):     # written out
+    for i, sigma in enumerate(levels):  # written out
         denoised = net(x, torch.full([N, 1, 1, 1], sigma), labels)
         if i + 1 < len(levels):
             x = x + (denoised - x) / sigma * (sigma - levels[i + 1])
     made = task.loss.generate(z, labels)
     assert torch.allclose(made, denoised, atol=1e-4)
     sampled = samplers.multi_step_sampler(net.eval(), z, labels, **task.config['sampler_kwargs'])
-    assert torch.allclose(sampled, made.double(), atol=1e-3)        # the same function, in float64 between the steps
+    assert torch.allclose(
+        sampled, made.double(), atol=1e-3
+    )  # the same function, in float64 between the steps
     weight = net.model.dec['8x8_aux_conv'].weight
-    every, = torch.autograd.grad(made.square().sum(), weight)
-    last, = torch.autograd.grad(net(x.detach(), torch.full([N, 1, 1, 1], levels[-1]), labels).square().sum(), weight)
+    (every,) = torch.autograd.grad(made.square().sum(), weight)
+    (last,) = torch.autograd.grad(
+        net(x.detach(), torch.full([N, 1, 1, 1], levels[-1]), labels).square().sum(), weight
+    )
     assert bool((every - last).norm() < 1e-3 * last.norm()) == (steps == 1)
 
 
 # ------------------------------------------------------------------------------------------------
 # What is built.
 
+
 def test_without_adversarial_loss_nothing_of_it_is_imported(material, monkeypatch):
     """A start without timm, features and discriminator, as if they were not installed."""
-    for name in ('timm', 'training.adversarial.features', 'training.adversarial.discriminator', 'training.tasks.distillation', 'lpips'):
+    for name in (
+        'timm',
+        'training.adversarial.features',
+        'training.adversarial.discriminator',
+        'training.tasks.distillation',
+        'lpips',
+    ):
         monkeypatch.setitem(sys.modules, name, None)
     for name in ('tasks.instance', 'instance.targets', 'instance.distances', 'student.generator'):
         monkeypatch.delitem(sys.modules, f'training.{name}')
@@ -174,18 +201,22 @@ def test_without_adversarial_loss_nothing_of_it_is_imported(material, monkeypatc
     run.train_step(*next(run.batches()))
     assert type(run.task).__name__ == 'InstanceTask' and not hasattr(run.task, 'D') and run.iteration == 1
     with pytest.raises(ImportError):
-        TrainingRun(tiny_runs.make_config(*arguments(material)))        # with adversarial loss they are needed
+        TrainingRun(tiny_runs.make_config(*arguments(material)))  # with adversarial loss they are needed
 
 
 def test_score_network_is_the_teacher_unless_another_is_named(material, tmp_path):
     task = make_task(material, '--teacher-type=cd', *ONLY)
     assert type(task.loss.teacher) is networks.EDMPrecond and not task.loss.teacher.training
-    assert not tiny_runs.differences(task.loss.teacher.state_dict(), load_network(material[1])[0].state_dict())
+    assert not tiny_runs.differences(
+        task.loss.teacher.state_dict(), load_network(material[1])[0].state_dict()
+    )
     assert not any(p.requires_grad for p in task.loss.teacher.parameters())
     assert 'EDMPrecond, the teacher of --transfer (no --target given)' in task.summary()[-1]
     other = tiny_runs.write_teacher(tmp_path / 'other.pkl', cls=networks.VEPrecond)
     task = make_task(material, '--teacher-type=cd', f'--target={other}', *ONLY)
-    assert type(task.loss.teacher) is networks.VEPrecond and f'VEPrecond, --target={other}' in task.summary()[-1]
+    assert (
+        type(task.loss.teacher) is networks.VEPrecond and f'VEPrecond, --target={other}' in task.summary()[-1]
+    )
     assert type(task.G) is networks.GDDPrecond
 
 
@@ -199,10 +230,14 @@ def test_score_network_keeps_its_own_preconditioning(material):
         assert not torch.equal(task.loss.teacher(x, sigma, torch.eye(3)[:2]), x)
 
 
-@pytest.mark.parametrize('changes, text', [
-    (dict(cls=networks.GDDPrecond), 'is a GDDPrecond, which denoises at its own few noise levels only'),
-    (dict(classes=5), 'has 5 classes, but the student of --transfer has 3'),
-    (dict(resolution=16), 'has 16 resolution, but the student of --transfer has 8')])
+@pytest.mark.parametrize(
+    'changes, text',
+    [
+        (dict(cls=networks.GDDPrecond), 'is a GDDPrecond, which denoises at its own few noise levels only'),
+        (dict(classes=5), 'has 5 classes, but the student of --transfer has 3'),
+        (dict(resolution=16), 'has 16 resolution, but the student of --transfer has 8'),
+    ],
+)
 def test_score_networks_that_do_not_fit(changes, text, material, tmp_path):
     other = tiny_runs.write_teacher(tmp_path / 'other.pkl', **changes)
     with pytest.raises(ConfigError, match=f'--target={other} {text}') as caught:
@@ -220,7 +255,10 @@ def test_generator_as_transfer_needs_a_target(material, tmp_path):
 
 def test_student_from_random_weights_needs_a_target(material):
     scratch = (*tiny_runs.NETWORK_ARGS, '--teacher-type=cd', *ONLY)
-    with pytest.raises(ConfigError, match='--teacher-type=cd needs a score network, and --transfer=random has none; .*--target='):
+    with pytest.raises(
+        ConfigError,
+        match='--teacher-type=cd needs a score network, and --transfer=random has none; .*--target=',
+    ):
         make_task((material[0], 'random'), *scratch)
     task = make_task((material[0], 'random'), f'--target={material[1]}', *scratch)
     assert tiny_runs.differences(task.G.state_dict(), task.loss.teacher.state_dict())
@@ -230,7 +268,11 @@ def test_missing_lpips_weights_stop_the_run_before_it_starts(material, tmp_path,
     pytest.importorskip('lpips')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', lambda *_args, **_options: (_ for _ in ()).throw(OSError('offline')))
+    monkeypatch.setattr(
+        torch.hub,
+        'download_url_to_file',
+        lambda *_args, **_options: (_ for _ in ()).throw(OSError('offline')),
+    )
     with pytest.raises(ValueError, match='needs the file vgg16-397923af.pth.*use --distance=huber'):
         make_task(material, '--teacher-type=cd', '--teacher-only=1')
 
@@ -248,41 +290,82 @@ GAN = ('--data=d.zip', '--transfer=t.pkl')
 TEACHER = ('--data=d.zip', '--loss=edm')
 
 
-@pytest.mark.parametrize('args, text', [
-    (('--teacher-only=1',), '--teacher-only=True leaves nothing to train on .*add for example --teacher-type=cd'),
-    (('--teacher-type=pd', '--max-steps=12'), '--max-steps=12: .* power of two; use --max-steps=8'),
-    (('--teacher-type=cd', '--lpips=0', '--distance=huber'), '--lpips=False means --distance=l2, not --distance=huber'),
-    (('--teacher-type=cd', '--teacher-only=1', '--multi-step-g=2'), '--multi-step-g=2 is about .*--teacher-only'),
-    (('--middle-sigma=0.8',), '--middle-sigma=0.8 is the second noise level of 2 steps; use --multi-step-g=2'),
-    (('--multi-step-g=2', '--middle-sigma=80'), '--middle-sigma=80 must lie below 80')])
+@pytest.mark.parametrize(
+    'args, text',
+    [
+        (
+            ('--teacher-only=1',),
+            '--teacher-only=True leaves nothing to train on .*add for example --teacher-type=cd',
+        ),
+        (('--teacher-type=pd', '--max-steps=12'), '--max-steps=12: .* power of two; use --max-steps=8'),
+        (
+            ('--teacher-type=cd', '--lpips=0', '--distance=huber'),
+            '--lpips=False means --distance=l2, not --distance=huber',
+        ),
+        (
+            ('--teacher-type=cd', '--teacher-only=1', '--multi-step-g=2'),
+            '--multi-step-g=2 is about .*--teacher-only',
+        ),
+        (
+            ('--middle-sigma=0.8',),
+            '--middle-sigma=0.8 is the second noise level of 2 steps; use --multi-step-g=2',
+        ),
+        (('--multi-step-g=2', '--middle-sigma=80'), '--middle-sigma=80 must lie below 80'),
+    ],
+)
 def test_options_that_exclude_or_need_each_other(args, text):
     with pytest.raises(ConfigError, match=text) as caught:
         tiny_runs.make_config(*GAN, *args)
     assert '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize('base, option, text', [
-    (TEACHER, '--teacher-type=none', 'needs --loss=gdd; a teacher is not distilled, leave it out'),
-    (TEACHER, '--multi-step-g=1', 'needs --loss=gdd; a teacher is not distilled, leave it out'),
-    *[(GAN, option, 'needs a method that compares with a score network; add for example --teacher-type=cd, or leave it out')
-      for option in ('--target=t.pkl', '--max-steps=1024', '--distance=huber', '--lpips=True')],
-    *[((*GAN, '--teacher-type=cd', '--teacher-only=1'), option,
-       'is about the adversarial loss, which --teacher-only=True leaves out; leave one out')
-      for option in ('--dlr=0.0004', '--backbone=0', '--class-embed=random', '--diffaug=False')]])
+@pytest.mark.parametrize(
+    'base, option, text',
+    [
+        (TEACHER, '--teacher-type=none', 'needs --loss=gdd; a teacher is not distilled, leave it out'),
+        (TEACHER, '--multi-step-g=1', 'needs --loss=gdd; a teacher is not distilled, leave it out'),
+        *[
+            (
+                GAN,
+                option,
+                'needs a method that compares with a score network; add for example --teacher-type=cd, or leave it out',
+            )
+            for option in ('--target=t.pkl', '--max-steps=1024', '--distance=huber', '--lpips=True')
+        ],
+        *[
+            (
+                (*GAN, '--teacher-type=cd', '--teacher-only=1'),
+                option,
+                'is about the adversarial loss, which --teacher-only=True leaves out; leave one out',
+            )
+            for option in ('--dlr=0.0004', '--backbone=0', '--class-embed=random', '--diffaug=False')
+        ],
+    ],
+)
 def test_options_without_effect_on_the_method_are_refused(base, option, text):
     """Also with their default value."""
     result = CliRunner().invoke(train.main, ['--outdir=runs', *base, option, '-n'])
     assert result.exit_code == 1 and result.output == f'Error: {option} {text}\n'
 
 
-@pytest.mark.parametrize('option', ['--max-steps=1', '--multi-step-g=0', '--middle-sigma=0', '--teacher-type=dmd', '--distance=l1'])
+@pytest.mark.parametrize(
+    'option', ['--max-steps=1', '--multi-step-g=0', '--middle-sigma=0', '--teacher-type=dmd', '--distance=l1']
+)
 def test_malformed_values_are_refused_by_the_command_line(option):
     result = CliRunner().invoke(train.main, ['--outdir=runs', *GAN, option, '-n'])
     assert result.exit_code == 2 and option.split('=')[0] in result.output
 
 
-@pytest.mark.parametrize('args, distance', [((), 'lpips'), (('--lpips=1',), 'lpips'), (('--lpips=0',), 'l2'),
-                                            (('--distance=huber',), 'huber'), (('--lpips=0', '--distance=l2'), 'l2')])
+@pytest.mark.parametrize(
+    'args, distance',
+    [
+        ((), 'lpips'),
+        (('--lpips=1',), 'lpips'),
+        (('--lpips=0',), 'l2'),
+        (('--distance=huber',), 'huber'),
+        (('--lpips=0', '--distance=l2'), 'l2'),
+    ],
+)
 def test_official_spelling_of_the_distance(args, distance):
     config = tiny_runs.make_config(*GAN, '--teacher-type=ctm', *args)
     assert config['instance_kwargs'] == dict(kind='ctm', max_steps=1024, distance=distance)
@@ -290,21 +373,31 @@ def test_official_spelling_of_the_distance(args, distance):
 
 def test_number_of_steps_is_part_of_the_options():
     assert tiny_runs.make_config(*GAN)['sampler_kwargs'] == dict(num_steps=1)
-    assert tiny_runs.make_config(*GAN, '--multi-step-g=2')['sampler_kwargs'] == dict(num_steps=2, middle_sigma=0.8)
+    assert tiny_runs.make_config(*GAN, '--multi-step-g=2')['sampler_kwargs'] == dict(
+        num_steps=2, middle_sigma=0.8
+    )
     assert config_lib.SIGMA_MAX == samplers.SIGMA_MAX and config_lib.MIDDLE_SIGMA == samplers.MIDDLE_SIGMA
 
 
 # ------------------------------------------------------------------------------------------------
 # Whole runs.
 
+
 @pytest.mark.parametrize('args', [('--teacher-type=cd', *ONLY), ('--multi-step-g=2', '--middle-sigma=0.5')])
 def test_run_resumes_exactly_and_records_its_steps(args, material, tmp_path):
     def run(name, nimg, *more):
-        made = TrainingRun(dict(tiny_runs.make_config(*arguments(material, *args, '--dump=1', tiny_runs.duration(nimg), *more))))
+        made = TrainingRun(
+            dict(
+                tiny_runs.make_config(
+                    *arguments(material, *args, '--dump=1', tiny_runs.duration(nimg), *more)
+                )
+            )
+        )
         return made, run_training(made, str(tmp_path / name))
+
     whole, path = run('whole', 32)
     run('half', 16)
-    state, = (tmp_path / 'half').glob('training-state-*.pt')
+    (state,) = (tmp_path / 'half').glob('training-state-*.pt')
     resumed, _path = run('half', 32, f'--resume={state}')
     assert not tiny_runs.differences(whole.task.state_dict(), resumed.task.state_dict())
     assert not tiny_runs.differences(whole.ema.net.state_dict(), resumed.ema.net.state_dict())
@@ -312,7 +405,12 @@ def test_run_resumes_exactly_and_records_its_steps(args, material, tmp_path):
     net, info = load_network(path)
     two = args[0] == '--multi-step-g=2'
     sampler, options = build_sampler(net, {}, info.metadata)
-    assert (sampler, options) == (('multi_step', dict(num_steps=2, middle_sigma=0.5)) if two else ('one_step', {}))
+    assert (sampler, options) == (
+        ('multi_step', dict(num_steps=2, middle_sigma=0.5)) if two else ('one_step', {})
+    )
     assert trained_sampler(whole.config) == (sampler, options)
-    grid, other = (sample_grid(net, 2, 3, name, 'cpu', **kwargs) for name, kwargs in ((sampler, options), ('one_step', {})))
+    grid, other = (
+        sample_grid(net, 2, 3, name, 'cpu', **kwargs)
+        for name, kwargs in ((sampler, options), ('one_step', {}))
+    )
     assert grid.shape == (6, 8, 8, 3) and (two == bool((grid != other).any()))

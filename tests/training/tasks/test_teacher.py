@@ -22,7 +22,9 @@ DATA = EasyDict(resolution=8, num_channels=3, label_dim=K)
 
 
 def make_task(*args, micro_batch=N):
-    config = tiny_runs.make_config('--data=none.zip', *tiny_runs.TEACHER_ARGS, '--dropout=0', '--cond=1', *args)
+    config = tiny_runs.make_config(
+        '--data=none.zip', *tiny_runs.TEACHER_ARGS, '--dropout=0', '--cond=1', *args
+    )
     torch.manual_seed(0)
     return TeacherTask(dict(config, micro_batch=micro_batch), DATA, torch.device('cpu'))
 
@@ -64,7 +66,9 @@ def test_accumulation_gives_the_gradients_of_the_whole_batch(micro_batch):
     for a, b in zip(whole.net.parameters(), parts.net.parameters()):
         assert torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-4 * float(a.grad.abs().max()))
     # A mean over each micro-batch would be larger by N / micro_batch.
-    norms = [sum(p.grad.square().sum() for p in task.net.parameters()).sqrt().item() for task in (whole, parts)]
+    norms = [
+        sum(p.grad.square().sum() for p in task.net.parameters()).sqrt().item() for task in (whole, parts)
+    ]
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)
 
 
@@ -77,8 +81,14 @@ def test_learning_rate_rises_linearly(nimg, share):
     assert all(torch.equal(a, b) for a, b in zip(before, after)) == (nimg == 0)
 
 
-@pytest.mark.parametrize('loss, precond, loss_class', [
-    ('vp', networks.VPPrecond, VPLoss), ('ve', networks.VEPrecond, VELoss), ('edm', networks.EDMPrecond, EDMLoss)])
+@pytest.mark.parametrize(
+    'loss, precond, loss_class',
+    [
+        ('vp', networks.VPPrecond, VPLoss),
+        ('ve', networks.VEPrecond, VELoss),
+        ('edm', networks.EDMPrecond, EDMLoss),
+    ],
+)
 def test_preconditioning_and_loss_go_together(loss, precond, loss_class):
     """One number per image, normal for edm and uniform for the others, decides the noise level."""
     task = make_task(f'--loss={loss}')
@@ -87,7 +97,9 @@ def test_preconditioning_and_loss_go_together(loss, precond, loss_class):
     rng = BatchRandom(0, 0)
     level = (rng.randn if loss == 'edm' else rng.rand)([N, 1, 1, 1], 'D')
     net = copy.deepcopy(task.net)
-    loss_class()(net, images, labels, level=level, noise=rng.randn(images.shape, 'noise')).sum().div(N).backward()
+    loss_class()(net, images, labels, level=level, noise=rng.randn(images.shape, 'noise')).sum().div(
+        N
+    ).backward()
     step(task)
     for own, p in zip(task.net.parameters(), net.parameters()):
         assert torch.allclose(own.grad, p.grad, rtol=1e-4, atol=1e-5 * float(p.grad.abs().max()) + 1e-7)
@@ -101,11 +113,14 @@ def test_options_reach_the_loss():
 def test_augmented_images_and_their_labels_reach_the_network():
     task = make_task('--augment=0.5')
     calls, net = [], task.denoise
-    task.denoise = lambda x, sigma, labels, augment_labels: calls.append((x, sigma, augment_labels)) or net(
-        x, sigma, labels, augment_labels)
+    task.denoise = lambda x, sigma, labels, augment_labels: (
+        calls.append((x, sigma, augment_labels)) or net(x, sigma, labels, augment_labels)
+    )
     step(task)
     rng = BatchRandom(0, 0)
-    images, labels = AugmentPipe(p=0.5, **AUGMENTATIONS).apply(batch()[0], rng.share(task.augment_pipe.draw, N, 'augment'))
+    images, labels = AugmentPipe(p=0.5, **AUGMENTATIONS).apply(
+        batch()[0], rng.share(task.augment_pipe.draw, N, 'augment')
+    )
     x, sigma, augment_labels = calls[0]
     assert torch.equal(augment_labels, labels) and labels.shape == (N, AUGMENT_DIM) and labels.any()
     assert torch.allclose(x, images + sigma * rng.randn(images.shape, 'noise'))
@@ -122,23 +137,40 @@ def test_snapshots_hold_loss_and_augmentation():
 def test_keywords_are_recorded_in_edms_order():
     """As in the files of EDM's training; num_blocks and attn_resolutions, which EDM leaves out, come before the shared ones."""
     kwargs = list(make_task('--augment=0.15').net._init_kwargs)
-    assert kwargs == ['model_type', 'embedding_type', 'encoder_type', 'decoder_type', 'channel_mult_noise', 'resample_filter',
-                      'model_channels', 'channel_mult', 'num_blocks', 'attn_resolutions', 'augment_dim', 'dropout', 'use_fp16',
-                      'img_resolution', 'img_channels', 'label_dim']
+    assert kwargs == [
+        'model_type',
+        'embedding_type',
+        'encoder_type',
+        'decoder_type',
+        'channel_mult_noise',
+        'resample_filter',
+        'model_channels',
+        'channel_mult',
+        'num_blocks',
+        'attn_resolutions',
+        'augment_dim',
+        'dropout',
+        'use_fp16',
+        'img_resolution',
+        'img_channels',
+        'label_dim',
+    ]
 
 
 def test_loss_scaling_stays_in_the_gradients(monkeypatch):
     """EDM never divides it out: gradients grow, Adam's step does not, where gradients are large against its eps."""
     reported = []
-    monkeypatch.setattr('torch_utils.training_stats.report',
-                        lambda _name, value: reported.append(value.detach().float().mean().item()))
+    monkeypatch.setattr(
+        'torch_utils.training_stats.report',
+        lambda _name, value: reported.append(value.detach().float().mean().item()),
+    )
     plain, scaled = make_task(), make_task('--ls=128')
     steps = [step(task) for task in (plain, scaled)]
     for a, b in zip(plain.net.parameters(), scaled.net.parameters()):
         assert torch.allclose(128 * a.grad, b.grad, rtol=1e-5, atol=1e-6 * float(b.grad.abs().max()))
     compared = 0
     for a, b, old, p in zip(*steps, make_task().net.parameters(), plain.net.parameters()):
-        large = p.grad.abs() > 1e-4         # against eps = 1e-8
+        large = p.grad.abs() > 1e-4  # against eps = 1e-8
         assert torch.allclose((a - old)[large], (b - old)[large], rtol=1e-3)
         compared += int(large.sum())
     assert compared > 100
@@ -161,11 +193,20 @@ def test_noise_is_that_of_the_position():
     assert equal == [True, False, False]
 
 
-@pytest.mark.parametrize('options, text', [
-    (dict(model_channels=9, channel_mult=[1, 1]), '--cbase=9 --cres=1,1 give no working network for 8x8 images .*groups'),
-    (dict(model_channels=2), '--cbase=2 .* must be multiples of 32'),
-    (dict(channel_mult=[1] * 6), '--cres=1,1,1,1,1,1 .* each entry of --cres after the first halves the image: try'),
-])
+@pytest.mark.parametrize(
+    'options, text',
+    [
+        (
+            dict(model_channels=9, channel_mult=[1, 1]),
+            '--cbase=9 --cres=1,1 give no working network for 8x8 images .*groups',
+        ),
+        (dict(model_channels=2), '--cbase=2 .* must be multiples of 32'),
+        (
+            dict(channel_mult=[1] * 6),
+            '--cres=1,1,1,1,1,1 .* each entry of --cres after the first halves the image: try',
+        ),
+    ],
+)
 def test_impossible_networks_are_refused_before_anything_is_written(options, text):
     kwargs = dict(tiny_runs.UNET, img_resolution=8, img_channels=3, label_dim=K)
     state = torch.get_rng_state()
@@ -187,11 +228,14 @@ def test_learning_rate_factor():
 # ------------------------------------------------------------------------------------------------
 # Precision.
 
+
 def test_bfloat16_is_bfloat16():
     """The convolutions compute in bfloat16 whatever the device; parameters, gradients and what is saved stay float32."""
     task, full = make_task('--precision=bf16'), make_task()
     seen = []
-    hook = task.net.model.enc['8x8_conv'].register_forward_hook(lambda _module, args, out: seen.append((args[0].dtype, out.dtype)))
+    hook = task.net.model.enc['8x8_conv'].register_forward_hook(
+        lambda _module, args, out: seen.append((args[0].dtype, out.dtype))
+    )
     states = [step(task), step(full)]
     hook.remove()
     assert seen == [(torch.bfloat16, torch.bfloat16)]
@@ -221,9 +265,12 @@ def test_float16_needs_a_gpu(option):
 # ------------------------------------------------------------------------------------------------
 # --transfer.
 
+
 @pytest.fixture(scope='module')
 def teacher(tmp_path_factory):
-    return tiny_runs.write_teacher(tmp_path_factory.mktemp('teacher') / 'teacher.pkl', augment_dim=AUGMENT_DIM)
+    return tiny_runs.write_teacher(
+        tmp_path_factory.mktemp('teacher') / 'teacher.pkl', augment_dim=AUGMENT_DIM
+    )
 
 
 def make_transfer_task(path, *args):
@@ -235,12 +282,18 @@ def make_transfer_task(path, *args):
 def test_transfer_takes_architecture_and_weights(teacher):
     task = make_transfer_task(teacher, '--dropout=0.2')
     expected = networks.EDMPrecond(8, 3, K, **dict(tiny_runs.UNET, augment_dim=AUGMENT_DIM))
-    assert [name for name, _ in task.net.named_parameters()] == [name for name, _ in expected.named_parameters()]
-    torch.manual_seed(5)        # as write_teacher
-    source = networks.EDMPrecond(img_resolution=8, img_channels=3, label_dim=K, **dict(tiny_runs.UNET, augment_dim=AUGMENT_DIM))
+    assert [name for name, _ in task.net.named_parameters()] == [
+        name for name, _ in expected.named_parameters()
+    ]
+    torch.manual_seed(5)  # as write_teacher
+    source = networks.EDMPrecond(
+        img_resolution=8, img_channels=3, label_dim=K, **dict(tiny_runs.UNET, augment_dim=AUGMENT_DIM)
+    )
     assert not tiny_runs.differences(task.net.state_dict(), source.state_dict())
     assert task.net.model.enc['8x8_block0'].dropout == 0.2
-    assert 'sha256' in task.config['teacher'] and any(f'--transfer={teacher}' in line for line in task.summary())
+    assert 'sha256' in task.config['teacher'] and any(
+        f'--transfer={teacher}' in line for line in task.summary()
+    )
     # Its average starts at once (EDM): no ramp of the half-life.
     assert task.config['ema_kwargs']['rampup'] == 0
 
@@ -254,10 +307,14 @@ def test_transfer_may_leave_out_the_augmentation_but_not_invent_it(teacher, tmp_
 
 
 def test_transfer_from_another_kind_is_refused(teacher, tmp_path):
-    with pytest.raises(ConfigError, match='is a EDMPrecond, .* under --precond=vp; give a teacher trained with --precond=vp'):
+    with pytest.raises(
+        ConfigError, match='is a EDMPrecond, .* under --precond=vp; give a teacher trained with --precond=vp'
+    ):
         make_transfer_task(teacher, '--loss=vp')
     large = tiny_runs.write_teacher(tmp_path / 'large.pkl', resolution=16)
     with pytest.raises(ConfigError, match='has resolution 8, but the teacher .* has 16'):
         make_transfer_task(large)
     with pytest.raises(ConfigError, match='do not fit .*; leave out --arch'):
-        make_transfer_task(teacher, '--arch=ncsnpp', '--cbase=16', '--cres=1,1', '--num-blocks=1', '--attn-res=4')
+        make_transfer_task(
+            teacher, '--arch=ncsnpp', '--cbase=16', '--cres=1,1', '--num-blocks=1', '--attn-res=4'
+        )

@@ -24,9 +24,25 @@ from training.training_loop import TrainingRun
 
 SEED, BATCH, STEPS = 3, 8, 200
 LR, RAMP_NIMG, HALFLIFE_NIMG, WARMUP = 1e-2, 1000, 500_000, 0.2
-OPTIONS = ('--loss=edm', '--arch=ddpmpp', '--cbase=4', '--cres=1,2', '--num-blocks=1', '--attn-res=4', '--cond=1', '--augment=0',
-           '--dropout=0', f'--lr={LR}', '--lr-rampup=1', f'--ema-warmup={WARMUP}', f'--batch={BATCH}', '--workers=0',
-           f'--seed={SEED}', '--device=cpu', '--channels-last=0')
+OPTIONS = (
+    '--loss=edm',
+    '--arch=ddpmpp',
+    '--cbase=4',
+    '--cres=1,2',
+    '--num-blocks=1',
+    '--attn-res=4',
+    '--cond=1',
+    '--augment=0',
+    '--dropout=0',
+    f'--lr={LR}',
+    '--lr-rampup=1',
+    f'--ema-warmup={WARMUP}',
+    f'--batch={BATCH}',
+    '--workers=0',
+    f'--seed={SEED}',
+    '--device=cpu',
+    '--channels-last=0',
+)
 
 
 def write_data(path):
@@ -47,6 +63,7 @@ def write_data(path):
 # ------------------------------------------------------------------------------------------------
 # The reference.
 
+
 def silu(x):
     return x / (1 + torch.exp(-x))
 
@@ -55,16 +72,24 @@ class Reference:
     """A teacher in float64; `wrong` names one mistake to make."""
 
     def __init__(self, path, state, wrong=None):
-        self.p = {name: tensor.double().clone() for name, tensor in state.items() if not name.endswith('resample_filter')}
+        self.p = {
+            name: tensor.double().clone()
+            for name, tensor in state.items()
+            if not name.endswith('resample_filter')
+        }
         self.average = {name: tensor.clone() for name, tensor in self.p.items()}
-        self.moments = {name: (torch.zeros_like(tensor), torch.zeros_like(tensor)) for name, tensor in self.p.items()}
+        self.moments = {
+            name: (torch.zeros_like(tensor), torch.zeros_like(tensor)) for name, tensor in self.p.items()
+        }
         self.wrong, self.steps = wrong, 0
         with zipfile.ZipFile(path) as archive:
             names = sorted(name for name in archive.namelist() if name.endswith('.png'))
             arrays = [np.asarray(PIL.Image.open(io.BytesIO(archive.read(name)))) for name in names]
             labels = dict(json.loads(archive.read('dataset.json'))['labels'])
         self.images = torch.tensor(np.stack(arrays)).permute(0, 3, 1, 2).double() / 127.5 - 1
-        self.labels = torch.tensor([[float(labels[name] == 0), float(labels[name] == 1)] for name in names]).double()
+        self.labels = torch.tensor(
+            [[float(labels[name] == 0), float(labels[name] == 1)] for name in names]
+        ).double()
         self.indices = self.endless_order(len(names))
 
     @staticmethod
@@ -88,7 +113,7 @@ class Reference:
         w = self.p[f'{name}.weight']
         pad = w.shape[-1] // 2
         padded = torch.zeros([*x.shape[:2], x.shape[2] + 2 * pad, x.shape[3] + 2 * pad], dtype=x.dtype)
-        padded[:, :, pad:pad + x.shape[2], pad:pad + x.shape[3]] = x
+        padded[:, :, pad : pad + x.shape[2], pad : pad + x.shape[3]] = x
         windows = padded.unfold(2, w.shape[2], 1).unfold(3, w.shape[3], 1)
         return torch.einsum('nchwij,ocij->nohw', windows, w) + self.p[f'{name}.bias'][None, :, None, None]
 
@@ -96,11 +121,15 @@ class Reference:
         n, c = x.shape[:2]
         groups = x.reshape(n, min(32, c // 4), -1)
         centred = groups - groups.mean(dim=2, keepdim=True)
-        scaled = centred / torch.sqrt((centred ** 2).mean(dim=2, keepdim=True) + 1e-6)
-        return scaled.reshape(x.shape) * self.p[f'{name}.weight'][:, None, None] + self.p[f'{name}.bias'][:, None, None]
+        scaled = centred / torch.sqrt((centred**2).mean(dim=2, keepdim=True) + 1e-6)
+        return (
+            scaled.reshape(x.shape) * self.p[f'{name}.weight'][:, None, None]
+            + self.p[f'{name}.bias'][:, None, None]
+        )
 
     def block(self, name, x, emb, size=None):
         """One residual block; `size` 2 doubles the image by repetition, 0.5 halves it by means over 2x2 pixels."""
+
         def resize(y):
             if size == 2:
                 return y.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
@@ -111,9 +140,15 @@ class Reference:
         h = self.conv(f'{name}.conv0', resize(silu(self.norm(f'{name}.norm0', x))))
         h = silu(self.norm(f'{name}.norm1', h + self.linear(f'{name}.affine', emb)[:, :, None, None]))
         h = self.conv(f'{name}.conv1', h)
-        h = (h + (self.conv(f'{name}.skip', resize(x)) if f'{name}.skip.weight' in self.p else x)) * math.sqrt(0.5)
+        h = (
+            h + (self.conv(f'{name}.skip', resize(x)) if f'{name}.skip.weight' in self.p else x)
+        ) * math.sqrt(0.5)
         if f'{name}.qkv.weight' in self.p:
-            q, k, v = self.conv(f'{name}.qkv', self.norm(f'{name}.norm2', h)).reshape(len(h), h.shape[1], 3, -1).unbind(2)
+            q, k, v = (
+                self.conv(f'{name}.qkv', self.norm(f'{name}.norm2', h))
+                .reshape(len(h), h.shape[1], 3, -1)
+                .unbind(2)
+            )
             score = torch.exp(torch.einsum('ncq,nck->nqk', q, k) / math.sqrt(h.shape[1]))
             mixed = torch.einsum('nqk,nck->ncq', score / score.sum(dim=2, keepdim=True), v).reshape(h.shape)
             h = (self.conv(f'{name}.proj', mixed) + h) * math.sqrt(0.5)
@@ -123,7 +158,9 @@ class Reference:
         """DDPM++ with two resolutions and one block each."""
         frequencies = torch.tensor([1.0, 1e-4], dtype=torch.float64)
         angles = c_noise[:, None] * frequencies
-        emb = torch.cat([torch.sin(angles), torch.cos(angles)], dim=1) + self.linear('model.map_label', labels * math.sqrt(2))
+        emb = torch.cat([torch.sin(angles), torch.cos(angles)], dim=1) + self.linear(
+            'model.map_label', labels * math.sqrt(2)
+        )
         emb = silu(self.linear('model.map_layer1', silu(self.linear('model.map_layer0', emb))))
         skips = [self.conv('model.enc.8x8_conv', x)]
         for name, size in (('8x8_block0', None), ('4x4_down', 0.5), ('4x4_block0', None)):
@@ -139,20 +176,22 @@ class Reference:
     def loss(self, y, labels, level, noise):
         """Return the weighted squared error per pixel; EDM, table 1 with P_mean -1.2, P_std 1.2, sigma_data 0.5."""
         sigma = torch.exp(-1.2 + 1.2 * level)
-        total = sigma ** 2 + 0.25
+        total = sigma**2 + 0.25
         x = y + sigma * noise
         c_noise = torch.log(sigma).flatten() / (1 if self.wrong == 'c_noise' else 4)
         f = self.unet(x / torch.sqrt(total), c_noise, labels)
         denoised = 0.25 / total * x + sigma * 0.5 / torch.sqrt(total) * f
-        weight = 1 / sigma ** 2 if self.wrong == 'weight' else total / (sigma * 0.5) ** 2
+        weight = 1 / sigma**2 if self.wrong == 'weight' else total / (sigma * 0.5) ** 2
         return weight * (denoised - y) ** 2
 
     def step(self):
         """Run one iteration; return the mean of the loss over images and pixels."""
         nimg = self.steps * BATCH
         random = BatchRandom(SEED, nimg)
-        level, noise = (random.randn(shape, name).double() for shape, name in
-                        (([BATCH, 1, 1, 1], 'D'), ([BATCH, 3, 8, 8], 'noise')))
+        level, noise = (
+            random.randn(shape, name).double()
+            for shape, name in (([BATCH, 1, 1, 1], 'D'), ([BATCH, 3, 8, 8], 'noise'))
+        )
         indices = [next(self.indices) for _ in range(BATCH)]
         for tensor in self.p.values():
             tensor.requires_grad_(True)
@@ -166,9 +205,9 @@ class Reference:
         for (name, tensor), gradient in zip(self.p.items(), gradients):
             first, second = self.moments[name]
             first = 0.9 * first + 0.1 * gradient
-            second = beta2 * second + (1 - beta2) * gradient ** 2
+            second = beta2 * second + (1 - beta2) * gradient**2
             self.moments[name] = first, second
-            update = first / (1 - 0.9 ** self.steps) / (torch.sqrt(second / (1 - beta2 ** self.steps)) + 1e-8)
+            update = first / (1 - 0.9**self.steps) / (torch.sqrt(second / (1 - beta2**self.steps)) + 1e-8)
             self.p[name] = tensor.detach() - lr * update
             self.average[name] = keep * self.average[name] + (1 - keep) * self.p[name]
         return loss.detach().mean().item()
@@ -176,6 +215,7 @@ class Reference:
 
 # ------------------------------------------------------------------------------------------------
 # The comparison.
+
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
@@ -199,7 +239,9 @@ def trained(tmp_path_factory):
 
 def distance(found, expected, start):
     """Distance of two sets of parameters, relative to how far training has moved them."""
-    flat = [torch.cat([state[name].double().flatten() for name in expected]) for state in (found, expected, start)]
+    flat = [
+        torch.cat([state[name].double().flatten() for name in expected]) for state in (found, expected, start)
+    ]
     return ((flat[0] - flat[1]).norm() / (flat[1] - flat[2]).norm()).item()
 
 

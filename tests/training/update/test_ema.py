@@ -17,7 +17,9 @@ def small_net(value=0.0):
     return net
 
 
-@pytest.mark.parametrize('nimg, expected', [(0, 0.0), (100096, 0.965166), (1000192, 0.996458), (4999936, 0.999290)])
+@pytest.mark.parametrize(
+    'nimg, expected', [(0, 0.0), (100096, 0.965166), (1000192, 0.996458), (4999936, 0.999290)]
+)
 def test_decay_of_the_recipes(nimg, expected):
     """Batch 256, half-life 0.5 million images, ramp 0.05; the half-life itself is not reached before 10 million."""
     assert EMA(small_net(), 500000, rampup=0.05).decay(nimg, 256) == pytest.approx(expected, abs=5e-7)
@@ -26,14 +28,14 @@ def test_decay_of_the_recipes(nimg, expected):
 
 def test_half_life_halves():
     ema = EMA(small_net(), 1000, rampup=0)
-    assert ema.decay(0, 1000) == 0.5 and ema.decay(10 ** 9, 500) == pytest.approx(0.5 ** 0.5)
-    assert EMA(small_net(), 1000, rampup=0.05).decay(10 ** 9, 1000) == 0.5      # past the ramp
-    assert EMA(small_net(), 1000, rampup=0.05).decay(10000, 500) == 0.5         # half-life 10000 * 0.05
+    assert ema.decay(0, 1000) == 0.5 and ema.decay(10**9, 500) == pytest.approx(0.5**0.5)
+    assert EMA(small_net(), 1000, rampup=0.05).decay(10**9, 1000) == 0.5  # past the ramp
+    assert EMA(small_net(), 1000, rampup=0.05).decay(10000, 500) == 0.5  # half-life 10000 * 0.05
 
 
 def test_fixed_decay_and_no_average():
     assert EMA(small_net(), 1000, beta=0.999).decay(0, 64) == 0.999
-    assert EMA(small_net(), 0, rampup=0.05).decay(10 ** 6, 64) == 0.0
+    assert EMA(small_net(), 0, rampup=0.05).decay(10**6, 64) == 0.0
 
 
 def test_first_iteration_copies_exactly():
@@ -61,7 +63,7 @@ def test_average_against_a_slow_reference():
 def test_images_are_counted_before_the_iteration():
     """Counting the iteration itself would keep 0.5 ** 20 = 1e-6 of the start already in the first one."""
     ema = EMA(small_net(1.0), 500000, rampup=0.05)
-    assert ema.decay(0, 256) == 0.0 != ema.decay(256, 256) == pytest.approx(0.5 ** 20)
+    assert ema.decay(0, 256) == 0.0 != ema.decay(256, 256) == pytest.approx(0.5**20)
 
 
 def test_swapped_weights_are_rejected():
@@ -96,6 +98,7 @@ def test_buffers_of_other_types_are_copied_for_every_half_life():
 # ------------------------------------------------------------------------------------------------
 # Several half-lives.
 
+
 def train(*halflives, skip_at=(), values=(1.0, 4.0, -2.0, 3.0)):
     net = small_net(0.0)
     ema, nimg = EMA(net, halflives[0], rampup=0, extra_nimg=halflives[1:]), 0
@@ -108,7 +111,10 @@ def train(*halflives, skip_at=(), values=(1.0, 4.0, -2.0, 3.0)):
 
 def test_every_half_life_equals_an_average_of_its_own():
     ema = train(300, 50, 100000)
-    assert list(ema.nets) == ['ema', 'ema-5e-05', 'ema-0.1'] and list(ema.extra_nets) == ['ema-5e-05', 'ema-0.1']
+    assert list(ema.nets) == ['ema', 'ema-5e-05', 'ema-0.1'] and list(ema.extra_nets) == [
+        'ema-5e-05',
+        'ema-0.1',
+    ]
     for net, halflife in zip(ema.nets.values(), (300, 50, 100000)):
         alone = train(halflife)
         assert torch.equal(net.weight, alone.net.weight)
@@ -116,7 +122,10 @@ def test_every_half_life_equals_an_average_of_its_own():
     assert len(set(weights)) == 3 and ema.net is ema.nets['ema']
 
 
-@pytest.mark.parametrize('nimg, name', [(50_000, 'ema-0.05'), (500_000, 'ema-0.5'), (2_000_000, 'ema-2'), (0, 'ema-0'), (1234, 'ema-0.001234')])
+@pytest.mark.parametrize(
+    'nimg, name',
+    [(50_000, 'ema-0.05'), (500_000, 'ema-0.5'), (2_000_000, 'ema-2'), (0, 'ema-0'), (1234, 'ema-0.001234')],
+)
 def test_names_are_half_lives_in_millions(nimg, name):
     assert entry_name(nimg) == name
 
@@ -134,7 +143,9 @@ def test_skipped_step_changes_nothing():
 def test_update_on_a_device_agrees_with_the_host_and_is_exact_at_both_ends():
     """What CUDA runs, with the weight in a tensor: equal up to rounding, and bit for bit where nothing may change."""
     generator = torch.Generator().manual_seed(0)
-    own, other = ([torch.randn(5, generator=generator), torch.randn(2, 3, generator=generator)] for _ in range(2))
+    own, other = (
+        [torch.randn(5, generator=generator), torch.randn(2, 3, generator=generator)] for _ in range(2)
+    )
     for weight in (0.0, 1.0, 0.25, 1e-4):
         found = [x.clone() for x in own]
         _lerp_on_device(found, other, torch.tensor(weight))

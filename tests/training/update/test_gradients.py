@@ -44,7 +44,9 @@ def test_one_bad_entry_among_many_is_found(value, expected):
         param.grad = grad.clone()
         found, _norm = gradients.finish_gradients([parameter([1.0]), param], mode)
         assert found.item() == 1.0
-    assert param.grad[637].item() == pytest.approx(expected) and param.grad.sum().item() == pytest.approx(999 + expected)
+    assert param.grad[637].item() == pytest.approx(expected) and param.grad.sum().item() == pytest.approx(
+        999 + expected
+    )
 
 
 def test_torch_defaults_are_rejected():
@@ -59,7 +61,11 @@ def test_gradients_whose_squares_overflow_are_found():
     for mode in gradients.NAN_MODES:
         params = [parameter([2e19, 1.0])]
         found, norm = gradients.finish_gradients(params, mode)
-        assert found.item() == 1.0 and norm.item() == INF and params[0].grad.tolist() == [pytest.approx(2e19), 1.0]
+        assert (
+            found.item() == 1.0
+            and norm.item() == INF
+            and params[0].grad.tolist() == [pytest.approx(2e19), 1.0]
+        )
     assert gradients.finish_gradients([parameter([1e19])])[0].item() == 0.0
 
 
@@ -96,13 +102,17 @@ def test_average_over_processes(memory_format, monkeypatch):
     gradients.average_over_processes(params)
     assert len(calls) == 1 and calls[0][:2].tolist() == [0.5, 2.5]
     assert params[0].grad.tolist() == [2.0, 3.0]
-    assert torch.equal(params[1].grad, other * 5.5) and params[1].grad.is_contiguous(memory_format=memory_format)
+    assert torch.equal(params[1].grad, other * 5.5) and params[1].grad.is_contiguous(
+        memory_format=memory_format
+    )
 
 
 def test_non_finite_entries_of_one_process_are_replaced_after_the_average(monkeypatch):
     """Replacing before the average would hand (0 + 4) / 2 = 2 to the optimizer instead of 0."""
     monkeypatch.setattr(gradients.distributed, 'get_world_size', lambda: 2)
-    monkeypatch.setattr(gradients.distributed, 'all_reduce_sum_', lambda flat: flat.add_(torch.tensor([NAN, 1.0])))
+    monkeypatch.setattr(
+        gradients.distributed, 'all_reduce_sum_', lambda flat: flat.add_(torch.tensor([NAN, 1.0]))
+    )
     param = parameter([4.0, 4.0])
     found, _norm = gradients.finish_gradients([param], 'zero')
     assert found.item() == 1.0 and param.grad.tolist() == [0.0, 3.0]
@@ -128,7 +138,9 @@ def train(mode, steps=STEPS):
 def test_skipped_steps_leave_no_trace():
     """Parameters, moments and the step counter equal those of a run without these steps, bit for bit."""
     param, optimizer, guard, returned = train('skip')
-    expected, reference, _guard, _returned = train('skip', [grad for grad in STEPS if all(map(math.isfinite, grad))])
+    expected, reference, _guard, _returned = train(
+        'skip', [grad for grad in STEPS if all(map(math.isfinite, grad))]
+    )
     assert torch.equal(param, expected) and [value.item() for value in returned] == [0, 1, 0, 1, 0]
     state, other = optimizer.state[param], reference.state[expected]
     assert state['step'].item() == 3 and all(torch.equal(state[name], other[name]) for name in state)
@@ -151,7 +163,12 @@ def test_counts_and_rates_are_reported_and_continued(monkeypatch):
     guard = train('skip')[2]
     guard.report()
     collector.update()
-    assert collector.names() == ['Grad/G/nonfinite', 'Grad/G/norm', 'LearningRate/G', 'Progress/nonfinite_steps']
+    assert collector.names() == [
+        'Grad/G/nonfinite',
+        'Grad/G/norm',
+        'LearningRate/G',
+        'Progress/nonfinite_steps',
+    ]
     assert collector.mean('Grad/G/nonfinite') == pytest.approx(0.4) and collector.num('Grad/G/nonfinite') == 5
     assert collector.mean('LearningRate/G') == 0.1 and collector.mean('Progress/nonfinite_steps') == 2
     resumed = gradients.StepGuard()
@@ -167,6 +184,8 @@ def test_run_is_stopped_at_the_limit_and_not_before():
     guard.check(0, 1000, lambda: '')
     with pytest.raises(gradients.NonFiniteError) as caught:
         guard.check(2, 12500, lambda: 'the newest file is x.pkl')
-    assert str(caught.value).startswith('--nan-limit=2 is reached: 2 optimizer steps had non-finite gradients (G 2) by 12.5 kimg; '
-                                        'the newest file is x.pkl; go on from there with a lower --lr')
+    assert str(caught.value).startswith(
+        '--nan-limit=2 is reached: 2 optimizer steps had non-finite gradients (G 2) by 12.5 kimg; '
+        'the newest file is x.pkl; go on from there with a lower --lr'
+    )
     assert '\n' not in str(caught.value)

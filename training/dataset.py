@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from torch_utils import loader
 from training.images.files import LABEL_FILE, DatasetError, FileTree, decode_image, is_image_name, label_array
 
 _MODES = ('L', 'RGB')  # what the networks can eat; everything else needs an explicit conversion
@@ -163,7 +164,7 @@ class ImageFolderDataset(torch.utils.data.Dataset):
         return self._labels is not None and self._labels.dtype == np.int64
 
     def get_details(self, idx):
-        """Return where item `idx` comes from: (index of the stored image, mirrored, label as stored or None)."""
+        """Return where item `idx` comes from: (index of stored image, mirrored, label as stored or None)."""
         raw_idx = int(self._raw_idx[idx])
         label = None if self._labels is None else self._labels[raw_idx].tolist()
         return raw_idx, bool(self._flip[idx]), label
@@ -202,44 +203,19 @@ def _size_text(shape):
 # Loader.
 
 
-class _ErrorsAsItems(torch.utils.data.Dataset):
-    """A dataset whose unusable images are items: the errors that describe them."""
-
-    def __init__(self, dataset):
-        self._dataset = dataset
-
-    def __len__(self):
-        return len(self._dataset)
-
-    def __getitem__(self, idx):
-        try:
-            return self._dataset[idx]
-        except DatasetError as error:
-            return error
-
-
-def _collate(items):
-    errors = [item for item in items if isinstance(item, DatasetError)]
-    return errors[0] if errors else torch.utils.data.default_collate(items)
-
-
 def load_batches(dataset, **loader_kwargs):
-    """Yield the batches of a DataLoader, with unusable images reported in one line.
-
-    PyTorch wraps an exception of a worker process in that process's traceback; here the error itself crosses over.
+    """Yield the batches of a DataLoader; errors of its processes are one line.
 
     Args:
         dataset:       ImageFolderDataset.
-        loader_kwargs: Arguments of torch.utils.data.DataLoader, other than `collate_fn`.
+        loader_kwargs: Arguments of `torch_utils.loader.load_batches`.
     Yields:
         Tuple of images uint8 [N, C, H, W] and labels float32 [N, label_dim].
     Raises:
-        DatasetError: an image of the batch cannot be used.
+        DatasetError: An image of the batch cannot be used.
+        LoaderError:  A loader process was ended.
     """
-    for batch in torch.utils.data.DataLoader(_ErrorsAsItems(dataset), collate_fn=_collate, **loader_kwargs):
-        if isinstance(batch, DatasetError):
-            raise batch
-        yield batch
+    yield from loader.load_batches(dataset, **loader_kwargs)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -250,8 +226,8 @@ class InfiniteSampler(torch.utils.data.Sampler):
     """Yield dataset indices for ever, shuffled by a sliding window as EDM does.
 
     Position p (counted over all processes) emits `order[p % n]` on rank `p % num_replicas`, and then
-    exchanges that entry with one of the `window` entries up to and including it. Iterating starts at `start_idx`,
-    after replaying the exchanges before it, so a resumed run sees what an unbroken run would have seen.
+    exchanges that entry with one of the `window` entries up to and including it. Iterating starts at
+    `start_idx`, after replaying the exchanges before it, so a resumed run sees what an unbroken one sees.
 
     Args:
         dataset:      Anything with a length >= 1.

@@ -20,6 +20,7 @@ import torch
 
 from evaluations.inputs.npz_images import NpzImages
 from evaluations.metrics.inception_score import seems_sorted
+from torch_utils.loader import load_batches
 from training.dataset import DatasetError, ImageFolderDataset
 from training.images.files import FileTree
 from training.sampling.samplers import check_finite, sample_batch, to_uint8
@@ -106,21 +107,15 @@ class FolderImages:
     def batches(self, positions, workers=0):
         """Decode batches in `workers` processes besides this one; 0 decodes here."""
         extra = dict(prefetch_factor=_WORKER_BATCHES) if workers else {}
-        loader = torch.utils.data.DataLoader(
-            _WholeBatches(self._dataset, positions), batch_size=None, num_workers=workers, **extra
-        )
-        for images, labels in loader:
-            if isinstance(images, DatasetError):
-                raise DatasetError(str(images).replace('--data=', f'{self.option}=')) from images
-            yield images, labels
+        whole = _WholeBatches(self._dataset, positions)
+        try:
+            yield from load_batches(whole, batch_size=None, num_workers=workers, **extra)
+        except DatasetError as error:
+            raise DatasetError(str(error).replace('--data=', f'{self.option}=')) from error
 
 
 class _WholeBatches(torch.utils.data.Dataset):
-    """Whole batches of a data set as items: one message between processes per batch, not per image.
-
-    An unusable image is returned as its error: raised in a worker process it would reach
-    the user wrapped in that process's traceback.
-    """
+    """Whole batches of a data set as items: one message between processes per batch, not per image."""
 
     def __init__(self, dataset, positions):
         self._dataset = dataset
@@ -130,14 +125,11 @@ class _WholeBatches(torch.utils.data.Dataset):
         return len(self._positions)
 
     def __getitem__(self, i):
-        try:
-            pairs = [self._dataset[idx] for idx in self._positions[i]]
-        except DatasetError as err:
-            return err, None
-        images = torch.from_numpy(np.stack([image for image, _ in pairs]))  # [N, C, H, W]
+        pairs = [self._dataset[idx] for idx in self._positions[i]]
+        images = np.stack([image for image, _ in pairs])  # [N, C, H, W]
         if not self._dataset.has_labels:
             return images, None
-        return images, torch.tensor([int(onehot.argmax()) for _, onehot in pairs])
+        return images, np.array([int(onehot.argmax()) for _, onehot in pairs])
 
 
 def _open_pack(path, option, num, seed, num_classes):

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The CIFAR-10 python archive: a tar.gz with five pickled batches, read without unpickling.
 
-Python's unpickler calls what a file names, and even with names forbidden a file of a few bytes can make it take
-gigabytes (a memo index, an announced length) or never end (the hash of nested tuples). So the operations that a
-batch needs are carried out here on plain data. Their number is bounded by the size of the file, each costs a
-bounded amount, and nothing but text is a key.
+Python's unpickler calls what a file names, and even with names forbidden a file of a few bytes can make it
+take gigabytes (a memo index, an announced length) or never end (the hash of nested tuples). So the operations
+that a batch needs are carried out here on plain data. Their number is bounded by the size of the file, each
+costs a bounded amount, and nothing but text is a key.
 """
 
 import io
@@ -71,7 +71,7 @@ def _read_batch(data: bytes) -> tuple[np.ndarray, list[int]]:
 
 
 def _read_pixels(record: 'Inert') -> np.ndarray:
-    """Rebuild a uint8 [N, 3072] array from the recorded state (version, shape, dtype, fortran order, bytes)."""
+    """Rebuild uint8 [N, 3072] from the recorded state (version, shape, dtype, fortran order, bytes)."""
     _version, shape, dtype, fortran, data = record.state
     if not (type(shape) is tuple and all(type(extent) is int for extent in shape)):
         raise ValueError('a batch holds an array without a shape')

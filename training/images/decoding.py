@@ -50,8 +50,8 @@ def decode_image(data: bytes, where: Where, max_pixels: int = MAX_PIXELS) -> PIL
     Returns:
         Pillow image in the mode of the file.
     Raises:
-        DatasetError: `data` is no image, is damaged, announces more pixels than allowed or than it can hold, or
-            has more than 8 bits per channel.
+        DatasetError: `data` is no image, is damaged, announces more pixels than allowed or than it can hold,
+            or has more than 8 bits per channel.
     """
     try:
         with _pillow_limit(max_pixels):
@@ -102,7 +102,7 @@ def upright(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def has_more_frames(image: PIL.Image.Image) -> bool:
-    """Return whether the file has further frames or pages. Look at the pixels first: it may move to another."""
+    """Return whether the file has further frames or pages. Read the pixels first: it may move to another."""
     try:
         return bool(getattr(image, 'is_animated', False))
     except Exception:  # as for any damaged file
@@ -111,7 +111,7 @@ def has_more_frames(image: PIL.Image.Image) -> bool:
 
 @contextlib.contextmanager
 def _pillow_limit(max_pixels: int) -> Iterator[None]:
-    """Set Pillow's own limit, which also holds for images within others; it warns, and refuses twice as many."""
+    """Set Pillow's own limit, which also holds for images within others; it refuses twice as many."""
     previous, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, max_pixels
     try:
         yield

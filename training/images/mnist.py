@@ -16,6 +16,7 @@ from training.images.items import Source, array_source
 MNIST_FILES = tuple(
     f'{part}-images-idx3-ubyte{suffix}' for part in ('train', 't10k') for suffix in ('', '.gz')
 )
+_CHUNK_BYTES = 1 << 20
 _SIDE, _PADDING = 28, 2  # 28x28 -> 32x32
 _MAX_BYTES = 1 << 30  # 1.3 million images; the largest data set in this format, EMNIST, has 814,255
 
@@ -30,11 +31,14 @@ def read_gzip(data: bytes, limit: int) -> bytes:
         ValueError: it holds more.
         OSError, EOFError, zlib.error: it is damaged, or is something else.
     """
+    parts, total = [], 0
     with gzip.open(io.BytesIO(data)) as file:
-        content = file.read(limit)
-        if file.read(1):
-            raise ValueError(f'it holds more than {limit:,} bytes')
-    return content
+        while part := file.read(_CHUNK_BYTES):  # a read of `limit` bytes would take them at once
+            parts.append(part)
+            total += len(part)
+            if total > limit:
+                raise ValueError(f'it holds more than {limit:,} bytes')
+    return b''.join(parts)
 
 
 def open_mnist(path: Path) -> Source:

@@ -53,8 +53,8 @@ def open_source(
         path:       Folder of images, zip, MNIST idx file or folder, CIFAR-10 archive, or npz.
         max_images: Stop after this many images, or None for all.
         use_labels: Read the labels; otherwise all are None.
-        strict:     Refuse names stored twice, labels for only some of the images, and unusable dataset.json files;
-                    otherwise they are part of the result.
+        strict:     Refuse names stored twice, labels for only some of the images, and unusable dataset.json
+                    files; otherwise they are part of the result.
     Raises:
         DatasetError: there is no such path, or it is none of these, or it is damaged.
     """
@@ -198,8 +198,8 @@ def _labels_from_folders(tree: FileTree, names: list[str]) -> tuple[list, list[s
         stray = [name for name, top in zip(names, tops) if not top]
         raise DatasetError(
             tree.arg,
-            f' has {len(stray)} image(s) beside the folders {examples(class_names[1:])}, which would be the '
-            f'classes: {examples(stray)}; move them into the folder of a class or elsewhere, ',
+            f' has {len(stray)} image(s) beside the folders that would be classes, '
+            f'{examples(class_names[1:])}: move {examples(stray)} into the folder of a class or elsewhere, ',
             *_WITHOUT_LABELS,
         )
     numbers = {top: number for number, top in enumerate(class_names)}
@@ -241,7 +241,9 @@ def _other_formats(tree: FileTree) -> str | None:
     ]
     if not found:
         return None
-    return f'{len(found)} image(s) in formats that Pillow cannot open are left out, convert them first: {examples(found)}'
+    return (
+        f'{len(found)} image(s) that Pillow cannot open are left out, convert them first: {examples(found)}'
+    )
 
 
 def _splits(class_names: list[str] | None) -> Where | None:

@@ -21,6 +21,7 @@ import time
 
 import click
 
+from dnnlib.cli import run_script
 from dnnlib.errors import FailedElsewhere
 from evaluations.metrics.names import parse_live_metrics
 from training import config as config_lib
@@ -365,4 +366,4 @@ def fail(error):
 
 
 if __name__ == '__main__':
-    main()
+    run_script(main)

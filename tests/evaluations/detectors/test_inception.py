@@ -10,7 +10,7 @@ import torch
 
 from evaluations.detectors import inception
 from evaluations.detectors.graphdef import read_constants
-from evaluations.detectors.inception_names import UNITS
+from evaluations.detectors.inception_weights import UNITS
 from evaluations.detectors.inception_weights import (
     InceptionWeightsError,
     from_graph,

@@ -28,14 +28,17 @@ import contextlib
 import os
 import re
 import signal
+from collections.abc import Iterator
+from typing import Any
 
 import click
 
-from dnnlib.cli import run_script
+from dnnlib import cli
+from dnnlib.errors import ArgumentError, arg
 from dnnlib.parallel import WorkerError, available_cores
 from training.images.conversion import convert as convert_source
 from training.images.conversion import open_dest
-from training.images.files import DatasetError
+from training.images.decoding import MAX_PIXELS
 from training.images.inspection import choose_samples, inspect_source, save_samples
 from training.images.sources import open_source
 from training.images.transforms import TRANSFORMS
@@ -52,7 +55,7 @@ class _ConvertByDefault(click.Group):
         return super().parse_args(ctx, args)
 
 
-def parse_pair(_ctx, _param, text):
+def parse_pair(_ctx: Any, _param: Any, text: str | None) -> tuple[int, int] | None:
     """Turn `AxB` or `A,B` into a tuple of two positive ints; None stays None."""
     if text is None:
         return None
@@ -62,7 +65,7 @@ def parse_pair(_ctx, _param, text):
     return int(match[1]), int(match[2])
 
 
-def check_crop(transform, resolution):
+def check_crop(transform: str | None, resolution: tuple[int, int] | None) -> None:
     """Raise ClickException unless --resolution suits --transform."""
     if transform is None:
         return
@@ -76,20 +79,25 @@ def check_crop(transform, resolution):
         )
 
 
+def describe(error: Exception) -> str:
+    """Spell an error, or a note, for the command line: library code calls the folder or file that it reads `path`."""
+    return cli.one_line(error, path='source')
+
+
 @contextlib.contextmanager
-def _clean_end(output):
+def _clean_end(output: str) -> Iterator[None]:
     """Show unusable input in one line, and let SIGTERM end the block like Ctrl-C, without half a file left."""
 
-    def stop(*_args):
+    def stop(*_args: Any) -> None:
         raise SystemExit(128 + signal.SIGTERM)
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:
         yield
-    except (DatasetError, WorkerError) as error:
-        raise click.ClickException(str(error)) from error
+    except (ArgumentError, WorkerError) as error:
+        raise click.ClickException(describe(error)) from error
     except OSError as error:
-        raise click.ClickException(f'{output} cannot be written ({error}); choose another place') from error
+        raise click.ClickException(f'{output} cannot be written ({cli.one_line(error)})') from error
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -108,14 +116,23 @@ def main():
 @click.option('--resolution',   help='Output size in pixels, such as 64x64',   metavar='WxH',  callback=parse_pair)
 @click.option('--labels',       help='From dataset.json or folder names, or no labels', type=click.Choice(['auto', 'none']),
               default='auto', show_default=True)
+@click.option('--exif',         help='Turn images as their EXIF orientation says, or not, as EDM',
+              type=click.Choice(['apply', 'ignore']), default='ignore', show_default=True)
+@click.option('--max-pixels',   help='Largest width x height that is read',    metavar='INT',  type=click.IntRange(min=1),
+              default=MAX_PIXELS, show_default=True)
 @click.option('--skip-bad',     help='Name unreadable images and leave them out', is_flag=True)
 @click.option('--png-compress', help='PNG compression: 0 fast, 9 small',       metavar='INT',  type=click.IntRange(0, 9),
               default=0, show_default=True)
 @click.option('--workers',      help='Processes; same bytes for any number',   metavar='INT',  type=click.IntRange(min=1),
               default=available_cores, show_default='all cores')
-def convert(source, dest, max_images, transform, resolution, labels, skip_bad, png_compress, workers):
+def convert(
+    source: str, dest: str, max_images: int | None, transform: str | None, resolution: tuple[int, int] | None, labels: str,
+    exif: str, max_pixels: int, skip_bad: bool, png_compress: int, workers: int,
+) -> None:
     """Convert images into a dataset (`convert` may be left out).
 
+    Files and folders of services (.ipynb_checkpoints, __MACOSX, @eaDir, names with a leading
+    dot, ...) are left out, before classes are numbered; linked folders are followed.
     Images must end up square, of equal power-of-two size, gray or RGB. Palette,
     CMYK and 1-bit images are converted, transparency is dropped, 16-bit images are refused.
     The dataset appears under its name only when it is complete.
@@ -126,12 +143,15 @@ def convert(source, dest, max_images, transform, resolution, labels, skip_bad, p
         opened = open_source(source, max_images, use_labels=labels == 'auto')
         click.echo(f'Converting {opened.count} images of {opened.kind}')
         with new_dataset as save:
-            result = convert_source(opened, save, transform, resolution, png_compress, skip_bad, workers)
-    height, width = result['shape'][:2]
-    kind = 'grayscale' if len(result['shape']) == 2 else 'RGB'
-    skipped = ''.join(f', {result[key]} skipped as {word}' for key, word in [('small', 'too small'), ('bad', 'unreadable')]
-                      if result[key])
-    click.echo(f'Wrote {result["count"]} {kind} images of {width}x{height} ({result["labels"]}{skipped}) to {dest}')
+            made = convert_source(opened, save, transform, resolution, png_compress, skip_bad, workers, exif, max_pixels,
+                                  describe)
+    for note in made.notes:
+        click.echo(f'Note: {describe(ArgumentError(*note))}')
+    height, width = made.shape[:2]
+    kind = 'grayscale' if len(made.shape) == 2 else 'RGB'
+    skipped = ''.join(f', {count} skipped as {word}' for count, word in [(made.small, 'too small'), (made.bad, 'unreadable')]
+                      if count)
+    click.echo(f'Wrote {made.count} {kind} images of {width}x{height} ({made.labels}{skipped}) to {dest}')
 # fmt: on
 
 
@@ -142,11 +162,15 @@ def convert(source, dest, max_images, transform, resolution, labels, skip_bad, p
 @click.option('--grid',         help='Write sample images here',               metavar='PNG')
 @click.option('--grid-size',    help='Rows and columns of --grid',             metavar='ROWSxCOLS', callback=parse_pair,
               default='10x8', show_default=True)
+@click.option('--max-pixels',   help='Largest width x height that is read',    metavar='INT',  type=click.IntRange(min=1),
+              default=MAX_PIXELS, show_default=True)
 @click.option('--seed',         help='Choice of the samples',                  metavar='INT',  type=click.IntRange(0, 2 ** 32 - 1),
               default=0, show_default=True)
 @click.option('--workers',      help='Processes',                              metavar='INT',  type=click.IntRange(min=1),
               default=available_cores, show_default='all cores')
-def inspect(source, max_images, grid, grid_size, seed, workers):
+def inspect(
+    source: str, max_images: int | None, grid: str | None, grid_size: tuple[int, int], max_pixels: int, seed: int, workers: int,
+) -> None:
     """Print counts, sizes, classes, duplicates and unreadable files.
 
     Every image is decoded. The samples of --grid are ordered by class where there are classes.
@@ -161,8 +185,8 @@ def inspect(source, max_images, grid, grid_size, seed, workers):
             _check_png(grid)
         opened = open_source(source, max_images, strict=False)
         chosen = choose_samples(opened.labels, rows * columns, seed) if grid is not None else ()
-        found = inspect_source(opened, chosen, workers)
-        for line in found.lines():
+        found = inspect_source(opened, chosen, workers, max_pixels)
+        for line in found.lines(describe):
             click.echo(line)
         if grid is not None:
             shown = save_samples(grid, found, chosen, columns)
@@ -172,12 +196,14 @@ def inspect(source, max_images, grid, grid_size, seed, workers):
 # fmt: on
 
 
-def _check_png(path):
+def _check_png(path: str) -> None:
     """Make the parent folder of the grid before any long work; refuse an unsuitable name."""
     if not path.lower().endswith('.png') or os.path.isdir(path):
-        raise DatasetError(f'--grid={path} must name a file ending in .png; try --grid=samples.png')
+        raise ArgumentError(
+            arg('grid', path), ' must name a file ending in .png; try ', arg('grid', 'samples.png')
+        )
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
 
 
 if __name__ == '__main__':
-    run_script(main)
+    cli.run_script(main)

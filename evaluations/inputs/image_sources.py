@@ -22,6 +22,7 @@ import torch
 
 from dnnlib.errors import ArgumentError, arg, as_python, shown
 from evaluations.inputs.npz_images import NpzImages
+from torch_utils.loader import load_batches
 from training.dataset import DatasetError, ImageFolderDataset
 from training.sampling.samplers import check_finite, sample_batch, to_uint8
 
@@ -111,21 +112,12 @@ class FolderImages:
     def batches(self, positions: list[np.ndarray], workers: int = 0) -> Iterator[Batch]:
         """Decode batches in `workers` processes besides this one; 0 decodes here."""
         extra = dict(prefetch_factor=_WORKER_BATCHES) if workers else {}
-        loader = torch.utils.data.DataLoader(
-            _WholeBatches(self._dataset, positions), batch_size=None, num_workers=workers, **extra
-        )
-        for images, labels in loader:
-            if isinstance(images, DatasetError):
-                raise images
-            yield images, labels
+        whole = _WholeBatches(self._dataset, positions)
+        yield from load_batches(whole, batch_size=None, num_workers=workers, **extra)
 
 
 class _WholeBatches(torch.utils.data.Dataset):
-    """Whole batches of a data set as items: one message between processes per batch, not per image.
-
-    An unusable image is returned as its error: raised in a worker process it would reach
-    the user wrapped in that process's traceback.
-    """
+    """Whole batches of a data set as items: one message between processes per batch, not per image."""
 
     def __init__(self, dataset: ImageFolderDataset, positions: list[np.ndarray]) -> None:
         self._dataset = dataset
@@ -134,15 +126,12 @@ class _WholeBatches(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self._positions)
 
-    def __getitem__(self, i: int) -> tuple[torch.Tensor | DatasetError, torch.Tensor | None]:
-        try:
-            pairs = [self._dataset[idx] for idx in self._positions[i]]
-        except DatasetError as err:
-            return err, None
-        images = torch.from_numpy(np.stack([image for image, _ in pairs]))  # [N, C, H, W]
+    def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
+        pairs = [self._dataset[idx] for idx in self._positions[i]]
+        images = np.stack([image for image, _ in pairs])  # [N, C, H, W]
         if not self._dataset.has_labels:
             return images, None
-        return images, torch.tensor([int(onehot.argmax()) for _, onehot in pairs])
+        return images, np.array([int(onehot.argmax()) for _, onehot in pairs])
 
 
 def _open_pack(

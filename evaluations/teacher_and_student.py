@@ -26,8 +26,8 @@ from dnnlib.errors import ArgumentError, arg
 from dnnlib.util import atomic_write
 from evaluations.detectors.registry import Detector, detector_names, get_detector
 from evaluations.inputs.image_sources import FolderImages
-from evaluations.measure import measure_dataset
 from evaluations.inputs.reference import Reference, load_reference
+from evaluations.measure import measure_dataset
 from evaluations.metrics.names import metric_name
 from evaluations.sampler_table import Row, format_table, make_row, measure_sampler, save_table
 from torch_utils import distributed as dist

@@ -265,7 +265,7 @@ def check_values(source: Arg, **arrays: np.ndarray) -> None:
         ArgumentError: For the first such array.
     """
     for name, values in arrays.items():
-        if values.size and not max(abs(values.min()), abs(values.max())) <= _LARGEST:
+        if values.size and not max(abs(float(values.min())), abs(float(values.max()))) <= _LARGEST:
             raise ArgumentError(
                 source, f' holds values in {name} that are not finite, or beyond {_LARGEST:g}; {_MAKE}'
             )

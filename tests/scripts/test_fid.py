@@ -15,10 +15,11 @@ from click.testing import CliRunner
 
 import fid
 import generate
+from dnnlib.errors import ArgumentError
 from evaluations import comparison
 from evaluations.detectors.registry import Detector, Measured, get_detector
-from evaluations.metrics.frechet import frechet_distance
 from evaluations.inputs.reference import load_reference
+from evaluations.metrics.frechet import frechet_distance
 from training.networks import EDMPrecond, GDDPrecond
 from training.sampling.options import SAMPLER_PARAMETERS
 from training.snapshots.snapshot import save_snapshot
@@ -398,7 +399,7 @@ def test_missing_weights_are_listed_before_any_work(data, tmp_path, monkeypatch)
     monkeypatch.setattr(
         comparison,
         'find_missing',
-        lambda names, path: [f'detector {name}: nothing at {path}' for name in names],
+        lambda names, path: [ArgumentError(f'detector {name}: nothing at {path}') for name in names],
     )
     output = run(
         'ref', f'--data={data["a"]}', f'--dest={tmp_path}/new/x.npz', '--detector-path=here', FAST, ok=False

@@ -15,7 +15,7 @@ import torch
 from click.testing import CliRunner
 
 from evaluations.detectors import train_mnist_classifier as training
-from evaluations.detectors.mnist_classifier import MnistClassifier, load_classifier, to_bytes
+from evaluations.detectors.mnist_classifier import MnistClassifier, class_accuracy, load_classifier, to_bytes
 from evaluations.detectors.registry import PRETRAINED_DIR
 from training.dataset import ImageFolderDataset
 

@@ -18,6 +18,8 @@ import zipfile
 import numpy as np
 import torch
 
+from dnnlib.errors import ArgumentError
+
 _MAX_PICKLE_BYTES = 64 << 20
 _MAX_MEMO = 1 << 20  # a larger index would make the unpickler allocate a table of that length
 _MAX_MODULES = 20_000  # CLIP has about 400
@@ -72,7 +74,7 @@ _STORAGE_DTYPES = {
 }
 
 
-class TorchScriptError(ValueError):
+class TorchScriptError(ArgumentError):
     """The file is no TorchScript archive, or not one that only holds modules and tensors."""
 
 
@@ -87,7 +89,7 @@ class _Storage:
         self.dtype, self.count, self.data = dtype, count, data
 
 
-def is_torchscript(path):
+def is_torchscript(path: str) -> bool:
     """Tell whether a file is a TorchScript archive (and not a state dict in the same container)."""
     if not zipfile.is_zipfile(path):
         return False
@@ -95,7 +97,7 @@ def is_torchscript(path):
         return any(name.endswith('/constants.pkl') or '/code/' in name for name in archive.namelist())
 
 
-def read_torchscript(path):
+def read_torchscript(path: str) -> dict[str, torch.Tensor]:
     """Return all tensors of the modules in an archive.
 
     Args:

@@ -1,8 +1,10 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/tasks/distillation.py: order and scale of the stages, what is frozen, what fits together."""
+"""Tests of training/tasks/distillation.py: order and scale of the stages, what is frozen, what fits
+together."""
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -166,7 +168,8 @@ def test_scale_of_the_main_losses(compat, batch_size, local, gain):
 
 
 def test_order_of_the_stages(material, monkeypatch):
-    """G, then D, then R1 every third iteration but never in the first; fresh noise for each, real images for all."""
+    """G, then D, then R1 every third iteration but never in the first; fresh noise for each, real images for
+    all."""
     task = tiny_runs.make_task(material, r1_interval=3)
     calls = []
 
@@ -192,13 +195,15 @@ def test_order_of_the_stages(material, monkeypatch):
     noises = [call[3] for call in calls if call[0] != 'R1']
     assert all(not torch.equal(a, b) for i, a in enumerate(noises) for b in noises[:i])
     assert all(torch.equal(call[1], images) and torch.equal(call[2], labels) for call in calls)
-    # The factors that the losses have: R1 makes up for the iterations without it, the others count as on 4 processes.
+    # The factors that the losses have: R1 makes up for the iterations without it, the others count as on 4
+    # processes.
     factors = dict(G=0.25, D=0.25, R1=3.0)
     assert gradients == [(call[0], {factors[call[0]]}) for call in calls]
 
 
 def test_generator_step_against_the_equations(material):
-    """sum over images of mean softplus(-D(F(G(80 z, 80)))), times the gain; then Adam with betas (0, 0.99)."""
+    """sum over images of mean softplus(-D(F(G(80 z, 80)))), times the gain; then Adam with betas (0,
+    0.99)."""
     task = tiny_runs.make_task(material, '--lr=0.001')
     images, labels = batch()
     net, heads = copy.deepcopy(task.G), copy.deepcopy(task.D)
@@ -263,8 +268,30 @@ def test_accumulation_shares_r1_and_sums_the_rest(material, monkeypatch):
     assert found == dict(G={2 * 0.25}, D={2 * 0.25}, R1={2 * 0.5})
 
 
+@pytest.mark.parametrize('method', ['discriminator_loss', 'r1_loss'])
+def test_one_graph_is_alive_at_a_time(method, material, monkeypatch):
+    """Before the loss of a micro-batch is made, nothing of the one before is left: memory is that of one."""
+    task = tiny_runs.make_task(material, micro_batch=2, r1_interval=1)
+    original, tokens, alive = getattr(task.loss, method), [], []
+
+    class Token:
+        """Lives as long as the node of a graph that holds it."""
+
+    def watched(*args):
+        alive.append([token() for token in tokens])
+        loss, token = original(*args), Token()
+        loss.grad_fn.metadata['token'] = token
+        tokens.append(weakref.ref(token))
+        return loss
+
+    monkeypatch.setattr(task.loss, method, watched)
+    task.step(*batch(), BatchRandom(0, 0), 1)
+    assert alive == [[None] * i for i in range(4)]
+
+
 def test_state_of_a_run_with_another_seed_is_taken_over(material):
-    """Everything, also the random projection: the seed alone need not give the same one on another machine."""
+    """Everything, also the random projection: the seed alone need not give the same one on another
+    machine."""
     source, target = (tiny_runs.make_task(material, f'--seed={seed}', r1_interval=1) for seed in (1, 2))
     for iteration in range(2):
         source.step(*batch(), BatchRandom(1, iteration * N), iteration)
@@ -302,8 +329,8 @@ def test_summary_states_the_effective_r1(material):
         (
             'official',
             8,
-            'of 32 images (--compat=official): effective gamma 3.13e-06; 1.56e-06 with 4 processes, which --r1-gamma=5e-05 '
-            'gives here',
+            'of 32 images (--compat=official): effective gamma 3.13e-06; 1.56e-06 with 4 processes, which '
+            '--r1-gamma=5e-05 gives here',
         ),
         (
             'official',
@@ -344,7 +371,8 @@ def test_generator_without_a_teacher(material):
 
 @pytest.mark.parametrize('name, decay', [('adam', 0), ('adam', 0.5), ('radam', 0.5)])
 def test_optimizers_against_their_equations(name, decay, material):
-    """First step with beta1 = 0: Adam moves by lr g/|g|, RAdam, not yet rectified, by lr g; decay adds to g."""
+    """First step with beta1 = 0: Adam moves by lr g/|g|, RAdam, not yet rectified, by lr g; decay adds to
+    g."""
     task = tiny_runs.make_task(
         material,
         f'--optimizer-type={name}',

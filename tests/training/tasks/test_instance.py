@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/tasks/instance.py and of generators with several steps: gradients, what is built, what is recorded."""
+"""Tests of training/tasks/instance.py and of generators with several steps: gradients, what is built, what is
+recorded."""
 
 import copy
 import sys
@@ -100,7 +101,8 @@ def test_micro_batches_give_the_gradient_of_the_whole(material):
 
 
 def test_indices_do_not_depend_on_the_number_of_processes():
-    """Position b of process r is image b * W + r of the batch, as for noise; official: streams of their own."""
+    """Position b of process r is image b * W + r of the batch, as for noise; official: streams of their
+    own."""
 
     def drawn(world_size, compat='clean'):
         shares = []
@@ -120,7 +122,8 @@ def test_indices_do_not_depend_on_the_number_of_processes():
 
 
 def test_distance_is_a_mean_beside_a_sum(material):
-    """Weight 1 : B of distance and adversarial loss (the official quirk): each gradient on its own scale, added."""
+    """Weight 1 : B of distance and adversarial loss (the official quirk): each gradient on its own scale,
+    added."""
     images, labels = batch()
     both = make_task(material, '--teacher-type=cd', '--max-steps=8', '--distance=huber')
     net, heads = copy.deepcopy(both.G), copy.deepcopy(both.D)
@@ -138,7 +141,8 @@ def test_distance_is_a_mean_beside_a_sum(material):
     noisy = images + t * z
     target = distillation_target('cd', net, both.instance.teacher, noisy, drawn, labels, 8).detach()
     mean = huber_distance(net(noisy, t, labels), target).mean()
-    # --compat=clean on one process: the sum counts for a quarter of the batch, as on the official four processes
+    # --compat=clean on one process: the sum counts for a quarter of the batch, as on the official four
+    # processes
     (adversarial / 4 + mean).backward()
     for name, p in net.named_parameters():
         own = both.G.get_parameter(name).grad
@@ -225,7 +229,8 @@ def test_score_network_is_the_teacher_unless_another_is_named(material, tmp_path
 
 
 def test_score_network_keeps_its_own_preconditioning(material):
-    """At sigma 0.002 GDD's coefficients are the identity, EDM's are not: the teacher must not be called through the student's."""
+    """At sigma 0.002 GDD's coefficients are the identity, EDM's are not: the teacher must not be called
+    through the student's."""
     task = make_task(material, '--teacher-type=cd', *ONLY)
     x = torch.randn([2, 3, 8, 8])
     sigma = torch.full([2, 1, 1, 1], 0.002)
@@ -332,7 +337,8 @@ def test_options_that_exclude_or_need_each_other(args, text):
             (
                 GAN,
                 option,
-                'needs a method that compares with a score network; add for example --teacher-type=cd, or leave it out',
+                'needs a method that compares with a score network; add for example --teacher-type=cd, '
+                'or leave it out',
             )
             for option in ('--target=t.pkl', '--max-steps=1024', '--distance=huber', '--lpips=True')
         ],

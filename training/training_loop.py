@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from dnnlib.errors import ArgumentError, arg, as_option
+from dnnlib.errors import ArgumentError, arg, as_option, message_parts
 from dnnlib.util import Logger, atomic_write
 from torch_utils import distributed, misc, training_stats
 from torch_utils.randomness import BatchRandom, derive_seed
@@ -112,10 +112,14 @@ class TrainingRun:
             self.ema.load_state_dict(loaded['ema'])
             self.task.guard.load_state_dict(loaded['nonfinite'])
         except (RuntimeError, ValueError, KeyError) as error:
-            reason = ' '.join(str(error).split())[:200]
+            reason = message_parts(error)
+            if not isinstance(error, ArgumentError):  # torch's own may have many lines
+                reason = [' '.join(str(error).split())[:200]]
             raise state.StateError(
                 where,
-                f' does not fit the networks of this run ({reason}); give the options of the interrupted run',
+                ' does not fit the networks of this run (',
+                *reason,
+                '); give the options of the interrupted run',
             ) from error
         self.collector.load_state_dict(loaded['statistics'])
         self.progress = Progress(self.config['total_nimg'], visible=False, state=loaded['progress'])

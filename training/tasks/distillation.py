@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dnnlib.errors import arg, as_option
+from dnnlib.errors import ArgumentError, arg, as_option
 from torch_utils import distributed, misc
 from torch_utils.randomness import BatchRandom
 from training.adversarial.batch_split import RunningStatistics, SpectralVectors, synchronise_batch_norms
@@ -174,9 +174,11 @@ class DistillationTask:
         else:  # every process has redrawn its own from the seed
             rank = distributed.get_rank()
             if misc.checksum(self.F.projection_state()) != state['projection_digests'][rank]:
-                raise ValueError(
-                    f'compat=official draws the random projection of process {rank} from the seed, and here '
-                    'the draw differs from that of the interrupted run; another version of torch?'
+                raise ArgumentError(
+                    arg('compat', 'official'),
+                    f' draws the random projection of process {rank} from ',
+                    arg('seed'),
+                    ', and here the draw differs from that of the interrupted run; another version of torch?',
                 )
 
     def replicas(self) -> list[torch.nn.Module]:

@@ -9,16 +9,13 @@ import weakref
 import pytest
 import torch
 
-from dnnlib import EasyDict
 from dnnlib.errors import ArgumentError
 from tests.support import tiny_runs
 from torch_utils import distributed
 from torch_utils.randomness import BatchRandom
 from training import networks
-from training.adversarial import builders
 from training.adversarial.losses import generator_loss
 from training.snapshots.snapshot import load_network
-from training.student import generator
 from training.tasks import distillation
 from training.tasks.distillation import DistillationTask
 
@@ -69,81 +66,6 @@ def test_architecture_options_must_fit_the_teacher(material):
     ) as caught:
         tiny_runs.make_task(material, *tiny_runs.NETWORK_ARGS, '--cbase=16')
     assert '\n' not in str(caught.value)
-
-
-def info_of(class_name='EDMPrecond', **changes):
-    return EasyDict(
-        class_name=class_name,
-        init_kwargs=dict(dict(img_resolution=32, img_channels=3, label_dim=10), **changes),
-    )
-
-
-@pytest.mark.parametrize(
-    'info, text',
-    [
-        (
-            info_of(img_resolution=64),
-            'resolution 32, but the teacher transfer=t.pkl has 64; .* to resolution 64',
-        ),
-        (info_of(img_channels=1), 'channels 3, but the teacher transfer=t.pkl has 1; '),
-        (
-            info_of(label_dim=0),
-            'cond=True gives 10 classes, but the teacher transfer=t.pkl has 0; use cond=False',
-        ),
-        (info_of(label_dim=1000), 'gives 10 classes, .* has 1000; use cond=True with data of 1000 classes'),
-        (info_of('VPPrecond'), '^transfer=t.pkl is a VPPrecond, .* give a teacher trained with precond=edm'),
-    ],
-)
-def test_teacher_and_data_must_agree(info, text):
-    options = dict(
-        data='d.zip', transfer='t.pkl', network_kwargs=None, network_options=dict(dropout=0, use_fp16=False)
-    )
-    data = EasyDict(resolution=32, num_channels=3, label_dim=10)
-    assert generator.generator_kwargs(info_of(), data, **options)['img_resolution'] == 32
-    with pytest.raises(ArgumentError, match=text) as caught:
-        generator.generator_kwargs(info, data, **options)
-    assert '\n' not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    'args, text',
-    [
-        (
-            ('--d-resolution=33',),
-            '^backbone=tf_efficientnet_lite0 with d_resolution=33 on images of 8 pixels: .*try 32',
-        ),
-        (('--backbone=7',), "^backbone=7 with .*'7' is neither an official set"),
-        (('--class-embed=nothing.npy',), '^class_embed=nothing.npy: .*cannot be read'),
-    ],
-)
-def test_discriminator_options_are_explained(args, text, material):
-    with pytest.raises(ArgumentError, match=text):
-        tiny_runs.make_task(material, *args)
-
-
-def test_projection_is_one_in_clean_and_per_process_in_official(material, monkeypatch):
-    states = {}
-    for compat in ('clean', 'official'):
-        for rank in (0, 1):
-            monkeypatch.setattr(distributed, 'get_rank', lambda rank=rank: rank)
-            states[compat, rank] = tiny_runs.make_task(material, f'--compat={compat}').F.projection_state()
-    assert not tiny_runs.differences(states['clean', 0], states['clean', 1])
-    assert len(tiny_runs.differences(states['official', 0], states['official', 1])) == len(
-        states['official', 0]
-    )
-    assert not tiny_runs.differences(states['clean', 0], states['official', 0])
-
-
-@pytest.mark.parametrize('source', ['random', 'random:5', 'computed'])
-def test_class_tables(source, material):
-    tables = [
-        head.embed.weight
-        for head in tiny_runs.make_task(material, f'--class-embed={source}').D.tf_efficientnet_lite0
-    ]
-    assert tables[0].shape == (3, 320) and all(torch.equal(table, tables[0]) for table in tables)
-    assert tables[0].std().item() == pytest.approx(1.078, rel=0.1)
-    other = tiny_runs.make_task(material, '--class-embed=random:5').D.tf_efficientnet_lite0[0].embed.weight
-    assert torch.equal(tables[0], other) == (source == 'random:5')
 
 
 # ------------------------------------------------------------------------------------------------
@@ -310,7 +232,7 @@ def test_official_projections_must_come_out_of_the_seed_again(material, monkeypa
     state['projection_digests'] += tasks[1].state_dict()['projection_digests']
     assert len(set(state['projection_digests'])) == 2
     tasks[1].load_state_dict(state)  # as process 1
-    with pytest.raises(ValueError, match='projection of process 1 from the seed, and here the draw differs'):
+    with pytest.raises(ValueError, match='projection of process 1 from seed, and here the draw differs'):
         tasks[0].load_state_dict(state)
 
 
@@ -388,16 +310,6 @@ def test_optimizers_against_their_equations(name, decay, material):
             gradient = p.grad + decay * old[key]
             step = gradient if name == 'radam' else gradient / (gradient.abs() + 1e-8)
             assert torch.allclose(p, old[key] - 0.001 * step, atol=2e-6, rtol=1e-5), key
-
-
-def test_size_of_the_images_that_backbones_see(material):
-    assert (
-        tiny_runs.make_task(material, '--interp224=1').F.input_size == 32
-        and tiny_runs.make_task(material).F.interpolate
-    )
-    kwargs = dict(tiny_runs.make_task(material).config['feature_kwargs'], input_size=None)
-    features = builders.build_features(kwargs, 64, torch.device('cpu'), seed=0, compat='clean')
-    assert (features.input_size, features.interpolate, features.resolutions) == (64, False, [32, 16, 8, 4])
 
 
 def test_random_backbones_are_one_for_all_processes(material, monkeypatch):

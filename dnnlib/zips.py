@@ -16,6 +16,7 @@ from typing import BinaryIO
 from dnnlib.errors import ArgumentError
 
 _CHUNK_BYTES = 1 << 20
+_END_BYTES, _MAX_COMMENT_BYTES = 22, 0xFFFF
 # What zipfile raises for damaged, encrypted and foreign files.
 ZIP_DAMAGE = (
     zipfile.BadZipFile,
@@ -49,6 +50,8 @@ def verify_zip(file: str | os.PathLike | BinaryIO, max_bytes: int | None = None)
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
+            if len(members) != _announced_members(archive.fp):
+                raise ZipError('the file is damaged (the list of its parts is incomplete)')
             _check_sizes(members, _file_size(archive.fp), max_bytes)
             for member in members:
                 _read_through(archive, member)
@@ -80,6 +83,18 @@ def _read_through(archive, member):
 
 def _shown(member):
     return ascii(member.filename[:80])
+
+
+def _announced_members(file):
+    # The number of members in the end record of the zip, by which a damaged list of them shows.
+    tail_bytes = min(_file_size(file), _END_BYTES + _MAX_COMMENT_BYTES)
+    file.seek(-tail_bytes, os.SEEK_END)
+    tail = file.read(tail_bytes)
+    end = tail.rindex(b'PK\x05\x06')
+    (count,) = struct.unpack_from('<H', tail, end + 10)
+    if count == 0xFFFF:  # more than fit: the record of the zip64 extension before it
+        (count,) = struct.unpack_from('<Q', tail, tail.rindex(b'PK\x06\x06', 0, end) + 32)
+    return count
 
 
 def _file_size(file):

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from dnnlib.errors import ArgumentError, arg, as_option, message_parts
+from dnnlib.errors import ArgumentError, arg, as_option
 from dnnlib.util import Logger, atomic_write
 from torch_utils import distributed, misc, training_stats
 from torch_utils.randomness import BatchRandom, derive_seed
@@ -99,30 +99,22 @@ class TrainingRun:
         """
         where = arg('resume', self.config['resume'])
         own = resume.identity(self.config, self.world_size)
-        resume.require_same_run(as_option(where), loaded['run'], own)
+        with state.taking_over(self.config['resume']):
+            resume.require_same_run(where, loaded['run'], own)
         if loaded['run']['processes'] != self.world_size:
             distributed.print0(
                 f'Processes: {self.world_size}, before {loaded["run"]["processes"]}; the same data and '
                 'noise, sums in another order (docs/training.md)'
             )
         self.nimg, self.tick, self.iteration = loaded['nimg'], loaded['tick'], loaded['iteration']
-        self.last_tick_nimg = loaded['last_tick_nimg']
-        try:
+        with state.taking_over(self.config['resume']):
+            self.last_tick_nimg = loaded['last_tick_nimg']
             self.task.load_state_dict(loaded['task'])
+            state.check_optimizers(self.task)
             self.ema.load_state_dict(loaded['ema'])
             self.task.guard.load_state_dict(loaded['nonfinite'])
-        except (RuntimeError, ValueError, KeyError) as error:
-            reason = message_parts(error)
-            if not isinstance(error, ArgumentError):  # torch's own may have many lines
-                reason = [' '.join(str(error).split())[:200]]
-            raise state.StateError(
-                where,
-                ' does not fit the networks of this run (',
-                *reason,
-                '); give the options of the interrupted run',
-            ) from error
-        self.collector.load_state_dict(loaded['statistics'])
-        self.progress = Progress(self.config['total_nimg'], visible=False, state=loaded['progress'])
+            self.collector.load_state_dict(loaded['statistics'])
+            self.progress = Progress(self.config['total_nimg'], visible=False, state=loaded['progress'])
 
     def go_on_from(self, path: str | None) -> None:
         """Continue from the state that `resume='auto'` has settled on, if any."""

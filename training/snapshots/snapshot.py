@@ -17,7 +17,7 @@ import torch
 from dnnlib.errors import Arg, ArgumentError, arg, as_option
 from dnnlib.util import EasyDict, atomic_write, is_url, open_url
 from torch_utils import misc, persistence
-from torch_utils.pickle_machine import UnsafePickleError, shown
+from torch_utils.pickle_machine import PickleError, UnsafePickleError, shown
 from training.snapshots.entries import describe_entry, is_network_entry, plain_entry, portable
 from training.snapshots.network_builder import build_network, describe_names
 from training.snapshots.pickle_reader import read_snapshot

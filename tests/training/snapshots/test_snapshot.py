@@ -27,7 +27,7 @@ from tests.support.upstream_files import (
     upstream_bytes,
 )
 from torch_utils import persistence
-from torch_utils.pickle_machine import PickleFormatError, UnsafePickleError
+from torch_utils.pickle_machine import PickleError, PickleFormatError, UnsafePickleError
 from training import networks
 from training.augment import AugmentPipe
 from training.loss import EDMLoss
@@ -238,7 +238,7 @@ def test_unusable_files(make, text, tmp_path):
     make(path)
     with pytest.raises(PickleError, match=text) as caught:
         load_network(str(path), option='transfer')
-    assert str(caught.value).startswith(f'--transfer={path}: ') and '\n' not in str(caught.value)
+    assert str(caught.value).startswith(f'transfer={path}: ') and '\n' not in str(caught.value)
 
 
 def test_missing_raw_weights_are_explained(tmp_path):

@@ -11,6 +11,7 @@ import time
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from dnnlib.errors import FailedElsewhere, ProcessLost
 
@@ -49,7 +50,10 @@ def init(device=None):
         )
     backend = 'cpu:gloo,cuda:nccl' if _device.type == 'cuda' else 'gloo'
     try:
-        dist.init_process_group(backend=backend, init_method='env://', rank=rank, world_size=world_size)
+        store = next(rendezvous('env://', rank, world_size))[0]
+        # After --max-restarts the launcher's store still holds the addresses of the processes that have ended.
+        store = dist.PrefixStore(f'attempt_{_environment_int("TORCHELASTIC_RESTART_COUNT", 0)}', store)
+        dist.init_process_group(backend=backend, store=store, rank=rank, world_size=world_size)
     except RuntimeError as error:  # DistNetworkError, or before torch 2.7 just this
         if not isinstance(error, dist.DistNetworkError) and 'EADDRINUSE' not in str(error):
             raise

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from dnnlib.errors import FailedElsewhere, ProcessLost
+from torch_utils.launch import end_with_launcher
 
 LAST_WORDS_SEC = (
     5  # the launcher ends a process as soon as another has failed; the one with the message goes first
@@ -33,6 +34,7 @@ def init(device=None):
         ValueError: torchrun's variables contradict each other or the machine.
     """
     global _device
+    end_with_launcher()
     world_size, rank = _environment_int('WORLD_SIZE', 1), _environment_int('RANK', 0)
     if not 0 <= rank < world_size:
         raise ValueError(

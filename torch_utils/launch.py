@@ -5,13 +5,16 @@
 When a process fails, torchrun stops the others and adds a report and a traceback of its own. The
 failing process has already said what is wrong, so here the report is replaced by its exit code; a
 process that was killed could not, and gets a line. SIGTERM and SIGUSR1 are passed on to the processes,
-which may finish in good order (training writes its state) without torchrun's limit of 30 seconds.
+which may finish in good order (training writes its state) without torchrun's limit of 30 seconds. A launcher
+that is killed takes its processes along: they watch it. With --max-restarts, training needs --resume=auto.
 """
 
 import logging
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from types import FrameType
 
@@ -19,6 +22,8 @@ import psutil
 
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: no failure, try again
 PREEMPTION_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+_LAUNCHER = 'GDD_LAUNCHER_PID'  # environment variable; plain torchrun does not set it
+_WATCH_SEC = 1
 
 
 def protect_script(args: Sequence[str]) -> list[str]:
@@ -42,6 +47,30 @@ def protect_script(args: Sequence[str]) -> list[str]:
 def list_children() -> list[int]:
     """Return the process ids of this process's children."""
     return [child.pid for child in psutil.Process().children()]
+
+
+def end_with_launcher() -> None:
+    """Let this process end as soon as the launcher is no more, if it was started by one; SIGKILL tells nobody."""
+    launcher = os.environ.get(_LAUNCHER) or ('TORCHELASTIC_RUN_ID' in os.environ and os.getppid())
+    if launcher:
+        watch = threading.Thread(target=_watch, args=[int(launcher)], name='watch launcher', daemon=True)
+        watch.start()
+
+
+def _watch(pid: int) -> None:
+    try:
+        launcher = psutil.Process(pid)
+        while launcher.is_running() and launcher.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(_WATCH_SEC)
+    except psutil.NoSuchProcess:
+        pass
+    rank = os.environ.get('RANK', '0')
+    print(
+        f'Error: process {rank} ends, since its launcher (process {pid}) was ended',
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(1)
 
 
 class SignalForwarder:
@@ -96,6 +125,7 @@ def exit_code_of(failures: dict[int, int], received: int | None) -> int:
 def main(args: Sequence[str] | None = None) -> int:
     """Launch processes like torchrun and return the exit code of the first one that failed, or 0."""
     forwarder = SignalForwarder()  # before torch is imported, which takes seconds
+    os.environ[_LAUNCHER] = str(os.getpid())
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

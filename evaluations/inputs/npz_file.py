@@ -102,7 +102,7 @@ class NpzFile:
             raise NpzError(f'{name} is not a file in the archive')
         header = self.headers[name]
         if header.dtype.kind not in _PLAIN_KINDS:
-            raise NpzError(f'{name} holds {header.dtype} objects, not numbers')
+            raise NpzError(f'{name} holds {header.dtype}, not numbers')
         if header.missing:
             raise NpzError(f'{name} is {header.missing} bytes short of its shape {header.shape}')
         if not header.is_believable():

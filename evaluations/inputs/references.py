@@ -13,9 +13,11 @@ import numpy as np
 
 from dnnlib.errors import ArgumentError, arg
 from dnnlib.util import file_sha256, open_url
-from evaluations.inputs.edm2_pickle import Edm2Error, read_edm2_pickle
 from evaluations.inputs.reference import Reference, check_statistics, load_reference
+from torch_utils.pickle_machine import PickleError, PickleFormatError
+from torch_utils.pickle_values import ArrayRecord, read_plain
 
+_LARGEST_FILE = 1 << 30  # EDM2's have 50 MB
 _DETECTOR_OF_METRIC = {'fid': 'inception', 'fd_dinov2': 'dinov2-vit-l-14'}  # EDM2's metric names
 
 
@@ -33,14 +35,16 @@ def load_references(path: str | os.PathLike) -> list[Reference]:
         local = open_url(path, return_filename=True)
         sha256 = file_sha256(local)
         with open(local, 'rb') as file:
-            data = file.read()
+            data = file.read(_LARGEST_FILE + 1)
     except OSError as error:
         raise ArgumentError(
             arg('path', path), f' cannot be read: {error.strerror or error}; give an .npz or .pkl file'
         ) from error
     try:
-        references = _known_statistics(read_edm2_pickle(data), os.fspath(path), sha256)
-    except Edm2Error as error:
+        if len(data) > _LARGEST_FILE:
+            raise PickleFormatError(f'more than {_LARGEST_FILE} bytes')
+        references = _known_statistics(read_plain(data, 'a reference file'), os.fspath(path), sha256)
+    except PickleError as error:
         raise ArgumentError(
             arg('path', path),
             f' is not a reference file of EDM2, a dict of arrays ({error}); give an .npz file',
@@ -48,7 +52,8 @@ def load_references(path: str | os.PathLike) -> list[Reference]:
     if not references:
         raise ArgumentError(
             arg('path', path),
-            f' holds no statistics with mu and sigma under {" or ".join(_DETECTOR_OF_METRIC)}; give another file',
+            f' holds no statistics with mu and sigma under {" or ".join(_DETECTOR_OF_METRIC)}; '
+            'give another file',
         )
     for ref in references:
         check_statistics(ref, arg('path', path))
@@ -62,8 +67,8 @@ def _known_statistics(content: object, path: str, sha256: str) -> list[Reference
     count = _image_count(content.get('num_images'))
     return [
         Reference(
-            mu=np.array(part['mu'], dtype=np.float64),
-            sigma=np.array(part['sigma'], dtype=np.float64),
+            mu=np.array(part['mu'].to_array(), dtype=np.float64),
+            sigma=np.array(part['sigma'].to_array(), dtype=np.float64),
             num_images=count,
             detector=_DETECTOR_OF_METRIC[name],
             path=path,
@@ -73,8 +78,8 @@ def _known_statistics(content: object, path: str, sha256: str) -> list[Reference
         if name in _DETECTOR_OF_METRIC
         and isinstance(part, dict)
         and {'mu', 'sigma'} <= part.keys()
-        and isinstance(part['mu'], np.ndarray)
-        and isinstance(part['sigma'], np.ndarray)
+        and isinstance(part['mu'], ArrayRecord)
+        and isinstance(part['sigma'], ArrayRecord)
     ]
 
 
@@ -83,5 +88,5 @@ def _image_count(value: object) -> int | None:
     if value is None:
         return None
     if not isinstance(value, (int, float)) or not 0 <= value < 1e15:
-        raise Edm2Error(f'num_images is {str(value)[:40]}, not a number of images')
+        raise PickleFormatError(f'num_images is {str(value)[:40]}, not a number of images')
     return int(value)

@@ -45,6 +45,13 @@ def test_edm2_pickle_keeps_byte_and_axis_order(tmp_path):
     assert np.array_equal(ref.mu, MU[:2]) and np.array_equal(ref.sigma, sigma)
 
 
+def nested_tuples(in_set):
+    """A few hundred bytes of tuples inside tuples, whose hash takes 2 to the power of 100 steps."""
+    nested = b''.join(b'\x94' + (b'h' + bytes([i])) * 2 + b'\x86' for i in range(100)) + b'\x94'
+    use = b'\x8f(h\x64\x90.' if in_set else b'}h\x64Ns.'
+    return b'\x80\x04N' + nested + use
+
+
 class Evil:
     def __reduce__(self):
         return os.system, ('touch hacked',)
@@ -54,7 +61,10 @@ class Evil:
     'content, words',
     [
         (pickle.dumps({'fid': Evil()}), 'refers to (posix|nt).system'),
-        (pickle.dumps({'fid': {'mu': np.array([Evil()], dtype=object), 'sigma': SIGMA}}), 'no number type'),
+        (
+            pickle.dumps({'fid': {'mu': np.array([Evil()], dtype=object), 'sigma': SIGMA}}),
+            'numpy type O8 is not one of',
+        ),
         (pickle.dumps({'fid': {'mu': MU, 'sigma': SIGMA}})[:-30], 'not a reference file of EDM2'),
         (pickle.dumps({'fid': {'mu': MU, 'sigma': SIGMA[:2]}}), r'they must be \[D\] and \[D, D\]'),
         (
@@ -63,6 +73,15 @@ class Evil:
         ),
         (pickle.dumps([1, 2]), 'holds no statistics'),
         (b'\x80\x04\x95\xff', 'not a reference file of EDM2'),
+        (nested_tuples(in_set=True), 'not a reference file of EDM2'),
+        (nested_tuples(in_set=False), 'not a reference file of EDM2'),
+        (b'\x80\x04' + b'(' * 100_000 + b']' + b'a' * 100_000 + b'.', 'not a reference file of EDM2'),
+        (b'\x80\x04B' + b'\xff\xff\xff\xff' + b'x.', 'not a reference file of EDM2'),  # 4 GB announced
+        (pickle.dumps({'num_images': float('inf'), 'fid': {'mu': MU, 'sigma': SIGMA}}), 'num_images is inf'),
+        (pickle.dumps({'num_images': -1, 'fid': {'mu': MU, 'sigma': SIGMA}}), 'num_images is -1'),
+        (pickle.dumps({'num_images': [[1]], 'fid': {'mu': MU, 'sigma': SIGMA}}), 'not a number of images'),
+        (pickle.dumps({'fid': {'mu': MU * np.inf, 'sigma': SIGMA}}), 'values in mu that are not finite'),
+        (pickle.dumps({'fid': {'mu': MU, 'sigma': -SIGMA}}), 'sigma that is no covariance'),
     ],
 )
 def test_unusable_pickles(tmp_path, monkeypatch, content, words):

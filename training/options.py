@@ -6,6 +6,7 @@ Read by the command line and its help, by the refusal of options that a run woul
 resumed run (training/run/resume.py) and by the table in docs/training.md.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -117,12 +118,23 @@ def parse_input_size(_ctx: click.Context, _param: click.Parameter, size: int | N
     return size
 
 
+class RecipeError(click.ClickException):
+    """A recipe that cannot be used."""
+
+    exit_code = 2
+
+
 def use_recipe(ctx: click.Context, _param: click.Parameter, name: str | None) -> str | None:
-    """Let a recipe fill what the user has left out."""
-    if name is not None:
-        if name not in RECIPES:
-            raise click.BadParameter(f'{name!r} is no recipe; it is one of: {", ".join(RECIPES)}')
-        ctx.default_map = RECIPES[name].defaults()
+    """Let a recipe fill what the user has left out; the variables of train.sh go before its own files."""
+    if name is None:
+        return None
+    if name not in RECIPES:
+        known = ', '.join(RECIPES)
+        raise RecipeError(f"unknown recipe '{name}'; a recipe is one of: {known}; try: sh train.sh demo")
+    teacher = os.environ.get('TEACHER')
+    if teacher and not RECIPES[name].teacher:
+        raise RecipeError(f'TEACHER={teacher}: recipe {name} starts without a teacher; unset TEACHER')
+    ctx.default_map = RECIPES[name].defaults(os.environ)
     return name
 
 

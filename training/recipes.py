@@ -1,14 +1,12 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The recipes of train.sh and `train.py --recipe=NAME`: data, teacher, processes, options, and the published number.
+"""The recipes of train.sh and of train.py: data, teacher, processes, options, and the published number.
 
 Nothing but the standard library, so that `python -m training.recipes` lists them before anything is installed.
 """
 
-import os
-import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 MNIST_TEACHER = 'pretrained/edm-mnist-32x32-cond-ve.pkl'
@@ -29,7 +27,7 @@ class Recipe:
     Attributes:
         about:     One line.
         data:      Archive in datasets/, without .zip.
-        options:   Options of train.py by name, beside those below; what is not named is a default.
+        options:   Further options of train.py by name, as on its command line; what is not named is a default.
         teacher:   Default of --transfer, or None to start without one.
         processes: Number of processes of the published run; our own ones are made for one.
         fid:       Published FID, or None where none is published.
@@ -38,7 +36,7 @@ class Recipe:
 
     about: str
     data: str
-    options: dict[str, Any] = field(repr=False)
+    options: dict[str, Any]
     teacher: str | None = None
     processes: int = 1
     fid: float | None = None
@@ -49,10 +47,15 @@ class Recipe:
         """Where its training images are looked for."""
         return f'datasets/{self.data}.zip'
 
-    def defaults(self) -> dict[str, Any]:
-        """Return the options of train.py that it fills in, by name."""
-        teacher = dict(transfer=self.teacher) if self.teacher else {}
-        return dict(outdir=OUTDIR, data=self.data_path, **teacher, **self.options)
+    def defaults(self, variables: Mapping[str, str]) -> dict[str, Any]:
+        """Return the options of train.py that it fills in, by name.
+
+        Args:
+            variables: Of the environment, of which OUTDIR, DATA and TEACHER go before the recipe's own.
+        """
+        teacher = dict(transfer=variables.get('TEACHER') or self.teacher) if self.teacher else {}
+        data, outdir = variables.get('DATA') or self.data_path, variables.get('OUTDIR') or OUTDIR
+        return dict(outdir=outdir, data=data, **teacher, **self.options)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -190,34 +193,6 @@ def make_data(archive: str) -> str:
     return f'python dataset_tool.py --dest=datasets/{archive}.zip {source}'
 
 
-def find_missing(recipe: Recipe, data: str | None, teacher: str | None, table: str | None) -> str | None:
-    """Say in one line which file of a recipe is missing and where it comes from.
-
-    Args:
-        recipe: The recipe.
-        data, teacher, table: Training images, teacher and official class table, each None where it is not the recipe's
-                matter: not needed, a URL, or given by the user.
-    Returns:
-        The line, or None where all are there.
-    """
-    if data and not os.path.exists(data):
-        return f'{data} is missing; make it with {make_data(recipe.data)}, or set DATA=FILE.zip'
-    if teacher and not os.path.exists(teacher):
-        origin = f'{EDM_URL}/{os.path.basename(teacher)}'
-        return f'{teacher} is missing; download {origin}, or set TEACHER=FILE.pkl or TEACHER=URL'
-    return missing_table(table)
-
-
-def missing_table(table: str | None) -> str | None:
-    """Say in one line how to get the official class table, or None where it is there or not needed."""
-    if not table or os.path.exists(table):
-        return None
-    return (
-        f'{table} is missing; pretrained/README.md says how to make it (ImageNet class embeddings, 1000 x 320), '
-        'or give --class-embed=FILE.npy, random or computed'
-    )
-
-
 def listing() -> Iterator[str]:
     """Yield the lines of `sh train.sh --list`."""
     for index, (heading, group) in enumerate(GROUPS.items()):
@@ -227,21 +202,5 @@ def listing() -> Iterator[str]:
             yield f'  {name:29s} {recipe.processes:2d} process{plural}  {recipe.about}'
 
 
-def main(names: Iterable[str]) -> int:
-    """List the recipes; with a name, print its number of processes and its teacher ('-' for none)."""
-    for name in names:
-        if name not in RECIPES:
-            known = ', '.join(RECIPES)
-            print(
-                f"Error: unknown recipe '{name}'; a recipe is one of: {known}; try: sh train.sh demo",
-                file=sys.stderr,
-            )
-            return 2
-        print(RECIPES[name].processes, RECIPES[name].teacher or '-')
-        return 0
-    print(*listing(), sep='\n')
-    return 0
-
-
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    print(*listing(), sep='\n')

@@ -15,13 +15,21 @@ import click
 
 from dnnlib.errors import ArgumentError, arg
 from dnnlib.param_types import IntList, Number, whole
-from training.config import ARCHITECTURES, DISTANCES, LOSSES, TEACHER_LOSSES, TEACHER_TYPES
+from training.config import (
+    ARCHITECTURES,
+    BACKBONE_PIXELS,
+    DISTANCES,
+    LOSSES,
+    TEACHER_LOSSES,
+    TEACHER_TYPES,
+)
 from training.recipes import RECIPES
 
 # Names of the method in the newer official repository -> ours.
 LOSS_ALIASES = {'d2o': 'gdd'}
 
 GDD, EDM = ('gdd',), ('edm',)
+NO_TEACHER, NO_D = 'a teacher is not distilled', 'a teacher has no discriminator'
 # What else stands in a declaration, and what holds where it does not.
 FACTS = {
     'losses': LOSSES,  # who reads the option; with the others it is refused, not ignored
@@ -202,9 +210,9 @@ OPTIONS = [
         option('--middle-sigma',  POSITIVE, None, 'Second noise level of 2 steps  [default: 0.8]'),
         option('--teacher-type',  click.Choice(TEACHER_TYPES), 'none', 'Adds a distance to a teacher: docs/methods.md'),
         option('--teacher-only',  bool,   False, 'No adversarial loss, no discriminator'),
-        option('--optimizer-type', click.Choice(['adam', 'radam']), 'adam', 'Optimizer of G and D'),
-        option('--weight-decay',  NONNEGATIVE, 0, 'L2 term of both optimizers'),
-        losses=GDD, reason='a teacher is not distilled',
+        option('--optimizer-type', click.Choice(['adam', 'radam']), 'adam', 'Optimizer of G and D', reason=NO_D),
+        option('--weight-decay',  NONNEGATIVE, 0, 'L2 term of both optimizers', reason=NO_D),
+        losses=GDD, reason=NO_TEACHER,
     ),
     *section(
         'Distillation: adversarial loss and discriminator',
@@ -222,7 +230,7 @@ OPTIONS = [
         option('--diffaug',       bool,   False, 'DiffAugment in front of the backbones'),
         option('--augment-p',     SHARE,  0,     'ADA: probability, or its start value'),
         option('--ada-target',    SHARE,  0,     'ADA: wanted mean sign of real logits; 0 = fixed p'),
-        losses=GDD, reason='a teacher has no discriminator', part='adversarial',
+        losses=GDD, reason=NO_D, part='adversarial',
     ),
     *section(
         'Distillation: distance to a score network (--teacher-type)',
@@ -230,7 +238,7 @@ OPTIONS = [
                metavar='PKL|URL', resume='file'),
         option('--max-steps',     whole(2, 65536), 1024, 'Intervals of the noise range'),
         option('--distance',      click.Choice(DISTANCES), None, 'Of student and target  [default: lpips]'),
-        losses=GDD, reason='a teacher is not distilled', part='comparison',
+        losses=GDD, reason=NO_TEACHER, part='comparison',
     ),
     *section(
         'Performance',
@@ -268,13 +276,13 @@ OPTIONS = [
         option('--precond',       LOSS,   None,  'The same choice as --loss', parse_loss),
         option('--fp16',          bool,   None,  '1: --precision=fp16 for teachers, bf16 for gdd'),
         option('--lpips',         bool,   None,  '1: --distance=lpips, 0: l2',
-               losses=GDD, reason='a teacher is not distilled', part='comparison'),
+               losses=GDD, reason=NO_TEACHER, part='comparison'),
         option('--use-gp',        bool,   True,  '0: --r1-type=empty',
-               losses=GDD, reason='a teacher has no discriminator', part='adversarial'),
+               losses=GDD, reason=NO_D, part='adversarial'),
         option('--interp224',     bool,   True,  '0: --d-resolution=0, for convolutional backbones',
-               losses=GDD, reason='a teacher has no discriminator', part='adversarial'),
+               losses=GDD, reason=NO_D, part='adversarial'),
         option('--d-type',        str,    'xl',  'Official name of this discriminator', metavar='xl',
-               losses=GDD, reason='a teacher has no discriminator', part='adversarial'),
+               losses=GDD, reason=NO_D, part='adversarial'),
         option('--persistent-workers', bool, True, '1: they always live as long as the run', metavar='1'),
         resume='spelling',
     ),
@@ -400,9 +408,15 @@ def translate(opts: dict[str, Any], weak: Iterable[str] = ()) -> dict[str, Any]:
     if not opts.pop('use_gp', True) and opts.get('r1_type') != 'none':
         _settle(opts, weak, 'use_gp', False, 'r1_type', {False: 'empty'})
     if not opts.pop('interp224', True):
-        if opts.get('d_resolution') == 224 or 'd_resolution' in weak:
-            opts['d_resolution'] = None
-        _settle(opts, weak, 'interp224', False, 'd_resolution', {False: 0})
+        size = opts.get('d_resolution')
+        if size not in (None, 0, BACKBONE_PIXELS) and 'd_resolution' not in weak:
+            raise ArgumentError(
+                arg('interp224', False),
+                ' says that images are not resized, ',
+                arg('d_resolution', size),
+                ' to what; leave one of them out',
+            )
+        opts['d_resolution'] = 0
     return opts
 
 

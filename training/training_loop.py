@@ -240,7 +240,12 @@ def build_metrics(config, dataset, device):
     if config['metrics_kwargs'] is None:
         return None
     shape = (dataset.num_channels, dataset.resolution, dataset.resolution)
-    return construct_class_by_name(**config['metrics_kwargs'], image_shape=shape, device=device)
+    return construct_class_by_name(
+        class_name='evaluations.live_metrics.LiveMetrics',
+        **config['metrics_kwargs'],
+        image_shape=shape,
+        device=device,
+    )
 
 
 def build_task(config, dataset, device):

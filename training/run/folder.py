@@ -105,7 +105,7 @@ def choose_run_dir(outdir: str, description: str, nosubdir: bool, resume: str | 
     Raises:
         ArgumentError: The folder holds a run already, or cannot be written.
     """
-    if resume not in (None, 'auto'):
+    if resume and resume != 'auto':
         run_dir = os.path.dirname(resume) or '.'
     else:
         run_dir = outdir if nosubdir else next_run_dir(outdir, description)

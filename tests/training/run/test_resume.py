@@ -329,20 +329,30 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize('name', [*DAMAGES, 'missing'])
+@pytest.mark.parametrize('name', DAMAGES)
+def test_damaged_options_are_named(name, tmp_path):
+    path = tmp_path / 'training_options.json'
+    path.write_bytes(DAMAGES[name])
+    with pytest.raises(ArgumentError) as caught:
+        resume.read_identity(str(tmp_path))
+    line = caught.value.spell(as_option)
+    assert line.startswith(f'--resume=auto: {path} cannot tell which run this is: it is damaged (') and '\n' not in line
+
+
+@pytest.mark.parametrize('content', [None, b''])
 @pytest.mark.parametrize('nosubdir', [(), ('--nosubdir',)])
-def test_damaged_options_are_refused_by_name(name, nosubdir, command):
-    command(16, *nosubdir)
+def test_damaged_options_end_the_command_and_nothing_is_written(content, nosubdir, command):
+    command(8, *nosubdir)
     run_dir = 'runs' if nosubdir else f'runs/{RUN}'
     path = f'{run_dir}/training_options.json'
     os.remove(path)
-    if name != 'missing':
+    if content is not None:
         with open(path, 'wb') as file:
-            file.write(DAMAGES[name])
+            file.write(content)
     before = {entry: os.path.getmtime(f'{run_dir}/{entry}') for entry in os.listdir(run_dir)}
     result = command(24, *nosubdir, '--seed=9')
     line = result.output.splitlines()[-1]
-    assert result.exit_code == 1 and line.startswith(f'Error: --resume=auto: {path} cannot tell which run this is: it is ')
+    assert result.exit_code == 1 and line.startswith(f'Error: --resume=auto: {path} cannot tell which run this is: ')
     assert before == {entry: os.path.getmtime(f'{run_dir}/{entry}') for entry in os.listdir(run_dir)}
     assert nosubdir or os.listdir('runs') == [RUN]
 

@@ -17,7 +17,7 @@ import train
 from dnnlib import cli
 from tests.support import ROOT, tiny_runs
 from torch_utils import training_stats
-from training import networks
+from training import networks, options
 from training.snapshots.snapshot import load_network
 
 
@@ -390,8 +390,9 @@ def test_only_rank_0_reports_at_once(files, tmp_path, monkeypatch):
         assert error_line(result).startswith(f'Error: {prefix}--transfer is missing') and waits == waited
 
 
-def test_diverged_run_stops_in_one_line_after_the_options(command, files):
-    """A learning rate beyond reason: the second step on has NaN gradients."""
+def test_diverged_run_stops_in_one_line_after_the_options(command, files, monkeypatch):
+    """A learning rate beyond what the command line takes: the second step on has NaN gradients."""
+    monkeypatch.setattr(options.RATE, 'most', 1e38)
     result = command(
         *[arg.format(**files) for arg in EDM],
         tiny_runs.duration(80),

@@ -7,12 +7,15 @@ import os
 import pathlib
 import re
 
+import click
 import pytest
 from click.testing import CliRunner
 
 import train
 from dnnlib.errors import ArgumentError, as_option
+from dnnlib.param_types import IntList, Number
 from training import config as config_lib
+from training import options
 from training.config import plan_batch
 from training.run import folder
 
@@ -296,6 +299,90 @@ def test_options_that_exclude_or_need_each_other(args, text):
         build(*args)
     message = caught.value.spell(as_option)
     assert re.search(text, message) and '\n' not in message
+
+
+def test_r1_off_is_paid_for_in_the_official_code():
+    """There the rate of D is x 16/17 whatever the R1 option says, which --compat=official keeps."""
+    clean = build(*GDD, '--dlr=1e-4', '--r1-type=none')
+    official = build(*GDD, '--dlr=1e-4', '--r1-type=none', '--compat=official')
+    assert clean['r1_interval'] == official['r1_interval'] == 0
+    assert clean['d_optimizer_kwargs']['lr'] == 1e-4 and clean['d_optimizer_kwargs']['betas'] == [0, 0.99]
+    assert official['d_optimizer_kwargs'] == build(*GDD, '--dlr=1e-4')['d_optimizer_kwargs']
+    assert build(*GDD, '--dlr=1e-4', '--r1-type=empty') | dict(options=0) == build(
+        *GDD, '--dlr=1e-4', '--use-gp=0'
+    ) | dict(options=0)
+
+
+@pytest.mark.parametrize(
+    'args, expected',
+    [
+        ((), 'random'),
+        (('--cond=1',), 'random'),
+        (('--compat=official',), 'random'),  # no classes, no table
+        (('--compat=official', '--cond=1'), config_lib.OFFICIAL_CLASS_TABLE),
+        (('--compat=official', '--cond=1', '--class-embed=random'), 'random'),
+        (('--compat=official', '--cond=1', '--class-embed=computed'), 'computed'),
+    ],
+)
+def test_class_table(args, expected):
+    """The official code always loads its ImageNet rows."""
+    assert build(*GDD, *args)['discriminator_kwargs']['class_embed'] == expected
+
+
+@pytest.mark.parametrize('text', ['4', '17', '-1', '', '0,1', 'vgg16_bn,,resnet50', 'a b', ' '])
+def test_backbones_that_cannot_be(text):
+    result = CliRunner().invoke(train.main, [*GDD, f'--backbone={text}', '--dry-run'])
+    assert result.exit_code == 1 and result.output.startswith(f'Error: --backbone={text}: ')
+    assert 'is neither an official set, 0 to 3, nor the name of a backbone; use --backbone=3' in result.output
+
+
+# The commands of EDM's README: the one in its text, and the rows of its table.
+EDM_COMMANDS = [
+    '--cond=1 --arch=ddpmpp',
+    '--cond=1 --arch=ncsnpp',
+    '--cond=0 --arch=ddpmpp',
+    '--cond=0 --arch=ncsnpp',
+    '--cond=0 --arch=ddpmpp --batch=256 --cres=1,2,2,2 --lr=2e-4 --dropout=0.05 --augment=0.15',
+    '--cond=0 --arch=ncsnpp --batch=256 --cres=1,2,2,2 --lr=2e-4 --dropout=0.05 --augment=0.15',
+    '--cond=0 --arch=ddpmpp --batch=256 --cres=1,2,2,2 --lr=2e-4 --dropout=0.25 --augment=0.15',
+    '--cond=0 --arch=ncsnpp --batch=256 --cres=1,2,2,2 --lr=2e-4 --dropout=0.25 --augment=0.15',
+    '--cond=1 --arch=adm --duration=2500 --batch=4096 --lr=1e-4 --ema=50 --dropout=0.10 --augment=0 --fp16=1 --ls=100 '
+    '--tick=200',
+]
+
+
+@pytest.mark.parametrize('command', EDM_COMMANDS)
+def test_commands_of_edm_say_what_they_need(command):
+    """They train a teacher without saying so; what the error asks for is all that is missing."""
+    args = [*GDD[:2], *command.split(), '-n']
+    result = CliRunner().invoke(train.main, args)
+    assert result.exit_code == 1 and result.output.startswith('Error: --transfer is missing: --loss=gdd distils')
+    [added] = re.findall('needs (--[^ ]*) added, and nothing else', result.output)
+    config = json.loads(CliRunner().invoke(train.main, [*args, added]).output)
+    assert config['loss'] == 'edm' and config['arch'] in command and config['augment_kwargs'] or '--augment=0 ' in command
+
+
+def numbers():
+    """Yield every numeric option of train.py."""
+    for option in options.OPTIONS:
+        if isinstance(option.type, (Number, IntList)) or option.name in ('ema', 'grid'):
+            yield option.opts[-1]
+
+
+@pytest.mark.parametrize('value', ['inf', '-inf', 'nan', '1e300', '9' * 5000, '1' + '0' * 12, '-1e12', '', '1-' + '9' * 12])
+def test_numbers_beyond_reason_are_refused(value):
+    """By each option that takes a number, whatever it is about."""
+    for option in numbers():
+        result = CliRunner().invoke(train.main, [*GDD, f'{option}={value}', '-n'])
+        assert result.exit_code == 2 and isinstance(result.exception, SystemExit), (option, result.output[:300])
+        assert f"Invalid value for '{option}'" in result.output or option in ('--dry-run',), result.output[:300]
+
+
+def test_options_that_take_numbers_have_a_range():
+    """Click's own types let `nan` pass."""
+    assert len(list(numbers())) > 40
+    for option in options.OPTIONS:
+        assert not isinstance(option.type, (click.types.FloatParamType, click.types.IntParamType)), option.name
 
 
 def test_half_lives():

@@ -144,19 +144,35 @@ def prepare(config: dict[str, Any], outdir: str, desc: str | None, nosubdir: boo
         TrainingRun, run folder.
     """
     from torch_utils import distributed
-    from training.training_loop import TrainingRun
 
     distributed.init(None if config['device'] == 'auto' else config['device'])
     description = folder.run_description(config, distributed.get_world_size(), desc)
     run_dir = folder.choose_run_dir(outdir, description, nosubdir, config['resume'])
     distributed.barrier()  # no process may create the folder before all have looked at it
-    run, resume = TrainingRun(config), config['resume']
-    if resume == 'auto':
+    run = build_run(config)
+    if config['resume'] == 'auto':
         run_dir = go_on(run, outdir, description, nosubdir)
-    if not resume or run_dir is None:
-        options = json.dumps(config, indent=2).encode() + b'\n'
+    if not config['resume'] or run_dir is None:
+        options = json.dumps(run.config, indent=2).encode() + b'\n'
         run_dir = on_rank0(lambda: folder.claim_run_dir(outdir, description, nosubdir, options))
     return run, run_dir
+
+
+def build_run(config: dict[str, Any]) -> Any:
+    """Open the data, build what measures, and the run with them."""
+    from torch_utils import distributed
+    from training.dataset import ImageFolderDataset
+    from training.training_loop import TrainingRun
+
+    # `class_name` is there for EDM, whose files have it.
+    arguments = {name: value for name, value in config['dataset_kwargs'].items() if name != 'class_name'}
+    dataset, metrics = ImageFolderDataset(**arguments), None
+    if config['metrics_kwargs'] is not None:
+        from evaluations.live_metrics import LiveMetrics
+
+        shape = (dataset.num_channels, dataset.resolution, dataset.resolution)
+        metrics = LiveMetrics(**config['metrics_kwargs'], image_shape=shape, device=distributed.get_device())
+    return TrainingRun(config, dataset, metrics)
 
 
 def go_on(run: Any, outdir: str, description: str, nosubdir: bool) -> str | None:
@@ -171,8 +187,7 @@ def go_on(run: Any, outdir: str, description: str, nosubdir: bool) -> str | None
     found = on_rank0(lambda: resume.find_run(run.config, run.world_size, outdir, description, nosubdir))
     for note in found.notes:
         distributed.print0(ArgumentError(*note).spell(as_option))
-    run.config['resume'] = found.state
-    run.load_resume()
+    run.go_on_from(found.state)
     return found.run_dir
 
 

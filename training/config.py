@@ -74,9 +74,6 @@ RANDOM_TEACHER = 'random'  # in place of a teacher: weights of the generator dra
 OFFICIAL_CLASS_TABLE = 'pretrained/imagenet-class-embeddings-tf_efficientnet_lite0.npy'
 
 
-ConfigError = ArgumentError  # for training/tasks, training/student and the loop, until they name ArgumentError
-
-
 def plan_batch(batch: int, batch_gpu: int | None, world_size: int) -> tuple[int, int]:
     """Split the total batch over processes and accumulation rounds.
 

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import types
 
 import click
 import pytest
@@ -562,14 +563,14 @@ def resolve(monkeypatch):
 
     def run(*args):
         found = []
-        monkeypatch.setattr('training.training_loop.TrainingRun', lambda config: config)
+        monkeypatch.setattr(train, 'build_run', lambda config: types.SimpleNamespace(config=config))
         monkeypatch.setattr(
             folder,
             'claim_run_dir',
             lambda outdir, text, nosubdir, _options: outdir if nosubdir else folder.next_run_dir(outdir, text),
         )
         monkeypatch.setattr(train, 'check_files', lambda *_: None)
-        monkeypatch.setattr(train, 'launch', lambda config, run_dir: found.append((config, run_dir)))
+        monkeypatch.setattr(train, 'launch', lambda run, run_dir: found.append((run.config, run_dir)))
         result = CliRunner().invoke(train.main, list(args), catch_exceptions=False)
         assert result.exit_code == 0, result.output
         return found[0]

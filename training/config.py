@@ -69,7 +69,9 @@ AUGMENT_DIM = 9
 # The official recipes run on 4 processes; `clean` gives their R1 strength to any number of processes.
 REFERENCE_PROCESSES = 4
 R1_INTERVAL = 16
-RANDOM_TEACHER = 'random'  # in place of a teacher: weights of the generator drawn as for training from scratch
+RANDOM_TEACHER = (
+    'random'  # in place of a teacher: weights of the generator drawn as for training from scratch
+)
 # What the official code reads for every network with classes (pretrained/README.md).
 OFFICIAL_CLASS_TABLE = 'pretrained/imagenet-class-embeddings-tf_efficientnet_lite0.npy'
 
@@ -128,9 +130,7 @@ def build_config(opts: dict[str, Any]) -> dict[str, Any]:
     config['metrics_kwargs'] = _metrics_kwargs(opts)
     config['network_options'] = _network_options(opts)
     config['network_kwargs'] = _network_kwargs(opts, config['network_options'])
-    config['optimizer_kwargs'] = dict(
-        lr=opts['lr'], betas=[0.0, 0.99] if distils else [0.9, 0.999], eps=1e-8
-    )
+    config['optimizer_kwargs'] = dict(lr=opts['lr'], betas=[0.0, 0.99] if distils else [0.9, 0.999], eps=1e-8)
     config.update(_distillation_config(opts) if distils else _teacher_config(opts))
     if distils:
         for name in ('optimizer_kwargs', 'd_optimizer_kwargs'):
@@ -159,7 +159,9 @@ def check_teacher_given(opts: dict[str, Any]) -> None:
 def check_max_steps(kind: str, max_steps: int) -> None:
     """Raise ArgumentError if a method cannot divide the noise range into `max_steps` intervals."""
     if kind not in TEACHER_TYPES[1:]:
-        raise ArgumentError(arg('teacher_type', kind), f' is unknown; use one of {", ".join(TEACHER_TYPES[1:])}')
+        raise ArgumentError(
+            arg('teacher_type', kind), f' is unknown; use one of {", ".join(TEACHER_TYPES[1:])}'
+        )
     if max_steps < 2:
         raise ArgumentError(
             arg('max_steps', max_steps),
@@ -237,9 +239,7 @@ def _ema_kwargs(opts: dict[str, Any]) -> dict[str, Any]:
 def _network_options(opts: dict[str, Any]) -> dict[str, Any]:
     """The part of the network's arguments that every run chooses anew, also with a teacher's architecture."""
     distils = opts['loss'] == 'gdd'
-    options = dict(
-        dropout=opts['dropout'], use_fp16=opts['precision'] == ('bf16' if distils else 'fp16')
-    )
+    options = dict(dropout=opts['dropout'], use_fp16=opts['precision'] == ('bf16' if distils else 'fp16'))
     if not distils and opts['label_dropout']:
         options['label_dropout'] = opts['label_dropout']
     if not distils and opts['augment']:
@@ -458,7 +458,11 @@ def _check_options(opts: dict[str, Any]) -> None:
     if not distils and opts['freeze']:
         needed = arg('loss', 'gdd')
         raise ArgumentError(
-            arg('freeze', opts['freeze']), ' needs ', needed, '; a teacher trains all layers, use ', arg('freeze', 0)
+            arg('freeze', opts['freeze']),
+            ' needs ',
+            needed,
+            '; a teacher trains all layers, use ',
+            arg('freeze', 0),
         )
     if distils and opts['ls'] != 1:
         raise ArgumentError(
@@ -484,7 +488,10 @@ def _check_options(opts: dict[str, Any]) -> None:
 def _check_details(opts: dict[str, Any]) -> None:
     if opts['trust_pickle'] and not opts['transfer']:
         raise ArgumentError(
-            arg('trust_pickle'), ' is about the file of ', arg('transfer'), ', which is not given; leave it out'
+            arg('trust_pickle'),
+            ' is about the file of ',
+            arg('transfer'),
+            ', which is not given; leave it out',
         )
     if opts['label_dropout'] and not opts['cond']:
         raise ArgumentError(

@@ -15,14 +15,7 @@ import click
 
 from dnnlib.errors import ArgumentError, arg
 from dnnlib.param_types import IntList, Number, whole
-from training.config import (
-    ARCHITECTURES,
-    BACKBONE_PIXELS,
-    DISTANCES,
-    LOSSES,
-    TEACHER_LOSSES,
-    TEACHER_TYPES,
-)
+from training.config import ARCHITECTURES, BACKBONE_PIXELS, DISTANCES, LOSSES, TEACHER_LOSSES, TEACHER_TYPES
 from training.recipes import RECIPES
 
 # Names of the method in the newer official repository -> ours.

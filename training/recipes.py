@@ -16,7 +16,9 @@ OUTDIR = 'training-runs'
 # Where the published numbers stand: FID of 50,000 images.
 # EDM's with 35 network evaluations on CIFAR-10, 79 on FFHQ and AFHQv2, 511 (stochastic) on ImageNet.
 EDM_PAPER = 'Karras et al. 2022, arXiv 2206.00364, tables 2 and 3'
-GDD_PAPER = 'Zheng & Yang 2024, arXiv 2405.20750, abstract (another table of the readme has 1.56, 1.24, 0.83, 1.13)'
+GDD_PAPER = (
+    'Zheng & Yang 2024, arXiv 2405.20750, abstract (another table of the readme has 1.56, 1.24, 0.83, 1.13)'
+)
 D2O_TABLE = 'arXiv 2506.09376 with all layers trained, as a table of the Neon paper quotes it'
 
 
@@ -67,7 +69,9 @@ DEMO_RUN = dict(cond=True, compat='clean', batch=32, lr=5e-4, ema_warmup=0.2, se
 DEMO = dict(DEMO_RUN, loss='gdd', freeze=1, backbone='3', d_resolution=64, d_channel_max=128,
             class_embed='computed', dlr=5e-4, r1_gamma=2.5e-5)  # fmt: skip
 # The same start without adversarial loss: the distance to targets of the teacher alone.
-DEMO_DISTANCE = dict(DEMO_RUN, loss='gdd', freeze=0, teacher_only=True, distance='huber', tick=1, duration=0.012)
+DEMO_DISTANCE = dict(
+    DEMO_RUN, loss='gdd', freeze=0, teacher_only=True, distance='huber', tick=1, duration=0.012
+)
 DEMO_TEACHER = dict(
     loss='edm', cond=True, arch='ncsnpp', cbase=32, cres='1,1,2', num_blocks=1, attn_res='8', batch=64, lr=1.5e-3,
     lr_rampup=20, lr_rampdown=110, p_mean=0, p_std=1.4, dropout=0, augment=0, ema_warmup=0.1, duration=0.54,
@@ -89,7 +93,9 @@ GDD = dict(loss='gdd', compat='official', dropout=0, precision='bf16', loss_type
 GDD_CIFAR = dict(GDD, arch='ncsnpp', backbone='1', ema='0.5', batch=256, lr=1e-4, dlr=1e-4, duration=5)
 GDD_64 = dict(GDD, arch='ncsnpp', cres='1,2,2,2', cond=False, backbone='0', ema='0.5', batch=256, lr=2e-5, dlr=4e-5,
               duration=10)  # fmt: skip
-GDD_IMAGENET = dict(GDD, arch='adm', cond=True, backbone='0', ema='50', batch=512, lr=8e-6, dlr=4e-5, duration=10)
+GDD_IMAGENET = dict(
+    GDD, arch='adm', cond=True, backbone='0', ema='50', batch=512, lr=8e-6, dlr=4e-5, duration=10
+)
 
 
 def _demo(about: str, options: dict[str, Any], name: str, **more: Any) -> Recipe:
@@ -101,7 +107,13 @@ def _edm(about: str, data: str, options: dict[str, Any], processes: int, fid: fl
 
 
 def _gdd(
-    about: str, data: str, teacher: str, options: dict[str, Any], freeze: int, fid: float | None = None, **more: Any
+    about: str,
+    data: str,
+    teacher: str,
+    options: dict[str, Any],
+    freeze: int,
+    fid: float | None = None,
+    **more: Any,
 ) -> Recipe:
     source = D2O_TABLE if freeze == 0 else GDD_PAPER
     return Recipe(

@@ -33,11 +33,7 @@ VARIABLES = ('NPROC', 'DATA', 'TEACHER', 'OUTDIR', 'TORCHRUN', 'COMPARE')
 def run_script(*args, **variables):
     """Run train.sh with the Python of the tests."""
     variables = dict(dict(VENV='none', PYTHON=sys.executable), **variables)
-    kept = {
-        key: value
-        for key, value in os.environ.items()
-        if key not in VARIABLES
-    }
+    kept = {key: value for key, value in os.environ.items() if key not in VARIABLES}
     return subprocess.run(
         ['sh', str(ROOT / 'train.sh'), *args], capture_output=True, text=True, env=dict(kept, **variables)
     )
@@ -519,7 +515,10 @@ def test_missing_data_is_one_line_that_says_how_to_make_it(name, how):
 def test_the_script_ends_with_the_same_line_and_code():
     result = run_script('edm-ffhq-64x64-uncond-vp', DATA='no/such.zip')
     assert result.returncode == 2 and result.stdout == ''
-    assert result.stderr.startswith('Error: no/such.zip is missing; make it with ') and result.stderr.count('\n') == 1
+    assert (
+        result.stderr.startswith('Error: no/such.zip is missing; make it with ')
+        and result.stderr.count('\n') == 1
+    )
 
 
 def test_missing_teacher_and_class_table_are_one_line_each(tmp_path, monkeypatch):
@@ -542,7 +541,9 @@ def test_missing_teacher_and_class_table_are_one_line_each(tmp_path, monkeypatch
 def test_what_the_user_gives_is_no_matter_of_the_recipe(tmp_path, monkeypatch):
     """Such files are looked for where any run looks for them, with its message and code."""
     monkeypatch.chdir(tmp_path)
-    result = invoke('gdd-imagenet', '--data=x.zip', '--transfer=y.pkl', '--class-embed=random', '--device=cpu')
+    result = invoke(
+        'gdd-imagenet', '--data=x.zip', '--transfer=y.pkl', '--class-embed=random', '--device=cpu'
+    )
     assert result.exit_code == 1 and '--data=x.zip does not exist' in result.stderr and os.listdir() == []
     assert result.stderr.startswith('Note: gdd-imagenet was published with 4 processes, this run has NPROC=1')
 
@@ -580,7 +581,10 @@ def test_published_numbers():
     """Frechet distances with their source, or None; the same as in docs/metrics.md."""
     for name, recipe in recipes.RECIPES.items():
         assert (recipe.fid is None) == (recipe.source is None) and (recipe.fid is None) == (
-            name.startswith('demo') or name in ('gdd-i-cifar10-cond',) or name.startswith('gdd-') and 'gdd-i-' not in name
+            name.startswith('demo')
+            or name in ('gdd-i-cifar10-cond',)
+            or name.startswith('gdd-')
+            and 'gdd-i-' not in name
             and name != 'gdd-ffhq'
         )
     text = (ROOT / 'docs/metrics.md').read_text()
@@ -610,13 +614,7 @@ def test_unknown_recipe_is_one_line():
     ],
 )
 def test_launch(variables, launcher, stand_in):
-    result = run_script(
-        'edm-cifar10-32x32-cond-ve',
-        '--batch=64',
-        PYTHON=stand_in,
-        OUTDIR='out',
-        **variables,
-    )
+    result = run_script('edm-cifar10-32x32-cond-ve', '--batch=64', PYTHON=stand_in, OUTDIR='out', **variables)
     assert result.returncode == 0 and result.stderr == ''
     assert result.stdout == (
         f'-m torch_utils.launch {launcher} train.py --recipe=edm-cifar10-32x32-cond-ve --batch=64\n'

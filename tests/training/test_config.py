@@ -357,10 +357,17 @@ def test_commands_of_edm_say_what_they_need(command):
     """They train a teacher without saying so; what the error asks for is all that is missing."""
     args = [*GDD[:2], *command.split(), '-n']
     result = CliRunner().invoke(train.main, args)
-    assert result.exit_code == 1 and result.output.startswith('Error: --transfer is missing: --loss=gdd distils')
+    assert result.exit_code == 1 and result.output.startswith(
+        'Error: --transfer is missing: --loss=gdd distils'
+    )
     [added] = re.findall('needs (--[^ ]*) added, and nothing else', result.output)
     config = json.loads(CliRunner().invoke(train.main, [*args, added]).output)
-    assert config['loss'] == 'edm' and config['arch'] in command and config['augment_kwargs'] or '--augment=0 ' in command
+    assert (
+        config['loss'] == 'edm'
+        and config['arch'] in command
+        and config['augment_kwargs']
+        or '--augment=0 ' in command
+    )
 
 
 def numbers():
@@ -370,20 +377,29 @@ def numbers():
             yield option.opts[-1]
 
 
-@pytest.mark.parametrize('value', ['inf', '-inf', 'nan', '1e300', '9' * 5000, '1' + '0' * 12, '-1e12', '', '1-' + '9' * 12])
+@pytest.mark.parametrize(
+    'value', ['inf', '-inf', 'nan', '1e300', '9' * 5000, '1' + '0' * 12, '-1e12', '', '1-' + '9' * 12]
+)
 def test_numbers_beyond_reason_are_refused(value):
     """By each option that takes a number, whatever it is about."""
     for option in numbers():
         result = CliRunner().invoke(train.main, [*GDD, f'{option}={value}', '-n'])
-        assert result.exit_code == 2 and isinstance(result.exception, SystemExit), (option, result.output[:300])
-        assert f"Invalid value for '{option}'" in result.output or option in ('--dry-run',), result.output[:300]
+        assert result.exit_code == 2 and isinstance(result.exception, SystemExit), (
+            option,
+            result.output[:300],
+        )
+        assert f"Invalid value for '{option}'" in result.output or option in ('--dry-run',), result.output[
+            :300
+        ]
 
 
 def test_options_that_take_numbers_have_a_range():
     """Click's own types let `nan` pass."""
     assert len(list(numbers())) > 40
     for option in options.OPTIONS:
-        assert not isinstance(option.type, (click.types.FloatParamType, click.types.IntParamType)), option.name
+        assert not isinstance(option.type, (click.types.FloatParamType, click.types.IntParamType)), (
+            option.name
+        )
 
 
 def test_half_lives():
@@ -405,11 +421,7 @@ def test_non_finite_gradients_are_treated_as_officially_on_request():
 def test_metrics_are_resolved():
     assert build(*GDD)['metrics_kwargs'] is None
     assert build(*MEASURED, '--metrics= FD2k,is50K')['metrics_kwargs'] == dict(
-        metrics=['fd2k', 'is50k'],
-        ref='ref.npz',
-        detector=None,
-        detector_path=None,
-        batch=64,
+        metrics=['fd2k', 'is50k'], ref='ref.npz', detector=None, detector_path=None, batch=64
     )
 
 
@@ -567,7 +579,9 @@ def resolve(monkeypatch):
         monkeypatch.setattr(
             folder,
             'claim_run_dir',
-            lambda outdir, text, nosubdir, _options: outdir if nosubdir else folder.next_run_dir(outdir, text),
+            lambda outdir, text, nosubdir, _options: (
+                outdir if nosubdir else folder.next_run_dir(outdir, text)
+            ),
         )
         monkeypatch.setattr(train, 'check_files', lambda *_: None)
         monkeypatch.setattr(train, 'launch', lambda run, run_dir: found.append((run.config, run_dir)))

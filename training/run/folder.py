@@ -16,7 +16,9 @@ OPTIONS_FILE = 'training_options.json'
 TEMPORARY_PATTERN = re.compile(r'\.tmp-\d+-[0-9a-f]{12}')
 _NUMBER_PATTERN = re.compile(r'(\d{5})(?:-|$)')
 # What a run writes, and another one would write over.
-_RUN_FILE_PATTERN = re.compile(r'training_options\.json|stats\.jsonl|(?:network-snapshot|training-state)-\d+\.\w+')
+_RUN_FILE_PATTERN = re.compile(
+    r'training_options\.json|stats\.jsonl|(?:network-snapshot|training-state)-\d+\.\w+'
+)
 
 
 def dataset_name(path: str) -> str:
@@ -36,7 +38,9 @@ def run_description(config: dict[str, Any], world_size: int, desc: str | None = 
     """
     if desc and ('/' in desc or '\0' in desc):
         raise ArgumentError(
-            arg('desc', desc), ' is part of the name of a folder and cannot hold /; use ', arg('desc', 'my-run')
+            arg('desc', desc),
+            ' is part of the name of a folder and cannot hold /; use ',
+            arg('desc', 'my-run'),
         )
     parts = [
         dataset_name(config['dataset_kwargs']['path']),

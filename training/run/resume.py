@@ -35,7 +35,9 @@ def identity(config: dict[str, Any], processes: int) -> dict[str, Any]:
         teacher=(config.get('teacher') or {}).get('sha256'),
         target=config.get('target_sha256'),
     )
-    return json.loads(json.dumps(dict(options=_compared(config['options']), files=files, processes=processes)))
+    return json.loads(
+        json.dumps(dict(options=_compared(config['options']), files=files, processes=processes))
+    )
 
 
 def _compared(options: dict[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def test_run_folders_count_on(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'name', ['training_options.json', 'stats.jsonl', 'network-snapshot-000001.pkl', 'training-state-000010.pt']
+    'name',
+    ['training_options.json', 'stats.jsonl', 'network-snapshot-000001.pkl', 'training-state-000010.pt'],
 )
 def test_nosubdir_never_starts_over_a_run(name, tmp_path):
     """Also where the options are gone and other files tell that a run is there."""
@@ -91,7 +92,11 @@ def test_a_start_that_is_alive_keeps_its_folder(tmp_path):
     command = 'import sys; from training.run import folder; print(folder.claim_run_dir(sys.argv[1], "d", False, b"{}"))'
     with claim(tmp_path / '00000'):
         found = subprocess.run(
-            [sys.executable, '-c', command, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=60
+            [sys.executable, '-c', command, str(tmp_path)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
     assert found.stdout == f'{tmp_path}/00001-d\n', found.stderr
 
@@ -103,7 +108,9 @@ def test_simultaneous_starts_get_folders_of_their_own(tmp_path):
         'for _ in range(20): folder.claim_run_dir(sys.argv[1], sys.argv[2], False, sys.argv[3].encode())'
     )
     starts = [
-        subprocess.Popen([sys.executable, '-c', command, str(tmp_path), text, str(k)], cwd=ROOT, stdin=-1, text=True)
+        subprocess.Popen(
+            [sys.executable, '-c', command, str(tmp_path), text, str(k)], cwd=ROOT, stdin=-1, text=True
+        )
         for k, text in enumerate(('d', 'd', 'other'))
     ]
     for start in starts:

@@ -89,7 +89,9 @@ def test_differences_are_named_with_both_values(args, options, expected):
 def test_spelling_does_not_count():
     runs = [
         resume.identity(
-            tiny_runs.make_config('--data=d.zip', *args) | dict(dataset_kwargs=dict(path='d.zip', max_size=1)), 1
+            tiny_runs.make_config('--data=d.zip', *args)
+            | dict(dataset_kwargs=dict(path='d.zip', max_size=1)),
+            1,
         )
         for args in (
             ('--loss=edm', '--fp16=1'),
@@ -336,7 +338,10 @@ def test_damaged_options_are_named(name, tmp_path):
     with pytest.raises(ArgumentError) as caught:
         resume.read_identity(str(tmp_path))
     line = caught.value.spell(as_option)
-    assert line.startswith(f'--resume=auto: {path} cannot tell which run this is: it is damaged (') and '\n' not in line
+    assert (
+        line.startswith(f'--resume=auto: {path} cannot tell which run this is: it is damaged (')
+        and '\n' not in line
+    )
 
 
 @pytest.mark.parametrize('content', [None, b''])
@@ -352,7 +357,9 @@ def test_damaged_options_end_the_command_and_nothing_is_written(content, nosubdi
     before = {entry: os.path.getmtime(f'{run_dir}/{entry}') for entry in os.listdir(run_dir)}
     result = command(24, *nosubdir, '--seed=9')
     line = result.output.splitlines()[-1]
-    assert result.exit_code == 1 and line.startswith(f'Error: --resume=auto: {path} cannot tell which run this is: ')
+    assert result.exit_code == 1 and line.startswith(
+        f'Error: --resume=auto: {path} cannot tell which run this is: '
+    )
     assert before == {entry: os.path.getmtime(f'{run_dir}/{entry}') for entry in os.listdir(run_dir)}
     assert nosubdir or os.listdir('runs') == [RUN]
 
@@ -370,4 +377,6 @@ def test_folder_of_a_start_that_was_killed_is_taken_over(args, command):
     open(f'runs/{RUN}/.tmp-12-0123456789ab', 'w').close()
     result = command(8, *args)
     assert result.exit_code == 0 and os.listdir('runs') == [RUN], result.output
-    assert os.path.exists(f'runs/{RUN}/stats.jsonl') and not os.path.exists(f'runs/{RUN}/.tmp-12-0123456789ab')
+    assert os.path.exists(f'runs/{RUN}/stats.jsonl') and not os.path.exists(
+        f'runs/{RUN}/.tmp-12-0123456789ab'
+    )

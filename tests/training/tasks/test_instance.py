@@ -3,6 +3,7 @@
 """Tests of training/tasks/instance.py and of generators with several steps: gradients, what is built, what is recorded."""
 
 import copy
+import re
 import sys
 
 import pytest

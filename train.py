@@ -80,7 +80,7 @@ def parse_metrics(ctx: click.Context, text: str | None) -> list[str] | None:
 
 
 def check_files(ctx: click.Context, config: dict[str, Any]) -> None:
-    """Say what is missing of the files that a recipe, or the official code, brings in, and where they come from.
+    """Say which file that a recipe, or the official code, brings in is missing, and where it comes from.
 
     Raises:
         click.ClickException: A file is missing; exit code 2 with a recipe.
@@ -109,8 +109,8 @@ def missing_of_recipe(recipe: Recipe, data: str | None, teacher: str | None) -> 
         return f'{data} is missing; make it with {make_data(recipe.data)}, or set DATA=FILE.zip'
     if teacher and not is_url(teacher) and not os.path.exists(teacher):
         return (
-            f'{teacher} is missing; download {EDM_URL}/{os.path.basename(teacher)}, or set TEACHER=FILE.pkl or '
-            'TEACHER=URL'
+            f'{teacher} is missing; download {EDM_URL}/{os.path.basename(teacher)}, or set TEACHER=FILE.pkl '
+            'or TEACHER=URL'
         )
     return None
 
@@ -121,8 +121,8 @@ def missing_class_table(config: dict[str, Any]) -> str | None:
     if table != config_lib.OFFICIAL_CLASS_TABLE or config['teacher_only'] or os.path.exists(table):
         return None
     return (
-        f'{table} is missing; pretrained/README.md says how to make it (ImageNet class embeddings, 1000 x 320), or '
-        'give --class-embed=FILE.npy, random or computed'
+        f'{table} is missing; pretrained/README.md says how to make it (ImageNet class embeddings, '
+        '1000 x 320), or give --class-embed=FILE.npy, random or computed'
     )
 
 
@@ -213,7 +213,8 @@ def launch(run: Any, run_dir: str) -> None:
         distributed.print0(f'Preempted: {error}', flush=True)
         distributed.destroy()
         sys.exit(error.exit_code)
-    # A damaged image comes up when its turn comes, a full disk with a snapshot; another process may end at any time.
+    # A damaged image comes up when its turn comes, a full disk with a snapshot, the end of another process
+    # at any time.
     except (ArgumentError, DatasetError, NonFiniteError, OSError, ProcessLost) as error:
         fail(error, **NAMES)
     except FailedElsewhere:

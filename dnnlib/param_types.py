@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Types of command-line options: numbers that are finite and lie in a range that makes sense, and lists of them.
+"""Types of command-line options: finite numbers in a range that makes sense, and lists of them.
 
 Click's own ranges let `nan` pass, and `inf` where no end is given.
 """

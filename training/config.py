@@ -106,7 +106,7 @@ def build_config(opts: dict[str, Any]) -> dict[str, Any]:
     """Resolve the options of train.py.
 
     Args:
-        opts: Dict of option values, without second spellings (training/options.py); None where nobody gave one.
+        opts: Dict of option values, without second spellings (training/options.py); None where none is given.
     Returns:
         Nested dict of plain values, which is saved as training_options.json and is all that a run needs.
     Raises:
@@ -406,7 +406,7 @@ def backbone_names(text: str) -> list[str]:
 
 
 def _ada_kwargs(opts: dict[str, Any]) -> dict[str, Any] | None:
-    """Arguments of the adaptive augmentation, or None where it is inactive (official rule, `augment` a switch)."""
+    """Arguments of the adaptive augmentation, or None without (official rule: `augment` only permits it)."""
     if opts['augment'] == 0 or not (opts['augment_p'] or opts['ada_target']):
         return None
     return dict(
@@ -469,8 +469,8 @@ def _check_options(opts: dict[str, Any]) -> None:
             arg('ls', opts['ls']),
             ' needs ',
             arg('loss', 'edm or vp or ve'),
-            ': bfloat16 has the exponents of float32, so distillation scales no loss (the official code ignores '
-            'the option); use ',
+            ': bfloat16 has the exponents of float32, so distillation scales no loss (the official code '
+            'ignores the option); use ',
             arg('ls', 1),
             ', or leave it out',
         )

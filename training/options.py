@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The options of train.py, each declared once with all that is known about it.
 
-Read by the command line and its help, by the refusal of options that a run would not read, by the comparison of a
-resumed run (training/run/resume.py) and by the table in docs/training.md.
+Read by the command line and its help, by the refusal of options that a run would not read, by the comparison
+of a resumed run (training/run/resume.py), and by the test that holds the table in docs/training.md.
 """
 
 import os
@@ -28,7 +28,7 @@ FACTS = {
     'losses': LOSSES,  # who reads the option; with the others it is refused, not ignored
     'reason': None,  # why the others do not
     'part': None,  # of distillation: 'adversarial' or 'comparison', each of which a run can leave out
-    # How a resumed run may differ: 'fixed' not at all, 'free' at will, 'file' in the path but not in the content;
+    # How a resumed run may differ: 'fixed' not at all, 'free' at will, 'file' in path but not in content;
     # 'spelling' and None are no part of a run.
     'resume': 'fixed',
 }
@@ -143,19 +143,23 @@ def use_recipe(ctx: click.Context, _param: click.Parameter, name: str | None) ->
 OPTIONS = [
     *section(
         'Main options',
-        option('--recipe',        str,    None,  'Fill in a recipe; sh train.sh --list names them', use_recipe,
-               metavar='NAME', is_eager=True, resume=None),
+        option('--recipe',        str,    None,  'Fill in a recipe; sh train.sh --list names them',
+               use_recipe, metavar='NAME', is_eager=True, resume=None),
         option('--outdir',        str,    None,  'Folder for the run folders',
                metavar='DIR', required=True, resume=None),
         option('--data',          str,    None,  'Training images: EDM-format zip or folder',
                metavar='ZIP|DIR', required=True, resume='file'),
         option('--cond',          bool,   False, 'Class-conditional networks; needs labels'),
-        option('--loss',          LOSS,   None,  'gdd distils; edm, vp, ve train a teacher  [default: gdd]', parse_loss),
-        option('--arch',          click.Choice(list(ARCHITECTURES)), None, 'Architecture  [default: as --transfer, or ddpmpp]'),
+        option('--loss',          LOSS,   None,  'gdd distils; edm, vp, ve train a teacher  [default: gdd]',
+               parse_loss),
+        option('--arch',          click.Choice(list(ARCHITECTURES)), None,
+               'Architecture  [default: as --transfer, or ddpmpp]'),
         option('--transfer',      str,    None,  'Teacher to distil or train on; EDM pickle, or random',
                metavar='PKL|URL', resume='file'),
-        option('--trust-pickle',  FLAG,   False, 'Run the code inside --transfer; for files you trust', resume='free'),
-        option('--duration',      POSITIVE, None, 'Training length  [default: 200]', metavar='MIMG', resume='free'),
+        option('--trust-pickle',  FLAG,   False, 'Run the code inside --transfer; for files you trust',
+               resume='free'),
+        option('--duration',      POSITIVE, None, 'Training length  [default: 200]', metavar='MIMG',
+               resume='free'),
         option('--resume',        str,    None,  'training-state-*.pt to go on from; auto: the newest',
                metavar='PT|auto', resume='free'),
         option('--seed',          COUNT0, 0,     'Random seed'),
@@ -164,23 +168,28 @@ OPTIONS = [
     *section(
         'Network and optimizer',
         option('--batch',         COUNT,  None,  'Total batch size  [default: 512]'),
-        option('--batch-gpu',     COUNT,  None,  'Limit of one forward pass; accumulates gradients', resume='free'),
+        option('--batch-gpu',     COUNT,  None,  'Limit of one forward pass; accumulates gradients',
+               resume='free'),
         option('--cbase',         WIDTH,  None,  'model_channels  [default: of --arch]'),
         option('--cres',          IntList(1024), None, 'channel_mult  [default: of --arch]'),
         option('--num-blocks',    whole(1, 1024), None, 'Blocks per resolution  [default: of --arch]'),
         option('--attn-res',      IntList(65536), None, 'Resolutions with attention  [default: of --arch]'),
         option('--lr',            RATE,   None,  'Learning rate  [default: 4e-4 gdd, 1e-3 teachers]'),
-        option('--ema',           str,    '0.5', 'Half-life of the average; several: 0.5,0.05', parse_halflives,
-               metavar='MIMG,...'),
-        option('--ema-warmup',    NONNEGATIVE, None, 'Half-life / images seen, at most  [default: 0.05]; 0 = off'),
+        option('--ema',           str,    '0.5', 'Half-life of the average; several: 0.5,0.05',
+               parse_halflives, metavar='MIMG,...'),
+        option('--ema-warmup',    NONNEGATIVE, None,
+               'Half-life / images seen, at most  [default: 0.05]; 0 = off'),
         option('--ema-beta',      DECAY,  0,     'Fixed decay instead of a half-life; 0 = off'),
         option('--dropout',       SHARE,  None,  'Dropout  [default: 0 gdd, 0.13 teachers]'),
         option('--augment',       SHARE,  None,  'Probability (teachers: 0.12); gdd: a switch, 0 = off'),
         option('--xflip',         bool,   False, 'Add mirrored images'),
         option('--max-size',      COUNT,  None,  'Use a random subset of the images', resume='file'),
-        option('--nan',           click.Choice(['skip', 'zero']), None, 'Non-finite gradients  [default: skip; zero if official]'),
-        option('--nan-limit',     COUNT0, 100,   'Stop after so many non-finite steps; 0 = never', resume='free'),
-        option('--compat',        click.Choice(['clean', 'official']), 'clean', 'Accidents of the official code: keep or repair'),
+        option('--nan',           click.Choice(['skip', 'zero']), None,
+               'Non-finite gradients  [default: skip; zero if official]'),
+        option('--nan-limit',     COUNT0, 100,   'Stop after so many non-finite steps; 0 = never',
+               resume='free'),
+        option('--compat',        click.Choice(['clean', 'official']), 'clean',
+               'Accidents of the official code: keep or repair'),
     ),
     *section(
         'Teachers (--loss=edm, vp or ve)',
@@ -201,9 +210,11 @@ OPTIONS = [
         option('--freeze',        whole(0, 3), 0, 'Freeze level of the generator (GDD-I: 1)', losses=LOSSES),
         option('--multi-step-g',  whole(1, 64), 1, 'Steps of the generator, also in training'),
         option('--middle-sigma',  POSITIVE, None, 'Second noise level of 2 steps  [default: 0.8]'),
-        option('--teacher-type',  click.Choice(TEACHER_TYPES), 'none', 'Adds a distance to a teacher: docs/methods.md'),
+        option('--teacher-type',  click.Choice(TEACHER_TYPES), 'none',
+               'Adds a distance to a teacher: docs/methods.md'),
         option('--teacher-only',  bool,   False, 'No adversarial loss, no discriminator'),
-        option('--optimizer-type', click.Choice(['adam', 'radam']), 'adam', 'Optimizer of G and D', reason=NO_D),
+        option('--optimizer-type', click.Choice(['adam', 'radam']), 'adam', 'Optimizer of G and D',
+               reason=NO_D),
         option('--weight-decay',  NONNEGATIVE, 0, 'L2 term of both optimizers', reason=NO_D),
         losses=GDD, reason=NO_TEACHER,
     ),
@@ -211,14 +222,18 @@ OPTIONS = [
         'Distillation: adversarial loss and discriminator',
         option('--loss-type',     click.Choice(['ns', 'hinge']), 'ns', 'Adversarial loss'),
         option('--dlr',           RATE,   4e-4,  'Learning rate of D, before x 16/17'),
-        option('--r1-type',       click.Choice(['r1', 'none', 'empty']), None, 'R1; empty: off, D keeps x 16/17  [default: r1]'),
+        option('--r1-type',       click.Choice(['r1', 'none', 'empty']), None,
+               'R1; empty: off, D keeps x 16/17  [default: r1]'),
         option('--r1-gamma',      NONNEGATIVE, 0.01, 'Weight of R1, for the sum over 1/4 of the batch'),
-        option('--backbone --backbones', str, '0', 'Official set 0..3, or timm names: a,b', metavar='SET|LIST'),
-        option('--d-resolution',  whole(0, 4096), None, 'Input size of the backbones; 0 = as is  [default: 224]',
+        option('--backbone --backbones', str, '0', 'Official set 0..3, or timm names: a,b',
+               metavar='SET|LIST'),
+        option('--d-resolution',  whole(0, 4096), None,
+               'Input size of the backbones; 0 = as is  [default: 224]',
                parse_input_size, metavar='PIXELS'),
         option('--d-channel-max', whole(8, 65536), None, 'Cap on the width of D  [default: none]'),
         option('--d-pretrained',  bool,   True,  '0 = random weights in the backbones'),
-        option('--class-embed',   str,    None,  'Class table of D: file, URL, random, computed', metavar='FILE|URL|NAME'),
+        option('--class-embed',   str,    None,  'Class table of D: file, URL, random, computed',
+               metavar='FILE|URL|NAME'),
         option('--sync-bn',       bool,   False, 'Batch norm of D over all processes'),
         option('--diffaug',       bool,   False, 'DiffAugment in front of the backbones'),
         option('--augment-p',     SHARE,  0,     'ADA: probability, or its start value'),
@@ -235,23 +250,30 @@ OPTIONS = [
     ),
     *section(
         'Performance',
-        option('--device',        click.Choice(['auto', 'cpu', 'cuda']), 'auto', 'Where to train', resume='free'),
-        option('--precision',     click.Choice(['fp32', 'fp16', 'bf16']), None, 'Number type inside the U-Net  [default: fp32]'),
+        option('--device',        click.Choice(['auto', 'cpu', 'cuda']), 'auto', 'Where to train',
+               resume='free'),
+        option('--precision',     click.Choice(['fp32', 'fp16', 'bf16']), None,
+               'Number type inside the U-Net  [default: fp32]'),
         option('--bench',         bool,   True,  'cuDNN benchmark', resume='free'),
         option('--channels-last', bool,   True,  'NHWC memory order', resume='free'),
         option('--cache',         bool,   True,  'Keep decoded images in memory', resume='free'),
-        option('--workers',       whole(0, 1024), 1, 'Loader processes; 0 = load in the main one', resume='free'),
+        option('--workers',       whole(0, 1024), 1, 'Loader processes; 0 = load in the main one',
+               resume='free'),
     ),
     *section(
         'Output',
         option('--desc',          str,    None,  'Suffix of the run folder', resume=None),
         option('--nosubdir',      FLAG,   False, 'Write into --outdir itself', resume=None),
-        option('--tick',          COUNT,  None,  'Status line every  [default: 25 gdd, 50 others]', metavar='KIMG'),
-        option('--snap',          COUNT,  None,  'Snapshot and grid every  [default: 10 gdd, 50 others]', metavar='TICKS'),
+        option('--tick',          COUNT,  None,  'Status line every  [default: 25 gdd, 50 others]',
+               metavar='KIMG'),
+        option('--snap',          COUNT,  None,  'Snapshot and grid every  [default: 10 gdd, 50 others]',
+               metavar='TICKS'),
         option('--dump',          COUNT,  20,    'Training state every', metavar='TICKS'),
-        option('--dump-min',      NONNEGATIVE, 30, 'Training state at least every; 0 = by ticks only', metavar='MINUTES'),
+        option('--dump-min',      NONNEGATIVE, 30, 'Training state at least every; 0 = by ticks only',
+               metavar='MINUTES'),
         option('--keep',          COUNT0, 2,     'States to keep; 0 = all'),
-        option('--grid',          str,    '8x10', 'Sample grid at snapshots, 0 = none', parse_grid, metavar='ROWSxCOLS'),
+        option('--grid',          str,    '8x10', 'Sample grid at snapshots, 0 = none', parse_grid,
+               metavar='ROWSxCOLS'),
         option('--tensorboard',   bool,   False, 'Also write events for TensorBoard'),
         resume='free',
     ),
@@ -259,8 +281,10 @@ OPTIONS = [
         'Metrics at snapshots, of the average (docs/training.md)',
         option('--metrics',       str,    None,  'Measure at snapshots: fid50k,fd10k,...', metavar='LIST'),
         option('--metrics-ref',   str,    None,  'Reference statistics of --metrics', metavar='NPZ|URL'),
-        option('--metrics-detector', str, None,  'Feature network  [default: that of --metrics-ref]', metavar='NAME'),
-        option('--metrics-detector-path', str, None, 'Weights of the detector, or their folder', metavar='FILE|DIR'),
+        option('--metrics-detector', str, None,  'Feature network  [default: that of --metrics-ref]',
+               metavar='NAME'),
+        option('--metrics-detector-path', str, None, 'Weights of the detector, or their folder',
+               metavar='FILE|DIR'),
         option('--metrics-batch', WIDTH,  64,    'Images per batch and process'),
         resume='free',
     ),
@@ -353,7 +377,7 @@ ONE_VALUE = {
 
 
 def choose_loss(opts: dict[str, Any], weak: Iterable[str] = ()) -> str:
-    """Settle the loss and its name in EDM's command line, each of which implies the other; without either, gdd.
+    """Settle the loss and its name in EDM's command line, each of which implies the other; gdd without.
 
     Args:
         opts: Dict with `loss` and perhaps `precond`, each one of LOSSES or None.

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recipes of train.sh and of train.py: data, teacher, processes, options, and the published number.
 
-Nothing but the standard library, so that `python -m training.recipes` lists them before anything is installed.
+Nothing but the standard library,
+so that `python -m training.recipes` lists them before anything is installed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ class Recipe:
     Attributes:
         about:     One line.
         data:      Archive in datasets/, without .zip.
-        options:   Further options of train.py by name, as on its command line; what is not named is a default.
+        options:   Further options of train.py by name, as on its command line; the others are defaults.
         teacher:   Default of --transfer, or None to start without one.
         processes: Number of processes of the published run; our own ones are made for one.
         fid:       Published FID, or None where none is published.
@@ -73,119 +74,117 @@ DEMO_DISTANCE = dict(
     DEMO_RUN, loss='gdd', freeze=0, teacher_only=True, distance='huber', tick=1, duration=0.012
 )
 DEMO_TEACHER = dict(
-    loss='edm', cond=True, arch='ncsnpp', cbase=32, cres='1,1,2', num_blocks=1, attn_res='8', batch=64, lr=1.5e-3,
-    lr_rampup=20, lr_rampdown=110, p_mean=0, p_std=1.4, dropout=0, augment=0, ema_warmup=0.1, duration=0.54,
-    seed=0, workers=0, tick=5, snap=10, dump=10, grid='4x10', desc='demo-teacher',
+    loss='edm', cond=True, arch='ncsnpp', cbase=32, cres='1,1,2', num_blocks=1, attn_res='8', batch=64,
+    lr=1.5e-3, lr_rampup=20, lr_rampdown=110, p_mean=0, p_std=1.4, dropout=0, augment=0, ema_warmup=0.1,
+    duration=0.54,     seed=0, workers=0, tick=5, snap=10, dump=10, grid='4x10', desc='demo-teacher',
 )  # fmt: skip
 
 # EDM's: whatever is not named here is a default of EDM, and of train.py.
 EDM = dict(loss='edm')
 EDM_64 = dict(EDM, cond=False, batch=256, cres='1,2,2,2', lr=2e-4, augment=0.15)
-EDM_FFHQ = dict(EDM_64, dropout=0.05)
-EDM_AFHQ = dict(EDM_64, dropout=0.25)
-EDM_IMAGENET = dict(EDM, cond=True, duration=2500, batch=4096, lr=1e-4, ema='50', dropout=0.10, augment=0,
-                    precision='fp16', ls=100, tick=200, arch='adm')  # fmt: skip
+EDM_IMAGENET = dict(
+    EDM, cond=True, duration=2500, batch=4096, lr=1e-4, ema='50', dropout=0.10, augment=0, precision='fp16',
+    ls=100, tick=200,
+)  # fmt: skip
+# Archive and options.
+EDM_CIFAR_COND = ('cifar10-32x32', dict(EDM, cond=True))
+EDM_CIFAR_UNCOND = ('cifar10-32x32', dict(EDM, cond=False))
+EDM_FFHQ = ('ffhq-64x64', dict(EDM_64, dropout=0.05))
+EDM_AFHQ = ('afhqv2-64x64', dict(EDM_64, dropout=0.25))
 
 # GDD's: the published options, without those that do nothing in the official code or are defaults in both.
 # With classes, --compat=official takes the official class table.
-GDD = dict(loss='gdd', compat='official', dropout=0, precision='bf16', loss_type='ns', r1_type='r1', r1_gamma=1e-4,
-           diffaug=False, seed=42, workers=4)  # fmt: skip
+GDD = dict(
+    loss='gdd', compat='official', dropout=0, precision='bf16', loss_type='ns', r1_type='r1', r1_gamma=1e-4,
+    diffaug=False, seed=42, workers=4,
+)  # fmt: skip
 GDD_CIFAR = dict(GDD, arch='ncsnpp', backbone='1', ema='0.5', batch=256, lr=1e-4, dlr=1e-4, duration=5)
-GDD_64 = dict(GDD, arch='ncsnpp', cres='1,2,2,2', cond=False, backbone='0', ema='0.5', batch=256, lr=2e-5, dlr=4e-5,
-              duration=10)  # fmt: skip
-GDD_IMAGENET = dict(
-    GDD, arch='adm', cond=True, backbone='0', ema='50', batch=512, lr=8e-6, dlr=4e-5, duration=10
+GDD_64 = dict(
+    GDD, arch='ncsnpp', cres='1,2,2,2', cond=False, backbone='0', ema='0.5', batch=256, lr=2e-5, dlr=4e-5,
+    duration=10,
+)  # fmt: skip
+# Archive, teacher and options.
+GDD_CIFAR_UNCOND = ('cifar10-32x32', 'edm-cifar10-32x32-uncond-ve', dict(GDD_CIFAR, cond=False))
+GDD_CIFAR_COND = ('cifar10-32x32', 'edm-cifar10-32x32-cond-ve', dict(GDD_CIFAR, cond=True))
+GDD_AFHQ = ('afhqv2-64x64', 'edm-afhqv2-64x64-uncond-ve', GDD_64)
+GDD_FFHQ = ('ffhq-64x64', 'edm-ffhq-64x64-uncond-ve', GDD_64)
+GDD_IMAGENET = (
+    'imagenet-64x64',
+    'edm-imagenet-64x64-cond-adm',
+    dict(GDD, arch='adm', cond=True, backbone='0', ema='50', batch=512, lr=8e-6, dlr=4e-5, duration=10),
 )
 
 
-def _demo(about: str, options: dict[str, Any], name: str, **more: Any) -> Recipe:
-    return Recipe(about, 'mnist-32x32', dict(options, desc=name, **more), teacher=MNIST_TEACHER)
+def _demo(about: str, options: dict[str, Any], desc: str, **more: Any) -> Recipe:
+    return Recipe(about, 'mnist-32x32', dict(options, desc=desc, **more), teacher=MNIST_TEACHER)
 
 
-def _edm(about: str, data: str, options: dict[str, Any], processes: int, fid: float, **more: Any) -> Recipe:
-    return Recipe(about, data, dict(options, **more), processes=processes, fid=fid, source=EDM_PAPER)
+def _edm(about: str, base: tuple[str, dict[str, Any]], arch: str, fid: float, processes: int = 8) -> Recipe:
+    data, options = base
+    return Recipe(about, data, dict(options, arch=arch), processes=processes, fid=fid, source=EDM_PAPER)
 
 
-def _gdd(
-    about: str,
-    data: str,
-    teacher: str,
-    options: dict[str, Any],
-    freeze: int,
-    fid: float | None = None,
-    **more: Any,
-) -> Recipe:
-    source = D2O_TABLE if freeze == 0 else GDD_PAPER
-    return Recipe(
-        about,
-        data,
-        dict(options, freeze=freeze, **more),
-        teacher=f'pretrained/{teacher}.pkl',
-        processes=4,
-        fid=fid,
-        source=None if fid is None else source,
-    )
+def _gdd(about: str, base: tuple[str, str, dict[str, Any]], freeze: int, fid: float | None = None) -> Recipe:
+    data, teacher, options = base
+    source = None if fid is None else D2O_TABLE if freeze == 0 else GDD_PAPER
+    teacher, options = f'pretrained/{teacher}.pkl', dict(options, freeze=freeze)
+    return Recipe(about, data, options, teacher=teacher, processes=4, fid=fid, source=source)
 
 
 # fmt: off
-# Heading -> name -> recipe.
-GROUPS = {
-    'Demo on MNIST, for a CPU or one GPU': {
-        'demo': _demo('GDD-I, 10 minutes on 2 CPU cores, and a comparison with the teacher', DEMO, 'demo',
-                      duration=0.028, tick=1),
-        'demo-long': _demo('the same for about an hour', DEMO, 'demo-long', duration=0.2, tick=4),
-        'demo-teacher': Recipe('the EDM teacher of the demo, hours on 2 CPU cores', 'mnist-train-32x32', DEMO_TEACHER),
-    },
-    'Other distillation methods on the demo, 12,000 images each (GDD-I: demo --duration=0.012); see docs/methods.md': {
-        'demo-gdd': _demo('GDD, all layers trained', DEMO | dict(freeze=0), 'demo-gdd', duration=0.012, tick=1),
-        'demo-cd':  _demo('consistency distillation', DEMO_DISTANCE, 'demo-cd', teacher_type='cd', max_steps=16),
-        'demo-ctm': _demo('trajectory model, as CTM', DEMO_DISTANCE, 'demo-ctm', teacher_type='ctm', max_steps=8),
-        'demo-pd':  _demo('progressive distillation', DEMO_DISTANCE, 'demo-pd', teacher_type='pd', max_steps=4),
-        'demo-rcd': _demo('RCD, from the highest level', DEMO_DISTANCE, 'demo-rcd', teacher_type='rcd', max_steps=4),
-        'demo-two-step': _demo('GDD-I with two steps', DEMO, 'demo-two-step', multi_step_g=2, duration=0.012, tick=1),
-    },
-    'GDD and GDD-I (most convolutions frozen), the ten published configurations': {
-        'gdd-cifar10': _gdd('GDD, CIFAR-10, 5 million images', 'cifar10-32x32', 'edm-cifar10-32x32-uncond-ve',
-                            GDD_CIFAR, 0, cond=False),
-        'gdd-cifar10-cond': _gdd('GDD, CIFAR-10 with classes, 5 million images', 'cifar10-32x32',
-                                 'edm-cifar10-32x32-cond-ve', GDD_CIFAR, 0, cond=True),
-        'gdd-afhqv2': _gdd('GDD, AFHQv2, 10 million images', 'afhqv2-64x64', 'edm-afhqv2-64x64-uncond-ve', GDD_64, 0),
-        'gdd-ffhq': _gdd('GDD, FFHQ, 10 million images', 'ffhq-64x64', 'edm-ffhq-64x64-uncond-ve', GDD_64, 0, 1.08),
-        'gdd-imagenet': _gdd('GDD, ImageNet with classes, 10 million images', 'imagenet-64x64',
-                             'edm-imagenet-64x64-cond-adm', GDD_IMAGENET, 0),
-        'gdd-i-cifar10': _gdd('GDD-I, CIFAR-10, 5 million images', 'cifar10-32x32', 'edm-cifar10-32x32-uncond-ve',
-                              GDD_CIFAR, 1, 1.54, cond=False),
-        'gdd-i-cifar10-cond': _gdd('GDD-I, CIFAR-10 with classes, 5 million images', 'cifar10-32x32',
-                                   'edm-cifar10-32x32-cond-ve', GDD_CIFAR, 1, cond=True),
-        'gdd-i-afhqv2': _gdd('GDD-I, AFHQv2, 10 million images', 'afhqv2-64x64', 'edm-afhqv2-64x64-uncond-ve',
-                             GDD_64, 1, 1.23),
-        'gdd-i-ffhq': _gdd('GDD-I, FFHQ, 10 million images', 'ffhq-64x64', 'edm-ffhq-64x64-uncond-ve',
-                           GDD_64, 1, 0.85),
-        'gdd-i-imagenet': _gdd('GDD-I, ImageNet with classes, 10 million images', 'imagenet-64x64',
-                               'edm-imagenet-64x64-cond-adm', GDD_IMAGENET, 1, 1.16),
-    },
-    'EDM teachers, the nine published configurations': {
-        'edm-cifar10-32x32-cond-vp': _edm('CIFAR-10 with classes, DDPM++, about 2 days on V100', 'cifar10-32x32',
-                                          EDM, 8, 1.79, cond=True, arch='ddpmpp'),
-        'edm-cifar10-32x32-cond-ve': _edm('CIFAR-10 with classes, NCSN++, about 2 days on V100', 'cifar10-32x32',
-                                          EDM, 8, 1.79, cond=True, arch='ncsnpp'),
-        'edm-cifar10-32x32-uncond-vp': _edm('CIFAR-10, DDPM++, about 2 days on V100', 'cifar10-32x32',
-                                            EDM, 8, 1.97, cond=False, arch='ddpmpp'),
-        'edm-cifar10-32x32-uncond-ve': _edm('CIFAR-10, NCSN++, about 2 days on V100', 'cifar10-32x32',
-                                            EDM, 8, 1.98, cond=False, arch='ncsnpp'),
-        'edm-ffhq-64x64-uncond-vp': _edm('FFHQ, DDPM++, about 4 days on V100', 'ffhq-64x64', EDM_FFHQ, 8, 2.39,
-                                         arch='ddpmpp'),
-        'edm-ffhq-64x64-uncond-ve': _edm('FFHQ, NCSN++, about 4 days on V100', 'ffhq-64x64', EDM_FFHQ, 8, 2.53,
-                                         arch='ncsnpp'),
-        'edm-afhqv2-64x64-uncond-vp': _edm('AFHQv2, DDPM++, about 4 days on V100', 'afhqv2-64x64', EDM_AFHQ, 8, 1.96,
-                                           arch='ddpmpp'),
-        'edm-afhqv2-64x64-uncond-ve': _edm('AFHQv2, NCSN++, about 4 days on V100', 'afhqv2-64x64', EDM_AFHQ, 8, 2.16,
-                                           arch='ncsnpp'),
-        'edm-imagenet-64x64-cond-adm': _edm('ImageNet with classes, ADM, about 13 days on A100', 'imagenet-64x64',
-                                            EDM_IMAGENET, 32, 1.36),
-    },
+DEMOS = {
+    'demo':      _demo('GDD-I, 10 minutes on 2 CPU cores, and a comparison with the teacher', DEMO, 'demo',
+                       duration=0.028, tick=1),
+    'demo-long': _demo('the same for about an hour', DEMO, 'demo-long', duration=0.2, tick=4),
+    'demo-teacher': Recipe('the EDM teacher of the demo, hours on 2 CPU cores', 'mnist-train-32x32',
+                           DEMO_TEACHER),
+}
+METHODS = {
+    'demo-gdd': _demo('GDD, all layers trained', DEMO | dict(freeze=0), 'demo-gdd', duration=0.012, tick=1),
+    'demo-cd':  _demo('consistency distillation', DEMO_DISTANCE, 'demo-cd', teacher_type='cd', max_steps=16),
+    'demo-ctm': _demo('trajectory model, as CTM', DEMO_DISTANCE, 'demo-ctm', teacher_type='ctm', max_steps=8),
+    'demo-pd':  _demo('progressive distillation', DEMO_DISTANCE, 'demo-pd', teacher_type='pd', max_steps=4),
+    'demo-rcd': _demo('RCD, from the highest level', DEMO_DISTANCE, 'demo-rcd', teacher_type='rcd',
+                      max_steps=4),
+    'demo-two-step': _demo('GDD-I with two steps', DEMO, 'demo-two-step', multi_step_g=2, duration=0.012,
+                           tick=1),
+}
+DISTILLATIONS = {  # the paper names no number of GDD, where all layers are trained
+    'gdd-cifar10':        _gdd('GDD, CIFAR-10, 5 million images', GDD_CIFAR_UNCOND, 0),
+    'gdd-cifar10-cond':   _gdd('GDD, CIFAR-10 with classes, 5 million images', GDD_CIFAR_COND, 0),
+    'gdd-afhqv2':         _gdd('GDD, AFHQv2, 10 million images', GDD_AFHQ, 0),
+    'gdd-ffhq':           _gdd('GDD, FFHQ, 10 million images', GDD_FFHQ, 0, 1.08),
+    'gdd-imagenet':       _gdd('GDD, ImageNet with classes, 10 million images', GDD_IMAGENET, 0),
+    'gdd-i-cifar10':      _gdd('GDD-I, CIFAR-10, 5 million images', GDD_CIFAR_UNCOND, 1, 1.54),
+    'gdd-i-cifar10-cond': _gdd('GDD-I, CIFAR-10 with classes, 5 million images', GDD_CIFAR_COND, 1),
+    'gdd-i-afhqv2':       _gdd('GDD-I, AFHQv2, 10 million images', GDD_AFHQ, 1, 1.23),
+    'gdd-i-ffhq':         _gdd('GDD-I, FFHQ, 10 million images', GDD_FFHQ, 1, 0.85),
+    'gdd-i-imagenet':     _gdd('GDD-I, ImageNet with classes, 10 million images', GDD_IMAGENET, 1, 1.16),
+}
+TEACHERS = {
+    'edm-cifar10-32x32-cond-vp':   _edm('CIFAR-10 with classes, DDPM++, about 2 days on V100', EDM_CIFAR_COND,
+                                        'ddpmpp', 1.79),
+    'edm-cifar10-32x32-cond-ve':   _edm('CIFAR-10 with classes, NCSN++, about 2 days on V100', EDM_CIFAR_COND,
+                                        'ncsnpp', 1.79),
+    'edm-cifar10-32x32-uncond-vp': _edm('CIFAR-10, DDPM++, about 2 days on V100', EDM_CIFAR_UNCOND, 'ddpmpp',
+                                        1.97),
+    'edm-cifar10-32x32-uncond-ve': _edm('CIFAR-10, NCSN++, about 2 days on V100', EDM_CIFAR_UNCOND, 'ncsnpp',
+                                        1.98),
+    'edm-ffhq-64x64-uncond-vp':    _edm('FFHQ, DDPM++, about 4 days on V100', EDM_FFHQ, 'ddpmpp', 2.39),
+    'edm-ffhq-64x64-uncond-ve':    _edm('FFHQ, NCSN++, about 4 days on V100', EDM_FFHQ, 'ncsnpp', 2.53),
+    'edm-afhqv2-64x64-uncond-vp':  _edm('AFHQv2, DDPM++, about 4 days on V100', EDM_AFHQ, 'ddpmpp', 1.96),
+    'edm-afhqv2-64x64-uncond-ve':  _edm('AFHQv2, NCSN++, about 4 days on V100', EDM_AFHQ, 'ncsnpp', 2.16),
+    'edm-imagenet-64x64-cond-adm': _edm('ImageNet with classes, ADM, about 13 days on A100',
+                                        ('imagenet-64x64', EDM_IMAGENET), 'adm', 1.36, processes=32),
 }
 # fmt: on
+GROUPS = {
+    'Demo on MNIST, for a CPU or one GPU': DEMOS,
+    'Other distillation methods on the demo, 12,000 images each (GDD-I: demo --duration=0.012); '
+    'see docs/methods.md': METHODS,
+    'GDD and GDD-I (most convolutions frozen), the ten published configurations': DISTILLATIONS,
+    'EDM teachers, the nine published configurations': TEACHERS,
+}
 RECIPES = {name: recipe for group in GROUPS.values() for name, recipe in group.items()}
 
 # Start of an archive's name -> what makes it.

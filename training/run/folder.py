@@ -93,7 +93,8 @@ def check_writable(run_dir: str) -> None:
     if not os.path.isdir(existing) or not os.access(existing, os.W_OK | os.X_OK):
         raise ArgumentError(
             arg('outdir'),
-            f': {run_dir} cannot be written, since {existing} is not a writable folder; choose another, such as ',
+            f': {run_dir} cannot be written, since {existing} is not a writable folder; choose another, '
+            'such as ',
             arg('outdir', 'training-runs'),
         )
 

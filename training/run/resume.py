@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Which run goes on, whether its options allow it, and what its folder must look like then (docs/training.md)."""
+"""Which run goes on, whether its options allow it, what its folder must look like then (docs/training.md)."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from training.options import OPTIONS, translate
 from training.run import state as training_state
 from training.run.folder import OPTIONS_FILE, TEMPORARY_PATTERN, dataset_name
 
-# Options that are no part of what makes two runs the same: they may change, or stand for files whose content is
-# compared instead, see `identity`.
+# Options that are no part of what makes two runs the same: they may change, or stand for files whose content
+# is compared instead, see `identity`.
 UNCOMPARED = {option.name for option in OPTIONS if option.resume != 'fixed'}
 
 Parts = tuple[str | Arg, ...]  # a text with arguments in it, as in ArgumentError
@@ -53,8 +53,8 @@ def compare(stored: dict[str, Any], own: dict[str, Any]) -> list[tuple[Parts, Pa
         stored: That of the run to go on with.
         own:    That of this command.
     Returns:
-        List of (parts of a text about the stored run, parts about this one), one for each difference that changes
-        results.
+        List of (parts of a text about the stored run, parts about this one), one for each difference that
+        changes results.
     """
     differences = []
     old_options, new_options = _compared(stored['options']), own['options']
@@ -132,8 +132,8 @@ def find_run(config: dict[str, Any], processes: int, outdir: str, description: s
         outdir:      Folder for the run folders, or with `nosubdir` the one of the run.
         description: Part of a run folder's name that follows the number.
     Raises:
-        ArgumentError: A folder's training_options.json is damaged; with `nosubdir`, the folder holds another run; or
-                       none of the run's states can be read.
+        ArgumentError: A folder's training_options.json is damaged; with `nosubdir`, the folder holds another
+                       run; or none of the run's states can be read.
     """
     own, notes = identity(config, processes), []
     for run_dir in [outdir] if nosubdir else _run_folders(outdir, description, config['compat']):
@@ -189,8 +189,8 @@ def read_identity(run_dir: str) -> dict[str, Any] | None:
 def _damaged(path: str, problem: str) -> ArgumentError:
     return ArgumentError(
         arg('resume', 'auto'),
-        f': {path} cannot tell which run this is: {problem}; restore the file, move its folder away, or give a state '
-        'of it by name, such as ',
+        f': {path} cannot tell which run this is: {problem}; restore the file, move its folder away, or give '
+        'a state of it by name, such as ',
         arg('resume', os.path.join(os.path.dirname(path), 'training-state-000100.pt')),
     )
 
@@ -200,8 +200,8 @@ def _usable_state(run_dir: str) -> Found:
     if path is None and skipped:
         raise ArgumentError(
             arg('resume', 'auto'),
-            f': none of the {len(skipped)} states in {run_dir} can be read; delete them to start that run from its '
-            'beginning, or move the folder away',
+            f': none of the {len(skipped)} states in {run_dir} can be read; delete them to start that run '
+            'from its beginning, or move the folder away',
         )
     notes = [(line,) for line in skipped]
     return Found(run_dir, path, notes if path else [(f'{run_dir} has no state yet: its run starts again',)])

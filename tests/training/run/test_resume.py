@@ -22,7 +22,7 @@ RUN = '00000-data-cond-ncsnpp-edm-edm-gpus1-batch8-fp32'
 
 def config_of(*args, images=20, teacher=None):
     config = tiny_runs.make_config(*tiny_runs.TEACHER_ARGS, '--data=a/data.zip', '--cond=1', *args)
-    config['dataset_kwargs']['max_size'] = images
+    config = dict(config, dataset_kwargs=dict(config['dataset_kwargs'], max_size=images))
     return dict(config, teacher=dict(sha256=teacher)) if teacher else config
 
 

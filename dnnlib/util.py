@@ -21,7 +21,6 @@ __all__ = [
 ]
 
 
-
 class EasyDict(dict):
     """Dictionary whose string keys are attributes as well."""
 

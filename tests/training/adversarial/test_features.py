@@ -257,7 +257,7 @@ def test_missing_weights_name_every_way_out(tmp_path, monkeypatch):
     ):
         assert part in text
     assert '\n' not in text
-    with pytest.raises(ValueError, match="weights='none' is unknown"):
+    with pytest.raises(ValueError, match='weights=none is unknown'):
         build_stages(LITE0, 'none')
 
 
@@ -417,7 +417,7 @@ def test_wrong_images_are_refused(features):
     native = ProjectedFeatures([LITE0], 64, False, weights='random')
     with pytest.raises(ValueError, match='images of 32x32 pixels, but interpolate=False and input_size=64'):
         native(torch.zeros(2, 3, 32, 32))
-    with pytest.raises(ValueError, match='input_size=100 must be a multiple of 32.*try 96'):
+    with pytest.raises(ValueError, match='input_size=100 must be a multiple of 32.*try input_size=96'):
         ProjectedFeatures([LITE0], 100, True, weights='random')
     with pytest.raises(ValueError, match='twice'):
         ProjectedFeatures([LITE0, LITE0], 64, True, weights='random')

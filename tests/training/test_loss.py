@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/loss.py: EDM's numbers, pixel-by-pixel references, and sigmas and weights that must not pass."""
+"""Tests of training/loss.py: EDM's numbers, pixel-by-pixel references, wrong sigmas and weights."""
 
 import ast
 import math

@@ -216,9 +216,10 @@ def head_end_size(resolutions: Sequence[int]) -> int:
     coarsest = resolutions[3]
     if coarsest < 8 and coarsest not in (1, 2, 4):
         raise ArgumentError(
-            arg('resolutions', list(resolutions)),
-            f': the coarsest map has side {coarsest}; below 8 it must be '
-            '1, 2 or 4 (image side 32 or 64), or let the images be resized (interpolate=True)',
+            f'maps of {", ".join(map(str, resolutions))} pixels: the coarsest map has side {coarsest}; below '
+            '8 it must be 1, 2 or 4 (images of 32 or 64 pixels); let the images be resized, as ',
+            arg('d_resolution', 1 << (16 * coarsest - 1).bit_length()),
+            ' does',
         )
     return min(coarsest, 8)
 

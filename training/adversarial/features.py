@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dnnlib.errors import ArgumentError, arg
+from dnnlib.errors import ArgumentError
 from training.adversarial.diffaugment import apply_draws, draw
 from training.backbones.spec import BackboneSpec, backbone_key
 from training.backbones.stages import fold_batch_norms, get_spec, move_statistics
@@ -285,14 +285,11 @@ class ProjectedFeatures(nn.Module):
 
 def _require_valid(names: Sequence[str], input_size: int) -> None:
     if not names:
-        raise ArgumentError(
-            arg('names'), ' is empty; give at least one backbone, such as tf_efficientnet_lite0'
-        )
+        raise ArgumentError('no backbone is named; give at least one, such as tf_efficientnet_lite0')
     if len({backbone_key(name) for name in names}) != len(names):
-        raise ArgumentError(arg('names', list(names)), ' holds a backbone twice; each may be used once')
+        raise ArgumentError(f'{",".join(names)} names a backbone twice; each may be used once')
     if input_size < 32 or input_size % 32:
         raise ArgumentError(
-            arg('input_size', input_size),
-            ' must be a multiple of 32 (four stages halve it exactly); try ',
-            arg('input_size', max(32, round(input_size / 32) * 32)),
+            f'the backbones would get images of {input_size} pixels, and the side must be a multiple of 32 '
+            f'(four stages halve it exactly); try {max(32, round(input_size / 32) * 32)}'
         )

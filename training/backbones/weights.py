@@ -14,7 +14,7 @@ import os
 import torch
 from torch import nn
 
-from dnnlib.errors import ArgumentError, arg
+from dnnlib.errors import ArgumentError
 from dnnlib.util import file_sha256
 from training.backbones.spec import BackboneError, BackboneSpec
 from training.backbones.stages import create_stages, get_spec
@@ -49,14 +49,14 @@ def build_stages(
     Raises:
         WeightsError:  No weights found, or they do not fit this backbone.
         BackboneError: Unknown backbone.
-        ArgumentError: Unknown value of `weights`.
+        ValueError:    Unknown value of `weights`.
     """
     spec = get_spec(name)
     stages, shapes = create_stages(name)
     if isinstance(weights, str) and weights == 'random':
         return stages, f'{spec.key}: random weights'
     if isinstance(weights, str) and weights != 'pretrained':
-        raise ArgumentError(arg('weights', weights), ' is unknown; use pretrained or random')
+        raise ValueError(f"weights={weights!r} is unknown; use 'pretrained' or 'random'")
     if isinstance(weights, str):
         path = find_weights(spec, pretrained_dir)
         state, source = read_weights(path), path

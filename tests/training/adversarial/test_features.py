@@ -196,9 +196,9 @@ def test_wrong_images_are_refused(features):
     native = ProjectedFeatures([LITE0], 64, False, weights='random')
     with pytest.raises(ValueError, match='images of 32x32 pixels, but interpolate=False and input_size=64'):
         native(torch.zeros(2, 3, 32, 32))
-    with pytest.raises(ValueError, match='input_size=100 must be a multiple of 32.*try input_size=96'):
+    with pytest.raises(ValueError, match='images of 100 pixels.* a multiple of 32 .*; try 96'):
         ProjectedFeatures([LITE0], 100, True, weights='random')
-    with pytest.raises(ValueError, match='twice'):
+    with pytest.raises(ValueError, match=f'{LITE0},{LITE0} names a backbone twice'):
         ProjectedFeatures([LITE0, LITE0], 64, True, weights='random')
 
 

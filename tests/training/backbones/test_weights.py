@@ -105,5 +105,5 @@ def test_missing_weights_name_every_way_out(tmp_path, monkeypatch):
     ):
         assert part in text
     assert '\n' not in text
-    with pytest.raises(ValueError, match='weights=none is unknown'):
+    with pytest.raises(ValueError, match="weights='none' is unknown"):
         build_stages(LITE0, 'none')

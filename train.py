@@ -21,6 +21,7 @@ import time
 
 import click
 
+from dnnlib.cli import one_line
 from dnnlib.errors import FailedElsewhere
 from evaluations.metrics.names import parse_live_metrics
 from training import config as config_lib
@@ -278,20 +279,36 @@ def prepare(config, outdir, desc, nosubdir):
     """Join the processes and build every part of the run; nothing is written yet."""
     from torch_utils import distributed
     from training.run import resume
-    from training.training_loop import TrainingRun
 
     distributed.init(None if config['device'] == 'auto' else config['device'])
     run_dir = choose_run_dir(config, outdir, desc, nosubdir)
     distributed.barrier()  # no process may create the folder before all have looked at it
-    run = TrainingRun(config)
-    if config['resume'] == 'auto':  # only now do the options name all that makes a run: teacher, data
+    run = build_run(config)
+    if config['resume'] == 'auto':  # only now is all known that makes a run: teacher, data
         found = distributed.rank0_only(
-            lambda: resume.find_run(config, run.world_size, outdir, desc, nosubdir)
+            lambda: resume.find_run(run.config, run.world_size, outdir, desc, nosubdir)
         )
-        run_dir, config['resume'], notes = distributed.broadcast_object(found)
+        run_dir, path, notes = distributed.broadcast_object(found)
         distributed.print0(*notes, sep='\n', end='\n' if notes else '')
-        run.load_resume()
+        run.go_on_from(path)
     return run, run_dir
+
+
+def build_run(config):
+    """Open the data, build what measures, and the run with them."""
+    from torch_utils import distributed
+    from training.dataset import ImageFolderDataset
+    from training.training_loop import TrainingRun
+
+    # `class_name` is there for EDM, whose files have it.
+    arguments = {name: value for name, value in config['dataset_kwargs'].items() if name != 'class_name'}
+    dataset, metrics = ImageFolderDataset(**arguments), None
+    if config['metrics_kwargs'] is not None:
+        from evaluations.live_metrics import LiveMetrics
+
+        shape = (dataset.num_channels, dataset.resolution, dataset.resolution)
+        metrics = LiveMetrics(**config['metrics_kwargs'], image_shape=shape, device=distributed.get_device())
+    return TrainingRun(config, dataset, metrics)
 
 
 def choose_run_dir(config, outdir, desc, nosubdir):
@@ -357,11 +374,11 @@ def fail(error):
 
     rank = os.environ.get('RANK', '0')
     if rank == '0' and not isinstance(error, ProcessLost):
-        raise click.ClickException(str(error))
+        raise click.ClickException(one_line(error))
     # All processes usually find the same mistake, and the launcher ends this one as soon as rank 0
     # has reported it. Ending first could silence rank 0, or whoever else knows why a process was lost.
     time.sleep(5)
-    raise click.ClickException(f'process {rank}: {error}')
+    raise click.ClickException(f'process {rank}: {one_line(error)}')
 
 
 if __name__ == '__main__':

@@ -33,6 +33,7 @@ from benchmarks.instruments import (
     seconds_of,
     synchronize,
 )
+from benchmarks.synthetic_data import SyntheticDataset
 from dnnlib.parallel import available_cores
 from dnnlib.util import atomic_write
 from torch_utils import distributed
@@ -98,7 +99,6 @@ def synthetic_config(config, processes, world_size=1, batch=None, batch_gpu=None
         device=device,
     )
     config['dataset_kwargs'] = dict(
-        class_name='benchmarks.synthetic_data.SyntheticDataset',
         path='synthetic',
         resolution=resolution,
         channels=channels,
@@ -134,7 +134,7 @@ class Measurement:
 
     def __init__(self, config):
         torch.manual_seed(0)
-        self.run = TrainingRun(config)
+        self.run = TrainingRun(config, SyntheticDataset(**config['dataset_kwargs']))
         self.device = self.run.device
         self.r1_interval = config.get('r1_interval', 0)
         self.batches = self.run.batches()
@@ -175,9 +175,9 @@ class Measurement:
         if hasattr(task, 'g_optimizer'):
             methods += [
                 (self, 'iterate', 'other'),
-                (task.loss, 'generator_stage', 'G'),
-                (task.loss, 'discriminator_stage', 'D'),
-                (task.loss, 'r1_stage', 'R1'),
+                (task, 'generator_step', 'G'),
+                (task, 'discriminator_step', 'D'),
+                (task, 'r1_step', 'R1'),
                 (task.g_optimizer, 'step', 'optimizer'),
                 (task.d_optimizer, 'step', 'optimizer'),
             ]

@@ -257,7 +257,7 @@ def _network_kwargs(opts, options):
 
 
 def _metrics_kwargs(opts):
-    """What is measured at snapshots and with what, or None; a class named, since training does not import evaluation."""
+    """What is measured at snapshots and with what, or None."""
     if not opts['metrics']:
         given = [name for name in ('ref', 'detector', 'detector_path') if opts[f'metrics_{name}'] is not None]
         if given:
@@ -272,7 +272,6 @@ def _metrics_kwargs(opts):
             '--metrics-ref=datasets/mnist-32x32-train-ref-mnist-classifier.npz; fid.py ref makes such files'
         )
     return dict(
-        class_name='evaluations.live_metrics.LiveMetrics',
         metrics=opts['metrics'],
         ref=opts['metrics_ref'],
         detector=opts['metrics_detector'],

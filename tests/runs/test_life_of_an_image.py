@@ -10,7 +10,8 @@ import torch
 from torch_utils.randomness import BatchRandom
 from training.adversarial.discriminator import ProjectedDiscriminator
 from training.adversarial.features import ProjectedFeatures
-from training.adversarial.losses import GDDLoss, discriminator_loss
+from training.adversarial.losses import discriminator_loss
+from training.adversarial.stages import GDDLoss
 from training.dataset import ImageFolderDataset, InfiniteSampler
 from training.networks import GDDPrecond
 

@@ -308,7 +308,14 @@ def test_published_distillations_have_the_published_sizes(name, resolved):
 )
 def test_strength_of_r1_is_the_published_one_with_four_processes(name, gammas, resolved):
     for processes, gamma in zip((4, 8, 1), gammas):
-        line = describe_r1(resolved[name], processes)
+        config = resolved[name]
+        line = describe_r1(
+            config['compat'],
+            config['batch_size'],
+            config['r1_interval'],
+            config['loss_kwargs']['r1_gamma'],
+            processes,
+        )
         assert f'effective gamma {gamma}' in line and ('with 4 processes, which' in line) == (processes != 4)
 
 

@@ -73,15 +73,38 @@ def make_config(*args):
     params = dict(train.main.make_context('train.py', ['--outdir=none', *args]).params)
     for name in ('outdir', 'desc', 'nosubdir', 'dry_run'):
         params.pop(name)
-    return dict(config_lib.build_config(params), tick_nimg=16)
+    return frozen(dict(config_lib.build_config(params), tick_nimg=16))
 
 
-def make_task(material, *args, **changes):
+class Frozen(dict):
+    """A dict that refuses to be changed in place: nothing below the options may do so."""
+
+    def _refuse(self, *_args, **_kwargs):
+        raise TypeError('resolved options are complete, and nobody changes them')
+
+    __setitem__ = __delitem__ = __ior__ = update = pop = popitem = clear = setdefault = _refuse
+
+
+def frozen(value):
+    """Freeze nested dicts, of the options of a run."""
+    return Frozen({k: frozen(v) for k, v in value.items()}) if isinstance(value, dict) else value
+
+
+def make_run(config):
+    """Build a TrainingRun as train.py does."""
+    return train.build_run(frozen(config))
+
+
+def make_task(material, *args, micro_batch=None, **changes):
     """Build a DistillationTask on (data, teacher), with options of train.py and changes of its resolved options."""
     data, teacher = material
     config = make_config(f'--data={data}', '--cond=1', f'--transfer={teacher}', *GAN_ARGS, *args)
-    config.update(dict(micro_batch=config['batch_size']), **changes)
-    return DistillationTask(config, ImageFolderDataset(data, use_labels=True), torch.device('cpu'))
+    return DistillationTask(
+        frozen(dict(config, **changes)),
+        ImageFolderDataset(data, use_labels=True),
+        torch.device('cpu'),
+        micro_batch or config['batch_size'],
+    )
 
 
 def duration(nimg):
@@ -90,11 +113,11 @@ def duration(nimg):
 
 
 def use_random_backbones(setattr_=None):
-    """Let training.distillation build its features without pretrained weights; `setattr_` as monkeypatch.setattr."""
-    from training.tasks import distillation
+    """Let the features be built without pretrained weights; `setattr_` as monkeypatch.setattr."""
+    from training.adversarial import builders
 
     (setattr_ or setattr)(
-        distillation,
+        builders,
         'ProjectedFeatures',
         lambda *args, **kwargs: ProjectedFeatures(*args, **dict(kwargs, weights='random')),
     )

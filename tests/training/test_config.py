@@ -317,7 +317,6 @@ def test_non_finite_gradients_are_treated_as_officially_on_request():
 def test_metrics_are_resolved():
     assert build(*GDD)['metrics_kwargs'] is None
     assert build(*MEASURED, '--metrics= FD2k,is50K')['metrics_kwargs'] == dict(
-        class_name='evaluations.live_metrics.LiveMetrics',
         metrics=['fd2k', 'is50k'],
         ref='ref.npz',
         detector=None,
@@ -503,7 +502,7 @@ def resolve(monkeypatch):
 
     def run(*args):
         found = []
-        monkeypatch.setattr('training.training_loop.TrainingRun', lambda config: config)
+        monkeypatch.setattr(train, 'build_run', lambda config: config)
         monkeypatch.setattr(train, 'launch', lambda config, run_dir: found.append((config, run_dir)))
         result = CliRunner().invoke(train.main, list(args), catch_exceptions=False)
         assert result.exit_code == 0, result.output

@@ -16,7 +16,7 @@ from tests.support import tiny_runs
 from torch_utils import distributed, training_stats
 from training.run import state as training_state
 from training.snapshots.snapshot import load_network
-from training.training_loop import TrainingRun, run_training, write_stats
+from training.training_loop import run_training, write_stats
 
 BATCH = 8
 PROGRESS = [
@@ -88,7 +88,7 @@ def config_of(kind, material, nimg, *args):
 
 
 def train_to_the_end(config, run_dir):
-    run = TrainingRun(config)
+    run = tiny_runs.make_run(config)
     return run, run_training(run, str(run_dir))
 
 
@@ -329,7 +329,7 @@ def test_resume_with_other_options_is_one_line(unbroken, material):
     state = f'{run_dir}/training-state-000024.pt'
     for args, text in MISFITS[kind]:
         with pytest.raises(training_state.StateError, match=f'was written with {text}') as caught:
-            TrainingRun(config_of(kind, material, 64, f'--resume={state}', *args))
+            tiny_runs.make_run(config_of(kind, material, 64, f'--resume={state}', *args))
         assert '\n' not in str(caught.value) and str(caught.value).startswith(
             f'--resume={state} was written with '
         )
@@ -351,7 +351,7 @@ def test_documented_options_may_change(unbroken, material):
         '--channels-last=0',
     )
     assert (
-        TrainingRun(
+        tiny_runs.make_run(
             config_of(kind, material, 640, f'--resume={run_dir}/training-state-000024.pt', *args)
         ).nimg
         == 24
@@ -364,7 +364,7 @@ def test_number_of_processes_may_change_with_a_line(unbroken, material, tmp_path
     state['run']['processes'] = 2
     path = f'{tmp_path}/training-state-000024.pt'
     training_state.save_state(path, state)
-    TrainingRun(config_of(kind, material, 64, f'--resume={path}'))
+    tiny_runs.make_run(config_of(kind, material, 64, f'--resume={path}'))
     assert 'Processes: 1, before 2; the same data and noise' in capsys.readouterr().out
 
 
@@ -379,7 +379,7 @@ def test_state_that_does_not_fit_the_networks_is_one_line(unbroken, material, tm
     with pytest.raises(
         training_state.StateError, match='does not fit the networks of this run .*Missing key'
     ) as caught:
-        TrainingRun(config_of(kind, material, 64, f'--resume={path}'))
+        tiny_runs.make_run(config_of(kind, material, 64, f'--resume={path}'))
     assert '\n' not in str(caught.value)
 
 
@@ -411,7 +411,7 @@ def test_schedule_of_snapshots_and_states(material, tmp_path, monkeypatch):
 
 def test_position_in_the_data(material):
     """Images arrive in the sampler's order from the position of the run, as float32 in -1..1."""
-    run = TrainingRun(config_of('teacher', material, 64, '--max-size=20'))
+    run = tiny_runs.make_run(config_of('teacher', material, 64, '--max-size=20'))
     batches = run.batches()
     seen = torch.cat([next(batches)[0] for _ in range(3)])
     assert seen.dtype == torch.float32 and seen.min() >= -1 and seen.max() <= 1
@@ -427,7 +427,7 @@ def test_position_in_the_data(material):
 
 def test_average_counts_the_images_before_the_iteration(material):
     """First iteration: a copy. Second: half-life 10 * 8 images, of which 8 pass."""
-    run = TrainingRun(config_of('teacher', material, 64, '--ema-warmup=10'))
+    run = tiny_runs.make_run(config_of('teacher', material, 64, '--ema-warmup=10'))
     weights = []
     for images, labels in run.batches():
         run.train_step(images, labels)
@@ -443,7 +443,7 @@ def test_average_counts_the_images_before_the_iteration(material):
 def test_loader_processes_give_the_same_batches(material):
     batches = []
     for workers in (0, 1):
-        run = TrainingRun(config_of('teacher', material, 64, f'--workers={workers}'))
+        run = tiny_runs.make_run(config_of('teacher', material, 64, f'--workers={workers}'))
         source = run.batches()
         batches.append([next(source) for _ in range(2)])
         source.close()
@@ -453,7 +453,9 @@ def test_loader_processes_give_the_same_batches(material):
 def test_channels_last_is_a_matter_of_memory_only(material):
     losses = []
     for value in (0, 1):
-        run = TrainingRun(config_of('teacher', material, 64, f'--channels-last={value}', '--dropout=0'))
+        run = tiny_runs.make_run(
+            config_of('teacher', material, 64, f'--channels-last={value}', '--dropout=0')
+        )
         images, labels = next(run.batches())
         assert images.is_contiguous(memory_format=torch.channels_last) == bool(value)
         collector = training_stats.Collector('Loss/loss')

@@ -12,6 +12,7 @@ Letters in shape comments: N batch, C channels, H W pixels, K classes, n images 
 """
 
 import functools
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -19,15 +20,16 @@ from training.config import TEACHER_TYPES, check_max_steps
 from training.sampling.noise_levels import edm_levels
 
 INSTANCE_TYPES = TEACHER_TYPES[1:]
+Denoiser = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
 @functools.lru_cache(maxsize=8)
-def index_levels(max_steps):
+def index_levels(max_steps: int) -> torch.Tensor:
     """Return the noise level of every time index, float64 [M + 1]: 0.002 at index 0, 80 at index M, EDM's spacing."""
     return edm_levels(max_steps + 1).flip(0)
 
 
-def uniform_between(low, high, generator):
+def uniform_between(low: torch.Tensor, high: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Draw integers uniform in low..high, both included (the official rule, whose end bins are 1e-4 narrower).
 
     Args:
@@ -40,7 +42,9 @@ def uniform_between(low, high, generator):
     return (u * (high - low + 0.9998) + low - 0.4999).round().long()
 
 
-def draw_indices(kind, max_steps, count, generator):
+def draw_indices(
+    kind: str, max_steps: int, count: int, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
     """Draw the time indices of a batch (distillation spec 6.3).
 
     Args:
@@ -51,7 +55,7 @@ def draw_indices(kind, max_steps, count, generator):
     Returns:
         Dict of t (start), u (middle) and s (destination), int64 [N], M >= t > u >= s >= 0; u = s never occurs.
     Raises:
-        ValueError: `kind` or `max_steps` is impossible.
+        ArgumentError: `kind` or `max_steps` is impossible.
     """
     check_max_steps(kind, max_steps)
     ones = torch.ones([count], dtype=torch.int64)
@@ -71,7 +75,9 @@ def draw_indices(kind, max_steps, count, generator):
     return dict(t=t, u=u, s=uniform_between(0 * ones, u - 1, generator))
 
 
-def euler_jump(denoise, v, start, end, labels):
+def euler_jump(
+    denoise: Denoiser, v: torch.Tensor, start: torch.Tensor, end: torch.Tensor, labels: torch.Tensor | None
+) -> torch.Tensor:
     """Jump from one noise level to another in a straight line through the denoised image.
 
     Args:
@@ -85,7 +91,9 @@ def euler_jump(denoise, v, start, end, labels):
     return v + (denoise(v, start, labels) - v) / start * (start - end)
 
 
-def heun_step(denoise, v, start, end, labels):
+def heun_step(
+    denoise: Denoiser, v: torch.Tensor, start: torch.Tensor, end: torch.Tensor, labels: torch.Tensor | None
+) -> torch.Tensor:
     """Take one step of Heun's second-order method (EDM, Algorithm 1 without noise); arguments as `euler_jump`."""
     slope = (denoise(v, start, labels) - v) / start  # [n, C, H, W], minus dx/dsigma
     middle = v + slope * (start - end)
@@ -93,7 +101,15 @@ def heun_step(denoise, v, start, end, labels):
     return v + (slope + correction) / 2 * (start - end)
 
 
-def hop(student, teacher, v, start, end, labels, max_steps):
+def hop(
+    student: Denoiser,
+    teacher: Denoiser,
+    v: torch.Tensor,
+    start: torch.Tensor,
+    end: torch.Tensor,
+    labels: torch.Tensor | None,
+    max_steps: int,
+) -> torch.Tensor:
     """Move every image from a time index to another: Heun by the teacher over one interval, Euler by the student over more.
 
     Only the branch that an image needs is computed; where start equals end nothing is.
@@ -127,12 +143,20 @@ def hop(student, teacher, v, start, end, labels, max_steps):
     return v
 
 
-def image_levels(values, images):
+def image_levels(values: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """Bring one noise level per image [N] into the type and place of the images, [N, 1, 1, 1]."""
     return values.to(images.dtype).to(images.device, non_blocking=True).reshape(-1, 1, 1, 1)
 
 
-def distillation_target(kind, student, teacher, v, indices, labels, max_steps):
+def distillation_target(
+    kind: str,
+    student: Denoiser,
+    teacher: Denoiser,
+    v: torch.Tensor,
+    indices: Mapping[str, torch.Tensor],
+    labels: torch.Tensor | None,
+    max_steps: int,
+) -> torch.Tensor:
     """Compute what the student's output at the start shall become (distillation spec 6.4).
 
     Args:

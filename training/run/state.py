@@ -10,13 +10,14 @@ import warnings
 
 import torch
 
+from dnnlib.errors import ArgumentError
 from dnnlib.util import atomic_write
 
 STATE_KEYS = ('nimg', 'tick', 'iteration', 'task', 'ema', 'run', 'statistics', 'progress')
 STATE_PATTERN = re.compile(r'training-state-(\d{6,})\.pt')
 
 
-class StateError(ValueError):
+class StateError(ArgumentError):
     """A training state that cannot be used; the message is one line for the user."""
 
 

@@ -31,9 +31,10 @@ def task(tmp_path_factory):
             '--channels-last=0',
         )
         return DistillationTask(
-            dict(config, r1_interval=1, micro_batch=N),
+            dict(config, r1_interval=1),
             ImageFolderDataset(config['dataset_kwargs']['path'], use_labels=True),
             torch.device('cpu'),
+            N,
         )
 
 
@@ -48,7 +49,7 @@ def gradients(task, monkeypatch, micro_batch):
         ),
     )  # and no step is taken
     state = {name: tensor.clone() for name, tensor in task.D.state_dict().items()}
-    task.config['micro_batch'] = micro_batch
+    task.micro_batch = micro_batch
     images = torch.rand([N, 3, 8, 8], generator=torch.Generator().manual_seed(1)) * 2 - 1
     task.step(images, torch.eye(3)[torch.arange(N) % 3], BatchRandom(0, 0), 1)
     vectors = torch.cat(

@@ -203,6 +203,6 @@ def test_kinds_of_the_published_networks(name):
 @pytest.mark.parametrize('level', [4, -1])
 def test_unknown_level_is_explained(level):
     with pytest.raises(
-        ValueError, match=f'--freeze={level} is unknown; levels are 0 .nothing. to 3, GDD-I uses --freeze=1'
+        ValueError, match=f'^freeze={level} is unknown; levels are 0 .nothing. to 3, GDD-I uses freeze=1'
     ):
         freeze.is_frozen('model.enc.32x32_conv.weight', level)

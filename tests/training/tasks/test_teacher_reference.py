@@ -20,7 +20,6 @@ import torch
 from tests.support import tiny_runs
 from torch_utils import distributed, training_stats
 from torch_utils.randomness import BatchRandom
-from training.training_loop import TrainingRun
 
 SEED, BATCH, STEPS = 3, 8, 200
 LR, RAMP_NIMG, HALFLIFE_NIMG, WARMUP = 1e-2, 1000, 500_000, 0.2
@@ -225,7 +224,7 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distributed, '_device', torch.device('cpu'))
         patch.setattr(training_stats, '_counters', {})
-        run = TrainingRun(config)
+        run = tiny_runs.make_run(config)
         start = {name: tensor.clone() for name, tensor in run.task.net.state_dict().items()}
         collector, losses = training_stats.Collector('Loss/loss'), []
         for images, labels in run.batches():

@@ -158,7 +158,7 @@ def test_state_holds_all_half_lives():
     ema, fresh = train(300, 50), EMA(small_net(), 300, rampup=0, extra_nimg=[50])
     fresh.load_state_dict(copy.deepcopy(ema.state_dict()))
     assert all(torch.equal(net.weight, ema.nets[key].weight) for key, net in fresh.nets.items())
-    with pytest.raises(ValueError, match='averages of the state are ema, ema-5e-05, those of --ema are ema$'):
+    with pytest.raises(ValueError, match='averages of the state are ema, ema-5e-05, those of ema are ema$'):
         EMA(small_net(), 300).load_state_dict(ema.state_dict())
 
 

@@ -185,7 +185,7 @@ def test_run_is_stopped_at_the_limit_and_not_before():
     with pytest.raises(gradients.NonFiniteError) as caught:
         guard.check(2, 12500, lambda: 'the newest file is x.pkl')
     assert str(caught.value).startswith(
-        '--nan-limit=2 is reached: 2 optimizer steps had non-finite gradients (G 2) by 12.5 kimg; '
-        'the newest file is x.pkl; go on from there with a lower --lr'
+        'nan_limit=2 is reached: 2 optimizer steps had non-finite gradients (G 2) by 12.5 kimg; '
+        'the newest file is x.pkl; go on from there with a lower lr'
     )
     assert '\n' not in str(caught.value)

@@ -24,7 +24,7 @@ published() {
     reference=${REFERENCE:-$2} num=${NUM:-50000} images=fid-tmp/$1
     find_checkpoint "$1" || return 0
     [ "$reference" = none ] || find_reference "$1" "$reference" "REFERENCE=FILE.npz or none" || return 0
-    prepare_python requirements_validation.txt
+    prepare_python requirements/validation.txt
     echo "$1: $num images of $found against $reference"
     # shellcheck disable=SC2086 # OPTIONS holds several options
     if launch generate.py --network="$found" --outdir="$images" --seeds="0-$((num - 1))" --subdirs --overwrite \
@@ -39,7 +39,7 @@ published() {
 demo() {
     reference=${REFERENCE:-fid-tmp/demo-reference.npz} num=${NUM:-2000}
     find_checkpoint demo || return 0
-    prepare_python requirements_validation.txt
+    prepare_python requirements/validation.txt
     echo "demo: $num images of $found against $reference"
     # shellcheck disable=SC2086 # OPTIONS holds several options
     if { [ -n "${REFERENCE:-}" ] || launch fid.py ref --data=datasets/mnist-32x32.zip --dest="$reference" \

@@ -20,7 +20,7 @@ cd "$(dirname "$0")"
 measure() {
     find_checkpoint "$1" && find_reference "$1" "$3" "REFS=folder or URL" || return 0
     num=${NUM:-$2}
-    prepare_python requirements_validation.txt
+    prepare_python requirements/validation.txt
     echo "$1: $num images of $found against $3"
     # shellcheck disable=SC2086 # OPTIONS holds several options
     if launch fid.py gen --network="$found" --ref="$3" --seeds="0-$((num - 1))" --repeats="${REPEATS:-1}" \

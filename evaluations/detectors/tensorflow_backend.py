@@ -4,7 +4,7 @@
 """Run the published frozen Inception graph with TensorFlow, as OpenAI's evaluator does.
 
 For those who want to see that the PyTorch network gives the same numbers, or who do not trust
-it. TensorFlow is optional (requirements-tf.txt) and imported only here.
+it. TensorFlow is optional (requirements/tensorflow.txt) and imported only here.
 
 Legend: N images, C channels, H W pixels, D features, K classes, S spatial features.
 """
@@ -34,7 +34,7 @@ def _import_tensorflow():
     except ImportError as err:
         raise ValueError(
             '--backend=tensorflow needs TensorFlow, which cannot be imported; '
-            'pip install -r requirements-tf.txt, or use --backend=torch, which needs none'
+            'pip install -r requirements/tensorflow.txt, or use --backend=torch, which needs none'
         ) from err
     return tensorflow
 

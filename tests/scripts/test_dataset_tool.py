@@ -18,61 +18,17 @@ from click.testing import CliRunner
 
 import dataset_tool
 from dnnlib import parallel
-from tests.training.test_dataset import ROOT, encode, png_16bit_rgb, random_pixels, write_files
+from tests.support import ROOT
+from tests.support.conversions import convert, images_of, run, run_error, stored_json, stored_labels
+from tests.support.image_files import colour, encode, png_16bit_rgb, random_pixels, write_files
 from training.dataset import ImageFolderDataset
 from training.images import conversion as dataset_writer
 from training.images import transforms
 from training.images.files import DatasetError
 from training.images.sources import Source, SourceItem, open_source
 
-
-def invoke(*args):
-    """Call the command line, in one process unless --workers is given."""
-    workers = [] if any(str(arg).startswith('--workers') for arg in args) else ['--workers=1']
-    return CliRunner().invoke(dataset_tool.main, [str(arg) for arg in args] + workers)
-
-
-def run(*args):
-    """Output of a successful call of the command line."""
-    result = invoke(*args)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def run_error(*args):
-    """Message of a failing call, which must not be a traceback."""
-    result = invoke(*args)
-    assert result.exit_code != 0 and isinstance(result.exception, SystemExit), result.exception
-    assert 'Error: ' in result.output
-    return result.output.split('Error: ')[1].strip()
-
-
-def convert(tmp_path, source, *args):
-    """Dataset made from `source`, with labels."""
-    dest = tmp_path / 'out' / 'made.zip'
-    run(f'--source={source}', f'--dest={dest}', *args)
-    return ImageFolderDataset(dest, use_labels=True)
-
-
-def stored_json(path):
-    with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read('dataset.json'))
-
-
-def stored_labels(path):
-    return stored_json(path)['labels']
-
-
-def images_of(dataset):
-    return np.stack([image for image, _label in dataset])  # [N, C, H, W]
-
-
 # ------------------------------------------------------------------------------------------------
 # Folders and archives.
-
-
-def colour(value, shape=(4, 4, 3)):
-    return encode(np.full(shape, value, dtype=np.uint8))
 
 
 def test_folder_labels_are_ranks_of_top_folders_and_order_is_by_component(tmp_path):

@@ -27,7 +27,7 @@ class TensorBoard:
         except ImportError as error:
             raise ConfigError(
                 f'--tensorboard=True needs the package tensorboard ({error}); '
-                'pip install -r requirements_tensorboard.txt, or leave it out'
+                'pip install -r requirements/tensorboard.txt, or leave it out'
             ) from error
         self._make_writer, self._writer = SummaryWriter, None
 

@@ -9,9 +9,18 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.scripts.test_dataset_tool import colour, invoke
-from tests.training.images.test_sources import python2_batch, write_cifar10, write_mnist
-from tests.training.test_dataset import ROOT, encode, png_16bit_rgb, random_pixels, write_files
+from tests.support import ROOT
+from tests.support.conversions import invoke
+from tests.support.image_files import (
+    colour,
+    encode,
+    png_16bit_rgb,
+    python2_batch,
+    random_pixels,
+    write_cifar10,
+    write_files,
+    write_mnist,
+)
 from training.images import inspection as dataset_inspection
 from training.images.inspection import choose_samples
 from training.images.png import CAPTION_HEIGHT

@@ -2,37 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of the sources of dataset_tool.py that are arrays: MNIST, CIFAR-10 and npz packs, whole, damaged and hostile."""
 
-import gzip
 import io
 import os
 import pickle
 import struct
-import tarfile
 
 import numpy as np
 import pytest
 
-from tests.scripts.test_dataset_tool import convert, images_of, run_error, stored_json
-from tests.training.test_dataset import random_pixels, write_files
+from tests.support.conversions import convert, images_of, run_error, stored_json
+from tests.support.image_files import python2_batch, random_pixels, write_cifar10, write_files, write_mnist
 from training.images.sources import open_source
 
 # ------------------------------------------------------------------------------------------------
 # MNIST.
-
-
-def write_mnist(folder, part='train', count=5, compress=False, side=28):
-    """Write idx files with random content; return (images uint8 [N, 28, 28], list of labels)."""
-    images = random_pixels(1, (count, side, side))
-    labels = [(3 * k) % 10 for k in range(count)]
-    suffix, pack = ('.gz', gzip.compress) if compress else ('', bytes)
-    folder.mkdir(exist_ok=True)
-    (folder / f'{part}-images-idx3-ubyte{suffix}').write_bytes(
-        pack(struct.pack('>IIII', 2051, count, side, side) + images.tobytes())
-    )
-    (folder / f'{part}-labels-idx1-ubyte{suffix}').write_bytes(
-        pack(struct.pack('>II', 2049, count) + bytes(labels))
-    )
-    return images, labels
 
 
 @pytest.mark.parametrize('compress', [False, True])
@@ -89,67 +72,8 @@ def test_bad_mnist_files(tmp_path):
 # CIFAR-10.
 
 
-def python2_batch(pixels, labels):
-    """Pickle as Python 2 wrote it (protocol 2, byte strings): assembled from opcodes."""
-
-    def text(value):
-        return b'T' + struct.pack('<I', len(value)) + value
-
-    data = pixels.tobytes()
-    rows = struct.pack('<I', len(pixels))
-    dtype = (
-        b'cnumpy\ndtype\n'
-        + text(b'u1')
-        + b'K\x00K\x01\x87R(K\x03'
-        + text(b'|')
-        + b'NNN'
-        + b'J\xff\xff\xff\xff' * 2
-        + b'K\x00tb'
-    )
-    array = (
-        b'cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85'
-        + text(b'b')
-        + b'\x87R('
-        + b'K\x01J'
-        + rows
-        + b'M\x00\x0c\x86'
-        + dtype
-        + b'\x89'
-        + text(data)
-        + b'tb'
-    )
-    numbers = b'](' + b''.join(b'K' + bytes([label]) for label in labels) + b'e'
-    return (
-        b'\x80\x02}('
-        + text(b'data')
-        + array
-        + text(b'labels')
-        + numbers
-        + text(b'batch_label')
-        + text(b'x')
-        + b'u.'
-    )
-
-
 def python3_batch(protocol):
     return lambda pixels, labels: pickle.dumps({'data': pixels, 'labels': labels}, protocol=protocol)
-
-
-def write_cifar10(folder, make_batch, count=3):
-    """Write an archive of five batches; return (path, images uint8 [N, 32, 32, 3], labels)."""
-    pixels = random_pixels(2, (5, count, 3072))
-    labels = np.random.RandomState(3).randint(10, size=(5, count)).tolist()
-    path = folder / 'cifar-10-python.tar.gz'
-    with tarfile.open(path, 'w:gz') as archive:
-        for number in (2, 1, 3, 5, 4, 'test'):  # order in the tar does not matter; the test batch is left out
-            k = number - 1 if number != 'test' else 0
-            data = make_batch(pixels[k], labels[k])
-            entry = tarfile.TarInfo(
-                'cifar-10-batches-py/' + (f'data_batch_{number}' if number != 'test' else 'test_batch')
-            )
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    return path, pixels.reshape(-1, 3, 32, 32), sum(labels, [])
 
 
 @pytest.mark.parametrize('make_batch', [python2_batch, python3_batch(2), python3_batch(4)])

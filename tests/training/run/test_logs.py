@@ -57,11 +57,11 @@ def test_missing_package_is_said_in_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
     with pytest.raises(
         ConfigError,
-        match=r'^--tensorboard=True needs the package tensorboard .* requirements_tensorboard.txt, or leave it out$',
+        match=r'^--tensorboard=True needs the package tensorboard .* requirements/tensorboard.txt, or leave it out$',
     ):
         logs.TensorBoard()
     root = str(ROOT)
-    assert os.path.isfile(os.path.join(root, 'requirements_tensorboard.txt'))
+    assert os.path.isfile(os.path.join(root, 'requirements/tensorboard.txt'))
 
 
 def test_newest_files_are_named(tmp_path):

@@ -20,7 +20,7 @@ FOREIGN = {'script.py', 'main.py', 'mine.py', 'X.py', 'setup.py'}
 
 
 def files_named(text):
-    """Return what looks like a program, a script or a document: 'train.py', 'docs/training.md', 'training/*.py'."""
+    """Return what looks like a program, script or document: "train.py", "docs/training.md", "training/*.py"."""
     return set(re.findall(r'(?<![\w/.@:-])[\w][\w./*-]*\.(?:py|sh|md)\b(?![\w(])', text)) - FOREIGN
 
 
@@ -36,7 +36,9 @@ def modules_named(text):
 
 def links(text):
     """Return the targets of links to files, without anchors."""
-    return {target.split('#')[0] for target in re.findall(r'\]\(([^)\s]+)\)', text) if '://' not in target} - {''}
+    return {
+        target.split('#')[0] for target in re.findall(r'\]\(([^)\s]+)\)', text) if '://' not in target
+    } - {''}
 
 
 def exists(name, folder):
@@ -61,7 +63,9 @@ def missing(text, folder):
     """List what a text names and the checkout does not have."""
     found = [name for name in files_named(text) if not exists(name, folder)]
     found += [f'{name}/' for name in folders_named(text) if not (ROOT / name).is_dir()]
-    return sorted(found + [name for name in modules_named(text) if not files_named(name) and not module_exists(name)])
+    return sorted(
+        found + [name for name in modules_named(text) if not files_named(name) and not module_exists(name)]
+    )
 
 
 @pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -75,6 +79,7 @@ def test_code_names_what_exists():
     found = {
         str(path.relative_to(ROOT)): names
         for path in CODE
-        if path != pathlib.Path(__file__) and (names := missing(path.read_text(encoding='utf-8'), path.parent))
+        if path != pathlib.Path(__file__)
+        and (names := missing(path.read_text(encoding='utf-8'), path.parent))
     }
     assert found == {}

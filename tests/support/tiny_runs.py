@@ -73,7 +73,7 @@ def make_config(*args):
     params = dict(train.main.make_context('train.py', ['--outdir=none', *args]).params)
     for name in ('outdir', 'desc', 'nosubdir', 'dry_run'):
         params.pop(name)
-    return frozen(dict(config_lib.build_config(params), tick_nimg=16))
+    return dict(config_lib.build_config(params), tick_nimg=16)
 
 
 class Frozen(dict):
@@ -91,7 +91,7 @@ def frozen(value):
 
 
 def make_run(config):
-    """Build a TrainingRun as train.py does."""
+    """Build a TrainingRun as train.py does, from options that nobody can change."""
     return train.build_run(frozen(config))
 
 

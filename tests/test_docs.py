@@ -12,16 +12,17 @@ PACKAGES = 'training|evaluations|torch_utils|dnnlib|benchmarks|tests'
 DOCUMENTS = [*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('*/README.md')]
 CODE = [
     path
-    for pattern in ('*.py', '*.sh', *(f'{name}/**/*.py' for name in PACKAGES.split('|')))
+    for pattern in ('*.py', '*.sh', *(f'{name}/**/*.py' for name in PACKAGES.split('|')[:-1]))
     for path in ROOT.glob(pattern)
 ]
-# Names of other programs' files, of files that users make, and of files that EDM's snapshots name.
-FOREIGN = {'script.py', 'main.py', 'mine.py', 'X.py', 'setup.py'}
+# Files that programs write, and modules of EDM's.
+OUTPUTS = {'comparison.md', 'evaluation.md', 'study.md', 'throughput.md', 'OUT.md'}
+FOREIGN = {'torch_utils.ops'}
 
 
 def files_named(text):
-    """Return what looks like a program, script or document: "train.py", "docs/training.md", "training/*.py"."""
-    return set(re.findall(r'(?<![\w/.@:-])[\w][\w./*-]*\.(?:py|sh|md)\b(?![\w(])', text)) - FOREIGN
+    """Return what looks like a program, a script or a document: 'train.py', 'docs/training.md'."""
+    return set(re.findall(r'(?<![\w/.@:-])[\w][\w./*-]*\.(?:py|sh|md)\b(?![\w(])', text)) - OUTPUTS
 
 
 def folders_named(text):
@@ -31,7 +32,7 @@ def folders_named(text):
 
 def modules_named(text):
     """Return what looks like a module of the packages or something in it: 'training.networks.EDMPrecond'."""
-    return set(re.findall(rf'(?<![\w/.-])((?:{PACKAGES})(?:\.\w+)+)(?![\w/-])', text))
+    return set(re.findall(rf'(?<![\w/.-])((?:{PACKAGES})(?:\.\w+)+)(?![\w/-])', text)) - FOREIGN
 
 
 def links(text):
@@ -42,9 +43,9 @@ def links(text):
 
 
 def exists(name, folder):
-    """Look for a file from the root, from the folder of whoever names it, or, without a folder, anywhere."""
-    patterns = [name] if '/' in name else [name, f'**/{name}']
-    return any(next(base.glob(pattern), None) for base in (ROOT, folder) for pattern in patterns)
+    """Look for a file from the root, from the folder of whoever names it, or from any folder of the packages."""
+    bases = [ROOT, folder, *(ROOT / package for package in PACKAGES.split('|'))]
+    return any(next(base.glob(pattern), None) for base in bases for pattern in (name, f'*/**/{name}'))
 
 
 def module_exists(name):
@@ -83,3 +84,19 @@ def test_code_names_what_exists():
         and (names := missing(path.read_text(encoding='utf-8'), path.parent))
     }
     assert found == {}
+
+
+def test_the_checks_notice(tmp_path):
+    text = (
+        'See `training/gan_loss.py`, gan_loss.py, docs/none.md, train.py; training/images/, training/nowhere/, '
+        'training.networks.EDMPrecond, training.networks.None1, training.checkpoint; fid.py gen, X.zip, a/.'
+    )
+    assert missing(text, tmp_path) == [
+        'docs/none.md',
+        'gan_loss.py',
+        'training.checkpoint',
+        'training.networks.None1',
+        'training/gan_loss.py',
+        'training/nowhere/',
+    ]
+    assert links('[a](docs/a.md#b), [c](https://x.org/d.md), ![e](f.png), [g](#h)') == {'docs/a.md', 'f.png'}

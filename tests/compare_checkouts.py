@@ -9,7 +9,8 @@ file lies in, on one and on two processes, and compares what they leave: stats.j
 training states (all tensors and values), snapshots, and sample grids. Only the command line is used, and
 nothing of either checkout is imported, so the layout of the code does not matter. Snapshots are compared byte
 by byte; where they differ, instruction by instruction of the pickle, and then the program texts in them
-(training/networks.py and the like) may differ, which is said.
+(training/networks.py and the like) may differ, which is said. So may the list of options that a state names
+as those of its run, but not their values.
 
 Exit status 0: everything is equal; 1: something differs, or a run failed. It takes about five CPU minutes, on
 the CPU only. `--keep=DIR` keeps the runs of OTHER_CHECKOUT there and takes them from there the next time,
@@ -38,6 +39,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=pathlib.Path)
 NEW_FOLDER = click.Path(file_okay=False, path_type=pathlib.Path)
 TIME_LIMIT = 300  # seconds, for one command
 CLOCK = ('Timing/', 'Resources/')  # prefixes of statistics that the machine decides
+ONE_SIDED = ' (on one side only)'
 CLOCK_KEYS = ('timestamp', 'total_sec', 'tick_sec')
 
 COMMON = '--data={data} --cond=1 --seed=3 --device=cpu --grid=2x3 --workers=0'.split()
@@ -178,7 +180,7 @@ def same(a: Any, b: Any) -> bool:
 def compare_trees(a: Any, b: Any) -> list[str]:
     """Name the leaves that differ between two nested states."""
     left, right = flatten(lasting(a)), flatten(lasting(b))
-    names = [f'{name} (on one side only)' for name in sorted(left.keys() ^ right.keys())]
+    names = [f'{name}{ONE_SIDED}' for name in sorted(left.keys() ^ right.keys())]
     return names + [name for name in left if name in right and not same(left[name], right[name])]
 
 
@@ -187,11 +189,13 @@ def compare_stats(a: bytes, b: bytes) -> list[str]:
     return compare_trees(*([json.loads(line) for line in text.splitlines()] for text in (a, b)))
 
 
-def compare_states(a: bytes, b: bytes) -> list[str]:
-    """Compare two training states."""
-    return compare_trees(
+def compare_states(a: bytes, b: bytes) -> tuple[list[str], int]:
+    """Compare two training states; returns the differences, and how many names of options one side lacks."""
+    found = compare_trees(
         *(torch.load(io.BytesIO(data), map_location='cpu', weights_only=True) for data in (a, b))
     )
+    names = [text for text in found if text.startswith('/run/options/') and text.endswith(ONE_SIDED)]
+    return [text for text in found if text not in names], len(names)
 
 
 def instructions(data: bytes) -> list[tuple]:
@@ -227,10 +231,11 @@ def compare_files(name: str, a: bytes, b: bytes) -> tuple[list[str], str]:
     if name == 'stats.jsonl':
         return compare_stats(a, b), ''
     if name.endswith('.pt'):
-        return compare_states(a, b), ''
+        found, names = compare_states(a, b)
+        return found, f'but {names} name(s) of options' if names else ''
     if name.endswith('.pkl'):
         found, programs = compare_snapshots(a, b)
-        return found, f'but {programs} program text(s)'
+        return found, f'but {programs} program text(s)' if programs else ''
     return ['other bytes'], ''
 
 
@@ -245,7 +250,7 @@ def compare_runs(a: pathlib.Path, b: pathlib.Path) -> dict[str, tuple[str, list[
         found, remarks = [] if names else [f'no {pattern} on either side'], set()
         for name in names:
             if not (a / name).exists() or not (b / name).exists():
-                found.append(f'{name} (on one side only)')
+                found.append(f'{name}{ONE_SIDED}')
                 continue
             differences, remark = compare_files(name, (a / name).read_bytes(), (b / name).read_bytes())
             found += [f'{name}: {text}' for text in differences]
@@ -294,8 +299,8 @@ def describe(name: str, results: dict, seconds: float) -> str:
     differences = [text for _, found in results.values() for text in found]
     if len(differences) > 20:
         differences[20:] = [f'and {len(differences) - 20} more']
-    row = ''.join(f'{verdict:<28}' for verdict, _ in results.values())
-    return '\n    '.join([f'{name:<28}{row}{seconds:.0f}', *differences])
+    row = ''.join(f'{verdict:<32}' for verdict, _ in results.values())
+    return '\n    '.join([f'{name:<32}{row}{seconds:.0f}', *differences])
 
 
 @click.command(help=__doc__.split('\n\n')[0])
@@ -310,7 +315,7 @@ def main(other, here, only, keep):
     for checkout in (other, here):
         if not (checkout / 'train.py').exists():
             raise click.ClickException(f'{checkout} has no train.py; give the root of a checkout')
-    click.echo(f'{"case":<28}' + ''.join(f'{group:<28}' for group in GROUPS) + 'seconds')
+    click.echo(f'{"case":<32}' + ''.join(f'{group:<32}' for group in GROUPS) + 'seconds')
     failed = 0
     with tempfile.TemporaryDirectory() as temporary:
         for name in names:

@@ -78,7 +78,7 @@ def test_states_bit_for_bit():
     )
     other = copy.deepcopy(state)
     other['progress']['total_sec'] = 2.0
-    assert compare_states(saved(state), saved(other)) == []
+    assert compare_states(saved(state), saved(other)) == ([], 0)
     for change in (
         lambda s: s['task']['G'].mul_(-1),  # -0.0
         lambda s: s['task'].update(G=s['task']['G'].double()),
@@ -89,7 +89,15 @@ def test_states_bit_for_bit():
     ):
         changed = copy.deepcopy(state)
         change(changed)
-        assert len(compare_states(saved(state), saved(changed))) == 1
+        found, names = compare_states(saved(state), saved(changed))
+        assert len(found) == 1 and names == 0
+
+
+def test_options_may_have_other_names_but_not_other_values():
+    state = dict(run=dict(options=dict(lr=0.1, lpips=None)))
+    fewer, other = dict(run=dict(options=dict(lr=0.1))), dict(run=dict(options=dict(lr=0.2, lpips=None)))
+    assert compare_states(saved(state), saved(fewer)) == ([], 1)
+    assert compare_states(saved(state), saved(other)) == (['/run/options/lr'], 0)
 
 
 def test_statistics():

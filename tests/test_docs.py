@@ -43,7 +43,7 @@ def links(text):
 
 
 def exists(name, folder):
-    """Look for a file from the root, from the folder of whoever names it, or from any folder of the packages."""
+    """Look for a file from the root, from the folder of who names it, or from any folder of the packages."""
     bases = [ROOT, folder, *(ROOT / package for package in PACKAGES.split('|'))]
     return any(next(base.glob(pattern), None) for base in bases for pattern in (name, f'*/**/{name}'))
 
@@ -89,7 +89,7 @@ def test_code_names_what_exists():
 def test_the_checks_notice(tmp_path):
     text = (
         'See `training/gan_loss.py`, gan_loss.py, docs/none.md, train.py; training/images/, training/nowhere/, '
-        'training.networks.EDMPrecond, training.networks.None1, training.checkpoint; fid.py gen, X.zip, a/.'
+        'training.networks.EDMPrecond, training.networks.None1, training.checkpoint; fid.py gen, X.zip'
     )
     assert missing(text, tmp_path) == [
         'docs/none.md',

@@ -263,7 +263,7 @@ def build_inception(state: dict[str, torch.Tensor], fold: bool = True) -> Incept
     """Make the network from complete weights, ready to measure.
 
     Args:
-        state: All weights under torchvision's names, as `evaluations.inception_weights` reads them.
+        state: All weights under torchvision's names, as `evaluations.detectors.inception_weights` reads them.
         fold: Merge each batch normalisation into its convolution: the same function up to rounding
             (features agree to about 1e-6), one pass over each map less.
     Returns:

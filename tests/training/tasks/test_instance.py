@@ -16,8 +16,8 @@ from dnnlib.errors import ArgumentError, as_option
 from tests.support import tiny_runs
 from torch_utils import training_stats
 from torch_utils.randomness import BatchRandom
-from training import config as config_lib
 from training.adversarial.losses import generator_loss
+from training.config import MIDDLE_SIGMA, SIGMA_MAX
 from training.dataset import ImageFolderDataset
 from training.instance.distances import huber_distance, l2_distance
 from training.instance.targets import INSTANCE_TYPES, distillation_target, draw_indices, index_levels
@@ -324,7 +324,7 @@ def test_number_of_steps_is_part_of_the_options():
     assert tiny_runs.make_config(*GAN, '--multi-step-g=2')['sampler_kwargs'] == dict(
         num_steps=2, middle_sigma=0.8
     )
-    assert config_lib.SIGMA_MAX == samplers.SIGMA_MAX and config_lib.MIDDLE_SIGMA == samplers.MIDDLE_SIGMA
+    assert SIGMA_MAX == samplers.SIGMA_MAX and MIDDLE_SIGMA == samplers.MIDDLE_SIGMA
 
 
 # ------------------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ def write_file(path, net, info, plan, opts):
 
 def read_network(path, key, net, plan):
     """Load the network that was written, make sure that its tensors are the same bits, and return its function."""
-    loaded, _info = load_network(path, key=key, option='--dest')
+    loaded, _info = load_network(path, key=key, option='dest')
     expected, found = net.state_dict(), loaded.state_dict()
     if list(expected) != list(found) or not all(
         torch.equal(expected[name], found[name]) for name in expected

@@ -47,12 +47,7 @@ ALLOWED = {
     # Floor 2.
     'training.official_options': {'training.config'},
     'training.dataset': {'training.images'},
-    'training.snapshots': {
-        'training.networks',
-        'training.sampling',
-        'training.augment',
-        'training.adversarial',
-    },  # cut next
+    'training.snapshots': {'training.networks', 'training.sampling'},
     'training.adversarial': {'training.backbones', 'training.augment', 'training.sampling'},
     # Floor 3.
     'training.student': {'training.networks', 'training.config', 'training.snapshots'},

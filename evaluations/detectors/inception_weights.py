@@ -17,8 +17,9 @@ from evaluations.detectors.inception import empty_inception
 from evaluations.detectors.inception_names import UNITS
 from evaluations.detectors.torchscript_reader import TorchScriptError, is_torchscript, read_torchscript
 from torch_utils.persistence import LEGACY_MAGIC
+from torch_utils.pickle_machine import PickleError
+from torch_utils.pickle_values import TensorRecord
 from training.snapshots.pickle_reader import read_pickled_module
-from training.snapshots.pickle_records import SnapshotError, TensorRecord
 
 # Parts of a unit: torchvision's name, the graph's, NVIDIA's (which has no scale, since it is 1).
 _PARTS = (
@@ -52,7 +53,7 @@ def read_inception_weights(path):
         state = _read_any(path)
         state = {name: tensor.to(torch.float32) for name, tensor in state.items()}
         _check_state(state)
-    except (InceptionWeightsError, GraphDefError, TorchScriptError, SnapshotError) as err:
+    except (InceptionWeightsError, GraphDefError, TorchScriptError, PickleError) as err:
         raise InceptionWeightsError(
             f'{path} does not hold the Inception-2015 weights: {err}; fetch the file again, see pretrained/README.md'
         ) from err

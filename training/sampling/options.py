@@ -133,7 +133,7 @@ def add_sampler_options(command):
 
 
 def add_key_options(command):
-    """Add --ema and --key to a function that click.command() turns into a command; see `snapshot_entries.choose_key`."""
+    """Add --ema and --key to a function that click.command() turns into a command; see `training.snapshots.entries.choose_key`."""
     key = click.option('--key', help='Entry: ema, net, ema-0.05, ...  [default: ema]', metavar='NAME')
     return click.option('--ema', help='1 is --key=ema, 0 is --key=net', metavar='BOOL', type=bool)(
         key(command)
@@ -144,7 +144,7 @@ def build_sampler(net, opts, metadata=None, warn=None):
     """Decide on the sampler and its arguments.
 
     Args:
-        net:      The network; GDDPrecond is made for one step, the others for many.
+        net:      The network; GDD's (`is_generator`) is made for one step, the others for many.
         opts:     Parameters of the command: name -> value, None where not given. Names other than SAMPLER_PARAMETERS are
                   left alone.
         metadata: Metadata of the snapshot, or None. `num_steps` and `middle_sigma` are those of training, if present.
@@ -185,13 +185,22 @@ def choose_sampler(net, sampler, given, metadata):
             )
         return 'multi_step', 2, middle_sigma
     ablation = bool(ABLATION_OPTIONS & set(given))
-    if sampler is None and type(net).__name__ == 'GDDPrecond' and not ablation:
+    if sampler is None and is_generator(net) and not ablation:
         sampler = 'multi_step' if trained_steps > 1 else 'one_step'
     if sampler == 'multi_step':
         return sampler, given.get('steps', max(trained_steps, 2)), middle_sigma
     if sampler == 'one_step':
         return sampler, 1, middle_sigma
     return 'ablation' if ablation else 'edm', given.get('steps', 18), middle_sigma
+
+
+def is_generator(net):
+    """Tell from its preconditioning whether a network is made for one step (or a few), not for an ODE solver.
+
+    GDD's classes, whatever their name and wherever they come from, have the boundary condition D(x; eps) = x;
+    those of EDM have no eps.
+    """
+    return isinstance(getattr(net, 'eps', None), (int, float))
 
 
 def used_options(name, num_steps, given):

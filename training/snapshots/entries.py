@@ -6,17 +6,17 @@ These entries are information. No path in them is opened, no class named in them
 nothing unknown in them keeps the network from loading.
 """
 
-import inspect
 import logging
-import math
 import os
+from typing import Any
 
 import torch
 
+from dnnlib.errors import ArgumentError, arg
 from dnnlib.util import EasyDict
-from training.adversarial.ada import AdaPipe
-from training.augment import AugmentPipe
-from training.snapshots.pickle_records import PersistentRecord, SnapshotError, TensorRecord, shown
+from torch_utils.pickle_machine import shown
+from torch_utils.pickle_values import TensorRecord
+from training.snapshots.pickle_records import PersistentRecord
 
 MAX_VALUES = 10_000  # items of dataset_kwargs or metadata
 CHARACTERS_PER_VALUE = 100  # texts may have as many on average
@@ -26,13 +26,13 @@ DESCRIBED_CLASSES = ('EDMLoss', 'VPLoss', 'VELoss', 'AugmentPipe')
 _log = logging.getLogger(__name__)
 
 
-def is_network_entry(entry):
-    """Tell from the name of an entry whether it holds a network: ema, net, or a further average such as ema-0.05."""
+def is_network_entry(entry: str) -> bool:
+    """Tell from its name whether an entry holds a network: ema, net, or a further average such as ema-0.05."""
     return entry in ('ema', 'net') or entry.startswith('ema-')
 
 
-def choose_key(ema, key):
-    """Settle --ema and --key, of which the first is the official spelling for two of the keys.
+def choose_key(ema: bool | None, key: str | None) -> str:
+    """Settle the arguments ema and key, of which the first is the official spelling for two of the keys.
 
     Args:
         ema: Whether averaged weights are wanted, or None where not said.
@@ -40,20 +40,23 @@ def choose_key(ema, key):
     Returns:
         Name of an entry.
     Raises:
-        ValueError: they contradict each other, or the key is none of a network.
+        ArgumentError: they contradict each other, or the key is none of a network.
     """
     if key is None:
         return 'net' if ema is False else 'ema'
     if not is_network_entry(key):
-        raise ValueError(
-            f'--key={key} names no network of a snapshot; use ema, net, or a further average such as ema-0.05'
+        raise ArgumentError(
+            arg('key', key),
+            ' names no network of a snapshot; use ema, net, or a further average such as ema-0.05',
         )
     if ema is not None and ema == (key == 'net'):
-        raise ValueError(f'--ema={ema} does not go with --key={key}; leave --ema out')
+        raise ArgumentError(
+            arg('ema', ema), ' does not go with ', arg('key', key), '; leave ', arg('ema'), ' out'
+        )
     return key
 
 
-def plain_entry(top, entry):
+def plain_entry(top: dict, entry: str) -> dict:
     """Return a dict entry of a snapshot if it is made of plain values only, else {} with a warning.
 
     Args:
@@ -90,7 +93,7 @@ def _budget_left(value, budget, depth):
     return budget - 1
 
 
-def portable(value):
+def portable(value: Any) -> Any:
     """Cut absolute paths in nested plain values to their last part: the folders of a machine stay at home.
 
     Args:
@@ -107,7 +110,7 @@ def portable(value):
     return value
 
 
-def describe_entry(entry, value):
+def describe_entry(entry: str, value: Any) -> Any:
     """Say what can be said about an entry that is not a network: its class and its plain attributes.
 
     Args:
@@ -150,56 +153,3 @@ def _class_and_state(value):
         return value.class_name, value.state
     is_container = isinstance(value, (dict, list, tuple, set))
     return type(value).__name__, None if is_container else getattr(value, '__dict__', None)
-
-
-def build_augment_pipe(description):
-    """Rebuild the augmentation pipe with which a teacher or a student was trained.
-
-    Args:
-        description: `info.extras['augment_pipe']` of `load_network`, or None.
-    Returns:
-        `training.augment.AugmentPipe` (teacher), `training.ada.AdaPipe` (student, with the probability
-        at the time of the snapshot), or None if there was none.
-    Raises:
-        SnapshotError: it is another class; GDD has one of the same name, a torch module with other transformations.
-    """
-    if description is None:
-        return None
-    if isinstance(description, dict) and description.get('class_name') == 'AdaPipe':
-        if (
-            set(description) != {'class_name', 'p'}
-            or not _is_finite(description['p'])
-            or description['p'] < 0
-        ):
-            raise SnapshotError(
-                'augment_pipe of the snapshot is no AdaPipe of this project, whose p is at least 0; '
-                'give the augmentation options instead'
-            )
-        return AdaPipe(float(description['p']))
-    if (
-        not isinstance(description, dict)
-        or description.get('class_name') != 'AugmentPipe'
-        or 'buffers' in description
-    ):
-        raise SnapshotError(
-            'augment_pipe of the snapshot is not the AugmentPipe of EDM, so it cannot be rebuilt; '
-            'give the augmentation options instead'
-        )
-    values = {name: value for name, value in description.items() if name != 'class_name'}
-    known = list(inspect.signature(AugmentPipe).parameters)
-    if sorted(values) != sorted(known):
-        other = sorted(set(values) ^ set(known))
-        raise SnapshotError(
-            f"augment_pipe of the snapshot differs from EDM's in {', '.join(map(shown, other))}, "
-            'so it cannot be rebuilt; give the augmentation options instead'
-        )
-    for name, value in values.items():
-        if not _is_finite(value):
-            raise SnapshotError(
-                f'augment_pipe of the snapshot has {name}={shown(value)}, but a finite number is needed'
-            )
-    return AugmentPipe(**values)
-
-
-def _is_finite(value):
-    return type(value) in (int, float) and math.isfinite(value)

@@ -9,8 +9,9 @@ building millions of layers or from reaching code that expects sane numbers.
 import inspect
 import math
 
+from torch_utils.pickle_machine import shown
 from training import networks
-from training.snapshots.pickle_records import SnapshotError, UnknownClassError, shown
+from training.snapshots.pickle_records import SnapshotError, UnknownClassError
 
 UNETS = {'SongUNet': networks.SongUNet, 'DhariwalUNet': networks.DhariwalUNet}
 MAX_CHANNELS = 16384

@@ -11,17 +11,11 @@ import logging
 
 import torch
 
+from torch_utils.pickle_machine import UnsafePickleError, shown
+from torch_utils.pickle_values import ModuleRecord, TensorRecord
 from training import networks
 from training.snapshots.network_arguments import ANY_NUMBER, RULES, check_arguments
-from training.snapshots.pickle_records import (
-    ModuleDictRecord,
-    PersistentRecord,
-    SnapshotError,
-    TensorRecord,
-    UnknownClassError,
-    UnsafePickleError,
-    shown,
-)
+from training.snapshots.pickle_records import PersistentRecord, SnapshotError, UnknownClassError
 
 PRECONDITIONERS = {
     cls.__name__: cls
@@ -33,6 +27,8 @@ PRECONDITIONERS = {
         networks.iDDPMPrecond,
     )
 }
+# The newer official repository calls the method D2O, and changed nothing else in the network.
+OFFICIAL_NAMES = {'D2OPrecond': 'GDDPrecond'}
 PARTS = (
     'SongUNet',
     'DhariwalUNet',
@@ -105,6 +101,8 @@ def build_network(record):
     Raises:
         SnapshotError: something is unknown or does not fit; the message names it.
     """
+    if isinstance(record, PersistentRecord):
+        record = PersistentRecord(name_here(record.class_name), record.state, record.src_sha256)
     if not isinstance(record, PersistentRecord) or record.class_name not in PRECONDITIONERS:
         found = record.class_name if isinstance(record, PersistentRecord) else type(record).__name__
         raise UnknownClassError(
@@ -120,6 +118,11 @@ def build_network(record):
         _take_over_attributes(name, module, parts[name].state)
     _warn_of_unknown_attributes(net, parts)
     return net.eval().requires_grad_(False), flavour_of(parts)
+
+
+def name_here(class_name: str) -> str:
+    """Return the name in this project of a class that the official repositories have under several names."""
+    return OFFICIAL_NAMES.get(class_name, class_name)
 
 
 def build_from_tensors(class_name, arguments, tensors, attributes):
@@ -223,7 +226,7 @@ def _dotted(name, key):
 
 def _check_part(name, part):
     where = shown(name) or 'the network'
-    if not isinstance(part, (PersistentRecord, ModuleDictRecord)):
+    if not isinstance(part, (PersistentRecord, ModuleRecord)):
         raise SnapshotError(f'{where} is no part of a network')
     if part.class_name not in (PARTS if name else PRECONDITIONERS):
         raise UnknownClassError(
@@ -379,7 +382,7 @@ def flavour_of(parts):
         'gdd' or 'edm'.
     """
     gdd = (
-        parts[''].class_name == 'GDDPrecond'
+        'eps' in parts[''].state  # of the boundary condition, which EDM's preconditioners do not have
         or any('groups' in part.state for part in parts.values())
         or ('model' in parts and 'augment_dim' in parts['model'].state)
     )

@@ -13,9 +13,10 @@ import os
 import torch
 
 from dnnlib.util import EasyDict, atomic_write, file_sha256
+from torch_utils.pickle_machine import shown
 from training.snapshots.entries import is_network_entry, plain_entry, portable
 from training.snapshots.network_builder import PRECONDITIONERS, build_from_tensors, edited_attributes
-from training.snapshots.pickle_records import SnapshotError, shown
+from training.snapshots.pickle_records import SnapshotError
 
 SUFFIX = '.safetensors'
 FORMAT_NAME, FORMAT_VERSION = 'gdd-network', 1

@@ -4,21 +4,24 @@
 
 A snapshot is a pickle in EDM's format (`network-snapshot-KKKKKK.pkl`). Loading never runs
 anything from the file, whoever made it; see `pickle_reader`, then `network_builder`. Only the
-opt-in `trust=True` (`--trust-pickle`) does; see `trusted_pickle`.
+opt-in `trust=True` does; see `trusted_pickle`.
 """
 
 import hashlib
 import os
 import sys
+from typing import Any
 
 import torch
 
+from dnnlib.errors import Arg, ArgumentError, arg, as_option
 from dnnlib.util import EasyDict, atomic_write, is_url, open_url
 from torch_utils import misc, persistence
+from torch_utils.pickle_machine import UnsafePickleError, shown
 from training.snapshots.entries import describe_entry, is_network_entry, plain_entry, portable
 from training.snapshots.network_builder import build_network, describe_names
 from training.snapshots.pickle_reader import read_snapshot
-from training.snapshots.pickle_records import SnapshotError, UnknownClassError, UnsafePickleError, shown
+from training.snapshots.pickle_records import SnapshotError, UnknownClassError
 from training.snapshots.safetensors_file import is_safetensors, load_safetensors
 from training.snapshots.trusted_pickle import run_snapshot
 
@@ -26,14 +29,24 @@ __all__ = ['SnapshotError', 'atomic_write', 'copy_params_and_buffers', 'load_net
 
 MAX_FILE_BYTES = 32 << 30  # the largest published snapshot has about 1.2 GB
 REFUSAL = (
-    'the file is refused and nothing in it was run; only if you trust whoever made it, use --trust-pickle, '
-    'which runs the code in it as EDM does'
+    '; the file is refused and nothing in it was run; only if you trust whoever made it, use ',
+    arg('trust_pickle'),
+    ', which runs the code in it as EDM does',
 )
+WAY_OUT = '; give the path or URL of a network-snapshot-KKKKKK.pkl'
 
 
 def save_snapshot(
-    path, *, ema, net=None, loss_fn=None, augment_pipe=None, dataset_kwargs=None, metadata=None, extra=None
-):
+    path: str,
+    *,
+    ema: torch.nn.Module,
+    net: torch.nn.Module | None = None,
+    loss_fn: Any = None,
+    augment_pipe: Any = None,
+    dataset_kwargs: dict | None = None,
+    metadata: dict | None = None,
+    extra: dict[str, torch.nn.Module] | None = None,
+) -> None:
     """Write networks as a snapshot that EDM, GDD and this project can load.
 
     The networks in the file are on the CPU, float32, in eval mode and without gradients; those
@@ -45,7 +58,7 @@ def save_snapshot(
         ema:            Network with moving-average weights, not wrapped for data parallelism.
         net:            Network with the raw weights, or None to leave it out.
         loss_fn:        Loss of a teacher, a persistent object; None to leave it out.
-        augment_pipe:   Augmentation of a teacher, a persistent object; of a student, a dict of primitives; or None.
+        augment_pipe:   Augmentation: of a teacher a persistent object, of a student a dict of primitives; or None.
         dataset_kwargs: Arguments of the training set: nested dict of primitives.
         metadata:       Anything to keep beside the networks: nested dict of primitives.
         extra:          Further averages by key, such as {'ema-0.05': network}; EDM's programs pass over them.
@@ -53,7 +66,7 @@ def save_snapshot(
         ValueError: something given cannot be part of a snapshot.
     """
     if ema is None:
-        raise ValueError('ema=None: a snapshot needs a network')
+        raise ArgumentError(arg('ema', None), ': a snapshot needs a network')
     extra = extra or {}
     for name, value in (
         ('ema', ema),
@@ -64,7 +77,7 @@ def save_snapshot(
     ):
         described = name == 'augment_pipe' and isinstance(value, dict)
         if value is not None and not described and not persistence.is_persistent(value):
-            raise ValueError(
+            raise ArgumentError(
                 f'{name} is a {type(value).__name__}, which a snapshot cannot hold; '
                 'give an object of a persistent class, such as a GDDPrecond, without a wrapper'
             )
@@ -84,18 +97,20 @@ def save_snapshot(
         persistence.dump(content, file)
 
 
-def load_network(path_or_url, key='ema', *, option='--network', trust=False):
+def load_network(
+    path_or_url: str | os.PathLike, key: str = 'ema', *, option: str = 'network', trust: bool = False
+) -> tuple[torch.nn.Module, EasyDict]:
     """Load one network of a snapshot made by EDM, GDD or this project, without running its code.
 
     A path ending in .safetensors is a file of `export.py`. The random state of torch is not touched.
 
     Args:
         path_or_url: Local file, or URL (kept in the download cache).
-        key:         'ema' for the averaged weights, 'net' for the raw ones (GDD, this project), 'ema-0.05' and the
-                     like for further averages (this project).
-        option:      Command-line option the path came from, for error messages.
+        key:         'ema' for the averaged weights, 'net' for the raw ones (GDD, this project), 'ema-0.05' and
+                     the like for further averages (this project).
+        option:      Argument the path came from, for error messages.
         trust:       Run the file as EDM does, should it hold something outside the list of the safe
-                     reader (`--trust-pickle`). This executes code of the file, with a warning.
+                     reader. This executes code of the file, with a warning.
     Returns:
         (net, info). net: class of `training.networks` (of the file, if it was run), float32, CPU,
         eval mode, no gradients. info: EasyDict with path, sha256 (of the file), class_name, flavour
@@ -103,16 +118,17 @@ def load_network(path_or_url, key='ema', *, option='--network', trust=False):
         where absent), extras (name -> description of other entries), source_sha256 (of the embedded
         text of the network) and executed (SHA-256 of all texts that were run; [] from the safe reader).
     Raises:
-        SnapshotError: one line naming option, file, the rule and a way out.
+        PickleError: one line naming argument, file, the rule and a way out; SnapshotError where the file
+            is read, but cannot be used.
     """
-    name = f'{option}={path_or_url}'
+    name = arg(option, os.fspath(path_or_url))
     path, data = _read_file(path_or_url, name)
     try:
         if is_safetensors(path):
             return load_safetensors(path, key)
         net, top, facts = _load_pickle(data, key, name, trust)
-    except SnapshotError as error:
-        raise type(error)(f'{name}: {error}') from error
+    except PickleError as error:
+        raise type(error)(name, ': ', *error.args) from error
     extras = {
         entry: describe_entry(entry, value)
         for entry, value in top.items()
@@ -142,15 +158,15 @@ def _load_pickle(data, key, name, trust):
         net, flavour = build_network(top[key])
     except (UnsafePickleError, UnknownClassError) as error:
         if not trust:
-            raise type(error)(f'{error}; {REFUSAL}') from error
-        print(f'{name}: {error}; so it cannot be read without running it', file=sys.stderr)
-        return run_snapshot(data, key, name)
+            raise type(error)(*error.args, *REFUSAL) from error
+        print(f'{as_option(name)}: {error}; so it cannot be read without running it', file=sys.stderr)
+        return run_snapshot(data, key, as_option(name))
     record = top[key]
     return (
         net,
         top,
         dict(
-            class_name=record.class_name,
+            class_name=type(net).__name__,
             flavour=flavour,
             init_kwargs=dict(net._init_kwargs),
             source_sha256=record.src_sha256,
@@ -159,7 +175,12 @@ def _load_pickle(data, key, name, trust):
     )
 
 
-def copy_params_and_buffers(src, dst, *, allow_extra=('model.map_augment.weight',)):
+def copy_params_and_buffers(
+    src: torch.nn.Module,
+    dst: torch.nn.Module,
+    *,
+    allow_extra: tuple[str, ...] = ('model.map_augment.weight',),
+) -> None:
     """Copy all parameters and buffers of a network into another of the same structure.
 
     Unlike upstream's function of this name nothing is skipped: either everything is copied, or
@@ -196,7 +217,7 @@ def copy_params_and_buffers(src, dst, *, allow_extra=('model.map_augment.weight'
         if item[1]
     ]
     if problems:
-        raise ValueError(
+        raise ArgumentError(
             f'the weights do not fit ({"; ".join(problems)}); source and target must be built with the same '
             'architecture options'
         )
@@ -205,29 +226,25 @@ def copy_params_and_buffers(src, dst, *, allow_extra=('model.map_augment.weight'
             tensor.copy_(source[name])
 
 
-def _read_file(path_or_url, name):
-    # The local path and the content of a pickle, file or URL; `name` is "option=value" for messages.
-    way_out = 'give the path or URL of a network-snapshot-KKKKKK.pkl'
+def _read_file(path_or_url: str | os.PathLike, name: Arg) -> tuple[str, bytes | None]:
+    # The local path and the content of a pickle, file or URL; `name` is for messages.
     path = os.fspath(path_or_url)
     try:
         if is_url(path):
             path = open_url(path, return_filename=True)
         if not os.path.exists(path):
-            raise SnapshotError(f'{name}: there is no such file; {way_out}')
+            raise SnapshotError(name, ': there is no such file', WAY_OUT)
         if not os.path.isfile(path):
-            raise SnapshotError(f'{name}: this is not a file; {way_out}')
+            raise SnapshotError(name, ': this is not a file', WAY_OUT)
         if os.path.getsize(path) > MAX_FILE_BYTES:
             limit = MAX_FILE_BYTES >> 30
-            raise SnapshotError(
-                f'{name}: the file is larger than {limit} GiB, so it is no snapshot; {way_out}'
-            )
+            raise SnapshotError(name, f': the file is larger than {limit} GiB, so it is no snapshot', WAY_OUT)
         with open(path, 'rb') as file:  # A safetensors file is read by its own library.
             return path, None if is_safetensors(path) else file.read()
     except OSError as error:
-        raise SnapshotError(
-            f'{name}: the file cannot be read ({error.strerror or error}); {way_out}'
-        ) from error
+        reason = error.strerror or error
+        raise SnapshotError(name, f': the file cannot be read ({reason})', WAY_OUT) from error
     except SnapshotError:
         raise
     except ValueError as error:
-        raise SnapshotError(f'{name}: {error}') from error
+        raise SnapshotError(name, f': {error}') from error

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Run a snapshot as EDM does, for files that the safe reader refuses (`--trust-pickle`).
+"""Run a snapshot as EDM does, for files that the safe reader refuses, if the user trusts them.
 
 Everything in this file EXECUTES what the snapshot says: Python's own unpickler imports and calls
 whatever the stream names, and the program text inside is run to get its classes. It is reached
@@ -16,9 +16,11 @@ import uuid
 
 import torch
 
+from dnnlib.errors import arg, as_option
 from torch_utils import persistence
-from training.snapshots.network_builder import flavour_of
-from training.snapshots.pickle_records import META_KEYS, PersistentRecord, SnapshotError, shown
+from torch_utils.pickle_machine import shown
+from training.snapshots.network_builder import flavour_of, name_here
+from training.snapshots.pickle_records import META_KEYS, PersistentRecord, SnapshotError
 
 # What samplers, metrics and the distillation touch.
 NETWORK_INTERFACE = ('img_resolution', 'img_channels', 'label_dim', 'sigma_min', 'sigma_max', 'round_sigma')
@@ -26,25 +28,26 @@ NETWORK_INTERFACE = ('img_resolution', 'img_channels', 'label_dim', 'sigma_min',
 _source_modules = {}  # SHA-256 of a program text -> the module it was run in
 
 
-def run_snapshot(data, key, name):
+def run_snapshot(data: bytes, key: str, name: str) -> tuple[torch.nn.Module, dict, dict]:
     """Unpickle a snapshot with everything it executes, and take one network out of it.
 
     Prints to stderr that code of the file runs, with the digests of the file and of each text.
 
     Args:
-        data: The whole file, bytes.
+        data: The whole file.
         key:  Entry that holds the network.
         name: How to call the file in messages, "option=value".
     Returns:
         (net, top, facts). net: module of a class out of the file, CPU, float32, eval mode, no gradients.
         top: the top-level dict. facts: dict of class_name, flavour, init_kwargs (with resolution, channels
-        and classes even if the class does not record them), source_sha256 (text of the network, '' if it is of
-        an installed module) and executed (SHA-256 of each text that was run).
+        and classes even if the class does not record them), source_sha256 (text of the network, '' if it is
+        of an installed module) and executed (SHA-256 of each text that was run).
     Raises:
         SnapshotError: running failed, or the result is not a network; one line.
     """
     _warn(
-        f'{name}: CODE OF THIS FILE RUNS NOW, as --trust-pickle asks; SHA-256 {hashlib.sha256(data).hexdigest()}'
+        f'{name}: CODE OF THIS FILE RUNS NOW, as {as_option(arg("trust_pickle"))} asks; '
+        f'SHA-256 {hashlib.sha256(data).hexdigest()}'
     )
     runner = _RunningUnpickler(io.BytesIO(data), name)
     try:
@@ -75,7 +78,7 @@ def run_snapshot(data, key, name):
         net,
         top,
         dict(
-            class_name=type(net).__name__,
+            class_name=name_here(type(net).__name__),
             flavour=flavour_of(parts),
             init_kwargs=init_kwargs,
             source_sha256=source,

@@ -21,7 +21,7 @@ def load_teacher(config):
         config['teacher'] = dict(sha256='none', class_name='GDDPrecond')
         return None, EasyDict(class_name='GDDPrecond', init_kwargs=None)
     teacher, info = distributed.rank0_first(
-        lambda: load_network(config['transfer'], option='--transfer', trust=config['trust_pickle'])
+        lambda: load_network(config['transfer'], option='transfer', trust=config['trust_pickle'])
     )
     config['teacher'] = dict(sha256=info.sha256, class_name=info.class_name)
     return teacher, info

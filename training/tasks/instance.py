@@ -115,7 +115,7 @@ def build_instance_loss(config, student, teacher, device):
     if config['target']:
         name, option = config['target'], '--target'
         teacher, info = distributed.rank0_first(
-            lambda: load_network(name, option=option, trust=config['trust_pickle'])
+            lambda: load_network(name, option='target', trust=config['trust_pickle'])
         )
         config['target_sha256'] = info.sha256
     if teacher is None:

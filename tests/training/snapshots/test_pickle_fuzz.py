@@ -50,7 +50,7 @@ def test_damaged_files_do_nothing_but_fail():
     assert set(report['results']) == {
         'read',
         'SnapshotError',
-        'SnapshotFormatError',
+        'PickleFormatError',
         'UnsafePickleError',
         'UnknownClassError',
     }

@@ -23,13 +23,9 @@ from tests.support.upstream_files import (
     upstream_bytes,
 )
 from torch_utils import persistence
+from torch_utils.pickle_machine import PickleError, PickleFormatError, UnsafePickleError
 from training.snapshots.pickle_reader import read_snapshot
-from training.snapshots.pickle_records import (
-    PersistentRecord,
-    SnapshotError,
-    SnapshotFormatError,
-    UnsafePickleError,
-)
+from training.snapshots.pickle_records import PersistentRecord
 
 PROTO4 = b'\x80\x04'
 
@@ -157,7 +153,7 @@ def test_views_agree_with_torch(size, stride, offset):
     ],
 )
 def test_tensors_that_do_not_fit_their_storage_are_refused(size, stride, offset):
-    with pytest.raises(SnapshotFormatError, match='tensor'):
+    with pytest.raises(PickleFormatError, match='tensor'):
         read_value(tensor_call(size, stride, offset))
 
 
@@ -188,7 +184,7 @@ def test_the_device_of_a_storage_does_not_matter(location, good):
     if good:
         assert read_value(tensor).to_tensor().tolist() == [1.0, 2.0]
     else:
-        with pytest.raises(SnapshotFormatError, match='on the unknown device'):
+        with pytest.raises(PickleFormatError, match='on the unknown device'):
             read_value(tensor)
 
 
@@ -254,7 +250,7 @@ def hostile_values(marker):
 @pytest.mark.parametrize('protocol', [2, 4])
 def test_hostile_values_are_refused_and_not_run(name, protocol, tmp_path):
     marker = tmp_path / 'was_run'
-    with pytest.raises(SnapshotError) as caught:
+    with pytest.raises(PickleError) as caught:
         read_value(hostile_values(marker)[name], protocol)
     assert '\n' not in str(caught.value) and 'byte' in str(caught.value)
     assert not marker.exists()
@@ -301,7 +297,7 @@ RAW_STREAMS = {
 
 @pytest.mark.parametrize('name', sorted(RAW_STREAMS))
 def test_malformed_streams_are_refused(name):
-    with pytest.raises(SnapshotError) as caught:
+    with pytest.raises(PickleError) as caught:
         read_snapshot(PROTO4 + RAW_STREAMS[name])
     assert '\n' not in str(caught.value)
 
@@ -326,13 +322,13 @@ def test_huge_memo_index_costs_nothing():
 )
 def test_wrong_meta_is_refused(change):
     meta = dict(dict(type='class', version=6, module_src='', class_name='EDMPrecond', state={}), **change)
-    with pytest.raises(SnapshotFormatError, match='persist|source text'):
+    with pytest.raises(PickleFormatError, match='persist|source text'):
         read_value(Call(persistence._reconstruct_persistent_obj, meta))
 
 
 def test_wrong_version_is_named():
     meta = dict(type='class', version=7, module_src='', class_name='EDMPrecond', state={})
-    with pytest.raises(SnapshotFormatError, match='persistence version 7 is not supported'):
+    with pytest.raises(PickleFormatError, match='persistence version 7 is not supported'):
         read_value(Call(persistence._reconstruct_persistent_obj, meta))
 
 
@@ -341,27 +337,27 @@ def test_damaged_storages_are_refused(position, value):
     data = bytearray(storage_bytes([1.0]))
     index = len(data) - 12 if position == -9 else position  # the element count before one float
     data[index : index + 1] = value
-    with pytest.raises(SnapshotFormatError):
+    with pytest.raises(PickleFormatError):
         read_value(Call(torch.storage._load_from_bytes, bytes(data)))
 
 
 def test_a_storage_that_claims_more_than_it_has_is_refused():
     data = storage_bytes([1.0]).replace(b'K\x01Nt', b'J\xff\xff\xff\x7fNt')
     data = data[:-12] + struct.pack('<q', 2**31 - 1) + data[-4:]
-    with pytest.raises(SnapshotFormatError, match='comes with 4 bytes'):
+    with pytest.raises(PickleFormatError, match='comes with 4 bytes'):
         read_value(Call(torch.storage._load_from_bytes, data))
 
 
 def test_one_storage_used_very_often_is_refused():
     data = storage_bytes(torch.zeros(1000))
-    with pytest.raises(SnapshotFormatError, match='larger than the file'):
+    with pytest.raises(PickleFormatError, match='larger than the file'):
         read_value([Call(torch.storage._load_from_bytes, data) for _ in range(20)])
 
 
 def test_other_kinds_of_file_are_named():
     file = io.BytesIO()
     torch.save({'a': torch.zeros(1)}, file)
-    with pytest.raises(SnapshotFormatError, match='torch zip checkpoint'):
+    with pytest.raises(PickleFormatError, match='torch zip checkpoint'):
         read_snapshot(file.getvalue())
     for data in (
         b'\x89PNG\r\n',
@@ -369,7 +365,7 @@ def test_other_kinds_of_file_are_named():
         pickle.dumps({'ema': 1}, protocol=0),
         pickle.dumps({'ema': 1}, protocol=1),
     ):
-        with pytest.raises(SnapshotFormatError, match='no pickle of protocol 2 to 5'):
+        with pytest.raises(PickleFormatError, match='no pickle of protocol 2 to 5'):
             read_snapshot(data)
 
 
@@ -377,7 +373,7 @@ def test_other_kinds_of_file_are_named():
 def test_truncation_anywhere_is_refused(protocol):
     data = upstream_bytes(edm_content(small_network(**TINY)), protocol=protocol)
     for percent in range(100):
-        with pytest.raises(SnapshotFormatError):
+        with pytest.raises(PickleFormatError):
             read_snapshot(data[: len(data) * percent // 100])
 
 
@@ -418,9 +414,9 @@ FEW_BYTES_ASK_FOR_MUCH = {
 
 @pytest.mark.parametrize('name', sorted(FEW_BYTES_ASK_FOR_MUCH))
 def test_work_is_bounded(name, monkeypatch):
-    monkeypatch.setattr('training.snapshots.pickle_records.MAX_OPERATIONS', 200_000)
+    monkeypatch.setattr('torch_utils.pickle_machine.MAX_OPERATIONS', 200_000)
     with pytest.raises(
-        SnapshotFormatError, match='more than 200000 operations|together are larger than the file'
+        PickleFormatError, match='more than 200000 operations|together are larger than the file'
     ):
         read_snapshot(PROTO4 + FEW_BYTES_ASK_FOR_MUCH[name] + b'.')
 
@@ -438,6 +434,6 @@ def test_tensor_data_is_not_copied():
 
 
 def test_too_many_records_are_refused(monkeypatch):
-    monkeypatch.setattr('training.snapshots.pickle_records.MAX_RECORDS', 50)
-    with pytest.raises(SnapshotFormatError, match='more than 50 objects'):
+    monkeypatch.setattr('torch_utils.pickle_machine.MAX_RECORDS', 50)
+    with pytest.raises(PickleFormatError, match='more than 50 objects'):
         read_snapshot(upstream_bytes(edm_content(small_network(**S1))))

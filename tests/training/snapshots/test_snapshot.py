@@ -27,16 +27,12 @@ from tests.support.upstream_files import (
     upstream_bytes,
 )
 from torch_utils import persistence
+from torch_utils.pickle_machine import PickleFormatError, UnsafePickleError
 from training import networks
 from training.augment import AugmentPipe
 from training.loss import EDMLoss
 from training.snapshots.pickle_reader import read_snapshot
-from training.snapshots.pickle_records import (
-    SnapshotError,
-    SnapshotFormatError,
-    UnknownClassError,
-    UnsafePickleError,
-)
+from training.snapshots.pickle_records import SnapshotError, UnknownClassError
 from training.snapshots.snapshot import copy_params_and_buffers, load_network, save_snapshot
 
 CASES = {
@@ -232,7 +228,7 @@ def test_numpy_numbers_are_stored_as_python_numbers(tmp_path):
         (lambda path: path.write_bytes(pickle.dumps({'a': 1, 'b': 2})), "has no entry 'ema' .it holds a, b."),
         (
             lambda path: path.write_bytes(pickle.dumps({'ema': Call(os.system, 'true')})),
-            r'refers to (posix|nt).system, .* nothing in it was run; only if you trust whoever made it, use --trust-pickle',
+            r'refers to (posix|nt).system, .* nothing in it was run; only if you trust whoever made it, use trust_pickle',
         ),
         (lambda path: path.write_bytes(pickle.dumps({'ema': {'weight': 1}})), 'holds dict where a network'),
     ],
@@ -240,8 +236,8 @@ def test_numpy_numbers_are_stored_as_python_numbers(tmp_path):
 def test_unusable_files(make, text, tmp_path):
     path = tmp_path / 'input.pkl'
     make(path)
-    with pytest.raises(SnapshotError, match=text) as caught:
-        load_network(str(path), option='--transfer')
+    with pytest.raises(PickleError, match=text) as caught:
+        load_network(str(path), option='transfer')
     assert str(caught.value).startswith(f'--transfer={path}: ') and '\n' not in str(caught.value)
 
 
@@ -344,7 +340,7 @@ def test_unknown_classes_are_named_with_their_place(tmp_path):
     data = upstream_bytes(dict(ema=small_network(**TINY)))
     path = tmp_path / 'a.pkl'
     path.write_bytes(data.replace(b'SongUNet', b'LongUNet'))
-    with pytest.raises(SnapshotError, match='model_type=LongUNet|model has the class LongUNet'):
+    with pytest.raises(PickleError, match='model_type=LongUNet|model has the class LongUNet'):
         load_network(path)
     path.write_bytes(data.replace(b'PositionalEmbedding', b'PositionalEmbeddinX'))
     with pytest.raises(UnknownClassError, match='model.map_noise has the class PositionalEmbeddinX'):
@@ -379,7 +375,7 @@ def test_network_inside_itself_is_refused(tmp_path):
     data = upstream_bytes(dict(ema=small_network(**TINY)), edit=edit)
     path = tmp_path / 'a.pkl'
     path.write_bytes(data)
-    with pytest.raises(SnapshotError, match='nested deeper|over'):
+    with pytest.raises(PickleError, match='nested deeper|over'):
         load_network(path)
 
 
@@ -464,8 +460,8 @@ def test_urls_use_the_download_cache(tmp_path):
     save_snapshot(path, ema=small_network(**TINY))
     _net, info = load_network(f'file://{path}')
     assert info.path == str(path)
-    with pytest.raises(SnapshotError, match='--teacher=ftp://a.b/c.pkl: .* is not supported'):
-        load_network('ftp://a.b/c.pkl', option='--teacher')
+    with pytest.raises(PickleError, match='teacher=ftp://a.b/c.pkl: .* is not supported'):
+        load_network('ftp://a.b/c.pkl', option='teacher')
 
 
 def test_info_digests(tmp_path):
@@ -512,4 +508,4 @@ def test_copy_lists_what_does_not_fit_and_copies_nothing():
 
 
 def test_error_classes_are_value_errors():
-    assert all(issubclass(cls, ValueError) for cls in (SnapshotError, SnapshotFormatError, UnsafePickleError))
+    assert all(issubclass(cls, ValueError) for cls in (SnapshotError, PickleFormatError, UnsafePickleError))

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dnnlib.errors import arg
-from training.images.cifar10 import CIFAR10_ARCHIVE, open_cifar10
 from training.images.files import (
     LABEL_FILE,
     DatasetError,
@@ -22,7 +21,7 @@ from training.images.files import (
 )
 from training.images.items import Source, SourceItem
 from training.images.labels import absent_images, match_labels, refuse_labels_elsewhere
-from training.images.mnist import MNIST_FILES, open_mnist
+from training.images.mnist_cifar10 import CIFAR10_ARCHIVE, MNIST_FILES, open_cifar10, open_mnist
 from training.images.packs import open_pack
 
 _WITHOUT_LABELS = ('or give ', arg('labels', 'none'))

@@ -63,9 +63,8 @@ ALLOWED = {
         'training.backbones',
         'training.dataset',
         'training.snapshots',
-        'evaluations.metrics',
-    },  # cut next
-    'evaluations.inputs': {'training.dataset', 'training.images', 'training.sampling', 'evaluations.metrics'},
+    },
+    'evaluations.inputs': {'training.dataset', 'training.sampling'},
     'evaluations': {f'training.{name}' for name in TRAINING}
     | {'evaluations.detectors', 'evaluations.inputs', 'evaluations.metrics'},
 }

@@ -9,17 +9,18 @@ Legend: N images, D features, K classes.
 import numpy as np
 import torch
 
+Array = np.ndarray | torch.Tensor
 _ROUNDING = 1e-6  # negative eigenvalues up to this fraction of the largest are rounding, not an error
 
 
-def _matrix(values, device=None):
+def _matrix(values: Array, device: torch.device | None = None) -> torch.Tensor:
     """Return an argument as a float64 tensor; NumPy arrays go to `device`, tensors stay where they are."""
     if isinstance(values, torch.Tensor):
         return values.detach().to(device=device, dtype=torch.float64)
     return torch.as_tensor(np.asarray(values, dtype=np.float64), device=device)
 
 
-def _symmetric(name, sigma, mu):
+def _symmetric(name: str, sigma: Array, mu: torch.Tensor) -> torch.Tensor:
     """Check one covariance argument and return it as a symmetric float64 matrix."""
     sigma = _matrix(sigma, mu.device)
     dim = len(mu)
@@ -34,7 +35,7 @@ def _symmetric(name, sigma, mu):
     return (sigma + sigma.T) / 2
 
 
-def _factor(name, sigma):
+def _factor(name: str, sigma: torch.Tensor) -> torch.Tensor:
     """Return A of shape [D, R] with A A^T = sigma, where R is the rank.
 
     Cholesky where it succeeds (one third of the time of an eigendecomposition). A matrix of fewer
@@ -51,7 +52,7 @@ def _factor(name, sigma):
     return v[:, kept] * w[kept].sqrt()  # [D, R]
 
 
-def frechet_parts(mu1, sigma1, mu2, sigma2):
+def frechet_parts(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> tuple[float, float]:
     """Return the two terms of the Frechet distance between two Gaussians.
 
     With S1 = A A^T, the nonzero eigenvalues of S1 S2 are those of the symmetric matrix
@@ -90,7 +91,7 @@ def frechet_parts(mu1, sigma1, mu2, sigma2):
     return float((mu1 - mu2).square().sum()), float(cov_term)
 
 
-def frechet_distance(mu1, sigma1, mu2, sigma2):
+def frechet_distance(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> float:
     """Return the Frechet distance between two Gaussians.
 
     |mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), Heusel et al. 2017, Eq. (6).
@@ -106,7 +107,7 @@ def frechet_distance(mu1, sigma1, mu2, sigma2):
     return sum(frechet_parts(mu1, sigma1, mu2, sigma2))
 
 
-def as_features(name, features):
+def as_features(name: str, features: Array) -> torch.Tensor:
     """Return features as a tensor [N, D] without copying them, after checking them.
 
     Args:
@@ -128,7 +129,7 @@ def as_features(name, features):
     return features
 
 
-def as_feature_pair(samples, reference):
+def as_feature_pair(samples: Array, reference: Array) -> tuple[torch.Tensor, torch.Tensor]:
     """Return both sets as `as_features` does, the reference on the device of the samples.
 
     Raises:
@@ -141,28 +142,3 @@ def as_feature_pair(samples, reference):
             'both must come from the same detector'
         )
     return samples, reference.to(samples.device)
-
-
-def class_accuracy(logits, labels):
-    """Return the fraction of images whose largest logit is that of their label.
-
-    Args:
-        logits: Class scores, float tensor [N, K].
-        labels: Class indices 0..K-1, int tensor [N].
-    Returns:
-        Accuracy, 0..1.
-    Raises:
-        ValueError: Shapes that do not fit, no images, or a label outside 0..K-1.
-    """
-    logits, labels = torch.as_tensor(logits), torch.as_tensor(labels)
-    if logits.ndim != 2 or labels.shape != logits.shape[:1] or labels.numel() == 0:
-        raise ValueError(
-            f'logits have shape {tuple(logits.shape)} and labels {tuple(labels.shape)}; '
-            'they must be [N, K] and [N] with N >= 1'
-        )
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise ValueError(
-            f'labels reach from {int(labels.min())} to {int(labels.max())}, but there are '
-            f'{logits.shape[1]} classes, 0..{logits.shape[1] - 1}'
-        )
-    return float((logits.argmax(dim=1) == labels.to(logits.device)).double().mean())

@@ -11,7 +11,7 @@ import typing
 import numpy as np
 import torch
 
-from evaluations.metrics.frechet import as_feature_pair
+from evaluations.metrics.frechet import Array, as_feature_pair
 
 NUM_SUBSETS, SUBSET_SIZE = 100, 1000  # of published numbers
 
@@ -26,12 +26,12 @@ class KernelDistance(typing.NamedTuple):
     seed: int
 
 
-def polynomial_kernel(x, y):
+def polynomial_kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Return (x y / D + 1)^3 for all pairs of rows: float [N, D], [M, D] -> [N, M]."""
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
-def squared_mmd(x, y):
+def squared_mmd(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Return the unbiased estimate of the squared maximum mean discrepancy of two sets.
 
     Pairs of an image with itself are left out; the result may be below 0.
@@ -48,7 +48,14 @@ def squared_mmd(x, y):
     return self_terms - 2 * polynomial_kernel(x, y).mean()
 
 
-def kernel_distance(*, samples, reference, num_subsets=NUM_SUBSETS, subset_size=SUBSET_SIZE, seed=0):
+def kernel_distance(
+    *,
+    samples: Array,
+    reference: Array,
+    num_subsets: int = NUM_SUBSETS,
+    subset_size: int = SUBSET_SIZE,
+    seed: int = 0,
+) -> KernelDistance:
     """Estimate the kernel distance on random subsets of both sets.
 
     One NumPy generator draws all subsets without replacement, that of the samples before that

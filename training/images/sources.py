@@ -25,21 +25,6 @@ from training.images.mnist_cifar10 import CIFAR10_ARCHIVE, MNIST_FILES, open_cif
 from training.images.packs import open_pack
 
 _WITHOUT_LABELS = ('or give ', arg('labels', 'none'))
-# Formats of cameras and drawings for which Pillow has no reader of its own.
-_OTHER_FORMATS = {
-    '.heic',
-    '.heif',
-    '.avif',
-    '.jxl',
-    '.svg',
-    '.dng',
-    '.cr2',
-    '.cr3',
-    '.nef',
-    '.arw',
-    '.raf',
-    '.orf',
-}
 _SPLITS = {'train', 'training', 'test', 'testing', 'val', 'valid', 'validation', 'eval', 'dev'}
 
 
@@ -139,7 +124,7 @@ def _refuse_ambiguity(path: str, source: Source) -> None:
 def _image_names(tree: FileTree) -> list[str]:
     names = [name for name in tree.names if is_image_name(name)]
     if not names:
-        others = ''.join(f'; {words}' for words in [_other_formats(tree), _left_out(tree)] if words)
+        others = ''.join(f'; {remark}' for remark in tree.remarks())
         raise DatasetError(
             tree.arg, f' contains no images; PNG and JPEG files are looked for in all its folders{others}'
         )
@@ -148,7 +133,7 @@ def _image_names(tree: FileTree) -> list[str]:
 
 def _open_tree(kind: str, tree: FileTree, names: list[str], use_labels: bool) -> Source:
     labels, class_names, label_error = [None] * len(names), None, None
-    notes = [(words,) for words in (_left_out(tree), _other_formats(tree), _loops(tree)) if words]
+    notes = [(remark,) for remark in tree.remarks()]
     if use_labels:
         try:
             labels, class_names, more = _read_labels(tree, names)
@@ -181,7 +166,9 @@ def _read_labels(tree: FileTree, names: list[str]) -> tuple[list, list[str] | No
         refuse_labels_elsewhere(tree, names, _WITHOUT_LABELS)
     notes = [_label_file_above(tree, names), _label_file_below(tree)]
     labels, class_names = [None] * len(names), None
-    if not tree.is_zip:
+    if tree.is_zip:
+        notes.append(_folders_of_zip(names))
+    else:
         labels, class_names = _labels_from_folders(tree, names)
         notes.append(_splits(class_names))
     return labels, class_names, [note for note in notes if note]
@@ -220,29 +207,12 @@ def _tree_items(tree: FileTree, names: list[str]) -> Iterator[SourceItem]:
 # What a user should know.
 
 
-def _left_out(tree: FileTree) -> str | None:
-    if not tree.left_out:
+def _folders_of_zip(names: list[str]) -> Where | None:
+    """A note where folders of an archive look like classes, which they are not; EDM's are numbered."""
+    tops = sorted({name.split('/')[0] for name in map(normal_name, names) if '/' in name})
+    if len(tops) < 2 or all(top.isdigit() for top in tops):
         return None
-    return f'left out as files of services or hidden: {examples(tree.left_out)}'
-
-
-def _loops(tree: FileTree) -> str | None:
-    if not tree.loops:
-        return None
-    return f'links that lead back to where they lie are not followed: {examples(tree.loops)}'
-
-
-def _other_formats(tree: FileTree) -> str | None:
-    found = [
-        name
-        for name in tree.names
-        if os.path.splitext(name)[1].lower() in _OTHER_FORMATS and not is_image_name(name)
-    ]
-    if not found:
-        return None
-    return (
-        f'{len(found)} image(s) that Pillow cannot open are left out, convert them first: {examples(found)}'
-    )
+    return (f'a zip archive has labels from its {LABEL_FILE} only; for classes {examples(tops)}, unpack it',)
 
 
 def _splits(class_names: list[str] | None) -> Where | None:

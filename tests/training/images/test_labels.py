@@ -146,3 +146,12 @@ def test_class_numbers_with_holes(tmp_path):
     source = labelled(tmp_path / 'few.zip', [['00000/a.png', 0], ['00000/b.png', 7]])
     assert 'Note: 6 of the class numbers 0 to 7' in run(f'--source={source}', f'--dest={tmp_path / "o.zip"}')
     assert '6 of the class numbers' in ImageFolderDataset(source, use_labels=True).remarks[0]
+
+
+def test_folders_of_an_archive_are_no_classes(tmp_path):
+    """As in EDM; but it is said where they have names."""
+    words = 'a zip archive has labels from its dataset.json only; for classes cat, dog, unpack it'
+    source = write_files(tmp_path / 'in.zip', {'cat/a.png': colour(1), 'dog/b.png': colour(2)})
+    assert f'Note: {words}' in run(f'--source={source}', f'--dest={tmp_path / "o.zip"}')
+    source = write_files(tmp_path / 'edm.zip', {'00000/a.png': colour(1), '00001/b.png': colour(2)})
+    assert 'Note' not in run(f'--source={source}', f'--dest={tmp_path / "p.zip"}')

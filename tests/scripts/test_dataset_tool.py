@@ -408,6 +408,29 @@ def test_unwritable_destination_is_one_line(tmp_path):
     assert message.startswith('--dest=') and 'cannot be written' in message and '\n' not in message
 
 
+@pytest.mark.processes
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='a device of Linux')
+@pytest.mark.parametrize('command', ['convert', 'inspect'])
+def test_full_output_is_blamed_on_nothing_else(tmp_path, command):
+    """Neither on --dest, which is fine, nor on a --grid that was not given."""
+    source = write_files(tmp_path / 'in', {'a.png': colour(1)})
+    options = [f'--source={source}', '--workers=1'] + [f'--dest={tmp_path / "o.zip"}'] * (
+        command == 'convert'
+    )
+    with open('/dev/full', 'w') as full:
+        result = subprocess.run(
+            [sys.executable, str(ROOT / 'dataset_tool.py'), command, *options],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            cwd=tmp_path,
+        )
+    last = result.stderr.splitlines()[-1]
+    assert result.returncode == 1 and last.startswith('Error: standard output: no space is left')
+    assert 'Traceback' not in result.stderr and sorted(os.listdir(tmp_path)) == ['in']
+
+
 def test_bad_sources(tmp_path):
     (tmp_path / 'data.tar').write_bytes(b'')
     (tmp_path / 'text.zip').write_bytes(b'text')

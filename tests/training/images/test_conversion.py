@@ -140,6 +140,7 @@ def _write(path, entered, leave):
         assert leave.wait(60)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize('name', ['made.zip', 'folder', 'empty'])
 def test_the_second_writer_is_refused_before_it_works(tmp_path, name):
     (tmp_path / 'empty').mkdir()

@@ -165,6 +165,7 @@ def test_names_that_are_no_utf8(tmp_path):
 
 
 @UNIX
+@pytest.mark.processes
 def test_command_line_with_names_that_are_no_utf8(tmp_path):
     folder = os.fsencode(tmp_path) + b'/caf\xe9'
     for name in (b'/b\xe9te', b'/zoo'):

@@ -88,20 +88,22 @@ def _find_labels(path: Path) -> Path:
 
 def _read_idx(path: Path, dimensions: int) -> np.ndarray:
     """One idx file of bytes; the header holds 00 00 08 ndim, then each extent big-endian."""
+    header = 4 + 4 * dimensions
     try:
         data = read_regular_file(path)
-        data = read_gzip(data, _MNIST_BYTES) if data[:2] == b'\x1f\x8b' else data
+        if data[:2] == b'\x1f\x8b':
+            with gzip.open(io.BytesIO(data)) as file:
+                promised = _idx_size(file.read(header))[1]
+            data = read_gzip(data, min(promised, _MNIST_BYTES))
     except Exception as error:  # damaged gzip data surfaces as OS, EOF or zlib errors
         raise DatasetError(arg('source'), f': {path} cannot be read ({error}); download it again') from error
-    header = 4 + 4 * dimensions
     if len(data) < header or data[:4] != bytes([0, 0, 8, dimensions]):
         raise DatasetError(
             arg('source'),
             f': {path} is not an MNIST idx file (it must start with the bytes 00 00 08 '
             f'0{dimensions}); download it again',
         )
-    shape = np.frombuffer(data[4:header], dtype='>u4').astype(int).tolist()
-    expected = header + math.prod(shape)
+    shape, expected = _idx_size(data[:header])
     if len(data) != expected or shape[0] == 0:
         raise DatasetError(
             arg('source'),
@@ -109,6 +111,12 @@ def _read_idx(path: Path, dimensions: int) -> np.ndarray:
             f'{shape}; download it again',
         )
     return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)
+
+
+def _idx_size(header: bytes) -> tuple[list[int], int]:
+    """Shape of the array, and bytes of the whole file."""
+    shape = np.frombuffer(header[4:], dtype='>u4').tolist()
+    return shape, len(header) + math.prod(shape)
 
 
 # ------------------------------------------------------------------------------------------------

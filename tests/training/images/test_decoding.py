@@ -47,6 +47,7 @@ def bmp(width, height, pixels):
     'data',
     [
         png(12_000, 12_000, b'\0' * 100),
+        png(12_000, 12_000, b'', colour=6),
         png(12_000, 12_000, b'\0' * 100, depth=1, colour=0),
         bmp(12_000, 12_000, b'\0' * 100),
         b'P6 12000 12000 255\n' + b'\0' * 100,
@@ -60,6 +61,11 @@ def test_more_pixels_than_the_file_can_hold(data):
         decode_image(data, WHERE)
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
+
+
+def test_forged_and_beyond_the_limit_is_forged():
+    with pytest.raises(DatasetError, match='60000x60000 pixels, which .* cannot hold'):
+        decode_image(png(60_000, 60_000, b''), WHERE)
 
 
 @pytest.mark.parametrize('mode', ['1', 'L', 'P', 'RGB', 'RGBA'])

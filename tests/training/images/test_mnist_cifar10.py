@@ -91,6 +91,15 @@ def test_decompression_is_bounded(tmp_path, monkeypatch):
     write_mnist(tmp_path / 'raw', compress=True)
     message = run_error(f'--source={tmp_path / "raw"}', f'--dest={tmp_path / "o.zip"}')
     assert 'it holds more than 2,000 bytes' in message
+    # A header that promises less than what follows, which is not read.
+    monkeypatch.undo()
+    source = tmp_path / 'raw' / 'train-images-idx3-ubyte.gz'
+    source.write_bytes(gzip.compress(struct.pack('>IIII', 2051, 2, 28, 28) + bytes(100 << 20)))
+    tracemalloc.start()
+    message = run_error(f'--source={source}', f'--dest={tmp_path / "o.zip"}')
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 'it holds more than 1,584 bytes' in message and peak < 20_000_000
 
 
 # ------------------------------------------------------------------------------------------------

@@ -144,10 +144,11 @@ class ImageFolderDataset(torch.utils.data.Dataset):
             return None
         matched = match_labels(self._files, self._names, mapping, ways_out)
         if matched.missing:
+            strangers = f'; it has {matched.absent[0]}, which is no image here' if matched.absent else ''
             raise DatasetError(
                 *self._files.where(LABEL_FILE),
                 f' has no label for {len(matched.missing)} of '
-                f'{len(self._names)} images, the first are {", ".join(matched.missing[:3])}; '
+                f'{len(self._names)} images, the first are {", ".join(matched.missing[:3])}{strangers}; '
                 'add them, or train without labels',
             )
         array = label_array(matched.labels, self._files.where(LABEL_FILE), self._names.__getitem__)

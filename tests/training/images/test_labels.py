@@ -155,3 +155,13 @@ def test_folders_of_an_archive_are_no_classes(tmp_path):
     assert f'Note: {words}' in run(f'--source={source}', f'--dest={tmp_path / "o.zip"}')
     source = write_files(tmp_path / 'edm.zip', {'00000/a.png': colour(1), '00001/b.png': colour(2)})
     assert 'Note' not in run(f'--source={source}', f'--dest={tmp_path / "p.zip"}')
+
+
+def test_labels_that_match_in_part_name_both_sides(tmp_path):
+    source = labelled(tmp_path / 'in.zip', [['00000/a.png', 1], ['00000/B.png', 0]])
+    message = run_error(f'--source={source}', f'--dest={tmp_path / "o.zip"}')
+    assert 'the first is 00000/b.png; it has 00000/B.png, which is no image here; add them' in message
+    with pytest.raises(
+        DatasetError, match='first are 00000/b.png; it has 00000/B.png, which is no image here'
+    ):
+        ImageFolderDataset(source, use_labels=True)

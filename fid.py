@@ -1,7 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Measure images: FID and its relatives, from files or straight from a network; make and explain reference files.
+"""Measure images, from files or straight from a network: FID and its relatives; make and explain references.
 
     python fid.py calc --images=out --ref=fid-refs/cifar10-32x32.npz
     python fid.py gen --network=network-snapshot-005000.pkl --ref=fid-refs/cifar10-32x32.npz --seeds=0-49999
@@ -247,11 +247,14 @@ def main():
 
 # fmt: off
 @main.command()
-@click.option('--images', help='Folder, zip, or image_pack.npz', metavar='DIR|ZIP|NPZ', type=str, required=True)
+@click.option('--images', help='Folder, zip, or image_pack.npz', metavar='DIR|ZIP|NPZ', type=str,
+              required=True)
 @_measuring_options
 @_detector_path
-@click.option('--num', help='Images to use', metavar='INT', type=click.IntRange(min=2), default=50000, show_default=True)
-@click.option('--seed', help='Choice of images if there are more', metavar='INT', type=int, default=0, show_default=True)
+@click.option('--num', help='Images to use', metavar='INT', type=click.IntRange(min=2), default=50000,
+              show_default=True)
+@click.option('--seed', help='Choice of images if there are more', metavar='INT', type=int, default=0,
+              show_default=True)
 @_batch
 @_workers
 def calc(images: str, num: int, seed: int, batch: int, workers: int, **opts: Any) -> None:
@@ -271,8 +274,8 @@ def calc(images: str, num: int, seed: int, batch: int, workers: int, **opts: Any
         if dist.get_rank() == 0:
             click.echo(f'Images:    {len(source)} of {images}, seed {seed}')
             _print_blocks(comparisons, results)
-            _write_json(opts['json_path'], comparisons, sum(results, []), device, images=images, seed=seed, num_images=len(source),
-                        image_shape=source.image_shape, batch=batch, notes=notes)
+            _write_json(opts['json_path'], comparisons, sum(results, []), device, images=images, seed=seed,
+                        num_images=len(source), image_shape=source.image_shape, batch=batch, notes=notes)
 # fmt: on
 
 
@@ -280,16 +283,18 @@ def calc(images: str, num: int, seed: int, batch: int, workers: int, **opts: Any
 @main.command()
 @click.option('--data', help='All images of the data set', metavar='DIR|ZIP|NPZ', type=str, required=True)
 @click.option('--dest', help='Where to write the statistics', metavar='NPZ', type=str, required=True)
-@click.option('--detector', help='Feature network', type=click.Choice(detector_names()), default='inception', show_default=True)
+@click.option('--detector', help='Feature network', type=click.Choice(detector_names()),
+              default='inception', show_default=True)
 @_detector_path
-@click.option('--features', help='Also features of so many random images', metavar='INT', type=click.IntRange(min=0), default=0,
+@click.option('--features', help='Also features of so many random images', metavar='INT',
+              type=click.IntRange(min=0), default=0,
               show_default=True)
 @click.option('--seed', help='Choice of these images', metavar='INT', type=int, default=0, show_default=True)
 @click.option('--spatial', help='Also spatial statistics, for sfid', is_flag=True)
 @_batch
 @_workers
-def ref(data: str, dest: str, detector: str, detector_path: str | None, features: int, seed: int, spatial: bool, batch: int,
-        workers: int) -> None:
+def ref(data: str, dest: str, detector: str, detector_path: str | None, features: int, seed: int,
+        spatial: bool, batch: int, workers: int) -> None:
     """Make reference statistics from all images of a data set."""
     with _processes(path='data') as device:
         dist.rank0_first(lambda: _check_output(dest, 'dest', '.npz'))
@@ -300,18 +305,35 @@ def ref(data: str, dest: str, detector: str, detector_path: str | None, features
         meter = Meter(network, spatial=spatial, keep_features=kept if features else False)
         measure_images(source, [meter], batch, workers)
         if dist.get_rank() == 0:
-            result = Reference(
-                mu=meter.stats.mean(), sigma=meter.stats.cov(), num_images=len(source), image_shape=tuple(source.image_shape),
-                detector=network.name, detector_sha256=network.sha256, preprocessing=network.preprocessing, dataset=source.name,
-                dataset_sha256=hash_dataset(data), software=f'torch {torch.__version__}, numpy {np.__version__}, {device.type}',
-                format_version=FORMAT_VERSION)
-            if spatial:
-                result.mu_s, result.sigma_s = meter.spatial_stats.mean(), meter.spatial_stats.cov()
-            if features:
-                result.features, result.features_seed = meter.features.numpy(), seed
-            save_reference(dest, result)
-            click.echo(f'Statistics of {len(source)} images of {source.name} with {network.name} are in {dest}')
+            save_reference(dest, _make_reference(meter, source, hash_dataset(data), seed))
+            click.echo(
+                f'Statistics of {len(source)} images of {source.name} with {network.name} are in {dest}')
 # fmt: on
+
+
+def _make_reference(
+    meter: Meter, source: FolderImages | PackedImages, dataset_sha256: str, features_seed: int
+) -> Reference:
+    """Return the statistics that a meter has collected of a data set, with what they were made from."""
+    detector = meter.detector
+    result = Reference(
+        mu=meter.stats.mean(),
+        sigma=meter.stats.cov(),
+        num_images=len(source),
+        image_shape=tuple(source.image_shape),
+        detector=detector.name,
+        detector_sha256=detector.sha256,
+        preprocessing=detector.preprocessing,
+        dataset=source.name,
+        dataset_sha256=dataset_sha256,
+        software=f'torch {torch.__version__}, numpy {np.__version__}, {detector.device.type}',
+        format_version=FORMAT_VERSION,
+    )
+    if meter.spatial_stats is not None:
+        result.mu_s, result.sigma_s = meter.spatial_stats.mean(), meter.spatial_stats.cov()
+    if meter.features is not None:
+        result.features, result.features_seed = meter.features.numpy(), features_seed
+    return result
 
 
 def _open_reference_images(data: str, network: Detector, spatial: bool) -> FolderImages | PackedImages:
@@ -332,17 +354,22 @@ def _open_reference_images(data: str, network: Detector, spatial: bool) -> Folde
 @click.option('--network', help='Network snapshot: .pkl or .safetensors', metavar='PATH|URL', required=True)
 @_measuring_options
 @_detector_path
-@click.option('--seeds', help='Numbers and ranges, e.g. 1,2,5-10', metavar='LIST', default='0-49999', show_default=True)
-@click.option('--repeats', help='Blocks of so many further seeds', metavar='INT', type=click.IntRange(min=1), default=1,
+@click.option('--seeds', help='Numbers and ranges, e.g. 1,2,5-10', metavar='LIST', default='0-49999',
               show_default=True)
-@click.option('--class', 'class_idx', help='Class of all images  [default: random]', metavar='INT', type=click.IntRange(min=0))
+@click.option('--repeats', help='Blocks of so many further seeds', metavar='INT',
+              type=click.IntRange(min=1), default=1,
+              show_default=True)
+@click.option('--class', 'class_idx', help='Class of all images  [default: random]', metavar='INT',
+              type=click.IntRange(min=0))
 @add_key_options
 @click.option('--trust-pickle', help='Run the code inside --network; for files you trust', is_flag=True)
 @add_sampler_options
 @_batch
-@click.option('--rng-device', help='Where to draw noise; auto: where computed', type=click.Choice(['auto', 'cpu', 'cuda']),
+@click.option('--rng-device', help='Where to draw noise; auto: where computed',
+              type=click.Choice(['auto', 'cpu', 'cuda']),
               default='auto', show_default=True)
-def gen(network: str, seeds: str, repeats: int, class_idx: int | None, batch: int, rng_device: str, **opts: Any) -> None:
+def gen(network: str, seeds: str, repeats: int, class_idx: int | None, batch: int, rng_device: str,
+        **opts: Any) -> None:
     """Generate images and measure them in one pass, without writing them.
 
     The images are those that generate.py writes for the same seeds, options and --batch, so the
@@ -354,8 +381,10 @@ def gen(network: str, seeds: str, repeats: int, class_idx: int | None, batch: in
         opts['key'] = dist.rank0_first(lambda: choose_key(opts['ema'], opts['key']))
         rng = dist.rank0_first(lambda: _choose_rng_device(rng_device, device))
         comparisons = _load_comparisons(opts, device)
-        net, info, plan, notes = dist.rank0_first(lambda: _load_sampled(network, comparisons, class_idx, len(blocks[0][1]), device, opts))
-        dist.print0(f'Network:   {network} ({info.class_name}), {_plan_text(plan)}, {dist.get_world_size()} process(es) on {device.type}')
+        net, info, plan, notes = dist.rank0_first(
+            lambda: _load_sampled(network, comparisons, class_idx, len(blocks[0][1]), device, opts))
+        dist.print0(f'Network:   {network} ({info.class_name}), {_plan_text(plan)}, '
+                    f'{dist.get_world_size()} process(es) on {device.type}')
         if dist.get_rank() == 0:
             _echo_notes(notes)
         add_reference_features(comparisons, batch)
@@ -370,11 +399,13 @@ def gen(network: str, seeds: str, repeats: int, class_idx: int | None, batch: in
         if dist.get_rank() == 0:
             summary = summarise(measured) if repeats > 1 else []
             print_summary(summary)
-            _write_json(opts['json_path'], comparisons, sum(measured, []), device, network=os.path.basename(network),
-                        network_sha256=info.sha256, class_name=info.class_name, key=opts['key'], sampler=plan[0],
+            _write_json(opts['json_path'], comparisons, sum(measured, []), device,
+                        network=os.path.basename(network), network_sha256=info.sha256,
+                        class_name=info.class_name, key=opts['key'], sampler=plan[0],
                         arguments={name: str(value) for name, value in plan[1].items()}, class_idx=class_idx,
-                        seeds=[text for text, _ in blocks], rng_device=torch.device(rng or device).type, quantisation=QUANTISATION,
-                        num_images=len(blocks[0][1]), image_shape=source.image_shape, batch=batch, notes=notes, summary=summary)
+                        seeds=[text for text, _ in blocks], rng_device=torch.device(rng or device).type,
+                        quantisation=QUANTISATION, num_images=len(blocks[0][1]),
+                        image_shape=source.image_shape, batch=batch, notes=notes, summary=summary)
 # fmt: on
 
 

@@ -40,7 +40,7 @@ class Comparison:
     Attributes:
         metrics: Those that are possible.
         reasons: Metric -> why not, in words, for the others.
-        features: Features of reference images, float32 [M, D], once `add_reference_features` has run; rank 0 only.
+        features: Of reference images, float32 [M, D], on rank 0 once `add_reference_features` has run.
     """
 
     def __init__(self, reference: Reference, detector: Detector, metrics: Iterable[str]) -> None:
@@ -64,8 +64,8 @@ def why_impossible(metric: str, detector: Detector, reference: Reference) -> str
         return 'it has no features of single images; fid.py ref --features=10000 stores them'
     if metric in NEED_FEATURES and reference.num_features < NEED_FEATURES[metric][1]:
         return (
-            f'it has the features of {reference.num_features} images, and at least {NEED_FEATURES[metric][1]} '
-            'are needed; fid.py ref --features=10000 stores more'
+            f'it has the features of {reference.num_features} images, and at least '
+            f'{NEED_FEATURES[metric][1]} are needed; fid.py ref --features=10000 stores more'
         )
     return None
 
@@ -187,7 +187,7 @@ def _check_number(comparisons: Sequence[Comparison], num_images: int) -> None:
 
 
 def require_any(comparisons: Sequence[Comparison]) -> list[str]:
-    """Refuse a metric that is possible against no reference; return remarks about those that some do not allow.
+    """Refuse a metric that no reference allows; return remarks about those that only some do.
 
     Raises:
         ArgumentError: There is such a metric.

@@ -1,7 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Inception Score, FID, sFID, precision and recall of .npz files, as OpenAI's guided-diffusion evaluator prints them.
+"""Inception Score, FID, sFID, precision and recall of .npz files, as OpenAI's evaluator prints them.
 
     python evaluations/evaluator.py SAMPLE.npz REF.npz
     python evaluations/evaluator.py SAMPLE.npz none
@@ -103,8 +103,8 @@ class Side:
             if self.has_moments(kind) and len(self._moments[kind].mu) != dim:
                 raise ArgumentError(
                     f'{self.place}={self.path} holds statistics of {len(self._moments[kind].mu)} features, '
-                    f'but {detector.name} gives {dim} for {_LINES[kind]}; they were made with another detector, '
-                    'for which there is fid.py'
+                    f'but {detector.name} gives {dim} for {_LINES[kind]}; '
+                    'they were made with another detector, for which there is fid.py'
                 )
 
     def measure(self, detector: Detector, batch: int, **kept: bool) -> None:
@@ -129,7 +129,7 @@ def plan(sample: Side, reference: Side | None, extras: Collection[str] = ()) -> 
 
     Args:
         sample, reference: The two `Side` objects; no reference is None.
-        extras: Metrics besides those of OpenAI's program, which need reference images: 'kid', 'density_coverage'.
+        extras: Metrics besides OpenAI's, which need reference images: 'kid', 'density_coverage'.
     Returns:
         (kinds, notes): subset of {'is', 'fid', 'sfid', 'features'}, where 'features' stands for what
         compares single images; list of one-line remarks.
@@ -138,7 +138,8 @@ def plan(sample: Side, reference: Side | None, extras: Collection[str] = ()) -> 
     """
     if not sample.npz.has_images:
         raise ArgumentError(
-            f'SAMPLE={sample.path} holds statistics, but no images (arr_0); the order of arguments is SAMPLE REF'
+            f'SAMPLE={sample.path} holds statistics, but no images (arr_0); '
+            'the order of arguments is SAMPLE REF'
         )
     for name in extras:
         if reference is None or not reference.npz.has_images:
@@ -151,8 +152,8 @@ def plan(sample: Side, reference: Side | None, extras: Collection[str] = ()) -> 
     kinds, notes = {'is'}, []
     if sample.labels is not None and seems_sorted(sample.labels):
         notes.append(
-            f'{sample.path} is sorted by class; the Inception Score of consecutive groups of {SPLIT_SIZE} images '
-            'is then far too low; shuffle the images'
+            f'{sample.path} is sorted by class; the Inception Score of consecutive groups of '
+            f'{SPLIT_SIZE} images is then far too low; shuffle the images'
         )
     if reference is None:
         return kinds, notes
@@ -234,7 +235,7 @@ def compute(
     kid: bool = False,
     dense: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the results in the order of OpenAI's lines, with `kind`, `value` and what the value depends on."""
+    """Yield results in the order of OpenAI's lines: `kind`, `value` and what the value depends on."""
     score = inception_score(sample.meter.logits)
     yield dict(kind='is', value=score.mean, groups=score.groups, split_size=SPLIT_SIZE)
     for kind in ('fid', 'sfid'):

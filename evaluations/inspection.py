@@ -70,7 +70,10 @@ def _kind(members: dict[str, Header]) -> str:
     if 'format_version' in members or 'detector' in members:
         return 'reference statistics of this project'
     if 'arr_0' not in members:
-        return 'statistics as EDM, GDD and pytorch-fid write them; the file does not say of which images and detector'
+        return (
+            'statistics as EDM, GDD and pytorch-fid write them; '
+            'the file does not say of which images and detector'
+        )
     return (
         'reference batch as OpenAI publishes it' if 'mu' in members else 'image pack (samples, no statistics)'
     )

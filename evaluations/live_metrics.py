@@ -4,7 +4,8 @@
 """Measure the averaged network of a run at its snapshots, in memory, and keep the best snapshot.
 
 `train.py` makes the object from its options and hands it to the training loop, which evaluation builds
-upon and which does not import it. All processes sample and measure their share. The numbers are those of `fid.py gen` on the snapshot with seeds 0..N-1 and the same --batch.
+upon and which does not import it. All processes sample and measure their share. The numbers are those of
+`fid.py gen` on the snapshot with seeds 0..N-1 and the same --batch.
 """
 
 import contextlib
@@ -56,7 +57,7 @@ class LiveMetrics:
         image_shape:   (C, H, W) of the images of the run.
         device:        Where to measure.
     Raises:
-        ArgumentError: Missing weights, or a reference that does not fit; with the names of train.py's options.
+        ArgumentError: Missing weights, or a reference that does not fit; named as train.py's options are.
     Attributes:
         notes: Remarks worth printing, one line each.
     """
@@ -316,7 +317,7 @@ def _check_images(groups: Sequence[_Group], image_shape: Sequence[int]) -> list[
 
 
 def _comparison_metric(name: str) -> str:
-    """Return the metric of a comparison behind a live one: 'fid' for 'fd2k', which is the distance of any detector."""
+    """Return the metric of a comparison behind a live one: 'fid', which any detector has, for 'fd2k'."""
     kind = split_live_metric(name)[0]
     return 'fid' if kind == 'fd' else kind
 

@@ -6,9 +6,10 @@
     python evaluations/published.py fid [NAME ...]        for validation_fid.sh
     python evaluations/published.py is_pr [NAME ...]      for validate_is_pr.sh
 
-Prints a line of shell per checkpoint that can be measured, `measure NAME NUM NETWORK REFERENCE SAMPLER`, and says
-on stderr what is skipped and why; absent is a failure only for names that were asked for, then `failed=1` is
-printed. Variables are those of the two scripts. Runs before anything is installed, so the standard library has to do.
+Prints a line of shell per checkpoint that can be measured, `measure NAME NUM NETWORK REFERENCE SAMPLER`, and
+says on stderr what is skipped and why; absent is a failure only for names that were asked for, then
+`failed=1` is printed. Variables are those of the two scripts. It runs before anything is installed, so the
+standard library has to do.
 """
 
 import glob
@@ -57,7 +58,7 @@ DEFAULTS = [name for name in CHECKPOINTS if name != 'demo-teacher']
 KNOWN = {'fid': list(CHECKPOINTS), 'is_pr': DEFAULTS}
 
 
-class Absent(Exception):
+class AbsentError(Exception):
     """A file is not there; the message says where it is looked for."""
 
 
@@ -71,7 +72,7 @@ def find_checkpoint(checkpoint: Checkpoint) -> str:
         escaped = [_in_folder(glob.escape(folder), pattern) for pattern in checkpoint.patterns]
         found = max((path for pattern in escaped for path in glob.glob(pattern)), default=None)
     if not found or not os.path.isfile(found):
-        raise Absent(
+        raise AbsentError(
             f'there is no checkpoint {found or " ".join(patterns)}; '
             'put it there, or set CHECKPOINTS=folder or NETWORK=snapshot.pkl'
         )
@@ -91,7 +92,7 @@ def find_reference(kind: str, name: str) -> str:
         reference = given
     if reference != _NO_REFERENCE and '://' not in reference and not os.path.isfile(reference):
         variable = 'REFS=folder or URL' if is_fid else 'REFERENCE=FILE.npz or none'
-        raise Absent(
+        raise AbsentError(
             f'there is no reference {reference}; docs/metrics.md says where to get it, or set {variable}'
         )
     return reference
@@ -109,7 +110,7 @@ def list_commands(kind: str, asked: list) -> list:
         try:
             network = find_checkpoint(checkpoint)
             reference = find_reference(kind, name)
-        except Absent as reason:
+        except AbsentError as reason:
             print(f'{name}: skipped, {reason}', file=sys.stderr)
             skipped = True
             continue

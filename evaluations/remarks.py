@@ -1,7 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""What makes numbers misleading, or not comparable with published ones, in words; nothing here changes a number."""
+"""What makes numbers misleading, or not comparable with published ones, in words; no number depends on it."""
 
 import os
 import re
@@ -36,8 +36,8 @@ def describe_choice(
             )
         if num_images <= detector.feature_dim:
             notes.append(
-                f'{num_images} images are not more than the {detector.feature_dim} features of {detector.name}; '
-                'the distance is dominated by chance'
+                f'{num_images} images are not more than the {detector.feature_dim} features of '
+                f'{detector.name}; the distance is dominated by chance'
             )
     for path in dict.fromkeys(comparison.reference.path for comparison in comparisons):
         side = resolution_in_name(path)
@@ -67,7 +67,6 @@ def describe_images(
             )
         labels = source.pack.labels if 'is' in metrics else None
     else:
-        notes += [f'{path}: {remark}' for remark in source.remarks]
         tree = FileTree(path)
         jpegs = sum(name.lower().endswith(('.jpg', '.jpeg')) for name in tree.names)
         if jpegs:
@@ -75,6 +74,7 @@ def describe_images(
                 f'{jpegs} files of {path} are JPEG; compression moves features, and published numbers use PNG'
             )
         labels = list((tree.read_label_map() or {}).values()) if 'is' in metrics else None
+        notes += source.remarks
     if labels is not None and all(isinstance(label, (int, np.integer)) for label in labels):
         if seems_sorted(labels):
             notes.append(

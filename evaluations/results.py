@@ -51,7 +51,7 @@ def compute_results(comparison: Comparison, meter: Meter) -> list[Result]:
         comparison: The `Comparison`.
         meter: The reduced `Meter` of its detector.
     Returns:
-        list of dicts with `metric` (its name), `value`, and what the value depends on. The Frechet distance comes last.
+        Results in the order asked for; only the Frechet distance comes last.
     """
     detector, count = comparison.detector, meter.stats.num_images
     common = dict(detector=detector.name, ref=comparison.reference.path)
@@ -181,7 +181,7 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def print_results(results: Iterable[Result]) -> None:
-    """Print numbers, one per line: name, colon, value with six digits as EDM does; the Frechet distance comes last."""
+    """Print numbers, one per line: name, colon, value with six digits as EDM does."""
     for result in results:
         value, details = result['value'], ''
         if result['metric'].startswith('class-accuracy'):
@@ -192,7 +192,10 @@ def print_results(results: Iterable[Result]) -> None:
             if value < 0:
                 click.echo('Note: below 0 by rounding; the two sets are nearly the same')
         elif 'num_subsets' in result:
-            details = f'  (std {result["std"]:g} over {result["num_subsets"]} subsets, {result["num_reference"]} reference images)'
+            details = (
+                f'  (std {result["std"]:g} over {result["num_subsets"]} subsets, '
+                f'{result["num_reference"]} reference images)'
+            )
         elif 'groups' in result:
             details = (
                 f'  (std {result["std"]:g} over {result["groups"]} groups of up to {result["split_size"]})'
@@ -231,6 +234,6 @@ def print_summary(summary: Iterable[Result]) -> None:
     """Print the spread over repeated measurements."""
     for line in summary:
         click.echo(
-            f'{line["metric"]} over {len(line["values"])} blocks of seeds: min {line["min"]:g}, mean {line["mean"]:g}, '
-            f'max {line["max"]:g}, std {line["std"]:g}'
+            f'{line["metric"]} over {len(line["values"])} blocks of seeds: min {line["min"]:g}, '
+            f'mean {line["mean"]:g}, max {line["max"]:g}, std {line["std"]:g}'
         )

@@ -102,7 +102,7 @@ def load_pair(teacher: str, student: str, device: torch.device) -> list[tuple[to
 def make_samplers(
     teacher: torch.nn.Module, student: torch.nn.Module, steps: int, metadata: dict[str, Any] | None = None
 ) -> list[PictureSampler]:
-    """Return the three samplers of the comparison; `metadata` of the student's snapshot tells its number of steps."""
+    """Return the three samplers of the comparison; `metadata` of the student's snapshot tells its steps."""
     sampler, arguments = build_sampler(
         student, {'sampler': None if (metadata or {}).get('num_steps', 1) > 1 else 'one_step'}, metadata
     )
@@ -199,14 +199,20 @@ def run_comparison(
 @click.command()
 @click.option('--teacher', help='Teacher snapshot', metavar='PKL|URL', type=str, required=True)
 @click.option('--student', help='Distilled snapshot', metavar='PKL|URL', type=str, required=True)
-@click.option('--ref', help='Reference statistics, from `fid.py ref`', metavar='NPZ|URL', type=str, required=True)
+@click.option('--ref', help='Reference statistics, from `fid.py ref`', metavar='NPZ|URL', type=str,
+              required=True)
 @click.option('--outdir', help='Where to write comparison.*', metavar='DIR', type=str, required=True)
-@click.option('--detector', help='Feature network', type=click.Choice(detector_names()), default='mnist-classifier', show_default=True)
+@click.option('--detector', help='Feature network', type=click.Choice(detector_names()),
+              default='mnist-classifier', show_default=True)
 @click.option('--data', help='Real images for a baseline row', metavar='ZIP|DIR', type=str)
-@click.option('--num', help='Images per row', metavar='INT', type=click.IntRange(min=2), default=2000, show_default=True)
-@click.option('--seeds-start', help='First seed', metavar='INT', type=click.IntRange(min=0), default=0, show_default=True)
-@click.option('--steps', help='Steps of the teacher\'s sampler', metavar='INT', type=click.IntRange(min=2), default=18, show_default=True)
-@click.option('--batch', help='Images per batch', metavar='INT', type=click.IntRange(min=1), default=64, show_default=True)
+@click.option('--num', help='Images per row', metavar='INT', type=click.IntRange(min=2), default=2000,
+              show_default=True)
+@click.option('--seeds-start', help='First seed', metavar='INT', type=click.IntRange(min=0), default=0,
+              show_default=True)
+@click.option('--steps', help='Steps of the teacher\'s sampler', metavar='INT', type=click.IntRange(min=2),
+              default=18, show_default=True)
+@click.option('--batch', help='Images per batch', metavar='INT', type=click.IntRange(min=1), default=64,
+              show_default=True)
 def main(**options):
     """Measure and time teacher and student on the same seeds and classes."""
     with one_line_errors():

@@ -157,7 +157,8 @@ def read_inception_weights(path: str) -> tuple[dict[str, torch.Tensor], list[str
         _check_state(state)
     except (InceptionWeightsError, GraphDefError, TorchScriptError, PickleError) as err:
         raise InceptionWeightsError(
-            f'{path} does not hold the Inception-2015 weights: {err}; fetch the file again, see pretrained/README.md'
+            f'{path} does not hold the Inception-2015 weights: {err}; '
+            'fetch the file again, see pretrained/README.md'
         ) from err
     except OSError as err:
         raise InceptionWeightsError(f'{path} cannot be read: {err.strerror or err}') from err

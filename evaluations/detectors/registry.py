@@ -101,7 +101,8 @@ class Detector:
             raise ArgumentError(
                 *source,
                 f' of shape {tuple(shape)} (channels, height, width) cannot be measured with '
-                f'detector {self.name}, which takes {self.image_shape}; choose another detector or images of that shape',
+                f'detector {self.name}, which takes {self.image_shape}; '
+                'choose another detector or images of that shape',
             )
         if shape[0] not in (1, 3):
             raise ArgumentError(
@@ -123,8 +124,8 @@ class Detector:
         """
         if images.dtype != torch.uint8 or images.ndim != 4:
             raise ValueError(
-                f'detector {self.name} was given {images.dtype} {tuple(images.shape)}; it takes uint8 [N, C, H, W] '
-                'with 0..255, as training.samplers.to_uint8 makes (then permuted)'
+                f'detector {self.name} was given {images.dtype} {tuple(images.shape)}; it takes uint8 '
+                '[N, C, H, W] with 0..255, as training.sampling.samplers.to_uint8 makes (then permuted)'
             )
         if spatial and not self.spatial_dim:
             raise ValueError(f'detector {self.name} has no spatial features; inception does')
@@ -391,7 +392,7 @@ def get_detector(
         pretrained_dir: Folder of the weights files.
         path: Weights file to use instead, published or not; or a folder to search instead.
     Returns:
-        The `Detector`. Its name ends in the start of its hash if the weights are not known to be the published ones.
+        The detector; its name ends in the start of its hash unless the weights are published ones.
     Raises:
         ValueError: Unknown name, or weights that are missing, broken or not those asked for.
     """

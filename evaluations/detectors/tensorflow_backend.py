@@ -38,7 +38,8 @@ def _import_tensorflow() -> types.ModuleType:
     except ImportError as err:
         raise ArgumentError(
             arg('backend', 'tensorflow'),
-            ' needs TensorFlow, which cannot be imported; pip install -r requirements/tensorflow.txt, or use ',
+            ' needs TensorFlow, which cannot be imported; '
+            'pip install -r requirements/tensorflow.txt, or use ',
             arg('backend', 'torch'),
             ', which needs none',
         ) from err
@@ -71,7 +72,7 @@ def find_graph(path: str | None = None) -> str:
 def _open_session(
     tf: types.ModuleType, path: str, use_gpu: bool
 ) -> Callable[[np.ndarray, bool], list[np.ndarray]]:
-    """Load the graph; return a function of float32 images [N, H, W, 3] giving arrays, the spatial one if asked for."""
+    """Load the graph; return a function of (float32 images [N, H, W, 3], spatial as well) giving arrays."""
     tf.config.experimental.enable_tensor_float_32_execution(False)
     definition = tf.compat.v1.GraphDef()
     with open(path, 'rb') as f:

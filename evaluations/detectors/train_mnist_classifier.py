@@ -151,13 +151,19 @@ def check_outfile(path: str) -> None:
 
 # fmt: off
 @click.command()
-@click.option('--data', help='Training images, folder or zip with labels', metavar='ZIP|DIR', type=str, required=True)
+@click.option('--data', help='Training images, folder or zip with labels', metavar='ZIP|DIR', type=str,
+              required=True)
 @click.option('--test-data', help='Test images, never trained on', metavar='ZIP|DIR', type=str, required=True)
-@click.option('--outfile', help='Where to write the weights', metavar='PT', type=str, default='pretrained/mnist-classifier.pt', show_default=True)
-@click.option('--epochs', help='Passes over the training images', metavar='INT', type=click.IntRange(min=1), default=8, show_default=True)
-@click.option('--batch', help='Images per step', metavar='INT', type=click.IntRange(min=2), default=128, show_default=True)
-@click.option('--lr', help='Highest learning rate', metavar='FLOAT', type=click.FloatRange(min=0, min_open=True), default=3e-3, show_default=True)
-@click.option('--seed', help='Seed of weights, order and augmentation', metavar='INT', type=click.IntRange(min=0), default=0, show_default=True)
+@click.option('--outfile', help='Where to write the weights', metavar='PT', type=str,
+              default='pretrained/mnist-classifier.pt', show_default=True)
+@click.option('--epochs', help='Passes over the training images', metavar='INT',
+              type=click.IntRange(min=1), default=8, show_default=True)
+@click.option('--batch', help='Images per step', metavar='INT', type=click.IntRange(min=2), default=128,
+              show_default=True)
+@click.option('--lr', help='Highest learning rate', metavar='FLOAT', type=click.FloatRange(min=0,
+              min_open=True), default=3e-3, show_default=True)
+@click.option('--seed', help='Seed of weights, order and augmentation', metavar='INT',
+              type=click.IntRange(min=0), default=0, show_default=True)
 def main(data, test_data, outfile, epochs, batch, lr, seed):
     """Train the MNIST classifier that `--detector=mnist-classifier` uses."""
     with one_line_errors(path='data'):
@@ -171,7 +177,8 @@ def main(data, test_data, outfile, epochs, batch, lr, seed):
     click.echo(f'Training on {len(images)} images, {epochs} epochs of {len(images) // batch} steps')
     model = fit(images, labels, epochs=epochs, batch=batch, lr=lr, seed=seed, report=click.echo)
     score = accuracy(model, test_images, test_labels)
-    content = to_bytes(model, test_accuracy=score, num_train=len(images), epochs=epochs, batch=batch, lr=lr, seed=seed)
+    content = to_bytes(model, test_accuracy=score, num_train=len(images), epochs=epochs, batch=batch, lr=lr,
+                       seed=seed)
     with atomic_write(outfile) as f:
         f.write(content)
     click.echo(f'Test accuracy {100 * score:.2f} % on {len(test_images)} images; weights in {outfile}')

@@ -113,7 +113,7 @@ def create_clip(**arguments: Any) -> torch.nn.Module:
 
 
 def create_dinov2(**arguments: Any) -> torch.nn.Module:
-    """Return timm's network for DINOv2 at the resolution of its files, not filled; `arguments` replace timm's."""
+    """Return timm's DINOv2 at the resolution of its files, not filled; `arguments` replace timm's."""
     return _create('vit_large_patch14_dinov2', img_size=_DINOV2_FILE_SIZE, num_classes=0, **arguments)
 
 

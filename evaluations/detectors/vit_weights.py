@@ -84,7 +84,7 @@ _HF_DINO_BLOCK = (
 
 
 def read_vit_weights(path: str) -> dict[str, torch.Tensor]:
-    """Read the tensors of a weights file (state dict, safetensors or TorchScript) without running anything in it.
+    """Read the tensors of a weights file (state dict, safetensors, TorchScript); nothing in it is run.
 
     Raises:
         WeightsError: The file cannot be read.
@@ -180,6 +180,7 @@ def _checked(state, model, source, what):
     )
     if text:
         raise WeightsError(
-            f'{source} does not hold the weights of {what}: {text}; see pretrained/README.md for the file to use'
+            f'{source} does not hold the weights of {what}: {text}; '
+            'see pretrained/README.md for the file to use'
         )
     return {name: tensor.to(torch.float32) for name, tensor in state.items()}

@@ -48,22 +48,26 @@ PUBLISHED = {
     'inception': (
         PublishedFile(
             'pt_inception-2015-12-05-6726825d.pth',
-            'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth',
+            'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/'
+            'pt_inception-2015-12-05-6726825d.pth',
             _INCEPTION_PTH,
         ),
         PublishedFile(
             'weights-inception-2015-12-05-6726825d.pth',
-            'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth',
+            'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/'
+            'weights-inception-2015-12-05-6726825d.pth',
             _INCEPTION_PTH,
         ),
         PublishedFile(
             'inception-2015-12-05.pt',
-            'https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt',
+            'https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/'
+            'inception-2015-12-05.pt',
             'f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4',
         ),
         PublishedFile(
             'classify_image_graph_def.pb',
-            'https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches/classify_image_graph_def.pb',
+            'https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches/'
+            'classify_image_graph_def.pb',
             '009d6814d1bc560d4e7b236e170e9b2d5ca6f4b57bd8037f6db05776204415c6',
         ),
     ),

@@ -5,7 +5,7 @@
 
 A source has `name`, `image_shape` [C, H, W], `has_labels`, a length, and
 
-    batches(positions, workers) -> iterator of (images uint8 tensor [N, C, H, W], labels int64 tensor [N] or None)
+    batches(positions, workers) -> iterator of (images uint8 [N, C, H, W], labels int64 [N] or None)
 
 where `positions` lists ascending int arrays of image numbers 0..len - 1, one per batch.
 
@@ -32,7 +32,7 @@ QUANTISATION = 'floor(127.5 x + 128), limited to 0..255'  # of generated images,
 
 
 def choose_subset(count: int, num: int | None, seed: int) -> np.ndarray:
-    """Choose images at random by EDM's rule (NumPy's legacy generator), ascending int array [min(num, count)]."""
+    """Choose images at random by EDM's rule (NumPy's legacy generator), ascending, int [min(num, count)]."""
     indices = np.arange(count)
     if num is not None and num < count:
         np.random.RandomState(seed % (1 << 31)).shuffle(indices)
@@ -105,7 +105,7 @@ class FolderImages:
         self.name = dataset.name
         self.image_shape = list(dataset.image_shape)
         self.has_labels = dataset.has_labels
-        self.remarks = dataset.remarks
+        self.remarks = list(dataset.remarks)  # what was listed otherwise than a user may think
 
     def __len__(self) -> int:
         return len(self._dataset)

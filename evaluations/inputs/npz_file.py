@@ -3,8 +3,8 @@
 
 """Arrays of an .npz file: verified, and what they announce compared with what the file can hold, before use.
 
-An .npz file is a zip of .npy files. Sizes stand in it three times: in the directory of the zip, in the header of
-each array, and as the bytes themselves. Memory is taken only for what the bytes can fill.
+An .npz file is a zip of .npy files. Sizes stand in it three times: in the directory of the zip, in the header
+of each array, and as the bytes themselves. Memory is taken only for what the bytes can fill.
 """
 
 import contextlib
@@ -61,7 +61,7 @@ class Header(typing.NamedTuple):
         return math.prod(self.shape[axis:]) * self.dtype.itemsize
 
     def is_believable(self, axis: int = 0) -> bool:
-        """Tell whether the array, or one of its rows, may be held in memory, given what it takes in the file."""
+        """Tell whether the array, or one of its rows, may be held in memory, given its size in the file."""
         return self.nbytes(axis) <= max(_SMALL_BYTES, _LOADED_RATIO * self.stored)
 
 

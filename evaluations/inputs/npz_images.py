@@ -42,7 +42,7 @@ class NpzImages:
     Args:
         path: The file.
     Raises:
-        ArgumentError: Missing or unreadable, `arr_0` is not a set of images, or there is neither `arr_0` nor `mu`.
+        ArgumentError: Unreadable, `arr_0` is not a set of images, or there is neither `arr_0` nor `mu`.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -94,7 +94,7 @@ class NpzImages:
         if not header.is_believable(axis=0 if header.fortran else 1):
             raise ArgumentError(
                 *self._name('arr_0'),
-                f' announces images of {shape[2]}x{shape[1]} pixels in {header.stored} bytes of file; {_COPY}',
+                f' announces images of {shape[2]}x{shape[1]} pixels in {header.stored} bytes; {_COPY}',
             )
         return shape, header.dtype
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Statistics of a data set, and our reference files that hold them; EDM's and OpenAI's files have the same layout.
+"""Statistics of a data set, and our reference files; EDM's and OpenAI's have the same layout.
 
 Legend: N M images, D features, S spatial features.
 """
@@ -97,8 +97,8 @@ class Reference:
         if self.detector_sha256 is None:
             what = 'images' if self.detector else 'detector and images'
             return [
-                f'{self.path} does not say which {what} it was made from; its {len(self.mu)} features are taken '
-                f'for those of {detector.name}'
+                f'{self.path} does not say which {what} it was made from; its {len(self.mu)} features are '
+                f'taken for those of {detector.name}'
             ]
         if self.detector_sha256 != detector.sha256:
             raise ArgumentError(
@@ -109,14 +109,14 @@ class Reference:
         if self.preprocessing is not None and self.preprocessing != detector.preprocessing:
             raise ArgumentError(
                 self._arg(),
-                f' was made with the preprocessing "{self.preprocessing}", but detector {detector.name} now has '
-                f'"{detector.preprocessing}"; make it again ({_MAKE})',
+                f' was made with the preprocessing "{self.preprocessing}", but detector {detector.name} now '
+                f'has "{detector.preprocessing}"; make it again ({_MAKE})',
             )
         if self.image_shape != tuple(image_shape):
             raise ArgumentError(
                 self._arg(),
-                f' was made from images of shape {self.image_shape} (channels, height, width), but these have '
-                f'{tuple(image_shape)}; use a reference of the same resolution ({_MAKE})',
+                f' was made from images of shape {self.image_shape} (channels, height, width), but these '
+                f'have {tuple(image_shape)}; use a reference of the same resolution ({_MAKE})',
             )
         return []
 

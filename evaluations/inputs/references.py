@@ -52,7 +52,8 @@ def load_references(path: str | os.PathLike) -> list[Reference]:
     if not references:
         raise ArgumentError(
             arg('path', path),
-            f' holds no statistics with mu and sigma under {" or ".join(_DETECTOR_OF_METRIC)}; give another file',
+            f' holds no statistics with mu and sigma under {" or ".join(_DETECTOR_OF_METRIC)}; '
+            'give another file',
         )
     for ref in references:
         check_statistics(ref, arg('path', path))

@@ -26,7 +26,8 @@ def _symmetric(name: str, sigma: Array, mu: torch.Tensor) -> torch.Tensor:
     dim = len(mu)
     if sigma.shape != (dim, dim):
         raise ValueError(
-            f'{name} has shape {tuple(sigma.shape)}, but its mean has {dim} entries; it must be ({dim}, {dim})'
+            f'{name} has shape {tuple(sigma.shape)}, but its mean has {dim} entries; '
+            f'it must be ({dim}, {dim})'
         )
     if not sigma.isfinite().all():
         raise ValueError(
@@ -74,7 +75,8 @@ def frechet_parts(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> tuple
     mu2 = _matrix(mu2, mu1.device)
     if mu1.ndim != 1 or mu1.shape != mu2.shape:
         raise ValueError(
-            f'the means have shapes {tuple(mu1.shape)} and {tuple(mu2.shape)}; both must be vectors of the same length'
+            f'the means have shapes {tuple(mu1.shape)} and {tuple(mu2.shape)}; '
+            'both must be vectors of the same length'
         )
     if not (mu1.isfinite().all() and mu2.isfinite().all()):
         raise ValueError('a mean holds values that are not finite; the features it was made from were broken')

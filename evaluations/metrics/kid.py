@@ -17,7 +17,7 @@ NUM_SUBSETS, SUBSET_SIZE = 100, 1000  # of published numbers
 
 
 class KernelDistance(typing.NamedTuple):
-    """Mean and population standard deviation of the distance over random subsets, and how these were drawn."""
+    """Mean and population standard deviation over random subsets, and how these were drawn."""
 
     mean: float
     std: float
@@ -78,8 +78,9 @@ def kernel_distance(
     size = min(subset_size, len(samples), len(reference))
     if size < 2 or num_subsets < 1:
         raise ValueError(
-            f'KID of {len(samples)} samples and {len(reference)} reference images with num_subsets={num_subsets}, '
-            f'subset_size={subset_size} is not defined; it needs 1 subset and 2 images at least, '
+            f'KID of {len(samples)} samples and {len(reference)} reference images with '
+            f'num_subsets={num_subsets}, subset_size={subset_size} is not defined; '
+            'it needs 1 subset and 2 images at least, '
             f'{NUM_SUBSETS} and {SUBSET_SIZE} are usual'
         )
     rng = np.random.RandomState(seed)

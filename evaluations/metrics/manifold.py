@@ -17,7 +17,7 @@ import torch
 
 from evaluations.metrics.frechet import Array, as_feature_pair, as_features
 
-# Of items, what is done, their number and their name; yields the items, as dnnlib.progress.with_progress does.
+# Of items, what is done, their number and name; yields the items, as dnnlib.progress.with_progress does.
 Progress = Callable[[list, str, int, str], Iterable]
 
 MODES = ('exact', 'openai-fp16')
@@ -187,7 +187,8 @@ def _smallest(values: torch.Tensor, count: int) -> torch.Tensor:
 def _require_neighbours(name: str, features: torch.Tensor, k: int) -> None:
     if not 1 <= k < len(features):
         raise ValueError(
-            f'{name} has {len(features)} images and k={k}; k must be at least 1 and less than the number of images'
+            f'{name} has {len(features)} images and k={k}; '
+            'k must be at least 1 and less than the number of images'
         )
 
 
@@ -302,7 +303,7 @@ def density_coverage(
     radii = manifold_radii(reference, k, 'exact', block, progress)
     inside_count = 0
     covered = torch.zeros(len(reference), dtype=torch.bool, device=samples.device)
-    for rows, cols, tile in _tiles(
+    for rows, _cols, tile in _tiles(
         _Exact(reference, samples), reference, samples, block, progress, 'Density and coverage'
     ):
         inside = tile < radii[rows, None]  # [R, C]

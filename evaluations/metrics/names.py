@@ -70,7 +70,7 @@ def parse_live_metrics(text: str) -> list[str]:
 
 
 def split_live_metric(name: str) -> tuple[str, int]:
-    """Return (kind, number of images) of a name that `parse_live_metrics` has accepted: ('fd', 2000) for 'fd2k'."""
+    """Return (kind, number of images) of a name that was accepted: ('fd', 2000) for 'fd2k'."""
     kind, count, thousands = _LIVE_NAME.fullmatch(name).groups()
     return kind, int(count) * (1000 if thousands else 1)
 
@@ -88,7 +88,7 @@ def metric_name(detector_name: str, kind: str, num_images: int) -> str:
         kind: 'fid', 'sfid', 'is', 'kid', 'precision', 'recall', 'density', 'coverage' or 'class-accuracy'.
         num_images: Images that were measured.
     Returns:
-        For instance 'fid50k', 'fid10k', 'clip-fid50k', 'fd-dinov2-50k', 'is50k', 'frechet-mnist-classifier-2000'.
+        For instance 'fid50k', 'clip-fid50k', 'fd-dinov2-50k', 'is50k', 'frechet-mnist-classifier-2000'.
     """
     count = f'{num_images // 1000}k' if num_images % 1000 == 0 else str(num_images)
     if kind == 'fid' and detector_name in _FRECHET_NAMES:

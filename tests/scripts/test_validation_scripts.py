@@ -140,7 +140,9 @@ def test_newest_demo_run(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     newest = published.find_checkpoint(published.CHECKPOINTS['demo'])
     assert newest == 'training-runs/00010-mnist-demo-long/network-snapshot-000002.pkl'
-    with pytest.raises(published.Absent, match=r'there is no checkpoint pretrained/ffhq\*.pkl; put it there'):
+    with pytest.raises(
+        published.AbsentError, match=r'there is no checkpoint pretrained/ffhq\*.pkl; put it there'
+    ):
         published.find_checkpoint(published.CHECKPOINTS['ffhq'])
 
 

@@ -31,7 +31,7 @@ import signal
 
 import click
 
-from dnnlib.cli import run_script
+from dnnlib.cli import one_line, run_script
 from dnnlib.parallel import WorkerError, available_cores
 from training.images.conversion import convert as convert_source
 from training.images.conversion import open_dest
@@ -87,7 +87,7 @@ def _clean_end(output):
     try:
         yield
     except (DatasetError, WorkerError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(one_line(error)) from error
     except OSError as error:
         raise click.ClickException(f'{output} cannot be written ({error}); choose another place') from error
     finally:

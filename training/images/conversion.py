@@ -23,7 +23,8 @@ import numpy as np
 import PIL.Image
 import tqdm
 
-from dnnlib.parallel import map_ordered, with_progress
+from dnnlib.parallel import map_ordered
+from dnnlib.progress import with_progress
 from dnnlib.util import atomic_write
 from training.images.files import LABEL_FILE, DatasetError, label_array
 from training.images.sources import load_pixels
@@ -190,7 +191,7 @@ def convert(source, save, transform=None, resolution=None, png_compress=0, skip_
         convert_item, transform=transform, resolution=resolution, png_compress=png_compress
     )
     with contextlib.closing(map_ordered(job, source.items, workers, source.count)) as results:
-        for number, result in enumerate(with_progress(results, source.count)):
+        for number, result in enumerate(with_progress(results, 'Converting', source.count)):
             if isinstance(result, DatasetError):
                 _refuse_or_name(result, skip_bad)
                 bad += 1

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import PIL.Image
 
-from dnnlib.parallel import map_ordered, with_progress
+from dnnlib.parallel import map_ordered
+from dnnlib.progress import with_progress
 from training.images.files import LABEL_FILE, DatasetError, label_array
 from training.images.png import BACKGROUND, save_grid
 from training.images.sources import load_image, to_pixels
@@ -120,7 +121,7 @@ def inspect_source(source, chosen=(), workers=1):
     first_with = {}
     job = functools.partial(examine_item, frozenset(chosen))
     with contextlib.closing(map_ordered(job, enumerate(source.items), workers, source.count)) as results:
-        for index, result in enumerate(with_progress(results, source.count)):
+        for index, result in enumerate(with_progress(results, 'Inspecting', source.count)):
             if isinstance(result, DatasetError):
                 found.unreadable.append(str(result))
                 continue

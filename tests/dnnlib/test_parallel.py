@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of dnnlib/parallel.py: order, bounded reading ahead, errors and deaths of worker processes; cores, memory."""
+"""Tests of dnnlib/parallel.py: order, reading ahead, errors and deaths of worker processes; cores, memory."""
 
 import contextlib
 import os

@@ -1,9 +1,11 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of dnnlib/parallel.py: order, bounded reading ahead, errors of and deaths in worker processes."""
+"""Tests of dnnlib/parallel.py: order, reading ahead, errors and deaths of worker processes; cores, memory."""
 
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -92,10 +94,27 @@ def test_outside_the_main_thread():
 
 
 def test_cores_are_those_of_this_process(monkeypatch):
-    monkeypatch.setattr(os, 'cpu_count', lambda: 64)
-    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {1, 4}, raising=False)
+    class Process:
+        def cpu_affinity(self):
+            return [1, 4]
+
+    monkeypatch.setattr(parallel.psutil, 'Process', Process)
     assert parallel.available_cores() == 2
-    monkeypatch.delattr(os, 'sched_getaffinity')
+    monkeypatch.delattr(Process, 'cpu_affinity')  # macOS
+    monkeypatch.setattr(parallel.psutil, 'cpu_count', lambda: 64)
+    assert parallel.available_cores() == 64
+    monkeypatch.setattr('sys.platform', 'win32')
     assert parallel.available_cores() == 61
-    monkeypatch.setattr(os, 'cpu_count', lambda: None)
+    monkeypatch.setattr(parallel.psutil, 'cpu_count', lambda: None)
     assert parallel.available_cores() == 1
+
+
+def test_memory_includes_the_processes_below_this_one():
+    text = 'block = bytearray(60 << 20)\nprint(flush=True)\ninput()'
+    before = parallel.memory_bytes()
+    with subprocess.Popen(
+        [sys.executable, '-c', text], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        child.stdout.readline()
+        assert 55 << 20 < parallel.memory_bytes() - before < 120 << 20
+        child.communicate(b'\n')

@@ -11,14 +11,10 @@ import PIL.Image
 import pytest
 
 from dnnlib.errors import ArgumentError
-from tests.support.conversions import images_of, invoke, run, run_error, stored_json
+from tests.support.conversions import images_of, invoke, notes, run, run_error, stored_json
 from tests.support.image_files import colour, encode, random_pixels, write_files
 from training.dataset import ImageFolderDataset
 from training.images.conversion import open_dest
-
-
-def notes(output):
-    return [line.removeprefix('Note: ') for line in output.splitlines() if line.startswith('Note: ')]
 
 
 def turned(pixels, value=6):
@@ -47,38 +43,6 @@ def test_the_last_line_names_the_classes(tmp_path):
     files = {f'c{k:02d}/0.png': colour(1) for k in range(12)}
     output = run(f'--source={write_files(tmp_path / "many", files)}', f'--dest={tmp_path / "p.zip"}')
     assert '8 c08, ... 11 c11)' in output.splitlines()[-1]
-
-
-@pytest.mark.parametrize('strays', [['0.png'], ['0.png', 'a.jpg']])
-def test_a_stray_image_is_asked_about(tmp_path, strays):
-    files = {name: colour(1) for name in ['cat/0.png', 'dog/0.png', *strays]}
-    source, dest = write_files(tmp_path / 'in', files), tmp_path / 'o.zip'
-    message = run_error(f'--source={source}', f'--dest={dest}')
-    assert f'has {len(strays)} image(s) beside the folders that would be classes, cat, dog' in message
-    assert f'move {", ".join(strays)} into the folder' in message and '--labels=none' in message
-    assert 'beside the folders' in invoke('inspect', f'--source={source}').output
-    run(f'--source={source}', f'--dest={dest}', '--labels=none')
-    assert len(ImageFolderDataset(dest)) == 2 + len(strays)
-    # An AppleDouble file beside them is no image.
-    for name in strays:
-        (source / name).rename(source / f'._{name}')
-    run(f'--source={source}', f'--dest={tmp_path / "p.zip"}')
-
-
-@pytest.mark.parametrize(
-    'folders, said',
-    [(['train', 'test'], True), (['Train', 'VAL'], True), (['train', 'cat'], False), (['train'], False)],
-)
-def test_parts_of_a_data_set_that_become_classes(tmp_path, folders, said):
-    source = write_files(tmp_path / 'in', {f'{name}/0.png': colour(1) for name in folders})
-    found = notes(run(f'--source={source}', f'--dest={tmp_path / "o.zip"}'))
-    assert len(found) == said
-    if said:
-        assert (
-            'look like parts of a data set' in found[0]
-            and '--labels=none' in found[0]
-            and '--source' in found[0]
-        )
 
 
 # ------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ _MAX_CELLS = 4096
 class _ConvertByDefault(click.Group):
     """Command group that reads options without a command name as those of `convert`: EDM's command line."""
 
-    def parse_args(self, ctx, args):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0].startswith('-') and args[0] not in ctx.help_option_names:
             args = ['convert', *args]
         return super().parse_args(ctx, args)
@@ -112,14 +112,14 @@ def _clean_end(option: str, output: str | None) -> Iterator[None]:
 
 def _concerns(error: OSError, output: str) -> bool:
     """Whether an error of the operating system is about the output, a folder above it or a file beside it."""
-    if not isinstance(error.filename, (str, bytes)):
+    if not isinstance(error.filename, (str, bytes)) or error.filename == cli.STDOUT:
         return error.filename is None
     name, output = os.path.abspath(os.fsdecode(error.filename)), os.path.abspath(output)
     return output.startswith(name) or name.startswith(os.path.dirname(output))
 
 
 @click.group(cls=_ConvertByDefault, help=__doc__, subcommand_metavar='[convert] OPTIONS | inspect OPTIONS')
-def main():
+def main() -> None:
     pass
 
 

@@ -20,7 +20,6 @@ from typing import NoReturn
 import click
 
 from dnnlib.errors import ArgumentError, FailedElsewhere, ProcessLost, as_option
-from dnnlib.files import naming
 from dnnlib.os_errors import NO_MEMORY, describe_os_error, is_memory_error, underlying_os_error
 
 STDOUT = 'standard output'
@@ -149,15 +148,24 @@ def prepare_streams() -> None:
 
 
 class _StandardOutput(io.TextIOWrapper):
-    """Standard output whose errors say so, since those of the operating system name no file."""
+    """Standard output whose errors say so; of a broken pipe Click would end without a word."""
 
     def write(self, text: str) -> int:
-        with naming(STDOUT):
+        with _errors_of_stdout():
             return super().write(text)
 
     def flush(self) -> None:
-        with naming(STDOUT):
+        with _errors_of_stdout():
             super().flush()
+
+
+@contextlib.contextmanager
+def _errors_of_stdout() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        error.filename = STDOUT
+        raise ArgumentError(describe_os_error(error)) from error
 
 
 def _abandon_stdout_if_broken() -> None:

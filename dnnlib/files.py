@@ -122,8 +122,11 @@ def claim(path: str | os.PathLike, name: str = 'outdir') -> Iterator[None]:
         return
     path, is_folder = os.fspath(path), os.path.isdir(path)
     lock = path if is_folder else os.path.join(os.path.dirname(path), f'.{os.path.basename(path)}.lock')
-    with naming(path):
+    try:
         descriptor = _locked(lock, os.O_RDONLY if is_folder else os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        error.filename = path  # not the lock file, of which the user knows nothing
+        raise
     if descriptor is None:
         kind = 'folder' if is_folder else 'file'
         raise ArgumentError(

@@ -83,4 +83,4 @@ def _is_out_of_inodes(path: object) -> bool:
         usage = os.statvfs(path)
     except (OSError, AttributeError):  # Windows has no statvfs
         return False
-    return usage.f_files > 0 and usage.f_favail == 0 and usage.f_bavail > 0
+    return usage.f_files > 0 and usage.f_favail <= 2 and usage.f_bavail > 0

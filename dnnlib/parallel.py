@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Work on a stream of items in all cores, in order and in bounded memory, and show how far it is."""
+"""Cores and memory of this process, and work on a stream of items in all cores, in order."""
 
 import collections
 import contextlib
@@ -10,29 +10,50 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
-import tqdm
+import psutil
+
+from dnnlib.errors import ArgumentError, arg
 
 _CHUNK = 8  # items per message between processes: enough to make messages cheap for tiny images
 _CHUNKS_AHEAD = 2  # chunks per process that are read ahead and not yet handed on
-_LINE_EVERY = 10000  # items per progress line when there is no terminal
+_MOST_ON_WINDOWS = 61  # processes of a pool; more are refused there
 
 
-class WorkerError(ValueError):
+class WorkerError(ArgumentError):
     """Report that a worker process ended before its work was done."""
 
 
-def available_cores():
+def available_cores() -> int:
     """Return the number of cores that this process may use, at least 1."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows, where more than 61 processes are refused
-        return min(os.cpu_count() or 1, 61)
+    process = psutil.Process()
+    if hasattr(process, 'cpu_affinity'):
+        cores = len(process.cpu_affinity())
+    else:  # macOS
+        cores = psutil.cpu_count() or 1
+    return min(cores, _MOST_ON_WINDOWS) if sys.platform == 'win32' else cores
 
 
-def map_ordered(function, items, workers, count):
+def memory_bytes() -> int:
+    """Return the memory that this process and all below it hold, such as loader processes.
+
+    What they share counts once where the system tells (Linux), else what each holds for itself counts.
+    """
+    total = 0
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            memory = process.memory_full_info()
+            total += getattr(memory, 'pss', memory.uss)
+    return total
+
+
+def map_ordered(
+    function: Callable[[Any], Any], items: Iterable[Any], workers: int, count: int
+) -> Iterator[Any]:
     """Apply a function to every item in several processes, and yield the results in the order of the items.
 
     Items are taken as results are consumed, so memory does not grow with their number. Close the
@@ -40,7 +61,7 @@ def map_ordered(function, items, workers, count):
 
     Args:
         function: Function of one item; it, the items and the results can be pickled.
-        items:    Iterable, consumed in this process.
+        items:    Consumed in this process.
         workers:  Number of processes; with 1, or few items, everything happens in this one.
         count:    Number of items, so that no more processes are started than can be busy.
     Yields:
@@ -63,24 +84,6 @@ def map_ordered(function, items, workers, count):
             yield from pending.popleft().result()
 
 
-def with_progress(items, total):
-    """Yield the items, which are images, with a bar on a terminal and a line now and then elsewhere.
-
-    Args:
-        items: Iterable.
-        total: Number of items.
-    Yields:
-        The items.
-    """
-    if sys.stderr.isatty():
-        yield from tqdm.tqdm(items, total=total, unit='img', smoothing=0.05, dynamic_ncols=True)
-        return
-    for number, item in enumerate(items, start=1):
-        yield item
-        if number % _LINE_EVERY == 0:
-            print(f'{number} of {total} images', flush=True)
-
-
 @contextlib.contextmanager
 def _process_pool(workers):
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _prepare_worker)
@@ -91,8 +94,10 @@ def _process_pool(workers):
         yield pool
     except BrokenProcessPool as error:
         raise WorkerError(
-            f'one of --workers={workers} processes was ended from outside, perhaps for lack of memory; '
-            'try --workers=1'
+            'one of ',
+            arg('workers', workers),
+            ' processes was ended from outside, perhaps for lack of memory; try ',
+            arg('workers', 1),
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

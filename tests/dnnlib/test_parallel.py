@@ -1,9 +1,11 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of dnnlib/parallel.py: order, bounded reading ahead, errors of and deaths in worker processes, progress."""
+"""Tests of dnnlib/parallel.py: order, reading ahead, errors and deaths of worker processes; cores, memory."""
 
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -63,7 +65,7 @@ def test_one_worker_or_few_items_need_no_process(workers, count):
 def test_errors_and_deaths_of_workers_reach_the_caller():
     for function, error, words in [
         (fail_at_20, ValueError, '20 is refused'),
-        (die_at_20, parallel.WorkerError, 'try --workers=1'),
+        (die_at_20, parallel.WorkerError, 'try workers=1'),
     ]:
         with pytest.raises(error, match=words):
             list(parallel.map_ordered(function, range(40), workers=2, count=40))
@@ -92,20 +94,27 @@ def test_outside_the_main_thread():
 
 
 def test_cores_are_those_of_this_process(monkeypatch):
-    monkeypatch.setattr(os, 'cpu_count', lambda: 64)
-    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {1, 4}, raising=False)
+    class Process:
+        def cpu_affinity(self):
+            return [1, 4]
+
+    monkeypatch.setattr(parallel.psutil, 'Process', Process)
     assert parallel.available_cores() == 2
-    monkeypatch.delattr(os, 'sched_getaffinity')
+    monkeypatch.delattr(Process, 'cpu_affinity')  # macOS
+    monkeypatch.setattr(parallel.psutil, 'cpu_count', lambda: 64)
+    assert parallel.available_cores() == 64
+    monkeypatch.setattr('sys.platform', 'win32')
     assert parallel.available_cores() == 61
-    monkeypatch.setattr(os, 'cpu_count', lambda: None)
+    monkeypatch.setattr(parallel.psutil, 'cpu_count', lambda: None)
     assert parallel.available_cores() == 1
 
 
-def test_progress_lines_and_bar(monkeypatch, capsys):
-    monkeypatch.setattr(parallel, '_LINE_EVERY', 2)
-    assert list(parallel.with_progress('abcde', 5)) == list('abcde')
-    assert capsys.readouterr().out == '2 of 5 images\n4 of 5 images\n'
-    monkeypatch.setattr('sys.stderr.isatty', lambda: True)
-    assert list(parallel.with_progress('abcde', 5)) == list('abcde')
-    captured = capsys.readouterr()
-    assert captured.out == '' and '5/5' in captured.err
+def test_memory_includes_the_processes_below_this_one():
+    text = 'block = bytearray(60 << 20)\nprint(flush=True)\ninput()'
+    before = parallel.memory_bytes()
+    with subprocess.Popen(
+        [sys.executable, '-c', text], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        child.stdout.readline()
+        assert 55 << 20 < parallel.memory_bytes() - before < 120 << 20
+        child.communicate(b'\n')

@@ -3,8 +3,8 @@
 
 """Numbers from the same features as independent programs: torch-fidelity and prdc, which the tests install.
 
-Tolerances: the other programs take means and kernels in float32; ours in float64. Where images are measured as well, the
-features themselves differ by up to 1e-4 relative, and so do the numbers.
+Tolerances: the other programs take means and kernels in float32; ours in float64. Where images are measured
+as well, the features themselves differ by up to 1e-4 relative, and so do the numbers.
 """
 
 import json

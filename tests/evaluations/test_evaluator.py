@@ -185,7 +185,7 @@ def test_reference_without_spatial_statistics(loaded, files):
 
 
 def test_convention_of_the_order(loaded, files):
-    # A collapsed SAMPLE has high precision and low recall; with the arguments swapped it is the other way round.
+    # A collapsed SAMPLE has high precision and low recall; swapped arguments give the opposite.
     path = str(files['folder'] / 'collapsed.npz')
     np.savez(path, (128 + RS(5).uniform(-4, 4, size=(40, 4, 4, 3))).astype(np.uint8))
     found, swapped = numbers(run(path, files['images'])), numbers(run(files['images'], path))

@@ -1,17 +1,21 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of evaluations/live_metrics.py: metrics while training, with the demo's classifier on grey 32x32 images."""
+"""Tests of evaluations/live_metrics.py: metrics while training, with the demo's classifier."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
 import fid
+from dnnlib.errors import ArgumentError, as_option
+from evaluations.inputs.reference import load_reference, save_reference
 from evaluations.live_metrics import LiveMetrics, read_best, record
 from evaluations.metrics.names import parse_live_metrics, split_live_metric
 from tests.support import ROOT, tiny_runs
@@ -34,6 +38,14 @@ def live(*names, shape=SHAPE, ref=REF, detector=None, path=None):
     return LiveMetrics(
         list(names), ref, detector, path, batch=4, image_shape=shape, device=torch.device('cpu')
     )
+
+
+def with_features(path, count):
+    """The shipped reference with features of some images, which kid, pr and dc need."""
+    ref = load_reference(REF)
+    ref.features = np.random.RandomState(0).randn(count, len(ref.mu)).astype(np.float32)
+    save_reference(path, ref)
+    return str(path)
 
 
 def lines_of(run_dir, name):
@@ -61,8 +73,14 @@ def test_names(text, expected):
     'text', ['', 'fd', '10k', 'fd1', 'fd0k', 'foo10k', 'fd2k,fd2000', 'fd2k,', 'fd1.5k', 'fd-2k']
 )
 def test_bad_names_are_refused(text):
-    with pytest.raises(ValueError, match='^--metrics='):
+    with pytest.raises(ValueError, match='^metrics='):
         parse_live_metrics(text)
+
+
+def test_advice_about_a_repeated_metric_is_accepted():
+    with pytest.raises(ValueError, match='write fd2k,is5$'):
+        parse_live_metrics('fd2k,is5,fd2000')
+    assert parse_live_metrics('fd2k,is5') == ['fd2k', 'is5']
 
 
 # ------------------------------------------------------------------------------------------------
@@ -75,20 +93,26 @@ def test_bad_names_are_refused(text):
         (
             ['fid2k'],
             {},
-            '--metrics=fid2k: FID is the distance of Inception features, .* those of mnist-classifier; use --metrics=fd2k',
+            '--metrics=fid2k: FID is the distance of Inception features, .* those of mnist-classifier; '
+            'use --metrics=fd2k',
         ),
         (['fd2k'], dict(ref='none.npz'), '--metrics-ref=none.npz cannot be read'),
         (['fd2k'], dict(shape=(3, 32, 32)), r'images of --data of shape \(3, 32, 32\)'),
         (['fd2k', 'pr2k'], {}, 'no pr against .*: it has no features of single images'),
         (['is2k', 'sfid2k'], {}, 'detector mnist-classifier has no spatial features'),
         (['fd2k'], dict(detector='unknown'), 'detector unknown|--metrics-detector=unknown'),
+        (['fd2k', 'dc3'], dict(features=3), 'it has the features of 3 images, and at least 6 are needed'),
+        (['fd2', 'pr3'], dict(features=20), '--metrics=pr needs at least 4 images, but there are 3'),
         (['fd2k'], dict(path='nowhere'), 'detector mnist-classifier: there is no file nowhere'),
     ],
 )
-def test_unusable_settings(names, options, words):
-    with pytest.raises(ValueError, match=words) as caught:
+def test_unusable_settings(tmp_path, names, options, words):
+    if 'features' in options:
+        options = dict(ref=with_features(tmp_path / 'ref.npz', options['features']))
+    with pytest.raises(ArgumentError) as caught:
         live(*names, **options)
-    assert '\n' not in str(caught.value) and '--ref' not in str(caught.value)
+    text = caught.value.spell(as_option)
+    assert re.search(words, text) and '\n' not in text and '--ref' not in text
 
 
 def test_detectors_leave_the_random_state_alone():

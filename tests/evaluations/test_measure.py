@@ -8,6 +8,7 @@ import PIL.Image
 import pytest
 import torch
 
+from dnnlib.errors import ArgumentError, as_option
 from evaluations.inputs.image_sources import FolderImages, PackedImages, open_images
 from evaluations.inputs.npz_images import NpzImages
 from evaluations.measure import Meter, _gather_rows, measure_dataset, measure_images, split_batches
@@ -104,3 +105,19 @@ def test_failing_images_are_named(tmp_path):
         source = open_images(str(tmp_path))[0]
         with pytest.raises(ValueError, match=f'file 30.png in path={tmp_path}'):
             measure_images(source, [Meter(toy())], batch=2, workers=workers)
+
+
+@pytest.mark.parametrize(
+    'batch, advice', [(8, 'try --batch=4'), (1, 'choose a smaller detector, or the CPU')]
+)
+def test_full_gpu_memory_is_explained(paths, batch, advice):
+    """One image cannot be made fewer."""
+
+    def run(_images, _spatial):
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory')
+
+    with pytest.raises(ArgumentError) as caught:
+        measure_images(open_images(paths[2])[0], [Meter(toy(run=run))], batch=batch)
+    assert caught.value.spell(as_option) == (
+        f'--batch={batch} does not fit into the memory of the GPU; {advice}'
+    )

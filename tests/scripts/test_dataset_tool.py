@@ -19,10 +19,9 @@ from click.testing import CliRunner
 import dataset_tool
 from tests.support import ROOT
 from tests.support.conversions import convert, images_of, run, run_error, stored_json, stored_labels
-from tests.support.image_files import colour, encode, png_16bit_rgb, random_pixels, write_files
+from tests.support.image_files import colour, encode, lanczos, png_16bit_rgb, random_pixels, write_files
 from training.dataset import ImageFolderDataset
 from training.images import conversion as dataset_writer
-from training.images import transforms
 from training.images.files import DatasetError
 from training.images.sources import Source, SourceItem, open_source
 
@@ -190,43 +189,6 @@ def test_bad_images_are_named_and_nothing_is_left(tmp_path, data, words):
 
 # ------------------------------------------------------------------------------------------------
 # Transforms.
-
-
-def lanczos(pixels, size):
-    return np.asarray(PIL.Image.fromarray(pixels).resize(size, PIL.Image.Resampling.LANCZOS))
-
-
-def test_resize_keeps_a_fitting_image_and_changes_others():
-    pixels = random_pixels(0, (6, 10, 3))
-    assert transforms.resize(pixels, None, None) is pixels and transforms.resize(pixels, 10, 6) is pixels
-    np.testing.assert_array_equal(transforms.resize(pixels, 4, 4), lanczos(pixels, (4, 4)))
-    bilinear = np.asarray(PIL.Image.fromarray(pixels).resize((4, 4), PIL.Image.Resampling.BILINEAR))
-    assert not np.array_equal(transforms.resize(pixels, 4, 4), bilinear)
-
-
-@pytest.mark.parametrize(
-    'shape, rows, columns',
-    [((7, 12, 3), (0, 7), (2, 9)), ((12, 7, 3), (2, 9), (0, 7)), ((5, 8), (0, 5), (1, 6))],
-)
-def test_center_crop_by_hand(shape, rows, columns):
-    pixels = random_pixels(0, shape)
-    square = pixels[rows[0] : rows[1], columns[0] : columns[1]]
-    square = square if square.ndim == 3 else np.stack([square] * 3, axis=2)
-    np.testing.assert_array_equal(transforms.center_crop(pixels, 4, 4), lanczos(square, (4, 4)))
-
-
-def test_center_crop_wide_by_hand():
-    pixels = random_pixels(0, (20, 16, 3))
-    # The band is round(16 * 20 / 16) = 20 rows here, so everything is kept and squeezed into 16x8.
-    made = transforms.center_crop_wide(pixels, 16, 8)
-    assert made.shape == (16, 16, 3) and not made[:4].any() and not made[12:].any()
-    np.testing.assert_array_equal(made[4:12], lanczos(pixels, (16, 8)))
-    # Gray, 32 wide: round(16 * 20 / 32) = 10 rows, 5..15.
-    gray = random_pixels(0, (20, 32))
-    made = transforms.center_crop_wide(gray, 16, 8)
-    np.testing.assert_array_equal(made[4:12], lanczos(np.stack([gray[5:15]] * 3, axis=2), (16, 8)))
-    assert transforms.center_crop_wide(random_pixels(0, (20, 15, 3)), 16, 8) is None
-    assert transforms.center_crop_wide(random_pixels(0, (14, 32, 3)), 16, 8) is None
 
 
 def test_skipped_images_consume_their_number(tmp_path):
@@ -408,6 +370,29 @@ def test_unwritable_destination_is_one_line(tmp_path):
     assert message.startswith('--dest=') and 'cannot be written' in message and '\n' not in message
 
 
+@pytest.mark.processes
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='a device of Linux')
+@pytest.mark.parametrize('command', ['convert', 'inspect'])
+def test_full_output_is_blamed_on_nothing_else(tmp_path, command):
+    """Neither on --dest, which is fine, nor on a --grid that was not given."""
+    source = write_files(tmp_path / 'in', {'a.png': colour(1)})
+    options = [f'--source={source}', '--workers=1'] + [f'--dest={tmp_path / "o.zip"}'] * (
+        command == 'convert'
+    )
+    with open('/dev/full', 'w') as full:
+        result = subprocess.run(
+            [sys.executable, str(ROOT / 'dataset_tool.py'), command, *options],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            cwd=tmp_path,
+        )
+    last = result.stderr.splitlines()[-1]
+    assert result.returncode == 1 and last.lower().startswith('error: standard output: no space')
+    assert 'Traceback' not in result.stderr and sorted(os.listdir(tmp_path)) == ['in']
+
+
 def test_bad_sources(tmp_path):
     (tmp_path / 'data.tar').write_bytes(b'')
     (tmp_path / 'text.zip').write_bytes(b'text')
@@ -469,7 +454,7 @@ def test_every_option_is_explained(tmp_path):
 
 def test_workers_are_all_cores_by_default(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {0, 3, 5}, raising=False)
+    monkeypatch.setattr('psutil.Process.cpu_affinity', lambda self: [0, 3, 5], raising=False)
     original = dataset_writer.convert
     monkeypatch.setattr(
         dataset_tool, 'convert_source', lambda *args: seen.append(args[-1]) or original(*args[:-1], workers=1)

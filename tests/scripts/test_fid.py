@@ -3,8 +3,12 @@
 
 """fid.py from the command line: its numbers, its choice of images, every option, its refusals."""
 
+import errno
 import json
 import os
+import shutil
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -20,6 +24,7 @@ from evaluations import comparison
 from evaluations.detectors.registry import Detector, Measured, get_detector
 from evaluations.inputs.reference import load_reference
 from evaluations.metrics.frechet import frechet_distance
+from tests.support import ROOT
 from training.networks import EDMPrecond, GDDPrecond
 from training.sampling.options import SAMPLER_PARAMETERS
 from training.snapshots.snapshot import save_snapshot
@@ -678,3 +683,51 @@ def test_list_of_options_is_deliberate():
                     and len(param.help) <= 62
                     and (param.metavar or param.is_flag or hasattr(param.type, 'choices'))
                 ), param.name
+
+
+# ------------------------------------------------------------------------------------------------
+# Full disks, odd names, files of services.
+
+
+@pytest.mark.parametrize('command', ['ref', 'calc'])
+def test_full_disk_names_the_file_and_leaves_nothing(data, tmp_path, monkeypatch, command):
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    args = {
+        'ref': [f'--data={data["a"]}', f'--dest={tmp_path}/x.npz', '--detector=mnist-classifier'],
+        'calc': [f'--images={data["b"]}', f'--ref={data["ref"]}', '--num=10', f'--json={tmp_path}/x.json'],
+    }[command]
+    output = run(command, *args, FAST, ok=False)
+    assert f'{args[-2 if command == "ref" else -1].split("=")[1]}: no space is left on the device' in output
+    assert os.listdir(tmp_path) == []
+    assert command == 'ref' or 'frechet-mnist-classifier-10: ' in output  # the number is not lost
+
+
+def test_paths_that_are_not_utf8(data, tmp_path):
+    """In a process of its own, whose standard output is prepared for them."""
+    folder = os.fsencode(tmp_path) + b'/caf\xe9'
+    os.mkdir(folder)
+    for i, image in enumerate(data['images_b']):
+        PIL.Image.fromarray(image).save(os.fsdecode(folder + b'/%d.png' % i))
+    ref, result = folder + b'.npz', folder + b'.json'
+    shutil.copy(data['ref'], os.fsdecode(ref))
+    options = [b'--images=' + folder, b'--ref=' + ref, b'--json=' + result, b'--num=10', b'--workers=0']
+    command = [sys.executable, 'fid.py', 'calc', *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=300)
+    assert done.returncode == 0 and b'frechet-mnist-classifier-10: ' in done.stdout, done.stderr
+    with open(os.fsdecode(result)) as file:
+        assert os.fsencode(json.load(file)['images']) == folder
+
+
+def test_files_of_services_are_left_out_and_named(data, tmp_path):
+    for i, image in enumerate(data['images_b']):
+        PIL.Image.fromarray(image).save(tmp_path / f'{i}.png')
+    (tmp_path / '.ipynb_checkpoints').mkdir()
+    PIL.Image.fromarray(data['images_a'][0]).save(tmp_path / '.ipynb_checkpoints' / '0.png')
+    (tmp_path / '._1.png').write_bytes(b'AppleDouble')
+    output = run('calc', f'--images={tmp_path}', f'--ref={data["ref"]}', '--num=10', FAST)
+    plain = run('calc', f'--images={data["b"]}', f'--ref={data["ref"]}', '--num=10', FAST)
+    assert output.splitlines()[-1] == plain.splitlines()[-1]
+    assert '.ipynb_checkpoints' in output and '._1.png' in output

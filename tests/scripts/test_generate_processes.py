@@ -195,7 +195,6 @@ def test_rank_0_alone_speaks(done):
     for n in GROUPS:
         for case in ('uneven', 'few', 'round', 'lean'):
             first, *others = [report[case][1] for report in done[1][n]]
-            assert '7/7 images' in first or case != 'uneven'
             assert ' images, ' in first and '0s left' in first and others == [''] * (n - 1)
     assert '2 of 3 processes have nothing to do' in done[1][3][0]['few'][1]
 

@@ -51,3 +51,8 @@ def stored_labels(path):
 
 def images_of(dataset):
     return np.stack([image for image, _label in dataset])  # [N, C, H, W]
+
+
+def notes(output):
+    """What a conversion says that a user should know."""
+    return [line.removeprefix('Note: ') for line in output.splitlines() if line.startswith('Note: ')]

@@ -129,3 +129,8 @@ def write_cifar10(folder, make_batch, count=3):
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
     return path, pixels.reshape(-1, 3, 32, 32), sum(labels, [])
+
+
+def lanczos(pixels, size):
+    """Pixels resized by Pillow to (width, height)."""
+    return np.asarray(PIL.Image.fromarray(pixels).resize(size, PIL.Image.Resampling.LANCZOS))

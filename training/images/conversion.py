@@ -247,14 +247,8 @@ def convert(
     label_words, notes = _describe_labels(source)
     shape, pairs, small, bad = None, [], 0, 0
     special = collections.defaultdict(list)
-    job = functools.partial(
-        convert_item,
-        transform=transform,
-        resolution=resolution,
-        png_compress=png_compress,
-        exif=exif,
-        max_pixels=max_pixels,
-    )
+    options = dict(transform=transform, resolution=resolution, png_compress=png_compress)
+    job = functools.partial(convert_item, **options, exif=exif, max_pixels=max_pixels)
     with contextlib.closing(map_ordered(job, source.items, workers, source.count)) as results:
         for number, result in enumerate(with_progress(results, 'Converting', source.count)):
             if isinstance(result, DatasetError):

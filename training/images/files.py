@@ -39,6 +39,21 @@ _SERVICE_NAMES = {
     'ehthumbs.db',
     'desktop.ini',
 }
+# Formats of cameras and drawings for which Pillow has no reader of its own.
+_OTHER_FORMATS = {
+    '.heic',
+    '.heif',
+    '.avif',
+    '.jxl',
+    '.svg',
+    '.dng',
+    '.cr2',
+    '.cr3',
+    '.nef',
+    '.arw',
+    '.raf',
+    '.orf',
+}
 # A zip member may announce this much, whatever it takes up in the archive: an image without any compression
 # of its own. Beyond it, at most so many times what it takes up: 1032 is the most that deflate can do.
 _MEMBER_BYTES, _MEMBER_RATIO = 1 << 26, 20
@@ -224,6 +239,25 @@ class FileTree:
 
     def __getstate__(self) -> dict[str, Any]:
         return dict(self.__dict__, _zip=None, _zip_pid=None)
+
+    def remarks(self) -> list[str]:
+        """Return what was listed otherwise than a user may think, a line each."""
+        remarks = []
+        if self.left_out:
+            remarks.append(f'left out as files of services or hidden: {examples(self.left_out)}')
+        others = [
+            name
+            for name in self.names
+            if os.path.splitext(name)[1].lower() in _OTHER_FORMATS and not is_image_name(name)
+        ]
+        if others:
+            remarks.append(
+                f'{len(others)} image(s) that Pillow cannot open are left out, '
+                f'convert them first: {examples(others)}'
+            )
+        if self.loops:
+            remarks.append(f'links that lead back to where they lie are not followed: {examples(self.loops)}')
+        return remarks
 
     def where(self, name: str) -> Where:
         """Return the parts of a message that name one file."""

@@ -49,6 +49,7 @@ class Source(NamedTuple):
     ignored: tuple[str, ...] = ()  # files that are no images by their name
     label_where: Where = ('the labels',)  # parts of a message that name the file with the labels
     notes: tuple[Where, ...] = ()  # what a user should know: parts of a line each
+    absent: tuple[str, ...] = ()  # names with labels that no image has
     label_error: DatasetError | None = None  # why there are no labels, where a source is opened all the same
 
     @property

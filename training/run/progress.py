@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a person sees while a run goes on: a bar on a terminal, a status line per tick, its numbers."""
 
-import resource
 import sys
 import time
 from typing import Any, TextIO
@@ -10,6 +9,7 @@ from typing import Any, TextIO
 import torch
 from tqdm import tqdm
 
+from dnnlib.parallel import memory_bytes
 from dnnlib.util import format_time
 from torch_utils import training_stats
 
@@ -111,7 +111,7 @@ class Progress:
 
 
 def memory_gb(device: torch.device) -> dict[str, float]:
-    """Return peak memory in GiB under the official names; GPU peaks restart at each call."""
+    """Return memory in GiB under the official names, loader processes included; GPU peaks start anew."""
     gpu = reserved = 0.0
     if device.type == 'cuda':
         gpu, reserved = (
@@ -120,7 +120,7 @@ def memory_gb(device: torch.device) -> dict[str, float]:
         )
         torch.cuda.reset_peak_memory_stats(device)
     return {
-        'Resources/cpu_mem_gb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        'Resources/cpu_mem_gb': memory_bytes() / GIB,
         'Resources/peak_gpu_mem_gb': gpu,
         'Resources/peak_gpu_mem_reserved_gb': reserved,
     }

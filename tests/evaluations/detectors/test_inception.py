@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Inception of 2015: names and shapes, small pieces, every weights format, and torch-fidelity as an independent judge."""
+"""Inception of 2015: names and shapes, small pieces, every weights format, torch-fidelity as judge."""
 
 import re
 

@@ -162,3 +162,19 @@ def test_class_accuracy():
 def test_class_accuracy_rejects(labels, words):
     with pytest.raises(ValueError, match=words):
         class_accuracy(torch.zeros(2, 3), torch.tensor(labels))
+
+
+def test_flipped_bits_are_noticed(tmp_path):
+    """torch.load looks at no checksum: a changed weight would change the numbers."""
+    good = open(WEIGHTS, 'rb').read()
+    path = tmp_path / 'w.pt'
+    for position in range(1000, len(good), len(good) // 20):
+        path.write_bytes(good[:position] + bytes([good[position] ^ 0x04]) + good[position + 1 :])
+        with zipfile.ZipFile(WEIGHTS) as archive:
+            inside = any(
+                info.header_offset + 200 < position < info.header_offset + info.compress_size
+                for info in archive.infolist()
+            )
+        if inside:
+            with pytest.raises(ValueError, match='is not an MNIST classifier weights file'):
+                load_classifier(str(path))

@@ -1,7 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Detectors: one interface, clear refusals, names and hashes, and the EfficientNet features against timm itself."""
+"""Detectors: one interface, clear refusals, names and hashes, EfficientNet features against timm itself."""
 
 import hashlib
 import os

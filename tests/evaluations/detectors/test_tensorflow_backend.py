@@ -1,10 +1,11 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""The TensorFlow backend: a frozen graph with random weights gives the same numbers in TensorFlow and in PyTorch.
+"""The TensorFlow backend: a frozen graph with random weights gives the same numbers in both.
 
-All but the last two run where TEST_TENSORFLOW is set, as in continuous integration, and fail there without TensorFlow. test.sh
-gives them a process of their own: the first import of triton (by torch's ONNX exporter) crashes a process with TensorFlow in it.
+All but the last two run where TEST_TENSORFLOW is set, as in continuous integration, and fail there without
+TensorFlow. test.sh gives them a process of their own: the first import of triton (by torch's ONNX exporter)
+crashes a process with TensorFlow in it.
 """
 
 import os

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""TensorFlow 1's resize: vectors of the specification, a slow reference, and today's rule as the wrong one."""
+"""TensorFlow 1's resize: vectors of the specification, a slow reference, today's rule as the wrong one."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""CLIP and DINOv2: preprocessing against torchvision and by hand, networks against independent ones, every weights format."""
+"""CLIP and DINOv2: preprocessing against torchvision and by hand, networks against others, all weights formats."""
 
 import math
 
@@ -242,7 +242,7 @@ def test_clip_network_agrees_with_openais(tmp_path):
 
 
 def slow_dinov2(state, x):
-    """Run DINOv2 out of its weights alone: patches, class token, positions, blocks with layer scale, last norm."""
+    """Run DINOv2 out of its weights alone: patches, class token, positions, scaled blocks, last norm."""
 
     def norm(x, name):
         return torch.nn.functional.layer_norm(

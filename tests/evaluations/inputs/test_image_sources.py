@@ -3,7 +3,12 @@
 
 """Images to measure: folder, zip, pack and network give the same images; what is refused."""
 
+import io
+import os
+import zipfile
+
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -16,6 +21,8 @@ from evaluations.inputs.image_sources import (
 )
 from evaluations.inputs.npz_images import NpzImages
 from evaluations.measure import split_batches
+from evaluations.remarks import describe_images
+from tests.support.image_files import colour, write_files
 from tests.support.toy_images import IMAGES, LABELS, write_sources
 from training.sampling.samplers import sample_batch, to_uint8
 
@@ -142,3 +149,66 @@ def test_dataset_hash_tells_contents_and_names_apart(tmp_path):
     assert folder('c', x='1', y='3') != same and folder('d', x='1', z='2') != same
     (tmp_path / 'a.zip').write_bytes(b'abc')
     assert hash_dataset(tmp_path / 'a.zip').startswith('ba7816bf8f01cfea')  # sha256 of "abc"
+
+
+def test_advice_is_never_refused_itself(tmp_path):
+    """One image: no number of images can be asked for, since statistics need two."""
+    np.savez(tmp_path / 'one.npz', arr_0=IMAGES[:1])
+    with pytest.raises(ValueError) as caught:
+        open_images(str(tmp_path / 'one.npz'), num=50)
+    assert 'at least 2' in str(caught.value) and 'try' not in str(caught.value)
+
+
+def test_names_that_are_not_utf8_and_files_that_never_end(tmp_path):
+    folder = os.fsencode(tmp_path) + b'/caf\xe9'
+    os.mkdir(folder)
+    for i in range(3):
+        PIL.Image.fromarray(IMAGES[i]).save(os.fsdecode(folder + b'/\xe9%d.png' % i))
+    source, _ = open_images(os.fsdecode(folder))
+    images, _ = next(source.batches([np.arange(3)]))
+    assert np.array_equal(images.permute(0, 2, 3, 1), IMAGES[:3])
+    before = hash_dataset(os.fsdecode(folder))
+    os.mkfifo(folder + b'/pipe')
+    assert hash_dataset(os.fsdecode(folder)) == before
+    with pytest.raises(ValueError, match='is a pipe, not a file'):
+        os.mkfifo(tmp_path / 'pipe.npz')
+        open_images(str(tmp_path / 'pipe.npz'))
+
+
+def test_damaged_packs_are_found_before_measuring(paths, tmp_path):
+    """The last image as well."""
+    np.savez(tmp_path / 'pack.npz', arr_0=IMAGES)
+    data = bytearray((tmp_path / 'pack.npz').read_bytes())
+    data[data.index(IMAGES[49].tobytes()) + 7] ^= 1
+    (tmp_path / 'pack.npz').write_bytes(data)
+    with pytest.raises(ValueError, match='Bad CRC-32'):
+        open_images(str(tmp_path / 'pack.npz'))
+
+
+def test_announced_images_are_not_believed(tmp_path):
+    """A file of 40 KB with one image of 200 MB."""
+    content = io.BytesIO()
+    header = dict(descr='|u1', fortran_order=False, shape=(2, 10_000, 10_000, 1))
+    np.lib.format.write_array_header_1_0(content, header)
+    with zipfile.ZipFile(tmp_path / 'x.npz', 'w', zipfile.ZIP_DEFLATED) as archive:
+        with archive.open('arr_0.npy', 'w') as member:
+            member.write(content.getvalue())
+            for _ in range(200):
+                member.write(bytes(1_000_000))
+    with pytest.raises(ValueError, match='announces images of 10000x10000 pixels in'):
+        open_images(str(tmp_path / 'x.npz'))
+
+
+def test_files_of_services_are_left_out_and_named(tmp_path):
+    """Also of the hash that tells whether two folders are the same data set."""
+    files = {f'{k}.png': colour(k) for k in range(3)}
+    plain = write_files(tmp_path / 'plain', files)
+    littered = write_files(tmp_path / 'littered', {**files, '.ipynb_checkpoints/0.png': b'', '._1.png': b'x'})
+    source, _reason = open_images(littered)
+    assert len(source) == 3
+    words = 'left out as files of services or hidden: ._1.png, .ipynb_checkpoints'
+    assert words in describe_images(littered, source)
+    assert not describe_images(plain, open_images(plain)[0])
+    assert hash_dataset(plain) == hash_dataset(littered)
+    write_files(littered, {'3.png': colour(3)})
+    assert hash_dataset(plain) != hash_dataset(littered)

@@ -1,7 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Streaming reader of .npz image files: published vector, both compressions, bounded memory, damaged files."""
+"""Streaming reader of .npz image files: published vector, compressions, bounded memory, damage."""
 
 import io
 import zipfile
@@ -79,7 +79,7 @@ def test_labels(save):
     assert labels.dtype == np.int64 and labels.tolist() == list(range(7))
     for wrong in (np.arange(6), np.zeros([7, 10]), np.ones(7)):
         with pytest.raises(ValueError, match=r'array arr_1, is .* one class number per image, int \[7\]'):
-            NpzImages(save(arr_0=IMAGES, arr_1=wrong)).labels
+            _ = NpzImages(save(arr_0=IMAGES, arr_1=wrong)).labels
 
 
 def test_statistics(save):

@@ -1,7 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Precision, recall, density and coverage: published vectors, slow NumPy references, conventions, wrong versions."""
+"""Precision, recall, density and coverage: published vectors, slow references, conventions."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/snapshots/trusted_pickle.py: files run only when asked, only when needed, and with a warning."""
+"""Tests of trusted_pickle.py: files run only when asked, only when needed, and with a warning."""
 
 import copy
 import hashlib

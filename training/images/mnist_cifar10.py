@@ -1,10 +1,11 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""MNIST's idx files, plain or gzip, with their labels beside them."""
+"""MNIST and CIFAR-10 in the files of their authors, read to the checksum and without executing anything."""
 
 import gzip
 import io
 import math
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,10 @@ MNIST_FILES = tuple(
 )
 _CHUNK_BYTES = 1 << 20
 _SIDE, _PADDING = 28, 2  # 28x28 -> 32x32
-_MAX_BYTES = 1 << 30  # 1.3 million images; the largest data set in this format, EMNIST, has 814,255
+_MNIST_BYTES = 1 << 30  # 1.3 million images; the largest data set in this format, EMNIST, has 814,255
+CIFAR10_ARCHIVE = 'cifar-10-python.tar.gz'
+CIFAR10_CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
+_CIFAR10_BYTES = 1 << 29  # of the tar; the original has 186 MB
 
 
 def read_gzip(data: bytes, limit: int) -> bytes:
@@ -39,6 +43,10 @@ def read_gzip(data: bytes, limit: int) -> bytes:
             if total > limit:
                 raise ValueError(f'it holds more than {limit:,} bytes')
     return b''.join(parts)
+
+
+# ------------------------------------------------------------------------------------------------
+# MNIST's idx files, plain or gzip, with their labels beside them.
 
 
 def open_mnist(path: Path) -> Source:
@@ -80,20 +88,22 @@ def _find_labels(path: Path) -> Path:
 
 def _read_idx(path: Path, dimensions: int) -> np.ndarray:
     """One idx file of bytes; the header holds 00 00 08 ndim, then each extent big-endian."""
+    header = 4 + 4 * dimensions
     try:
         data = read_regular_file(path)
-        data = read_gzip(data, _MAX_BYTES) if data[:2] == b'\x1f\x8b' else data
+        if data[:2] == b'\x1f\x8b':
+            with gzip.open(io.BytesIO(data)) as file:
+                promised = _idx_size(file.read(header))[1]
+            data = read_gzip(data, min(promised, _MNIST_BYTES))
     except Exception as error:  # damaged gzip data surfaces as OS, EOF or zlib errors
         raise DatasetError(arg('source'), f': {path} cannot be read ({error}); download it again') from error
-    header = 4 + 4 * dimensions
     if len(data) < header or data[:4] != bytes([0, 0, 8, dimensions]):
         raise DatasetError(
             arg('source'),
             f': {path} is not an MNIST idx file (it must start with the bytes 00 00 08 '
             f'0{dimensions}); download it again',
         )
-    shape = np.frombuffer(data[4:header], dtype='>u4').astype(int).tolist()
-    expected = header + math.prod(shape)
+    shape, expected = _idx_size(data[:header])
     if len(data) != expected or shape[0] == 0:
         raise DatasetError(
             arg('source'),
@@ -101,3 +111,59 @@ def _read_idx(path: Path, dimensions: int) -> np.ndarray:
             f'{shape}; download it again',
         )
     return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)
+
+
+def _idx_size(header: bytes) -> tuple[list[int], int]:
+    """Shape of the array, and bytes of the whole file."""
+    shape = np.frombuffer(header[4:], dtype='>u4').tolist()
+    return shape, len(header) + math.prod(shape)
+
+
+# ------------------------------------------------------------------------------------------------
+# CIFAR-10: a tar.gz with five pickled batches.
+
+
+def open_cifar10(path: str) -> Source:
+    """Read the five training batches, 50,000 images.
+
+    Raises:
+        DatasetError: it is another file, or damaged.
+    """
+    images, labels = [], []
+    try:
+        content = read_gzip(read_regular_file(path), _CIFAR10_BYTES)
+        with tarfile.open(fileobj=io.BytesIO(content), mode='r:') as archive:
+            for number in range(1, 6):
+                batch = _read_batch(archive.extractfile(f'cifar-10-batches-py/data_batch_{number}').read())
+                images.append(batch[0])
+                labels += batch[1]
+    except Exception as error:  # tar, gzip and pickle raise many kinds for damaged or foreign content
+        reason = str(error) or type(error).__name__
+        raise DatasetError(
+            arg('source', path),
+            f' is not the CIFAR-10 python archive ({reason}); download {CIFAR10_ARCHIVE} again',
+        ) from error
+    pixels = np.concatenate(images).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)  # [N, 32, 32, 3]
+    return array_source(f'CIFAR-10 archive {path}', path, pixels, labels, list(CIFAR10_CLASSES))
+
+
+def _read_batch(data: bytes) -> tuple[np.ndarray, list[int]]:
+    """(uint8 [N, 3072], list of N class numbers) of one batch file; ValueError when it is anything else."""
+    from torch_utils.pickle_values import (
+        ArrayRecord,
+        read_plain,
+    )  # torch takes seconds: only where it is needed
+
+    batch = read_plain(data, 'a CIFAR-10 batch')
+    if not isinstance(batch, dict) or not isinstance(batch.get('data'), ArrayRecord):
+        raise ValueError('a batch holds no array named data')
+    array, labels = batch['data'], batch.get('labels')
+    if array.dtype != np.uint8 or len(array.shape) != 2 or array.shape[1] != 3072:
+        raise ValueError(
+            f'a batch holds an array of type {array.dtype} and shape {list(array.shape)}, not uint8 [N, 3072]'
+        )
+    if not isinstance(labels, list) or len(labels) != array.shape[0]:
+        raise ValueError(f'a batch has {array.shape[0]} images, but not as many labels')
+    if any(type(label) is not int or not 0 <= label <= 9 for label in labels):
+        raise ValueError('a batch has labels outside 0..9')
+    return array.to_array(), labels

@@ -6,7 +6,9 @@ Legend: N images, C channels, H W pixels, K classes. Images are uint8 [C, H, W],
 The rules follow EDM, so archives made for EDM load unchanged; see datasets/README.md.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -203,7 +205,9 @@ def _size_text(shape):
 # Loader.
 
 
-def load_batches(dataset, **loader_kwargs):
+def load_batches(
+    dataset: ImageFolderDataset, **loader_kwargs: Any
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield the batches of a DataLoader; errors of its processes are one line.
 
     Args:

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of torch_utils/launch.py: options reach the script untouched, exit codes come back, no report of torchrun's."""
+"""Tests of torch_utils/launch.py: options reach the script, exit codes come back, no report of torchrun's."""
 
 import os
 import signal

@@ -98,7 +98,7 @@ class BatchRandom:
         """Return the own share of whatever a function draws for a batch.
 
         Args:
-            draw:    Function of a number of images and a generator; draws a tensor [N, ...] or a dict of them.
+            draw:    Function of a number of images and a generator; draws a tensor [N, ...], or a dict.
             count:   Images of this process.
             purpose: One of PURPOSES.
             device:  Where to draw and return it; None for the device of the iteration.

@@ -6,6 +6,7 @@ Several processes are the business of test_generate_processes.py.
 """
 
 import json
+import os
 import tracemalloc
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from click.testing import CliRunner
 
 import generate
+from dnnlib.files import claim
 from tests.golden import fill
 from training import networks
 from training.snapshots.snapshot import save_snapshot
@@ -521,3 +523,13 @@ def test_random_state_of_the_caller_is_left_alone(snapshots, tmp_path):
     torch.manual_seed(5)
     run(snapshots['gdd'], tmp_path, '--seeds=0-2')
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_two_calls_cannot_write_one_folder(snapshots, tmp_path):
+    """The labels, the pack and the record of one would be lost."""
+    (tmp_path / 'out').mkdir()
+    with claim(tmp_path / 'out'):
+        result = invoke(snapshots['gdd'], tmp_path / 'out', '--seeds=0')
+    assert result.exit_code == 1 and 'out is being written by another process' in result.output
+    assert result.output.startswith('Error: --outdir=') and os.listdir(tmp_path / 'out') == []
+    assert invoke(snapshots['gdd'], tmp_path / 'out', '--seeds=0').exit_code == 0

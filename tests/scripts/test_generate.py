@@ -162,7 +162,7 @@ def test_one_class(snapshots, tmp_path):
 # ------------------------------------------------------------------------------------------------
 # Every option has an effect.
 
-# Option -> (snapshot, setting in which it has a meaning, option with a value that changes image 0, or several).
+# Option -> (snapshot, setting in which it has a meaning, option with a value that changes image 0).
 # A new option needs a line here, or one in test_list_of_options_is_deliberate.
 FEW = ['--steps=4']
 CHURN = [*FEW, '--S_churn=30']
@@ -389,7 +389,7 @@ def test_an_interrupted_call_is_continued(snapshots, tmp_path, monkeypatch):
 
 
 def test_memory_does_not_grow_with_the_number_of_images(snapshots, tmp_path, monkeypatch):
-    """The peak of 8 and of 64 batches is the same, up to class and name of images; keeping them would show."""
+    """The peak of 8 and of 64 batches is the same, up to class and name; keeping images would show."""
     size = 64 * 64 * 3
     monkeypatch.setattr(
         generate.samplers,

@@ -170,9 +170,7 @@ def ablation_sampler(
 ):
     """Sample images with a free choice of solver, discretisation, schedule and scaling (EDM, Appendix D).
 
-    Arguments that `edm_sampler` has mean the same here.
-
-    Args:
+    Args (others as for `edm_sampler`):
         sigma_min, sigma_max: Noise range; None: that of `discretization`. Limited to the network's range.
         solver, discretization, schedule, scaling: See SOLVERS, DISCRETIZATIONS, SCHEDULES, SCALINGS.
         epsilon_s:   Smallest time of the `vp` choices.
@@ -183,6 +181,33 @@ def ablation_sampler(
     Raises:
         ValueError: An unknown choice, fewer than 2 steps or an empty noise range.
     """
+    _check_choices(solver, discretization, schedule, scaling)
+    low, high = noise_range(discretization, epsilon_s)
+    low, high = (low if sigma_min is None else sigma_min), (high if sigma_max is None else sigma_max)
+    low, high = limit_range(net, low, high)
+    check_steps(num_steps, low, high)
+    levels = noise_levels(discretization, num_steps, low, high, rho, epsilon_s, (C_1, C_2, M))
+    path = build_schedule(schedule, vp_betas(low, high, epsilon_s))
+    scale, scale_deriv = build_scaling(scaling, path)
+    slope = _ablation_slope(net, class_labels, path, scale, scale_deriv)
+    times = path.time(net.round_sigma(levels.to(latents.device)))
+    times = torch.cat([times, torch.zeros_like(times[:1])])
+    x = latents.to(torch.float64) * (path.sigma(times[0]) * scale(times[0]))  # [N, C, H, W]
+    for i, (t, t_next) in enumerate(zip(times[:-1], times[1:])):
+        level = path.sigma(t)
+        raised = level + churn(level.item(), num_steps, S_churn, S_min, S_max) * level
+        t_hat = path.time(net.round_sigma(raised))
+        noise_std = (path.sigma(t_hat) ** 2 - level**2).clip(min=0).sqrt() * scale(t_hat) * S_noise
+        x_hat = scale(t_hat) / scale(t) * x + noise_std * randn_like(x)
+        h, d = t_next - t_hat, slope(x_hat, t_hat)
+        x = x_hat + h * d
+        if solver == 'heun' and i < num_steps - 1:
+            d_mid = slope(x_hat + alpha * h * d, t_hat + alpha * h)
+            x = x_hat + h * ((1 - 0.5 / alpha) * d + 0.5 / alpha * d_mid)
+    return x
+
+
+def _check_choices(solver, discretization, schedule, scaling):
     for name, value, choices in [
         ('solver', solver, SOLVERS),
         ('discretization', discretization, DISCRETIZATIONS),
@@ -190,41 +215,16 @@ def ablation_sampler(
         ('scaling', scaling, SCALINGS),
     ]:
         check_choice(name, value, choices)
-    low, high = noise_range(discretization, epsilon_s)
-    low, high = limit_range(
-        net, low if sigma_min is None else sigma_min, high if sigma_max is None else sigma_max
-    )
-    check_steps(num_steps, low, high)
-    levels = noise_levels(discretization, num_steps, low, high, rho, epsilon_s, (C_1, C_2, M)).to(
-        latents.device
-    )
-    path = build_schedule(schedule, vp_betas(low, high, epsilon_s))
-    scale, scale_deriv = build_scaling(scaling, path)
 
+
+def _ablation_slope(net, class_labels, path, scale, scale_deriv):
     def slope(x, t):  # dx/dt (EDM Eq. 81)
         sigma, s = path.sigma(t), scale(t)
         ratio = path.sigma_deriv(t) / sigma
-        return (ratio + scale_deriv(t) / s) * x - ratio * s * net(x / s, sigma, class_labels).to(
-            torch.float64
-        )
+        denoised = net(x / s, sigma, class_labels).to(torch.float64)
+        return (ratio + scale_deriv(t) / s) * x - ratio * s * denoised
 
-    times = path.time(net.round_sigma(levels))
-    times = torch.cat([times, torch.zeros_like(times[:1])])
-    x = latents.to(torch.float64) * (path.sigma(times[0]) * scale(times[0]))  # [N, C, H, W]
-    for i, (t, t_next) in enumerate(zip(times[:-1], times[1:])):
-        level = path.sigma(t)
-        t_hat = path.time(
-            net.round_sigma(level + churn(level.item(), num_steps, S_churn, S_min, S_max) * level)
-        )
-        noise_std = (path.sigma(t_hat) ** 2 - level**2).clip(min=0).sqrt() * scale(t_hat) * S_noise
-        x_hat = scale(t_hat) / scale(t) * x + noise_std * randn_like(x)
-        h = t_next - t_hat
-        d = slope(x_hat, t_hat)
-        x = x_hat + h * d
-        if solver == 'heun' and i < num_steps - 1:
-            d_mid = slope(x_hat + alpha * h * d, t_hat + alpha * h)
-            x = x_hat + h * ((1 - 0.5 / alpha) * d + 0.5 / alpha * d_mid)
-    return x
+    return slope
 
 
 @torch.no_grad()

@@ -9,6 +9,8 @@ torchrun --standalone --nproc_per_node=4 generate.py --network=... --outdir=out 
 import contextlib
 import math
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import click
 import numpy as np
@@ -33,7 +35,7 @@ MAX_GRID_IMAGES = 256
 
 
 @contextlib.contextmanager
-def together():
+def together() -> Iterator[None]:
     """Run a block on every process; where it fails in any of them, all end: `distributed.raise_together`."""
     error = None
     try:
@@ -47,7 +49,7 @@ def together():
     dist.raise_together(error)
 
 
-def load_everywhere(opts, device):
+def load_everywhere(opts: EasyDict, device: torch.device) -> tuple[torch.nn.Module, Any]:
     """Load the network on every process, rank 0 first as it may be a download; return (net, info)."""
     net = info = None
     for turn in ('first', 'others'):
@@ -57,7 +59,7 @@ def load_everywhere(opts, device):
     return net.to(device, memory_format=torch.channels_last), info
 
 
-def prepare_output(opts, record, stack):
+def prepare_output(opts: EasyDict, record: dict[str, Any], stack: contextlib.ExitStack) -> None:
     """Create the output folder on rank 0, hold it, prove that it can be written, and leave the record there.
 
     Args:
@@ -85,7 +87,9 @@ def prepare_output(opts, record, stack):
         click.echo(f'{PACK_FILE} of an earlier call in {opts.outdir} will be replaced')
 
 
-def make_part(net, opts, plan, positions, device):
+def make_part(
+    net: torch.nn.Module, opts: EasyDict, plan: EasyDict, positions: np.ndarray, device: torch.device
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Make the images at some positions of the seed list and write their PNG files.
 
     Returns:
@@ -113,7 +117,7 @@ def make_part(net, opts, plan, positions, device):
     return pixels, None if labels is None else labels.cpu().numpy()
 
 
-def generate(net, opts, plan, device):
+def generate(net: torch.nn.Module, opts: EasyDict, plan: EasyDict, device: torch.device) -> None:
     """Make all images: every process writes its PNG files, rank 0 also the pack, the grid and the labels."""
     rank, world_size, count = dist.get_rank(), dist.get_world_size(), len(opts.seeds)
     parts = split_positions(count, opts.batch)
@@ -150,14 +154,14 @@ def generate(net, opts, plan, device):
                 write_summary(opts, labels, grid)
 
 
-def write_summary(opts, labels, grid):
+def write_summary(opts: EasyDict, labels: np.ndarray | None, grid: list[np.ndarray]) -> None:
     """Write the labels of all files, and the grid if there is one (rank 0)."""
     write_labels(opts.outdir, [png_name(seed, opts.subdirs) for seed in opts.seeds], labels)
     if opts.grid is not None:
         save_grid(opts.grid, np.stack(grid), columns=math.ceil(math.sqrt(len(grid))))
 
 
-def settings_record(opts, plan, info, device):
+def settings_record(opts: EasyDict, plan: EasyDict, info: Any, device: torch.device) -> dict[str, Any]:
     """Return what is needed to make the same images again, as plain values without machine paths."""
     return dict(
         network=os.path.basename(str(opts.network)),
@@ -177,7 +181,7 @@ def settings_record(opts, plan, info, device):
     )
 
 
-def run(opts):
+def run(opts: EasyDict) -> None:
     """Generate images as the command line says; see the options of `cmdline`."""
     dist.init({'auto': None}.get(opts.device, opts.device))
     device = dist.get_device()
@@ -197,7 +201,7 @@ def run(opts):
     dist.destroy()
 
 
-def print_plan(opts, plan, info, device):
+def print_plan(opts: EasyDict, plan: EasyDict, info: Any, device: torch.device) -> None:
     """Say what is going to be made, and where processes have nothing to do (rank 0)."""
     settings = ', '.join([plan.sampler] + [f'{key}={value}' for key, value in plan.kwargs.items()])
     dist.print0(
@@ -218,7 +222,8 @@ DEVICE = click.Choice(['auto', 'cpu', 'cuda'])
 # fmt: off
 @click.command()
 # Main options.
-@click.option('--network',          help='Network snapshot: .pkl or .safetensors', metavar='PATH|URL', required=True)
+@click.option('--network',          help='Network snapshot: .pkl or .safetensors', metavar='PATH|URL',
+              required=True)
 @click.option('--outdir',           help='Where to save the images', metavar='DIR', required=True)
 @click.option('--seeds',            help='Numbers and ranges, e.g. 1,2,5-10', metavar='LIST', default='0-63',
               show_default=True)
@@ -229,23 +234,24 @@ DEVICE = click.Choice(['auto', 'cpu', 'cuda'])
 # Sampler; options without effect on the chosen sampler are reported.
 @add_sampler_options
 # Performance.
-@click.option('--batch',            help='Images per batch and process', metavar='INT', type=click.IntRange(min=1),
-              default=64, show_default=True)
+@click.option('--batch',            help='Images per batch and process', metavar='INT',
+              type=click.IntRange(min=1), default=64, show_default=True)
 @click.option('--device',           help='Where to compute', type=DEVICE, default='auto', show_default=True)
-@click.option('--rng-device',       help='Where to draw noise; auto: as --device', type=DEVICE, default='auto',
-              show_default=True)
+@click.option('--rng-device',       help='Where to draw noise; auto: as --device', type=DEVICE,
+              default='auto', show_default=True)
 # Output.
 @click.option('--subdirs',          help='One folder per 1000 seeds', is_flag=True)
 @click.option('--pack/--no-pack',   help=f'Write {PACK_FILE}', default=True, show_default=True)
 @click.option('--skip-existing',    help='Continue an interrupted call: keep finished batches', is_flag=True)
 @click.option('--overwrite',        help='First delete the images of earlier calls in --outdir', is_flag=True)
 @click.option('--grid',             help=f'Also a grid of the first {MAX_GRID_IMAGES} images', metavar='PNG')
-def cmdline(**options):
+def cmdline(**options: Any) -> None:
     """Generate images from a network snapshot, one per seed.
 
-    A folder holds one set of images: calls with the same settings add to it, others are refused without --overwrite.
-        Noise from CPU and CUDA generators differs: use --rng-device=cpu for the same images everywhere, and CUDA for
-    those of the official scripts.
+    A folder holds one set of images: calls with the same settings add to it, others are refused without
+    --overwrite.
+        Noise from CPU and CUDA generators differs: use --rng-device=cpu for the same images everywhere, and
+    CUDA for those of the official scripts.
     """
     opts = EasyDict(options)
     with one_line_errors(class_idx='class'):
@@ -254,7 +260,8 @@ def cmdline(**options):
         if opts.rng_device == 'cuda' and (opts.device == 'cpu' or not torch.cuda.is_available()):
             raise ValueError('--rng-device=cuda: needs a GPU and --device=auto or cuda; use --rng-device=cpu')
         if opts.skip_existing and opts.overwrite:
-            raise ValueError('--skip-existing --overwrite: one keeps images, the other deletes them; leave one out')
+            message = '--skip-existing --overwrite: one keeps images, the other deletes them; leave one out'
+            raise ValueError(message)
         run(opts)
 # fmt: on
 

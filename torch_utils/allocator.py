@@ -9,7 +9,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _LARGEST_BYTES = 1 << 30
 
 
-def keep_freed_memory():
+def keep_freed_memory() -> None:
     """Let the C library keep freed memory of up to 1 GiB per tensor instead of returning it to the system.
 
     By default glibc maps every large tensor anew, and the system fills it with zeros page by page: for

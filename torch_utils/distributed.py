@@ -7,21 +7,25 @@ CPU travel through gloo, tensors on a GPU through nccl.
 """
 
 import os
+import pickle
 import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from dnnlib.errors import FailedElsewhere, ProcessLost
+from dnnlib.errors import ArgumentError, FailedElsewhere, ProcessLost
 from torch_utils.launch import end_with_launcher
 
-LAST_WORDS_SEC = (
-    5  # the launcher ends a process as soon as another has failed; the one with the message goes first
-)
+T = TypeVar('T')
+
+# The launcher ends a process as soon as another has failed; the one with the message goes first.
+LAST_WORDS_SEC = 5
 
 
-def init(device=None):
+def init(device: str | None = None) -> None:
     """Join the process group described by torchrun's variables and select the device.
 
     Without torchrun, or with WORLD_SIZE=1, no process group is made. Where a rank raises, let
@@ -53,7 +57,7 @@ def init(device=None):
     backend = 'cpu:gloo,cuda:nccl' if _device.type == 'cuda' else 'gloo'
     try:
         store = next(rendezvous('env://', rank, world_size))[0]
-        # After --max-restarts the launcher's store still holds the addresses of the processes that have ended.
+        # With --max-restarts the launcher's store still holds the addresses of processes that have ended.
         store = dist.PrefixStore(f'attempt_{_environment_int("TORCHELASTIC_RESTART_COUNT", 0)}', store)
         dist.init_process_group(backend=backend, store=store, rank=rank, world_size=world_size)
     except RuntimeError as error:  # DistNetworkError, or before torch 2.7 just this
@@ -66,7 +70,7 @@ def init(device=None):
         ) from error
 
 
-def destroy():
+def destroy() -> None:
     """Leave the process group, if there is one, and forget the device."""
     global _device
     _device = None
@@ -74,35 +78,35 @@ def destroy():
         dist.destroy_process_group()
 
 
-def get_rank():
+def get_rank() -> int:
     """Return the index of this process, 0 without a process group."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def get_world_size():
+def get_world_size() -> int:
     """Return the number of processes, 1 without a process group."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def get_device():
+def get_device() -> torch.device:
     """Return the device of this process: `cuda:LOCAL_RANK`, or the CPU."""
     return _device if _device is not None else _select_device(None)
 
 
-def print0(*values, **options):
+def print0(*values: Any, **options: Any) -> None:
     """Print on rank 0 only."""
     if get_rank() == 0:
         print(*values, **options)
 
 
-def barrier():
+def barrier() -> None:
     """Wait until all processes have come here."""
     if dist.is_initialized():
         # A reduction on the CPU: no stray CUDA context and no guess of a device by nccl.
         all_reduce_sum_(torch.zeros(1))
 
 
-def raise_together(error):
+def raise_together(error: Exception | None) -> None:
     """End a piece of work on all ranks if any of them has an error; all ranks call this.
 
     Args:
@@ -113,14 +117,23 @@ def raise_together(error):
     """
     if not all_reduce_sum_(torch.tensor(float(error is not None))).item():
         return
-    errors = gather_objects(error)
+    errors = gather_objects(_portable(error))
     if errors is not None:
         raise next(problem for problem in errors if problem is not None)
     time.sleep(LAST_WORDS_SEC)
     raise FailedElsewhere('another process has failed and says why')
 
 
-def rank0_first(function):
+def _portable(error):
+    # Some exceptions cannot be sent, or not be made anew from what was sent; their words can.
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return ArgumentError(f'{type(error).__name__}: {error}')
+    return error
+
+
+def rank0_first(function: Callable[[], T]) -> T:
     """Call a function on rank 0, then on the others, so that a download happens once.
 
     Args:
@@ -141,7 +154,7 @@ def rank0_first(function):
     return result if get_rank() == 0 else function()
 
 
-def rank0_only(function):
+def rank0_only(function: Callable[[], T]) -> T | None:
     """Call a function on rank 0 only; where it fails, the others end quietly, as in `rank0_first`.
 
     Returns:
@@ -150,7 +163,7 @@ def rank0_only(function):
     return rank0_first(lambda: function() if get_rank() == 0 else None)
 
 
-def broadcast_(tensor, src=0):
+def broadcast_(tensor: torch.Tensor, src: int = 0) -> torch.Tensor:
     """Overwrite a tensor with the values of rank `src`, in place.
 
     Args:
@@ -164,7 +177,7 @@ def broadcast_(tensor, src=0):
     return tensor
 
 
-def all_reduce_sum_(tensor):
+def all_reduce_sum_(tensor: torch.Tensor) -> torch.Tensor:
     """Overwrite a tensor with its sum over all ranks, in place.
 
     Args:
@@ -177,7 +190,7 @@ def all_reduce_sum_(tensor):
     return tensor
 
 
-def gather_objects(obj):
+def gather_objects(obj: T) -> list[T] | None:
     """Collect one picklable object per rank.
 
     Args:
@@ -192,7 +205,7 @@ def gather_objects(obj):
     return gathered
 
 
-def broadcast_object(obj):
+def broadcast_object(obj: T) -> T:
     """Return rank 0's picklable object on every rank."""
     if not dist.is_initialized():
         return obj

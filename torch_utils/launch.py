@@ -50,7 +50,7 @@ def list_children() -> list[int]:
 
 
 def end_with_launcher() -> None:
-    """Let this process end as soon as the launcher is no more, if it was started by one; SIGKILL tells nobody."""
+    """Let this process end as soon as the launcher that started it, if any, is no more."""
     launcher = os.environ.get(_LAUNCHER) or ('TORCHELASTIC_RUN_ID' in os.environ and os.getppid())
     if launcher:
         watch = threading.Thread(target=_watch, args=[int(launcher)], name='watch launcher', daemon=True)
@@ -132,8 +132,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
     args = protect_script(sys.argv[1:] if args is None else args)
     logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)
-    # Leaves SIGTERM to us: torchrun's handler kills the processes after 30 seconds. Older versions of torch do
-    # not know the option and keep their handler; SIGUSR1 is the signal to use with them.
+    # Leaves SIGTERM to us: torchrun's handler kills the processes after 30 seconds. Older versions of torch
+    # do not know the option and keep their handler; SIGUSR1 is the signal to use with them.
     if '--signals-to-handle' in run.get_args_parser().format_help():
         args = ['--signals-to-handle=SIGINT,SIGHUP,SIGQUIT', *args]
     try:

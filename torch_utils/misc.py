@@ -11,19 +11,21 @@ import functools
 import re
 import warnings
 import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 
 from torch_utils import distributed
 
 
-def named_params_and_buffers(module):
+def named_params_and_buffers(module: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
     """List (name, tensor) of all parameters, then of all buffers of a module."""
     return list(module.named_parameters()) + list(module.named_buffers())
 
 
 @torch.no_grad()
-def check_ddp_consistency(module, ignore_regex=None):
+def check_ddp_consistency(module: torch.nn.Module, ignore_regex: str | None = None) -> None:
     """Make sure that all processes hold the same parameters and buffers. All ranks call this.
 
     Values are compared after `torch.nan_to_num`, as NaN differs from itself.
@@ -57,7 +59,7 @@ def check_ddp_consistency(module, ignore_regex=None):
         )
 
 
-def checksum(tensors):
+def checksum(tensors: Iterable[torch.Tensor]) -> int:
     """Return a CRC-32 of the values of a dict of tensors, in its order."""
     digest = 0
     for tensor in tensors.values():
@@ -65,7 +67,13 @@ def checksum(tensors):
     return digest
 
 
-def constant(value, shape=None, dtype=None, device=None, memory_format=None):
+def constant(
+    value: Any,
+    shape: Sequence[int] | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    memory_format: torch.memory_format | None = None,
+) -> torch.Tensor:
     """Return a constant tensor.
 
     Args:
@@ -81,7 +89,7 @@ def constant(value, shape=None, dtype=None, device=None, memory_format=None):
     return tensor.clone(memory_format=memory_format or torch.contiguous_format)
 
 
-def assert_shape(tensor, ref_shape):
+def assert_shape(tensor: torch.Tensor, ref_shape: Sequence[int | None]) -> None:
     """Raise AssertionError unless a tensor has the given shape; None stands for any size."""
     shape = tuple(tensor.shape)
     if len(shape) != len(ref_shape) or any(
@@ -90,7 +98,7 @@ def assert_shape(tensor, ref_shape):
         raise AssertionError(f'the tensor has the shape {list(shape)}, but {list(ref_shape)} is expected')
 
 
-def profiled_function(function):
+def profiled_function(function: Callable) -> Callable:
     """Decorate a function so that profiler traces show its name."""
 
     @functools.wraps(function)
@@ -102,7 +110,7 @@ def profiled_function(function):
 
 
 @contextlib.contextmanager
-def suppress_tracer_warnings():
+def suppress_tracer_warnings() -> Iterator[None]:
     """Silence torch.jit.TracerWarning inside a with block."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', category=torch.jit.TracerWarning)

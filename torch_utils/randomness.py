@@ -8,6 +8,8 @@ own on the CPU, as the official code does. Both restart exactly at any iteration
 """
 
 import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -26,13 +28,13 @@ PURPOSES = (
 )
 
 
-def derive_seed(*parts):
+def derive_seed(*parts: Any) -> int:
     """Mix integers and names into one 63-bit seed."""
     text = '/'.join(str(part) for part in parts).encode()
     return (zlib.crc32(text) << 31) ^ zlib.crc32(text[::-1] + b'.')
 
 
-def to_device(tensor, device):
+def to_device(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
     """Copy a tensor to a device without making the host wait: from ordinary memory a copy to a GPU would."""
     if device.type == 'cuda' and tensor.device.type == 'cpu':
         return tensor.pin_memory().to(device, non_blocking=True)
@@ -58,11 +60,19 @@ class BatchRandom:
         compat:     'clean' or 'official' (see the module).
     """
 
-    def __init__(self, seed, nimg, rank=0, world_size=1, device='cpu', compat='clean'):
+    def __init__(
+        self,
+        seed: int,
+        nimg: int,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device | str = 'cpu',
+        compat: str = 'clean',
+    ) -> None:
         self.seed, self.nimg, self.rank, self.world_size = seed, nimg, rank, world_size
         self.device, self.compat = torch.device(device), compat
 
-    def randn(self, shape, purpose):
+    def randn(self, shape: Sequence[int], purpose: str) -> torch.Tensor:
         """Return the own share of standard normal numbers.
 
         Args:
@@ -79,7 +89,7 @@ class BatchRandom:
             purpose,
         )
 
-    def rand(self, shape, purpose):
+    def rand(self, shape: Sequence[int], purpose: str) -> torch.Tensor:
         """Return the own share of numbers uniform in 0..1; otherwise as `randn`."""
         return self.share(
             lambda count, generator: torch.rand(
@@ -89,11 +99,13 @@ class BatchRandom:
             purpose,
         )
 
-    def share(self, draw, count, purpose, device=None):
+    def share(
+        self, draw: Callable, count: int, purpose: str, device: torch.device | str | None = None
+    ) -> Any:
         """Return the own share of whatever a function draws for a batch.
 
         Args:
-            draw:    Function of a number of images and a generator; draws a tensor [N, ...], or nested dicts of such.
+            draw:    Function of a number of images and a generator; draws a tensor [N, ...], or nested dicts.
             count:   Images of this process.
             purpose: One of PURPOSES.
             device:  Where to draw and return it; None for the device of the iteration.
@@ -113,6 +125,6 @@ class BatchRandom:
             drawn, part = draw(count * self.world_size, generator), slice(self.rank, None, self.world_size)
         return map_nested(lambda value: to_device(value[part], device), drawn)  # [N, ...] each
 
-    def seed_global(self):
+    def seed_global(self) -> None:
         """Seed torch's global generators for whatever layers draw themselves (dropout)."""
         torch.manual_seed(derive_seed(self.seed, self.nimg, 'dropout', self.rank))

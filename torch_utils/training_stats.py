@@ -11,6 +11,7 @@ import math
 import re
 import weakref
 import zlib
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ _collectors = weakref.WeakSet()  # each gets its own copy of everything that com
 
 
 @torch.no_grad()
-def report(name, value):
+def report(name: str, value: Any) -> Any:
     """Add all elements of a value to the statistics of a name.
 
     Args:
@@ -50,7 +51,7 @@ def report(name, value):
     return value
 
 
-def report0(name, value):
+def report0(name: str, value: Any) -> Any:
     """Report a value of rank 0 only; the other ranks just register the name.
 
     Args:
@@ -73,7 +74,7 @@ class Collector:
         keep_previous: Keep the old values of a name that got no new data; else it has none (NaN).
     """
 
-    def __init__(self, regex='.*', keep_previous=True):
+    def __init__(self, regex: str = '.*', keep_previous: bool = True) -> None:
         self._regex = re.compile(regex)
         self._keep_previous = keep_previous
         self._pending = {}  # name -> float64 [3], this process, not yet summed over ranks
@@ -81,7 +82,7 @@ class Collector:
         _fetch_counters()  # what came earlier belongs to the other collectors
         _collectors.add(self)
 
-    def update(self):
+    def update(self) -> None:
         """Fetch everything reported since the last update. All ranks must call this together.
 
         Raises:
@@ -99,7 +100,7 @@ class Collector:
             if moments[0] > 0 or not self._keep_previous or name not in self._moments:
                 self._moments[name] = moments
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """Return what has come in, as plain lists of numbers. All ranks must call this together.
 
         The sums over the processes then stay with rank 0, so a saved and an undisturbed run report the same.
@@ -117,7 +118,7 @@ class Collector:
             moments={name: moments.tolist() for name, moments in self._moments.items()},
         )
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`, on any number of processes; names keep their order."""
         for name in state['names']:
             _counters.setdefault(name, {})
@@ -128,20 +129,20 @@ class Collector:
         self._pending = tensors['pending'] if distributed.get_rank() == 0 else {}
         self._moments = tensors['moments']
 
-    def names(self):
+    def names(self) -> list[str]:
         """Return the collected names in the order of their first report."""
         return [name for name in _counters if self._regex.fullmatch(name)]
 
-    def num(self, name):
+    def num(self, name: str) -> int:
         """Return the number of elements of a name in the last interval, 0 for none."""
         return int(self._get(name)[0])
 
-    def mean(self, name):
+    def mean(self, name: str) -> float:
         """Return the mean of a name, NaN where nothing was reported."""
         count, total, _squares = self._get(name)
         return total / count if count > 0 else math.nan
 
-    def std(self, name):
+    def std(self, name: str) -> float:
         """Return the population standard deviation of a name, NaN where there is no data."""
         count, total, squares = self._get(name)
         if count == 0 or not math.isfinite(total) or not math.isfinite(squares):
@@ -150,7 +151,7 @@ class Collector:
             return 0.0
         return math.sqrt(max(squares / count - (total / count) ** 2, 0.0))
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """Return {name: {num, mean, std}} as EasyDicts, in the order of the first reports."""
         return EasyDict(
             (name, EasyDict(num=self.num(name), mean=self.mean(name), std=self.std(name)))

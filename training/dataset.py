@@ -244,7 +244,9 @@ def _size_text(shape: Sequence[int]) -> str:
 # Loader.
 
 
-def load_batches(dataset: ImageFolderDataset, **loader_kwargs: Any) -> Iterator[tuple]:
+def load_batches(
+    dataset: ImageFolderDataset, **loader_kwargs: Any
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield the batches of a DataLoader; errors of its processes are one line.
 
     Args:

@@ -68,7 +68,7 @@ BAD = {
         31 * 2,
     ),
     '/to-file': (
-        b'HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n',
+        b'HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: file:///x\r\nContent-Length: 0\r\n\r\n',
         '',
         1,
     ),

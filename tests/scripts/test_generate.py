@@ -6,6 +6,7 @@ Several processes are the business of test_generate_processes.py.
 """
 
 import json
+import os
 import tracemalloc
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from click.testing import CliRunner
 
 import generate
+from dnnlib.files import claim
 from tests.golden import fill
 from tests.support.generated_images import TINY, read
 from training import networks
@@ -56,8 +58,8 @@ def run(snapshot, outdir, *options):
 
 
 def assert_same_images(a, b):
-    # The random numbers are the same; kernels may round differently at another batch size, which can move a value
-    # over the boundary between two levels.
+    # The random numbers are the same; kernels may round differently at another batch size, which can move a
+    # value over the boundary between two levels.
     difference = np.abs(a.astype(int) - b.astype(int))
     assert difference.max() <= 1 and (difference > 0).mean() < 2e-3
 
@@ -144,7 +146,7 @@ def test_one_class(snapshots, tmp_path):
 # ------------------------------------------------------------------------------------------------
 # Every option has an effect.
 
-# Option -> (snapshot, setting in which it has a meaning, option with a value that changes image 0, or several of these).
+# Option -> (snapshot, setting in which it has a meaning, option with a value that changes image 0).
 # A new option needs a line here, or one in test_list_of_options_is_deliberate.
 FEW = ['--steps=4']
 CHURN = [*FEW, '--S_churn=30']
@@ -371,7 +373,7 @@ def test_an_interrupted_call_is_continued(snapshots, tmp_path, monkeypatch):
 
 
 def test_memory_does_not_grow_with_the_number_of_images(snapshots, tmp_path, monkeypatch):
-    """Of 8 and of 64 batches the peak is the same, up to class and name of each image; keeping the images would show."""
+    """The peak of 8 and of 64 batches is the same, up to class and name; keeping images would show."""
     size = 64 * 64 * 3
     monkeypatch.setattr(
         generate.samplers,
@@ -505,3 +507,13 @@ def test_random_state_of_the_caller_is_left_alone(snapshots, tmp_path):
     torch.manual_seed(5)
     run(snapshots['gdd'], tmp_path, '--seeds=0-2')
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_two_calls_cannot_write_one_folder(snapshots, tmp_path):
+    """The labels, the pack and the record of one would be lost."""
+    (tmp_path / 'out').mkdir()
+    with claim(tmp_path / 'out'):
+        result = invoke(snapshots['gdd'], tmp_path / 'out', '--seeds=0')
+    assert result.exit_code == 1 and 'out is being written by another process' in result.output
+    assert result.output.startswith('Error: --outdir=') and os.listdir(tmp_path / 'out') == []
+    assert invoke(snapshots['gdd'], tmp_path / 'out', '--seeds=0').exit_code == 0

@@ -1,9 +1,9 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""generate.py on one, two and three gloo processes: the same files to the byte, one voice, one error, no one left waiting.
+"""generate.py on one, two and three gloo processes: the same files to the byte, one voice, one error.
 
-This file is the test and the script it starts. The script imports once and forks the processes of every group; each runs
-all cases in turn.
+This file is the test and the script it starts. The script imports once and forks the processes of every
+group; each runs all cases in turn.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of torch_utils/launch.py: options reach the script untouched, exit codes come back, no report of torchrun's."""
+"""Tests of torch_utils/launch.py: options reach the script, exit codes come back, no report of torchrun's."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 from torch.distributed import run as torchrun
 
@@ -104,3 +105,75 @@ def test_preemption_signals_reach_the_processes(tmp_path):
     known = '--signals-to-handle' in torchrun.get_args_parser().format_help()
     # Older versions of torch end the processes themselves, and say so.
     assert (process.returncode, err) == (75, b'') if known else process.returncode == 128 + signal.SIGTERM
+
+
+KILLED = """
+import os, time
+from torch_utils import distributed
+os.write(1, f'{os.getpid()}\\n'.encode())
+distributed.init('cpu')
+distributed.barrier()
+os.write(1, b'together\\n')
+time.sleep(100)
+"""
+
+RESTARTED = """
+import os, signal
+from dnnlib.errors import ProcessLost
+from torch_utils import distributed
+distributed.init('cpu')
+again = os.environ['TORCHELASTIC_RESTART_COUNT'] == '1'
+if os.environ['RANK'] == '1' and not again:
+    os.kill(os.getpid(), signal.SIGKILL)
+try:
+    distributed.barrier()
+except ProcessLost:
+    raise SystemExit(1)
+os.write(1, f'{again} {distributed.get_world_size()}\\n'.encode())
+distributed.destroy()
+"""
+
+
+def test_processes_end_with_a_launcher_that_is_killed(tmp_path):
+    (tmp_path / 'script.py').write_text(KILLED)
+    environment = dict(os.environ, PYTHONPATH=ROOT)
+    with subprocess.Popen(
+        [*LAUNCH, 'script.py'],
+        cwd=tmp_path,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as launcher:
+        lines = [launcher.stdout.readline().strip() for _ in range(4)]
+        launcher.kill()
+        processes = [psutil.Process(int(line)) for line in lines if line.isdigit()]
+        assert len(processes) == 2 and psutil.wait_procs(processes, timeout=30)[1] == []
+        assert launcher.stderr.read().count(f'its launcher (process {launcher.pid}) was ended') == 2
+
+
+def test_a_process_ends_whose_launcher_is_gone_already():
+    child = subprocess.Popen([sys.executable, '-c', ''])
+    child.wait()
+    text = (
+        'import time; from torch_utils.launch import end_with_launcher; end_with_launcher(); time.sleep(100)'
+    )
+    environment = dict(os.environ, PYTHONPATH=ROOT, GDD_LAUNCHER_PID=str(child.pid), RANK='3')
+    result = subprocess.run(
+        [sys.executable, '-c', text], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 1 and result.stderr.startswith('Error: process 3 ends')
+
+
+def test_processes_that_were_killed_start_again(tmp_path):
+    """Those of the second start must not look for the first ones' addresses."""
+    script = tmp_path / 'script.py'
+    script.write_text(RESTARTED)
+    result = subprocess.run(
+        [*LAUNCH, '--max-restarts=1', str(script)],
+        env=dict(os.environ, PYTHONPATH=ROOT),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0 and sorted(result.stdout.split('\n'))[1:] == ['True 2'] * 2

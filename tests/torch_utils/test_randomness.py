@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of torch_utils/randomness.py: the noise of an image depends on the run and its position, not on the processes."""
+"""Tests of torch_utils/randomness.py: the noise of an image depends on run and position, not on processes."""
 
 import pytest
 import torch

@@ -29,7 +29,7 @@ class Schedule:
     time: Callable
 
 
-def vp_betas(sigma_min, sigma_max, epsilon_s):
+def vp_betas(sigma_min: float, sigma_max: float, epsilon_s: float) -> tuple[float, float]:
     """Return (beta_d, beta_min) so that sigma(epsilon_s) = sigma_min and sigma(1) = sigma_max."""
     low, high = math.log(sigma_min**2 + 1), math.log(sigma_max**2 + 1)
     beta_d = 2 * (low / epsilon_s - high) / (epsilon_s - 1)
@@ -76,14 +76,16 @@ def build_scaling(name, schedule):
     return scale, scale_deriv
 
 
-def edm_levels(num_steps, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=7):
+def edm_levels(
+    num_steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = 7
+) -> torch.Tensor:
     """Return `num_steps` noise levels from sigma_max down to sigma_min, float64 [num_steps] (EDM Eq. 5)."""
     fraction = torch.arange(num_steps, dtype=torch.float64) / (num_steps - 1)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     return (high + fraction * (low - high)) ** rho
 
 
-def iddpm_table(C_1, C_2, M):
+def iddpm_table(C_1: float, C_2: float, M: int) -> torch.Tensor:
     """Return the M + 1 noise levels of iDDPM in decreasing order, float64 (EDM, Table 1, column iDDPM)."""
     # The cosine is float32 in the official sampler, although the table is float64; the images depend on it.
     alpha_bar = (0.5 * math.pi * torch.arange(M + 1) / M / (C_2 + 1)).sin().square()  # float32 [M + 1]
@@ -94,7 +96,7 @@ def iddpm_table(C_1, C_2, M):
     return torch.tensor(u, dtype=torch.float64)
 
 
-def noise_range(discretization, epsilon_s=EPSILON_S):
+def noise_range(discretization: str, epsilon_s: float = EPSILON_S) -> tuple[float, float]:
     """Return the default (sigma_min, sigma_max) of a discretisation (one of DISCRETIZATIONS)."""
     if discretization == 'vp':
         low, high = vp_schedule(19.9, 0.1).sigma(torch.tensor([epsilon_s, 1.0], dtype=torch.float64)).tolist()
@@ -145,7 +147,7 @@ def noise_levels(
     ]
 
 
-def check_steps(num_steps, sigma_min, sigma_max):
+def check_steps(num_steps: int, sigma_min: float, sigma_max: float) -> None:
     """Raise ValueError if the grid of noise levels would be empty or divide by zero."""
     if num_steps < 2:
         raise ValueError(

@@ -15,6 +15,8 @@ them, spell them.
 """
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import click
 import torch
@@ -127,14 +129,14 @@ _OPTIONS = (
 )
 
 
-def add_sampler_options(command):
+def add_sampler_options(command: Callable) -> Callable:
     """Add the sampler options to a function that click.command() turns into a command."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
-def add_key_options(command):
+def add_key_options(command: Callable) -> Callable:
     """Add --ema and --key to a function that click.command() turns into a command. See `choose_key`."""
     key = click.option('--key', help='Entry: ema, net, ema-0.05, ...  [default: ema]', metavar='NAME')
     return click.option('--ema', help='1 is --key=ema, 0 is --key=net', metavar='BOOL', type=bool)(
@@ -142,7 +144,12 @@ def add_key_options(command):
     )
 
 
-def build_sampler(net, opts, metadata=None, warn=None):
+def build_sampler(
+    net: torch.nn.Module,
+    opts: Mapping[str, Any],
+    metadata: Mapping[str, Any] | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> tuple[str, dict[str, Any]]:
     """Decide on the sampler and its arguments.
 
     Args:
@@ -172,7 +179,9 @@ def build_sampler(net, opts, metadata=None, warn=None):
     return name, kwargs
 
 
-def choose_sampler(net, sampler, given, metadata):
+def choose_sampler(
+    net: torch.nn.Module, sampler: str | None, given: Mapping[str, Any], metadata: Mapping[str, Any]
+) -> tuple[str, int, float]:
     """Return (name in samplers.SAMPLERS, number of steps, middle sigma), from --sampler and defaults.
 
     Raises:
@@ -196,7 +205,7 @@ def choose_sampler(net, sampler, given, metadata):
     return 'ablation' if ablation else 'edm', given.get('steps', 18), middle_sigma
 
 
-def is_generator(net):
+def is_generator(net: object) -> bool:
     """Tell from its preconditioning whether a network is made for one step (or a few), not for an ODE solver.
 
     GDD's classes, whatever their name and wherever they come from, have the boundary condition D(x; eps) = x;
@@ -205,7 +214,7 @@ def is_generator(net):
     return isinstance(getattr(net, 'eps', None), (int, float))
 
 
-def used_options(name, num_steps, given):
+def used_options(name: str, num_steps: int, given: Mapping[str, Any]) -> set[str]:
     """Return the names of the options that a sampler reads, given the others."""
     if name == 'one_step':
         return {'sigma_max'}
@@ -217,7 +226,7 @@ def used_options(name, num_steps, given):
     return used | (ABLATION_OPTIONS if name == 'ablation' else set())
 
 
-def describe_unused(option, value, name, num_steps):
+def describe_unused(option: str, value: Any, name: str, num_steps: int) -> str:
     """Return the warning about an option that the chosen sampler ignores, with the reason if there is one."""
     place, advice = name, 'leave it out, or choose another sampler'
     if name == 'multi_step':
@@ -229,18 +238,18 @@ def describe_unused(option, value, name, num_steps):
     return f'{spelled(option)}={value} has no effect with --sampler={place}; {advice}'
 
 
-def spelled(option):
+def spelled(option: str) -> str:
     """Return the command-line spelling of a sampler parameter."""
     return '--middle-sigma' if option == 'middle_sigma' else f'--{option}'
 
 
-def print_warning(text):
+def print_warning(text: str) -> None:
     """Print a warning on rank 0."""
     if dist.get_rank() == 0:
         click.echo(f'Warning: {text}', err=True)
 
 
-def check_values(given):
+def check_values(given: Mapping[str, Any]) -> None:
     """Raise ValueError for NaN and numbers beyond float32, which Click takes; only S_max may be infinite."""
     for option, value in given.items():
         if (
@@ -251,7 +260,7 @@ def check_values(given):
             raise ValueError(f'{spelled(option)}={value}: a finite number below {LARGEST_VALUE:g} is needed')
 
 
-def check_levels(name, kwargs, net):
+def check_levels(name: str, kwargs: Mapping[str, Any], net: torch.nn.Module) -> None:
     """Raise ValueError if the noise levels of a sampler cannot be made from its arguments."""
     if name == 'one_step':
         return
@@ -273,7 +282,7 @@ def check_levels(name, kwargs, net):
         )
 
 
-def solver_times(kwargs, net):
+def solver_times(kwargs: Mapping[str, Any], net: torch.nn.Module) -> torch.Tensor:
     """Return the times of the steps of edm and ablation, float64 [num_steps], as the samplers compute them.
 
     Raises:

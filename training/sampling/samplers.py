@@ -9,6 +9,8 @@ Legend: N batch, C channels, H W pixels, K classes, M steps.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -40,7 +42,7 @@ class StackedRandomGenerator:
         seeds:  One integer per sample; taken modulo 2^32 as EDM does.
     """
 
-    def __init__(self, device, seeds):
+    def __init__(self, device: torch.device | str, seeds: Sequence[int]) -> None:
         self.device = torch.device(device)
         self.generators = [torch.Generator(self.device).manual_seed(int(seed) % (1 << 32)) for seed in seeds]
 
@@ -50,7 +52,7 @@ class StackedRandomGenerator:
                 f'size={list(size)}: the leading size must be the number of seeds, {len(self.generators)}'
             )
 
-    def randn(self, size, **kwargs):
+    def randn(self, size: Sequence[int], **kwargs: Any) -> torch.Tensor:
         """Draw standard normal numbers of shape `size` = [N, ...]; `kwargs` go to torch.randn."""
         self._check_size(size)
         target = kwargs.pop('device', self.device)
@@ -59,11 +61,11 @@ class StackedRandomGenerator:
         ]
         return torch.stack(draws).to(target)
 
-    def randn_like(self, tensor):
+    def randn_like(self, tensor: torch.Tensor) -> torch.Tensor:
         """Draw standard normal numbers with the shape, dtype, layout and device of `tensor`."""
         return self.randn(tensor.shape, dtype=tensor.dtype, layout=tensor.layout, device=tensor.device)
 
-    def randint(self, high, size, **kwargs):
+    def randint(self, high: int, size: Sequence[int], **kwargs: Any) -> torch.Tensor:
         """Draw integers 0..high-1 of shape `size` = [N, ...], int64 by default."""
         self._check_size(size)
         kwargs['device'] = self.device
@@ -72,7 +74,7 @@ class StackedRandomGenerator:
         )
 
 
-def check_choice(name, value, choices):
+def check_choice(name: str, value: Any, choices: Sequence) -> None:
     """Raise ValueError if `value` is not one of `choices`."""
     if value not in choices:
         raise ValueError(f'{name}={value}: unknown; choose one of {", ".join(choices)}')
@@ -168,9 +170,7 @@ def ablation_sampler(
 ):
     """Sample images with a free choice of solver, discretisation, schedule and scaling (EDM, Appendix D).
 
-    Arguments that `edm_sampler` has mean the same here.
-
-    Args:
+    Args (others as for `edm_sampler`):
         sigma_min, sigma_max: Noise range; None: that of `discretization`. Limited to the network's range.
         solver, discretization, schedule, scaling: See SOLVERS, DISCRETIZATIONS, SCHEDULES, SCALINGS.
         epsilon_s:   Smallest time of the `vp` choices.
@@ -181,43 +181,25 @@ def ablation_sampler(
     Raises:
         ValueError: An unknown choice, fewer than 2 steps or an empty noise range.
     """
-    for name, value, choices in [
-        ('solver', solver, SOLVERS),
-        ('discretization', discretization, DISCRETIZATIONS),
-        ('schedule', schedule, SCHEDULES),
-        ('scaling', scaling, SCALINGS),
-    ]:
-        check_choice(name, value, choices)
+    _check_choices(solver, discretization, schedule, scaling)
     low, high = noise_range(discretization, epsilon_s)
-    low, high = limit_range(
-        net, low if sigma_min is None else sigma_min, high if sigma_max is None else sigma_max
-    )
+    low, high = (low if sigma_min is None else sigma_min), (high if sigma_max is None else sigma_max)
+    low, high = limit_range(net, low, high)
     check_steps(num_steps, low, high)
-    levels = noise_levels(discretization, num_steps, low, high, rho, epsilon_s, (C_1, C_2, M)).to(
-        latents.device
-    )
+    levels = noise_levels(discretization, num_steps, low, high, rho, epsilon_s, (C_1, C_2, M))
     path = build_schedule(schedule, vp_betas(low, high, epsilon_s))
     scale, scale_deriv = build_scaling(scaling, path)
-
-    def slope(x, t):  # dx/dt (EDM Eq. 81)
-        sigma, s = path.sigma(t), scale(t)
-        ratio = path.sigma_deriv(t) / sigma
-        return (ratio + scale_deriv(t) / s) * x - ratio * s * net(x / s, sigma, class_labels).to(
-            torch.float64
-        )
-
-    times = path.time(net.round_sigma(levels))
+    slope = _ablation_slope(net, class_labels, path, scale, scale_deriv)
+    times = path.time(net.round_sigma(levels.to(latents.device)))
     times = torch.cat([times, torch.zeros_like(times[:1])])
     x = latents.to(torch.float64) * (path.sigma(times[0]) * scale(times[0]))  # [N, C, H, W]
     for i, (t, t_next) in enumerate(zip(times[:-1], times[1:])):
         level = path.sigma(t)
-        t_hat = path.time(
-            net.round_sigma(level + churn(level.item(), num_steps, S_churn, S_min, S_max) * level)
-        )
+        raised = level + churn(level.item(), num_steps, S_churn, S_min, S_max) * level
+        t_hat = path.time(net.round_sigma(raised))
         noise_std = (path.sigma(t_hat) ** 2 - level**2).clip(min=0).sqrt() * scale(t_hat) * S_noise
         x_hat = scale(t_hat) / scale(t) * x + noise_std * randn_like(x)
-        h = t_next - t_hat
-        d = slope(x_hat, t_hat)
+        h, d = t_next - t_hat, slope(x_hat, t_hat)
         x = x_hat + h * d
         if solver == 'heun' and i < num_steps - 1:
             d_mid = slope(x_hat + alpha * h * d, t_hat + alpha * h)
@@ -225,8 +207,33 @@ def ablation_sampler(
     return x
 
 
+def _check_choices(solver, discretization, schedule, scaling):
+    for name, value, choices in [
+        ('solver', solver, SOLVERS),
+        ('discretization', discretization, DISCRETIZATIONS),
+        ('schedule', schedule, SCHEDULES),
+        ('scaling', scaling, SCALINGS),
+    ]:
+        check_choice(name, value, choices)
+
+
+def _ablation_slope(net, class_labels, path, scale, scale_deriv):
+    def slope(x, t):  # dx/dt (EDM Eq. 81)
+        sigma, s = path.sigma(t), scale(t)
+        ratio = path.sigma_deriv(t) / sigma
+        denoised = net(x / s, sigma, class_labels).to(torch.float64)
+        return (ratio + scale_deriv(t) / s) * x - ratio * s * denoised
+
+    return slope
+
+
 @torch.no_grad()
-def one_step_sampler(net, latents, class_labels=None, sigma_max=SIGMA_MAX):
+def one_step_sampler(
+    net: torch.nn.Module,
+    latents: torch.Tensor,
+    class_labels: torch.Tensor | None = None,
+    sigma_max: float = SIGMA_MAX,
+) -> torch.Tensor:
     """Sample images with one call of the network at the highest noise level (GDD, one-step generator).
 
     Args:
@@ -244,7 +251,13 @@ def one_step_sampler(net, latents, class_labels=None, sigma_max=SIGMA_MAX):
     return jump_chain(net, x, [sigma_max], class_labels, force_fp32=True).to(torch.float64)
 
 
-def jump_levels(num_steps, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=7, middle_sigma=MIDDLE_SIGMA):
+def jump_levels(
+    num_steps: int,
+    sigma_min: float = SIGMA_MIN,
+    sigma_max: float = SIGMA_MAX,
+    rho: float = 7,
+    middle_sigma: float = MIDDLE_SIGMA,
+) -> list[float]:
     """Return the noise levels at which a generator with `num_steps` steps is called, decreasing floats.
 
     One step: [sigma_max]. Two steps: [sigma_max, middle_sigma], as the generator is trained. More: the first
@@ -274,7 +287,13 @@ def jump_levels(num_steps, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=7, midd
     )
 
 
-def jump_chain(net, x, levels, class_labels=None, **net_kwargs):
+def jump_chain(
+    net: torch.nn.Module,
+    x: torch.Tensor,
+    levels: Sequence[float],
+    class_labels: torch.Tensor | None = None,
+    **net_kwargs: Any,
+) -> torch.Tensor:
     """Run a few-step generator: Euler jumps from each noise level to the next, the last output is the image.
 
     Gradients flow through every step, so that training and sampling share this function. The official code
@@ -385,7 +404,7 @@ def sample_batch(
     return SAMPLERS[sampler](net, latents, one_hot, **sampler_kwargs), labels
 
 
-def check_class(label_dim, class_idx):
+def check_class(label_dim: int, class_idx: int | None) -> None:
     """Raise ValueError if a network with `label_dim` classes cannot make images of class `class_idx`."""
     if class_idx is None:
         return
@@ -399,7 +418,7 @@ def check_class(label_dim, class_idx):
         )
 
 
-def check_finite(images, seeds):
+def check_finite(images: torch.Tensor, seeds: Sequence[int]) -> None:
     """Raise ValueError naming the seeds whose images [N, C, H, W] hold NaN or infinite values."""
     bad = (~torch.isfinite(images)).flatten(1).any(dim=1).cpu()  # [N]
     if bad.any():
@@ -411,7 +430,7 @@ def check_finite(images, seeds):
         )
 
 
-def to_uint8(images):
+def to_uint8(images: torch.Tensor):
     """Convert images to bytes: floor(127.5 * x + 128), limited to 0..255 (official rule).
 
     Args:

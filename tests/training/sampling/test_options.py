@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""From sampler options to a sampler and its arguments: defaults, what a snapshot says, options without effect, refusals."""
+"""From options to a sampler and its arguments: defaults, what a snapshot says, options without effect."""
 
 import json
 

@@ -15,7 +15,7 @@ SEEDS = [0, 1, 2**32 + 5]
 
 
 class GaussianDenoiser:
-    """The exact denoiser of images whose pixels are normal with standard deviation 0.5, and a record of its calls."""
+    """The exact denoiser of images of normal pixels with deviation 0.5, and a record of its calls."""
 
     img_resolution, img_channels, label_dim = 2, 1, 0
 

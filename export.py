@@ -11,11 +11,14 @@ The file is read back and compared with the network before it appears under its 
 import os
 import re
 import tempfile
+from collections.abc import Callable
 
 import click
 import torch
 
-from dnnlib.cli import run_script
+from dnnlib.cli import one_line_errors, run_script
+from dnnlib.errors import ArgumentError, arg
+from dnnlib.files import claim
 from dnnlib.util import EasyDict, atomic_write, is_url
 from training.sampling import samplers
 from training.sampling.noise_levels import SIGMA_MAX
@@ -36,35 +39,48 @@ SHAPES = {
 }
 
 
-def choose_dest(opts):
+def choose_dest(opts: EasyDict) -> str:
     """Return the file to write: --dest, or the name of the network with the suffix of the format.
 
     Raises:
-        ValueError: an unsuitable name, the network itself, or a file that exists (without --overwrite).
+        ArgumentError: an unsuitable name, the network itself, or a file that exists (without --overwrite).
     """
     suffix, dest = SUFFIXES[opts.format], opts.dest
     if dest is None:  # Beside the network; a URL is kept in the current folder.
         path = os.path.basename(re.split('[?#]', opts.network)[0]) if is_url(opts.network) else opts.network
         dest = os.path.splitext(path)[0] + suffix
     if not dest.lower().endswith(suffix) or os.path.isdir(dest):
-        raise ValueError(
-            f'--dest={dest} must name a file ending in {suffix} for --format={opts.format}; '
-            f'try --dest=network{suffix}'
+        raise ArgumentError(
+            arg('dest', dest),
+            f' must name a file ending in {suffix} for ',
+            arg('format', opts.format),
+            '; try ',
+            arg('dest', f'network{suffix}'),
         )
     if os.path.exists(opts.network) and os.path.exists(dest) and os.path.samefile(opts.network, dest):
-        raise ValueError(f'--dest={dest} is the network itself; try --dest=network-export{suffix}')
-    if os.path.lexists(dest) and not opts.overwrite:
-        raise ValueError(
-            f'--dest={dest} exists already; add --overwrite to replace it, or choose another name'
+        raise ArgumentError(
+            arg('dest', dest), ' is the network itself; try ', arg('dest', f'network-export{suffix}')
         )
+    refuse_existing(dest, opts)
     return dest
 
 
-def choose_function(opts, net, metadata):
+def refuse_existing(dest: str, opts: EasyDict) -> None:
+    """Raise ArgumentError if a file is in the way that may not be replaced."""
+    if os.path.lexists(dest) and not opts.overwrite:
+        raise ArgumentError(
+            arg('dest', dest),
+            ' exists already; add ',
+            arg('overwrite'),
+            ' to replace it, or choose another name',
+        )
+
+
+def choose_function(opts: EasyDict, net: torch.nn.Module, metadata: dict) -> EasyDict:
     """Decide which function of the network is exported, or compared where the file holds the network.
 
     Returns:
-        EasyDict of function ('generator' or 'denoiser') and levels (noise levels of the generator, [] for the denoiser).
+        function ('generator' or 'denoiser') and levels (noise levels of the generator, [] for the denoiser).
     """
     if opts.function is not None and opts.format not in FUNCTION_FORMATS:
         warn(f'--function={opts.function} has no effect with --format={opts.format}, which holds the network')
@@ -86,12 +102,12 @@ def choose_function(opts, net, metadata):
     )
 
 
-def warn(text):
+def warn(text: str) -> None:
     """Print a warning to stderr."""
     click.echo(f'Warning: {text}', err=True)
 
 
-def write_file(path, net, info, plan, opts):
+def write_file(path: str, net: torch.nn.Module, info: EasyDict, plan: EasyDict, opts: EasyDict) -> Callable:
     """Write the file and read it back.
 
     Returns:
@@ -124,50 +140,54 @@ def write_file(path, net, info, plan, opts):
     )
 
 
-def read_network(path, key, net, plan):
-    """Load the network that was written, make sure that its tensors are the same bits, and return its function."""
+def read_network(path: str, key: str, net: torch.nn.Module, plan: EasyDict) -> Callable:
+    """Load the network that was written, make sure its tensors are the same bits; return its function."""
     loaded, _info = load_network(path, key=key, option='dest')
     expected, found = net.state_dict(), loaded.state_dict()
     if list(expected) != list(found) or not all(
         torch.equal(expected[name], found[name]) for name in expected
     ):
-        raise ValueError('the tensors of the file differ from those of the network; nothing was written')
+        raise ArgumentError('the tensors of the file differ from those of the network; nothing was written')
     return lambda inputs: export_formats.compute_original(loaded, inputs=inputs, **plan)
 
 
-def check_network(net, plan, opts):
-    """Raise ValueError if the network gives no finite images: NaN can be compared with nothing."""
+def check_network(net: torch.nn.Module, plan: EasyDict, opts: EasyDict) -> None:
+    """Raise ArgumentError if the network gives no finite images: NaN can be compared with nothing."""
     inputs = export_formats.draw_inputs(net, plan.function, 1, opts.seed)
     if not export_formats.compute_original(net, inputs=inputs, **plan).isfinite().all():
-        raise ValueError(
-            f'--network={opts.network}: the images of the network are not finite (NaN or infinite values); '
-            'try an earlier snapshot'
+        raise ArgumentError(
+            arg('network', opts.network),
+            ': the images of the network are not finite (NaN or infinite values); try an earlier snapshot',
         )
 
 
-def check_file(run, net, plan, opts):
+def check_file(run: Callable, net: torch.nn.Module, plan: EasyDict, opts: EasyDict) -> str:
     """Compare the function of the file with the network, and describe the result.
 
     Raises:
-        ValueError: the difference is larger than --tolerance.
+        ArgumentError: the difference is larger than --tolerance.
     """
     batches = sorted({1, opts.batch})
     difference, magnitude = export_formats.largest_difference(
         run, net, plan.function, plan.levels, batches, opts.seed
     )
     text = (
-        f'largest difference to the network on random input: {difference:.3g} (outputs up to {magnitude:.3g}; '
+        f'largest difference to the network on random input: {difference:.3g} '
+        f'(outputs up to {magnitude:.3g}; '
         f'{" and ".join(map(str, batches))} images, seed {opts.seed})'
     )
     if not difference <= opts.tolerance * max(1, magnitude):
-        raise ValueError(
-            f'{text}; --tolerance={opts.tolerance:g} allows less, so nothing was written; '
-            'try --format=safetensors, which is exact'
+        raise ArgumentError(
+            f'{text}; ',
+            arg('tolerance', opts.tolerance),
+            ' allows less, so nothing was written; try ',
+            arg('format', 'safetensors'),
+            ', which is exact',
         )
     return text
 
 
-def describe_inputs(net, plan):
+def describe_inputs(net: torch.nn.Module, plan: EasyDict) -> str:
     """Return one line about the inputs and the output of the function."""
     numbers = dict(C=net.img_channels, R=net.img_resolution, K=net.label_dim)
     inputs = [
@@ -177,7 +197,7 @@ def describe_inputs(net, plan):
     return f'inputs {", ".join(inputs)}; output {export_formats.OUTPUT[plan.function]} {image}; all float32'
 
 
-def run(opts):
+def run(opts: EasyDict) -> None:
     """Export as the command line says; see the options of `cmdline`."""
     dest = choose_dest(opts)
     if opts.format == 'onnx':
@@ -191,27 +211,39 @@ def run(opts):
     check_network(net, plan, opts)
     at = f' at sigma {", ".join(f"{level:g}" for level in plan.levels)}' if plan.levels else ''
     click.echo(f'{info.class_name} of {os.path.basename(opts.network)}: {plan.function}{at}')
-    folder = os.path.dirname(dest) or '.'
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix='.tmp-export-', dir=folder) as scratch:
-            path = os.path.join(scratch, os.path.basename(dest))
-            result = check_file(write_file(path, net, info, plan, opts), net, plan, opts)
-            os.replace(path, dest)
-    except OSError as error:
-        raise ValueError(
-            f'--dest={dest} cannot be written ({error.strerror or error}); choose a folder of your own'
-        ) from error
+    result = write_checked(dest, net, info, plan, opts)
     click.echo(f'wrote {dest} ({os.path.getsize(dest) / 1e6:.1f} MB)')
     if opts.format in FUNCTION_FORMATS:
         click.echo(describe_inputs(net, plan))
     click.echo(result)
 
 
+def write_checked(dest: str, net: torch.nn.Module, info: EasyDict, plan: EasyDict, opts: EasyDict) -> str:
+    """Write the file beside its name, compare it with the network, and rename it; return what was compared.
+
+    Raises:
+        ArgumentError: the folder cannot be written, the file differs, or another process is writing it.
+    """
+    folder = os.path.dirname(dest) or '.'
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with claim(dest, 'dest'), tempfile.TemporaryDirectory(prefix='.tmp-export-', dir=folder) as scratch:
+            refuse_existing(dest, opts)  # another process may have written it in between
+            path = os.path.join(scratch, os.path.basename(dest))
+            result = check_file(write_file(path, net, info, plan, opts), net, plan, opts)
+            os.replace(path, dest)
+            return result
+    except OSError as error:
+        raise ArgumentError(
+            arg('dest', dest), f' cannot be written ({error.strerror or error}); choose a folder of your own'
+        ) from error
+
+
 # fmt: off
 @click.command()
 # Main options.
-@click.option('--network',      help='Network snapshot: .pkl or .safetensors', metavar='PATH|URL', required=True)
+@click.option('--network',      help='Network snapshot: .pkl or .safetensors', metavar='PATH|URL',
+              required=True)
 @click.option('--format',       help='What to write', type=click.Choice(list(SUFFIXES)), required=True)
 @click.option('--dest',         help='File to write  [default: beside --network]', metavar='FILE')
 @click.option('--overwrite',    help='Replace --dest if it exists', is_flag=True)
@@ -220,8 +252,8 @@ def run(opts):
 # What ONNX and TorchScript files compute.
 @click.option('--function',     help='[default: generator for GDD, denoiser for others]',
               type=click.Choice(export_formats.FUNCTIONS))
-@click.option('--sigma_max',    help=f'Noise level of the generator  [default: {SIGMA_MAX:g}]', metavar='FLOAT',
-              type=click.FloatRange(min=0, min_open=True))
+@click.option('--sigma_max',    help=f'Noise level of the generator  [default: {SIGMA_MAX:g}]',
+              metavar='FLOAT', type=click.FloatRange(min=0, min_open=True))
 @click.option('--opset',        help=f'ONNX operator set  [default: {DEFAULT_OPSET}]', metavar='INT',
               type=click.IntRange(min=DEFAULT_OPSET))
 # The comparison with the network.
@@ -234,14 +266,12 @@ def run(opts):
 def cmdline(**options):
     """Write a network for other programs, and print how far the file is from the network.
 
-    safetensors and pkl hold the network and can be given to every --network option. onnx and torchscript hold a
-    function of a free batch size N: for a distilled network the generator, from noise [N, C, H, W] (and one-hot
-    class_labels [N, K]) to images in -1..1; for a teacher the denoiser, which gets sigma [N] as well.
+    safetensors and pkl hold the network and can be given to every --network option. onnx and torchscript hold
+    a function of a free batch size N: for a distilled network the generator, from noise [N, C, H, W] (and
+    one-hot class_labels [N, K]) to images in -1..1; for a teacher the denoiser, which gets sigma [N] as well.
     """
-    try:
+    with one_line_errors():
         run(EasyDict(options))
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
 # fmt: on
 
 

@@ -6,8 +6,8 @@ EDM pickles a network as the call `_reconstruct_persistent_obj(meta)`, where `me
 class name, the attributes and the complete source text of the module that defines the class.
 EDM rebuilds the object by running that text. This module writes such files, so that EDM's and
 GDD's own tools can read our snapshots; it never runs text out of a file. Reading is the work of
-`training.pickle_reader`, `training.checkpoint.load_network` and, where the user asks for it,
-`training.trusted_pickle`.
+`training.snapshots`, with `snapshot.load_network` and, where the user asks for it,
+`training.snapshots.trusted_pickle`.
 """
 
 import copy
@@ -19,9 +19,12 @@ import pickle
 import struct
 import sys
 from collections import OrderedDict
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+
+from dnnlib.errors import ArgumentError
 
 PERSISTENCE_VERSION = 6  # the only version that EDM's reader accepts
 PICKLE_PROTOCOL = 4  # readable from Python 3.4 on; EDM's era default
@@ -58,7 +61,7 @@ LEGACY_PROTOCOL = 1001
 _module_sources = {}  # module name -> source text as it was when the module was imported
 
 
-def persistent_class(cls):
+def persistent_class(cls: type) -> type:
     """Mark a class as persistent and record the constructor arguments of its instances.
 
     Instances get `_init_kwargs` (dict), a deep copy of the arguments of the outermost constructor
@@ -93,12 +96,12 @@ def persistent_class(cls):
     return cls
 
 
-def is_persistent(obj):
+def is_persistent(obj: Any) -> bool:
     """Tell whether an object's own class (not only a base of it) is persistent."""
     return '_persistent_class_name' in type(obj).__dict__
 
 
-def dump(obj, file):
+def dump(obj: Any, file: BinaryIO) -> None:
     """Pickle containers, persistent objects and primitives in EDM's snapshot format.
 
     Network parts are written as a finished snapshot needs them, whatever state they are in:
@@ -107,14 +110,14 @@ def dump(obj, file):
 
     Args:
         obj:  Nested dict/list/tuple of None, bool, int, float, str, tensors and persistent objects.
-        file: Binary file object to write to.
+        file: To write to.
     Raises:
-        ValueError: something in `obj` has no place in a snapshot; the message names it.
+        ArgumentError: something in `obj` has no place in a snapshot; the message names it.
     """
     _SnapshotPickler(file, protocol=PICKLE_PROTOCOL).dump(plain_value(obj))
 
 
-def plain_value(value, where='snapshot'):
+def plain_value(value: Any, where: str = 'snapshot') -> Any:
     """Copy nested containers, turning NumPy scalars into Python numbers.
 
     NumPy scalars would tie the file to NumPy 1.x or 2.x, whose pickles differ.
@@ -125,7 +128,7 @@ def plain_value(value, where='snapshot'):
     Returns:
         The same structure with plain containers.
     Raises:
-        ValueError: a leaf of another type.
+        ArgumentError: a leaf of another type.
     """
     if isinstance(value, np.generic):
         return value.item()
@@ -138,7 +141,7 @@ def plain_value(value, where='snapshot'):
     if isinstance(value, (list, tuple, set)):
         items = [plain_value(v, where) for v in value]
         return tuple(items) if isinstance(value, tuple) else set(items) if isinstance(value, set) else items
-    raise ValueError(
+    raise ArgumentError(
         f'{where} is a {type(value).__name__}, which a snapshot cannot hold; '
         'use None, bool, int, float, str, dict, list, tuple or a persistent class'
     )
@@ -148,11 +151,11 @@ def _reconstruct_persistent_obj(_meta):
     """Refuse to revive an object: EDM's counterpart runs the source text found in the file."""
     raise pickle.UnpicklingError(
         'this snapshot carries program text that plain unpickling would run, so it is refused; '
-        'read it with training.checkpoint.load_network'
+        'read it with training.snapshots.snapshot.load_network'
     )
 
 
-def register_source(module_name, source):
+def register_source(module_name: str, source: str) -> None:
     """Give the source text of a module that was not imported from a file, before its classes are defined."""
     _module_sources[module_name] = source
 
@@ -184,7 +187,7 @@ class _SnapshotPickler(pickle.Pickler):
         if is_persistent(obj):
             return _reconstruct_persistent_obj, (_meta(obj),)
         if isinstance(obj, torch.nn.Module):
-            raise ValueError(
+            raise ArgumentError(
                 f'a snapshot cannot hold the module {type(obj).__name__}; '
                 'decorate its class with persistence.persistent_class'
             )
@@ -209,7 +212,7 @@ def _meta(obj):
     cls = type(obj)
     source = _module_sources.get(cls.__module__)
     if source is None:
-        raise ValueError(
+        raise ArgumentError(
             f'class {cls.__name__} cannot be saved: the source file of module '
             f'{cls.__module__} cannot be read; define the class in a file'
         )
@@ -229,7 +232,7 @@ def _module_state(module):
     for key in internal:
         if key.endswith('_hooks') or '_hooks_' in key:
             if module.__dict__.get(key):
-                raise ValueError(
+                raise ArgumentError(
                     f'{type(module).__name__} carries hooks ({key}), which a snapshot '
                     'cannot hold; remove them before saving'
                 )
@@ -265,7 +268,7 @@ class _LegacyPickler(pickle.Pickler):
         return None
 
 
-def legacy_storage_bytes(tensor):
+def legacy_storage_bytes(tensor: torch.Tensor) -> bytes:
     """Encode the elements of a tensor in torch's legacy storage format.
 
     Five protocol-2 pickles (magic number, protocol, machine facts, storage reference, list of

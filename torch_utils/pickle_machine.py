@@ -244,7 +244,7 @@ class PickleMachine:
         return items
 
     def _top(self, kind):
-        if not self._stack or type(self._stack[-1]) is not kind:
+        if not self._stack or not isinstance(self._stack[-1], kind):
             raise PickleFormatError(f'items are added to something that is no {kind.__name__}')
         return self._stack[-1]
 

@@ -242,6 +242,32 @@ class TensorRecord:
         return tensor if tensor.is_contiguous() else tensor.contiguous()
 
 
+def checked_tensor(storage, offset, size, stride, requires_grad, hooks, metadata=None) -> TensorRecord:
+    """Make the record of a tensor, making sure that it stays inside its storage.
+
+    Args: as of torch._utils._rebuild_tensor_v2; `storage` is a StorageRecord.
+    Raises:
+        PickleFormatError: they do not fit each other, or elements would be repeated.
+    """
+    if not isinstance(storage, StorageRecord) or not isinstance(size, tuple) or not isinstance(stride, tuple):
+        raise PickleFormatError('a tensor needs a storage, a size tuple and a stride tuple')
+    if len(size) != len(stride) or len(size) > MAX_TENSOR_DIMS:
+        raise PickleFormatError(f'a tensor needs as many strides as sizes, at most {MAX_TENSOR_DIMS}')
+    if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
+        raise PickleFormatError('offset, sizes and strides of a tensor must be ints >= 0')
+    _require_no_extras(requires_grad, hooks)
+    if metadata is not None:
+        raise PickleFormatError('a tensor carries metadata, which is not supported')
+    record = TensorRecord(storage, offset, size, stride)
+    elements = math.prod(size)
+    # A stride of 0 would repeat elements, so that a small file could fill the memory.
+    if offset + record.span > storage.count or elements > record.span:
+        raise PickleFormatError(
+            f'a tensor of {elements} elements does not fit into its storage of {storage.count}'
+        )
+    return record
+
+
 class ValueFactory:
     """Make values and records out of the arguments found in one file.
 
@@ -322,27 +348,8 @@ class ValueFactory:
     def tensor(self, storage, offset, size, stride, requires_grad, hooks, metadata=None):
         """Make the record of a tensor, making sure that it stays inside its storage."""
         self.budget.count_record()
-        if (
-            not isinstance(storage, StorageRecord)
-            or not isinstance(size, tuple)
-            or not isinstance(stride, tuple)
-        ):
-            raise PickleFormatError('a tensor needs a storage, a size tuple and a stride tuple')
-        if len(size) != len(stride) or len(size) > MAX_TENSOR_DIMS:
-            raise PickleFormatError(f'a tensor needs as many strides as sizes, at most {MAX_TENSOR_DIMS}')
-        if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
-            raise PickleFormatError('offset, sizes and strides of a tensor must be ints >= 0')
-        _require_no_extras(requires_grad, hooks)
-        if metadata is not None:
-            raise PickleFormatError('a tensor carries metadata, which is not supported')
-        record = TensorRecord(storage, offset, size, stride)
-        elements = math.prod(size)
-        # A stride of 0 would repeat elements, so that a small file could fill the memory.
-        if offset + record.span > storage.count or elements > record.span:
-            raise PickleFormatError(
-                f'a tensor of {elements} elements does not fit into its storage of {storage.count}'
-            )
-        self.budget.count_bytes('tensors', record.span * storage.dtype.itemsize)
+        record = checked_tensor(storage, offset, size, stride, requires_grad, hooks, metadata)
+        self.budget.count_bytes('tensors', record.span * record.dtype.itemsize)
         if max(size, default=0) > self.budget.file_size:
             raise PickleFormatError('the tensors together are larger than the file')
         return record

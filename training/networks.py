@@ -46,7 +46,8 @@ def init_tensor(shape, mode, fan_in, fan_out):
 class Linear(torch.nn.Module):
     """Fully connected layer: x [N, in] -> [N, out], computed in the dtype of x."""
 
-    def __init__(self, in_features, out_features, bias=True, init_mode='kaiming_normal', init_weight=1, init_bias=0):
+    def __init__(self, in_features, out_features, bias=True, init_mode='kaiming_normal', init_weight=1,
+                 init_bias=0):
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
@@ -63,8 +64,9 @@ class Linear(torch.nn.Module):
 class Conv2d(torch.nn.Module):
     """Convolution with optional x2 resampling by a fixed separable filter; kernel=0 only resamples."""
 
-    def __init__(self, in_channels, out_channels, kernel, bias=True, up=False, down=False, resample_filter=[1, 1],
-                 fused_resample=False, init_mode='kaiming_normal', init_weight=1, init_bias=0):
+    def __init__(self, in_channels, out_channels, kernel, bias=True, up=False, down=False,
+                 resample_filter=[1, 1], fused_resample=False, init_mode='kaiming_normal', init_weight=1,
+                 init_bias=0):
         if up and down:
             raise ValueError('Conv2d: up and down exclude each other; set one of them to False')
         super().__init__()
@@ -73,10 +75,12 @@ class Conv2d(torch.nn.Module):
         self.up = up
         self.down = down
         self.fused_resample = fused_resample
-        init = dict(mode=init_mode, fan_in=in_channels * kernel * kernel, fan_out=out_channels * kernel * kernel)
+        init = dict(mode=init_mode, fan_in=in_channels * kernel * kernel,
+                    fan_out=out_channels * kernel * kernel)
         shape = [out_channels, in_channels, kernel, kernel]
         self.weight = torch.nn.Parameter(init_tensor(shape, **init) * init_weight) if kernel else None
-        self.bias = torch.nn.Parameter(init_tensor([out_channels], **init) * init_bias) if kernel and bias else None
+        self.bias = (torch.nn.Parameter(init_tensor([out_channels], **init) * init_bias)
+                     if kernel and bias else None)
         taps = torch.as_tensor(resample_filter, dtype=torch.float32)
         taps = taps.ger(taps)[None, None] / taps.sum().square()              # [1, 1, L, L]
         self.register_buffer('resample_filter', taps if up or down else None)
@@ -147,9 +151,10 @@ def attention(q, k, v):
 class UNetBlock(torch.nn.Module):
     """Residual block of the U-Nets: two convolutions, modulation by the embedding, optional attention."""
 
-    def __init__(self, in_channels, out_channels, emb_channels, up=False, down=False, attention=False, num_heads=None,
-                 channels_per_head=64, dropout=0, skip_scale=1, eps=1e-5, resample_filter=[1, 1], resample_proj=False,
-                 adaptive_scale=True, init=dict(), init_zero=dict(init_weight=0), init_attn=None):
+    def __init__(self, in_channels, out_channels, emb_channels, up=False, down=False, attention=False,
+                 num_heads=None, channels_per_head=64, dropout=0, skip_scale=1, eps=1e-5,
+                 resample_filter=[1, 1], resample_proj=False, adaptive_scale=True, init=dict(),
+                 init_zero=dict(init_weight=0), init_attn=None):
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = out_channels
@@ -163,13 +168,15 @@ class UNetBlock(torch.nn.Module):
         resample = dict(up=up, down=down, resample_filter=resample_filter)
         self.norm0 = GroupNorm(num_channels=in_channels, eps=eps)
         self.conv0 = Conv2d(in_channels=in_channels, out_channels=out_channels, kernel=3, **resample, **init)
-        self.affine = Linear(in_features=emb_channels, out_features=out_channels * (2 if adaptive_scale else 1), **init)
+        self.affine = Linear(in_features=emb_channels,
+                             out_features=out_channels * (2 if adaptive_scale else 1), **init)
         self.norm1 = GroupNorm(num_channels=out_channels, eps=eps)
         self.conv1 = Conv2d(in_channels=out_channels, out_channels=out_channels, kernel=3, **init_zero)
         self.skip = None
         if out_channels != in_channels or up or down:
             kernel = 1 if resample_proj or out_channels != in_channels else 0
-            self.skip = Conv2d(in_channels=in_channels, out_channels=out_channels, kernel=kernel, **resample, **init)
+            self.skip = Conv2d(in_channels=in_channels, out_channels=out_channels, kernel=kernel, **resample,
+                               **init)
         if self.num_heads:
             init_qkv = init if init_attn is None else init_attn
             self.norm2 = GroupNorm(num_channels=out_channels, eps=eps)
@@ -206,14 +213,15 @@ class PositionalEmbedding(torch.nn.Module):
 
     def forward(self, x):
         half = self.num_channels // 2
-        exponent = torch.arange(half, dtype=torch.float32, device=x.device) / (half - (1 if self.endpoint else 0))
+        exponent = (torch.arange(half, dtype=torch.float32, device=x.device)
+                    / (half - (1 if self.endpoint else 0)))
         x = x.ger(((1 / self.max_positions) ** exponent).to(x.dtype))        # [N, S/2]
         return torch.cat([x.cos(), x.sin()], dim=1)                          # [N, S]
 
 
 @persistence.persistent_class
 class FourierEmbedding(torch.nn.Module):
-    """Random Fourier embedding of scalars: [N] -> [N, S] as [cos | sin]; the frequencies are part of the weights."""
+    """Random Fourier embedding of scalars: [N] -> [N, S] as [cos | sin]; the weights hold the frequencies."""
 
     def __init__(self, num_channels, scale=16):
         super().__init__()
@@ -257,11 +265,13 @@ class SongUNet(torch.nn.Module):
         ValueError: Unknown type name.
     """
 
-    def __init__(self, img_resolution, in_channels, out_channels, label_dim=0, augment_dim=0, model_channels=128,
-                 channel_mult=[1, 2, 2, 2], channel_mult_emb=4, num_blocks=4, attn_resolutions=[16], dropout=0.10,
-                 label_dropout=0, embedding_type='positional', channel_mult_noise=1, encoder_type='standard',
-                 decoder_type='standard', resample_filter=[1, 1]):
-        for value, known in [(embedding_type, ('positional', 'fourier')), (decoder_type, ('standard', 'skip')),
+    def __init__(self, img_resolution, in_channels, out_channels, label_dim=0, augment_dim=0,
+                 model_channels=128, channel_mult=[1, 2, 2, 2], channel_mult_emb=4, num_blocks=4,
+                 attn_resolutions=[16], dropout=0.10, label_dropout=0, embedding_type='positional',
+                 channel_mult_noise=1, encoder_type='standard', decoder_type='standard',
+                 resample_filter=[1, 1]):
+        for value, known in [(embedding_type, ('positional', 'fourier')),
+                             (decoder_type, ('standard', 'skip')),
                              (encoder_type, ('standard', 'skip', 'residual'))]:
             if value not in known:
                 raise ValueError('SongUNet: %r is not one of %s' % (value, ', '.join(known)))
@@ -280,7 +290,8 @@ class SongUNet(torch.nn.Module):
             self.map_noise = PositionalEmbedding(num_channels=noise_channels, endpoint=True)
         else:
             self.map_noise = FourierEmbedding(num_channels=noise_channels)
-        self.map_label = Linear(in_features=label_dim, out_features=noise_channels, **init) if label_dim else None
+        self.map_label = (Linear(in_features=label_dim, out_features=noise_channels, **init)
+                          if label_dim else None)
         self.map_augment = (Linear(in_features=augment_dim, out_features=noise_channels, bias=False, **init)
                             if augment_dim else None)
         self.map_layer0 = Linear(in_features=noise_channels, out_features=emb_channels, **init)
@@ -288,10 +299,10 @@ class SongUNet(torch.nn.Module):
 
         widths = [model_channels * mult for mult in channel_mult]
         layout = [(img_resolution >> level, width) for level, width in enumerate(widths)]
-        skips = self._build_encoder(layout, in_channels, model_channels, num_blocks, attn_resolutions, encoder_type,
-                                    resample_filter, init, block_kwargs)
-        self._build_decoder(layout, out_channels, num_blocks, attn_resolutions, decoder_type, resample_filter, init,
-                            skips, block_kwargs)
+        skips = self._build_encoder(layout, in_channels, model_channels, num_blocks, attn_resolutions,
+                                    encoder_type, resample_filter, init, block_kwargs)
+        self._build_decoder(layout, out_channels, num_blocks, attn_resolutions, decoder_type, resample_filter,
+                            init, skips, block_kwargs)
 
     def _build_encoder(self, layout, in_channels, model_channels, num_blocks, attn_resolutions, encoder_type,
                        resample_filter, init, block_kwargs):
@@ -302,16 +313,19 @@ class SongUNet(torch.nn.Module):
         for level, (res, width) in enumerate(layout):
             name = '%dx%d_' % (res, res)
             if level == 0:
-                self.enc[name + 'conv'] = Conv2d(in_channels=cout, out_channels=model_channels, kernel=3, **init)
+                self.enc[name + 'conv'] = Conv2d(in_channels=cout, out_channels=model_channels, kernel=3,
+                                                 **init)
                 cout = model_channels
                 skips.append(cout)
             else:
-                self.enc[name + 'down'] = UNetBlock(in_channels=cout, out_channels=cout, down=True, **block_kwargs)
+                self.enc[name + 'down'] = UNetBlock(in_channels=cout, out_channels=cout, down=True,
+                                                    **block_kwargs)
                 skips.append(cout)
                 aux = dict(down=True, resample_filter=resample_filter)
                 if encoder_type == 'skip':
                     self.enc[name + 'aux_down'] = Conv2d(in_channels=caux, out_channels=caux, kernel=0, **aux)
-                    self.enc[name + 'aux_skip'] = Conv2d(in_channels=caux, out_channels=cout, kernel=1, **init)
+                    self.enc[name + 'aux_skip'] = Conv2d(in_channels=caux, out_channels=cout, kernel=1,
+                                                         **init)
                 elif encoder_type == 'residual':
                     self.enc[name + 'aux_residual'] = Conv2d(in_channels=caux, out_channels=cout, kernel=3,
                                                              fused_resample=True, **aux, **init)
@@ -323,8 +337,8 @@ class SongUNet(torch.nn.Module):
                 skips.append(cout)
         return skips
 
-    def _build_decoder(self, layout, out_channels, num_blocks, attn_resolutions, decoder_type, resample_filter, init,
-                       skips, block_kwargs):
+    def _build_decoder(self, layout, out_channels, num_blocks, attn_resolutions, decoder_type,
+                       resample_filter, init, skips, block_kwargs):
         """Create `dec` in the order of execution."""
         self.dec = torch.nn.ModuleDict()
         cout = skips[-1]
@@ -339,13 +353,13 @@ class SongUNet(torch.nn.Module):
                 self.dec[name + 'up'] = UNetBlock(up=True, **same)
             for idx in range(num_blocks + 1):
                 attn = idx == num_blocks and res in attn_resolutions
-                self.dec[name + 'block%d' % idx] = UNetBlock(in_channels=cout + skips.pop(), out_channels=width,
-                                                             attention=attn, **block_kwargs)
+                self.dec[name + 'block%d' % idx] = UNetBlock(
+                    in_channels=cout + skips.pop(), out_channels=width, attention=attn, **block_kwargs)
                 cout = width
             if decoder_type == 'skip' or level == 0:
                 if decoder_type == 'skip' and level < last:
-                    self.dec[name + 'aux_up'] = Conv2d(in_channels=out_channels, out_channels=out_channels, kernel=0,
-                                                       up=True, resample_filter=resample_filter)
+                    self.dec[name + 'aux_up'] = Conv2d(in_channels=out_channels, out_channels=out_channels,
+                                                       kernel=0, up=True, resample_filter=resample_filter)
                 self.dec[name + 'aux_norm'] = GroupNorm(num_channels=cout, eps=1e-6)
                 self.dec[name + 'aux_conv'] = Conv2d(in_channels=cout, out_channels=out_channels, kernel=3,
                                                      init_mode='xavier_uniform', init_weight=1e-5)
@@ -396,9 +410,9 @@ class DhariwalUNet(torch.nn.Module):
     A block whose width is below 64 channels gets no attention (width // 64 heads), as in EDM.
     """
 
-    def __init__(self, img_resolution, in_channels, out_channels, label_dim=0, augment_dim=0, model_channels=192,
-                 channel_mult=[1, 2, 3, 4], channel_mult_emb=4, num_blocks=3, attn_resolutions=[32, 16, 8],
-                 dropout=0.10, label_dropout=0):
+    def __init__(self, img_resolution, in_channels, out_channels, label_dim=0, augment_dim=0,
+                 model_channels=192, channel_mult=[1, 2, 3, 4], channel_mult_emb=4, num_blocks=3,
+                 attn_resolutions=[32, 16, 8], dropout=0.10, label_dropout=0):
         super().__init__()
         self.label_dropout = label_dropout
         emb_channels = model_channels * channel_mult_emb
@@ -409,7 +423,8 @@ class DhariwalUNet(torch.nn.Module):
                             init_zero=init_zero)
 
         self.map_noise = PositionalEmbedding(num_channels=model_channels)
-        self.map_augment = (Linear(in_features=augment_dim, out_features=model_channels, bias=False, **init_zero)
+        self.map_augment = (Linear(in_features=augment_dim, out_features=model_channels, bias=False,
+                                   **init_zero)
                             if augment_dim else None)
         self.map_layer0 = Linear(in_features=model_channels, out_features=emb_channels, **init)
         self.map_layer1 = Linear(in_features=emb_channels, out_features=emb_channels, **init)
@@ -427,7 +442,8 @@ class DhariwalUNet(torch.nn.Module):
                 self.enc[name + 'conv'] = Conv2d(in_channels=cout, out_channels=width, kernel=3, **init)
                 cout = width
             else:
-                self.enc[name + 'down'] = UNetBlock(in_channels=cout, out_channels=cout, down=True, **block_kwargs)
+                self.enc[name + 'down'] = UNetBlock(in_channels=cout, out_channels=cout, down=True,
+                                                    **block_kwargs)
             skips.append(cout)
             for idx in range(num_blocks):
                 self.enc[name + 'block%d' % idx] = UNetBlock(
@@ -481,7 +497,8 @@ class Preconditioner(torch.nn.Module):
     low_dtype = torch.float16
     cast_input = True
 
-    def _create(self, img_resolution, img_channels, label_dim, use_fp16, model_type, model_kwargs, out_channels=None):
+    def _create(self, img_resolution, img_channels, label_dim, use_fp16, model_type, model_kwargs,
+                out_channels=None):
         if model_type not in ('SongUNet', 'DhariwalUNet'):
             raise ValueError('model_type %r is unknown; use SongUNet or DhariwalUNet' % (model_type,))
         self.img_resolution = img_resolution
@@ -490,8 +507,8 @@ class Preconditioner(torch.nn.Module):
         self.use_fp16 = use_fp16
         unet = SongUNet if model_type == 'SongUNet' else DhariwalUNet
         self.model = unet(img_resolution=img_resolution, in_channels=img_channels,
-                          out_channels=img_channels if out_channels is None else out_channels, label_dim=label_dim,
-                          **model_kwargs)
+                          out_channels=img_channels if out_channels is None else out_channels,
+                          label_dim=label_dim, **model_kwargs)
 
     def coefficients(self, sigma):
         """Return c_skip, c_out, c_in, c_noise, each float32 [N, 1, 1, 1], for sigma of that shape."""
@@ -526,8 +543,8 @@ class Preconditioner(torch.nn.Module):
 class EDMPrecond(Preconditioner):
     """Preconditioning of EDM, table 1, last column."""
 
-    def __init__(self, img_resolution, img_channels, label_dim=0, use_fp16=False, sigma_min=0, sigma_max=float('inf'),
-                 sigma_data=0.5, model_type='DhariwalUNet', **model_kwargs):
+    def __init__(self, img_resolution, img_channels, label_dim=0, use_fp16=False, sigma_min=0,
+                 sigma_max=float('inf'), sigma_data=0.5, model_type='DhariwalUNet', **model_kwargs):
         super().__init__()
         self.sigma_min = sigma_min
         self.sigma_max = sigma_max
@@ -536,7 +553,8 @@ class EDMPrecond(Preconditioner):
 
     def coefficients(self, sigma):
         norm = sigma ** 2 + self.sigma_data ** 2
-        return self.sigma_data ** 2 / norm, sigma * self.sigma_data / norm.sqrt(), 1 / norm.sqrt(), sigma.log() / 4
+        return (self.sigma_data ** 2 / norm, sigma * self.sigma_data / norm.sqrt(), 1 / norm.sqrt(),
+                sigma.log() / 4)
 
 
 @persistence.persistent_class
@@ -550,8 +568,8 @@ class GDDPrecond(Preconditioner):
     low_dtype = torch.bfloat16
     cast_input = False
 
-    def __init__(self, img_resolution, img_channels, label_dim=0, use_fp16=False, sigma_min=0, sigma_max=float('inf'),
-                 sigma_data=0.5, model_type='DhariwalUNet', **model_kwargs):
+    def __init__(self, img_resolution, img_channels, label_dim=0, use_fp16=False, sigma_min=0,
+                 sigma_max=float('inf'), sigma_data=0.5, model_type='DhariwalUNet', **model_kwargs):
         super().__init__()
         self.sigma_min = sigma_min
         self.sigma_max = sigma_max
@@ -575,8 +593,8 @@ class GDDPrecond(Preconditioner):
 class VPPrecond(Preconditioner):
     """Preconditioning of variance-preserving diffusion, EDM table 1, first column."""
 
-    def __init__(self, img_resolution, img_channels, label_dim=0, use_fp16=False, beta_d=19.9, beta_min=0.1, M=1000,
-                 epsilon_t=1e-5, model_type='SongUNet', **model_kwargs):
+    def __init__(self, img_resolution, img_channels, label_dim=0, use_fp16=False, beta_d=19.9, beta_min=0.1,
+                 M=1000, epsilon_t=1e-5, model_type='SongUNet', **model_kwargs):
         super().__init__()
         self.beta_d = beta_d
         self.beta_min = beta_min
@@ -593,8 +611,9 @@ class VPPrecond(Preconditioner):
 
     def sigma_inv(self, sigma):
         """Time at which the noise level is sigma (tensor)."""
-        # torch's vectorised float32 square root is not always correctly rounded, and the sampler amplifies that.
-        root = (self.beta_min ** 2 + 2 * self.beta_d * (1 + sigma ** 2).log()).to(torch.float64).sqrt().to(sigma.dtype)
+        # torch's vectorised float32 square root is not always correctly rounded, and samplers amplify that.
+        root = (self.beta_min ** 2
+                + 2 * self.beta_d * (1 + sigma ** 2).log()).to(torch.float64).sqrt().to(sigma.dtype)
         return (root - self.beta_min) / self.beta_d
 
     def coefficients(self, sigma):
@@ -606,8 +625,8 @@ class VPPrecond(Preconditioner):
 class VEPrecond(Preconditioner):
     """Preconditioning of variance-exploding diffusion, EDM table 1, second column."""
 
-    def __init__(self, img_resolution, img_channels, label_dim=0, use_fp16=False, sigma_min=0.02, sigma_max=100,
-                 model_type='SongUNet', **model_kwargs):
+    def __init__(self, img_resolution, img_channels, label_dim=0, use_fp16=False, sigma_min=0.02,
+                 sigma_max=100, model_type='SongUNet', **model_kwargs):
         super().__init__()
         self.sigma_min = sigma_min
         self.sigma_max = sigma_max
@@ -620,15 +639,16 @@ class VEPrecond(Preconditioner):
 
 @persistence.persistent_class
 class iDDPMPrecond(Preconditioner):
-    """Preconditioning of improved DDPM, EDM table 1, third column; the network also predicts a variance, unused."""
+    """Preconditioning of improved DDPM, EDM table 1, third column; the predicted variance is unused."""
 
-    def __init__(self, img_resolution, img_channels, label_dim=0, use_fp16=False, C_1=0.001, C_2=0.008, M=1000,
-                 model_type='DhariwalUNet', **model_kwargs):
+    def __init__(self, img_resolution, img_channels, label_dim=0, use_fp16=False, C_1=0.001, C_2=0.008,
+                 M=1000, model_type='DhariwalUNet', **model_kwargs):
         super().__init__()
         self.C_1 = C_1
         self.C_2 = C_2
         self.M = M
-        self._create(img_resolution, img_channels, label_dim, use_fp16, model_type, model_kwargs, img_channels * 2)
+        self._create(img_resolution, img_channels, label_dim, use_fp16, model_type, model_kwargs,
+                     img_channels * 2)
         u = torch.zeros(M + 1, device='cpu')
         for j in range(M, 0, -1):
             ratio = (self.alpha_bar(j - 1) / self.alpha_bar(j)).clip(min=C_1)
@@ -638,7 +658,7 @@ class iDDPMPrecond(Preconditioner):
         self.sigma_max = float(u[0])
 
     def alpha_bar(self, j):
-        """Signal power left after j of M steps (Nichol and Dhariwal 2021, cosine schedule), float32 scalar."""
+        """Signal power left after j of M steps (Nichol and Dhariwal 2021, cosine schedule), float32."""
         j = torch.tensor(j, device='cpu')
         return (0.5 * float(np.pi) * j / self.M / (self.C_2 + 1)).sin() ** 2
 
@@ -647,7 +667,7 @@ class iDDPMPrecond(Preconditioner):
         return torch.ones_like(sigma), -sigma, 1 / (sigma ** 2 + 1).sqrt(), c_noise
 
     def round_sigma(self, sigma, return_index=False):
-        """Return the nearest entry of the table u (or its index), with the shape of sigma; first one on ties."""
+        """Return the nearest entry of the table u (or its index), shaped like sigma; first one on ties."""
         sigma = torch.as_tensor(sigma)
         flat = sigma.to(self.u.device).to(torch.float32).reshape(1, -1, 1)
         index = torch.cdist(flat, self.u.reshape(1, -1, 1)).argmin(2)        # [1, numel]

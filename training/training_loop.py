@@ -91,26 +91,22 @@ class TrainingRun:
         """
         where = f'--resume={self.config["resume"]}'
         own = resume.identity(self.config, self.world_size)
-        resume.require_same_run(where, state['run'], own)
+        with training_state.taking_over(self.config['resume']):
+            resume.require_same_run(where, state['run'], own)
         if state['run']['processes'] != self.world_size:
             distributed.print0(
                 f'Processes: {self.world_size}, before {state["run"]["processes"]}; the same data and noise, '
                 'sums in another order (docs/training.md)'
             )
         self.nimg, self.tick, self.iteration = state['nimg'], state['tick'], state['iteration']
-        self.last_tick_nimg = state['last_tick_nimg']
-        try:
+        with training_state.taking_over(self.config['resume']):
+            self.last_tick_nimg = state['last_tick_nimg']
             self.task.load_state_dict(state['task'])
+            training_state.check_optimizers(self.task)
             self.ema.load_state_dict(state['ema'])
             self.task.guard.load_state_dict(state['nonfinite'])
-        except (RuntimeError, ValueError, KeyError) as error:
-            reason = ' '.join(str(error).split())[:200]
-            raise training_state.StateError(
-                f'{where} does not fit the networks of this run ({reason}); give the options '
-                'of the interrupted run'
-            ) from error
-        self.collector.load_state_dict(state['statistics'])
-        self.progress = Progress(self.config['total_nimg'], visible=False, state=state['progress'])
+            self.collector.load_state_dict(state['statistics'])
+            self.progress = Progress(self.config['total_nimg'], visible=False, state=state['progress'])
 
     def load_resume(self):
         """Continue from the file that --resume=auto has settled on, if any."""

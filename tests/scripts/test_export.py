@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of export.py, training/snapshots/export_formats.py and training/snapshots/safetensors_file.py; ONNX is in test_export_onnx.py."""
+"""Tests of export.py, export_formats.py and safetensors_file.py; ONNX is in test_export_onnx.py."""
 
 import json
 import math
@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 import export
 import generate
+from dnnlib.files import claim
 from tests.support.tiny_exports import ARCHITECTURES, draw, fail, invoke, need, one_step, run, write_snapshot
 from tests.support.upstream_files import module_state, persistent, small_network, upstream_bytes
 from training import networks
@@ -234,7 +235,7 @@ def test_damaged_safetensors(smallest, tmp_path, message, changes):
     with pytest.raises(SnapshotError) as caught:
         load_network(path)
     text = str(caught.value)
-    assert text.startswith(f'--network={path}: ') and message in text and '\n' not in text
+    assert text.startswith(f'network={path}: ') and message in text and '\n' not in text
 
 
 def test_truncated_safetensors(smallest, tmp_path):
@@ -339,7 +340,8 @@ def test_class_out_of_a_trusted_pickle(tmp_path):
     source = (
         'import torch\nfrom torch_utils import persistence\n\n@persistence.persistent_class\n'
         'class Odd(torch.nn.Module):\n    def forward(self, x, sigma, class_labels=None, force_fp32=False):\n'
-        '        return x * 0.01 * self.gain\n    def round_sigma(self, sigma):\n        return torch.as_tensor(sigma)\n'
+        '        return x * 0.01 * self.gain\n    def round_sigma(self, sigma):\n'
+        '        return torch.as_tensor(sigma)\n'
     )
     net = persistent(
         source,
@@ -490,3 +492,32 @@ def test_options_without_effect(smallest, tmp_path):
     ):
         assert invoke(smallest, 'onnx', *options).exit_code == 2
     assert 'a finite number' in fail(smallest, 'torchscript', '--sigma_max=nan', '--dest', tmp_path / 'b.pt')
+
+
+# ------------------------------------------------------------------------------------------------
+# Two writers of one file.
+
+
+def test_a_file_has_one_writer(smallest, tmp_path):
+    """The second one is told, and what the first one writes stays."""
+    dest = tmp_path / 'a.safetensors'
+    with claim(str(dest), 'dest'):
+        output = fail(smallest, 'safetensors', '--dest', dest)
+        assert f'--dest={dest} is being written by another process' in output and not dest.exists()
+    run(smallest, 'safetensors', '--dest', dest)
+    assert sorted(os.listdir(tmp_path)) == ['a.safetensors']  # no lock is left
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(smallest, tmp_path, monkeypatch):
+    """Another process has written it while this one read the network."""
+    dest = tmp_path / 'a.safetensors'
+
+    def slow(*args):
+        dest.write_text('of the other')
+        return check_network(*args)
+
+    check_network = export.check_network
+    monkeypatch.setattr(export, 'check_network', slow)
+    output = fail(smallest, 'safetensors', '--dest', dest)
+    assert f'--dest={dest} exists already; add --overwrite' in output
+    assert dest.read_text() == 'of the other'

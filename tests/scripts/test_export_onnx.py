@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of export.py --format=onnx, with onnxruntime as an independent reader; skipped without the packages."""
+"""Tests of export.py --format=onnx, with onnxruntime as independent reader; skipped without the packages."""
 
 import json
 import os

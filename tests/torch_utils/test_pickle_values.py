@@ -1,20 +1,17 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of torch_utils/pickle_values.py: plain values and arrays of any writer, and nothing beyond the file's size."""
+"""Tests of torch_utils/pickle_values.py: values and arrays of any writer, and sizes that fit the bytes."""
 
 import io
 import math
 import os
 import pickle
-import struct
-import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 
 from tests.support.upstream_files import Call
-from torch_utils import pickle_machine
 from torch_utils.pickle_machine import PickleError, PickleFormatError, UnsafePickleError
 from torch_utils.pickle_values import ArrayRecord, TensorRecord, read_plain
 
@@ -113,54 +110,6 @@ def test_what_is_refused(value, text):
     with pytest.raises(PickleError, match=text) as caught:
         read(value)
     assert '\n' not in str(caught.value)
-
-
-# A few bytes that keep the standard unpickler busy for ever, or make it take gigabytes.
-BOMBS = {
-    'hash of nested tuples in a set': b'N'
-    + b''.join(b'\x94' + (b'h' + bytes([i])) * 2 + b'\x86' for i in range(100))
-    + b'\x94\x8f(h\x64\x90.',
-    'hash of nested tuples in a dict': b'N'
-    + b''.join(b'\x94' + (b'h' + bytes([i])) * 2 + b'\x86' for i in range(100))
-    + b'\x94}h\x64K\x01s.',
-    'memo index': b'Nr\xff\xff\xff\x7f.',
-    'bytes of 4 GB': b'B\xff\xff\xff\xff.',
-    'bytes of 2**62': b'\x8e\xff\xff\xff\xff\xff\xff\xff\x3f.',
-    'bytearray of 2**40': b'\x96\x00\x00\x00\x00\x00\x01\x00\x00.',
-    'text of 4 GB': b'X\xff\xff\xff\xff.',
-    'str of 2 GB': b'T\xff\xff\xff\x7f.',
-    'text of 2**62': b'\x8d\xff\xff\xff\xff\xff\xff\xff\x3f.',
-    'frame of 2**62': b'\x95\xff\xff\xff\xff\xff\xff\xff\x3f.',
-    'decimal digits': b'I' + b'9' * 200_000 + b'\n.',
-    'long of 2 GB': b'\x8b\xff\xff\xff\x7f.',
-    'nested lists': b']' * 100_000 + b'a' * 99_999 + b'.',
-}
-
-
-@pytest.mark.parametrize('name', list(BOMBS))
-def test_small_files_cost_little(name):
-    tracemalloc.start()
-    try:
-        try:
-            read_plain(b'\x80\x04' + BOMBS[name], 'a test')
-        except PickleError as error:
-            assert '\n' not in str(error)
-        else:
-            assert name in ('memo index', 'nested lists')
-        assert tracemalloc.get_traced_memory()[1] < 64 << 20
-    finally:
-        tracemalloc.stop()
-
-
-def test_the_same_bytes_again_and_again(monkeypatch):
-    monkeypatch.setattr(pickle_machine, 'MAX_OPERATIONS', 20_000)
-    with pytest.raises(PickleFormatError, match='more than 20000 operations'):
-        read_plain(b'\x80\x04]' + b'N0' * 20_000 + b'.', 'a test')
-    # latin1 text of one MiB, to be encoded a thousand times
-    text = b'X' + struct.pack('<I', 1 << 20) + b'a' * (1 << 20)
-    encode = b'c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R0'
-    with pytest.raises(PickleFormatError, match='texts of bytes together are larger than the file'):
-        read_plain(b'\x80\x04' + text + b'\x940' + encode * 1000 + b'N.', 'a test')
 
 
 def test_tensors_only_where_they_are_wanted():

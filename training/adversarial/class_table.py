@@ -9,21 +9,29 @@ rows are trainable in every head. Rows beyond the number of classes never get a 
 they are kept changes no result.
 """
 
-import collections
 import io
-import pickle
+import math
 
 import numpy as np
 import torch
 
+from dnnlib.errors import ArgumentError
 from dnnlib.util import is_url, open_url
+from torch_utils.pickle_machine import PickleError
+from torch_utils.pickle_values import ModuleRecord, TensorRecord, read_plain
 
 EMBED_DIM = 320  # width of EfficientNet-Lite0's last stage, and of the official table
 TABLE_SCALE = 1.078  # standard deviation of the official table
 MAX_FILE_BYTES = 1 << 30
 
 
-def make_class_table(label_dim, source, features=None, labels=None, all_rows=False):
+def make_class_table(
+    label_dim: int,
+    source: str,
+    features: torch.Tensor | None = None,
+    labels: torch.Tensor | None = None,
+    all_rows: bool = False,
+) -> torch.Tensor:
     """Make the table of class embeddings for `ProjectedDiscriminator`.
 
     Args:
@@ -36,60 +44,56 @@ def make_class_table(label_dim, source, features=None, labels=None, all_rows=Fal
     Returns:
         float32 [rows, D], rows >= label_dim; D is 320 for the official table and random ones.
     Raises:
-        ValueError: Unknown source, unreadable file, more classes than rows, or a class without images.
+        ArgumentError: Unknown source, unreadable file, more classes than rows, or a class without images.
     """
     if source == 'computed':
         return class_means(features, labels, label_dim)
     if source.startswith('random:'):
         return random_table(label_dim, source)
     if not source or not set(source) & set('./\\'):
-        raise ValueError(
+        raise ArgumentError(
             f"class table {source!r} is unknown; use a path or URL of a file, 'random:0' or 'computed'"
         )
     table = read_table(label_dim, source)
     return table if all_rows else table[:label_dim].clone()
 
 
-def random_table(label_dim, source):
+def random_table(label_dim: int, source: str) -> torch.Tensor:
     """Draw a table with the official standard deviation from 'random:SEED', the same on every machine.
 
     Raises:
-        ValueError: SEED is not a whole number from 0 to 2**32 - 1.
+        ArgumentError: SEED is not a whole number from 0 to 2**32 - 1.
     """
     seed = source.split(':', 1)[1]
     if not seed.isdecimal() or int(seed) >= 2**32:
-        raise ValueError(
+        raise ArgumentError(
             f"class table {source!r}: the seed must be a whole number below 2**32, such as 'random:0'"
         )
     values = np.random.RandomState(int(seed)).standard_normal([label_dim, EMBED_DIM])
     return torch.from_numpy(TABLE_SCALE * values).to(torch.float32)
 
 
-def read_table(label_dim, path_or_url):
+def read_table(label_dim: int, path_or_url: str) -> torch.Tensor:
     """Read a table from a file or, through the download cache, a URL.
 
     Args:
         label_dim:   Number of classes.
-        path_or_url: An .npy file of floats [rows, D], or the pickle of the official code (StyleGAN-XL),
-                     a dict with a torch.nn.Embedding under 'embed', of which nothing is executed.
+        path_or_url: An .npy file of floats [rows, D], or the pickle of the official code (of StyleGAN-XL, by
+                     dill), a dict with a torch.nn.Embedding under 'embed', of which nothing is executed.
     Returns:
         float32 [rows, D], all rows.
     Raises:
-        ValueError: The file is missing, unreadable, or does not fit `label_dim`.
+        ArgumentError: The file is missing, unreadable, or does not fit `label_dim`.
     """
     name = f'class table {path_or_url!r}'
     try:
         path = open_url(path_or_url, return_filename=True) if is_url(path_or_url) else path_or_url
         with open(path, 'rb') as file:
             data = file.read(MAX_FILE_BYTES)
-        table = (
-            np.load(io.BytesIO(data), allow_pickle=False)
-            if data[:1] != b'\x80'
-            else _embedding_in_pickle(data)
-        )
-    except Exception as error:  # NumPy, pickle and torch raise nearly anything for a damaged file.
+        table = _embedding_in_pickle(data) if data[:1] == b'\x80' else _array_in_npy(data)
+    except Exception as error:  # NumPy raises nearly anything for a damaged file.
         reason = ' '.join(str(error).split())[:200]
-        raise ValueError(
+        raise ArgumentError(
             f'{name} cannot be read ({type(error).__name__}: {reason}); give an .npy file of floats '
             "[rows, width], or use 'random'"
         ) from error
@@ -100,57 +104,46 @@ def read_table(label_dim, path_or_url):
         or not np.issubdtype(table.dtype, np.floating)
     ):
         found = f'{table.dtype} {list(table.shape)}' if isinstance(table, np.ndarray) else 'no single array'
-        raise ValueError(f'{name} holds {found}; expected floats [rows, width], such as [1000, {EMBED_DIM}]')
+        raise ArgumentError(
+            f'{name} holds {found}; expected floats [rows, width], such as [1000, {EMBED_DIM}]'
+        )
     if table.shape[0] < label_dim:
-        raise ValueError(
+        raise ArgumentError(
             f'{name} has {table.shape[0]} rows, too few for {label_dim} classes; '
             "use 'random' or 'computed', or a table with a row for every class"
         )
     table = table.astype(np.float32)
     if not np.isfinite(table).all():
-        raise ValueError(f"{name} holds values that are not finite numbers; use another file, or 'random'")
+        raise ArgumentError(f"{name} holds values that are not finite numbers; use another file, or 'random'")
     return torch.from_numpy(table)
 
 
 def _embedding_in_pickle(data):
-    # The official file is a plain pickle of a module. Only the few callables that it needs exist here, as
-    # functions and a class made for this one file, so nothing in the file can reach anything else.
-    class Embedding:
-        def __setstate__(self, state):
-            self.weight = state['_parameters']['weight']
-
-    allowed = {
-        ('torch.nn.modules.sparse', 'Embedding'): Embedding,
-        ('collections', 'OrderedDict'): lambda: collections.OrderedDict(),
-        ('builtins', 'set'): lambda items=(): set(items),
-        ('__builtin__', 'set'): lambda items=(): set(items),
-        ('_codecs', 'encode'): lambda text, _latin1: text.encode('latin1'),  # bytes in protocol 2
-        ('torch._utils', '_rebuild_parameter'): lambda tensor, requires_grad, hooks: tensor,
-        ('torch._utils', '_rebuild_tensor_v2'): _strided,
-        ('torch.storage', '_load_from_bytes'): lambda part: torch.load(
-            io.BytesIO(part), map_location='cpu', weights_only=True
-        ),
-    }
-
-    class Unpickler(pickle.Unpickler):
-        def find_class(self, module, name):
-            if (module, name) not in allowed:
-                raise pickle.UnpicklingError(f'{module}.{name} has no place in a table')
-            return allowed[module, name]
-
-        def persistent_load(self, pid):
-            raise pickle.UnpicklingError('references to other files have no place in a table')
-
-    return Unpickler(io.BytesIO(data)).load()['embed'].weight.numpy()
+    # The official file is a plain pickle of a module.
+    content = read_plain(data, 'a class table', embedding=True)
+    module = content.get('embed') if isinstance(content, dict) else None
+    parameters = module.state.get('_parameters') if isinstance(module, ModuleRecord) else None
+    weight = parameters.get('weight') if isinstance(parameters, dict) else None
+    if not isinstance(weight, TensorRecord):
+        raise PickleError("there is no torch.nn.Embedding under 'embed' in it")
+    return weight.to_tensor().to(torch.float32).numpy()  # NumPy has no bfloat16
 
 
-def _strided(storage, offset, size, stride, *_hooks):
-    if len(size) != 2 or tuple(stride) != (size[1], 1) or offset != 0 or size[0] * size[1] > storage._size():
-        raise ValueError(f'a tensor of shape {list(size)} is no table')
-    return torch._utils._rebuild_tensor(storage, 0, tuple(size), tuple(stride))
+def _array_in_npy(data):
+    # np.load takes the memory that the header announces before it looks for the numbers.
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+        version, np.lib.format.read_array_header_2_0
+    )
+    shape, fortran, dtype = read_header(file)
+    present = len(data) - file.tell()
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != present:
+        raise ArgumentError(f'the header announces {dtype} {list(shape)}, but {present} bytes follow')
+    return np.frombuffer(data, dtype, offset=file.tell()).reshape(shape, order='F' if fortran else 'C')
 
 
-def class_means(features, labels, label_dim):
+def class_means(features: torch.Tensor, labels: torch.Tensor, label_dim: int) -> torch.Tensor:
     """Compute class means of pooled features, centred over classes and scaled like the official table.
 
     The mean over classes is removed because images of one data set share most of it, and the
@@ -163,15 +156,17 @@ def class_means(features, labels, label_dim):
     Returns:
         float32 [label_dim, D] with standard deviation 1.078 (zeros for a single class).
     Raises:
-        ValueError: Missing or misshapen arguments, or a class without any image.
+        ArgumentError: Missing or misshapen arguments, or a class without any image.
     """
     if features is None or labels is None or len(features) != len(labels) or labels.shape[1] != label_dim:
-        raise ValueError(f"class table 'computed' needs features [N, D] and one-hot labels [N, {label_dim}]")
+        raise ArgumentError(
+            f"class table 'computed' needs features [N, D] and one-hot labels [N, {label_dim}]"
+        )
     features, labels = features.to(torch.float64), labels.to(torch.float64)
     counts = labels.sum(dim=0)  # [K]
     empty = torch.nonzero(counts == 0).flatten().tolist()
     if empty:
-        raise ValueError(
+        raise ArgumentError(
             f"class table 'computed': no image of class {empty[0]} among {len(labels)} "
             f"({len(empty)} such classes); use more images or 'random:0'"
         )

@@ -6,26 +6,34 @@ import contextlib
 import fcntl
 import os
 import re
-import warnings
+from collections.abc import Iterator
 
 import torch
 
+from dnnlib.errors import ArgumentError, arg
 from dnnlib.util import atomic_write
+from torch_utils.torch_files import read_torch_file
 
-STATE_KEYS = ('nimg', 'tick', 'iteration', 'task', 'ema', 'run', 'statistics', 'progress')
+# What every state has, and of which type; what is inside is up to the parts of the run (`taking_over`).
+STATE_TYPES = dict(
+    nimg=int, tick=int, iteration=int, task=dict, ema=dict, run=dict, statistics=dict, progress=dict
+)
+ADVICE = '; give a training-state-*.pt file of a run folder'
+# What parts of a run raise when they get values of other types, names or shapes than they have written.
+FOREIGN = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 STATE_PATTERN = re.compile(r'training-state-(\d{6,})\.pt')
 
 
-class StateError(ValueError):
+class StateError(ArgumentError):
     """A training state that cannot be used; the message is one line for the user."""
 
 
-def state_path(run_dir, nimg):
+def state_path(run_dir: str, nimg: int) -> str:
     """Name the state file after `nimg` images."""
     return os.path.join(run_dir, f'training-state-{nimg // 1000:06d}.pt')
 
 
-def save_state(path, state):
+def save_state(path: str, state: dict) -> None:
     """Write a training state atomically.
 
     Args:
@@ -36,8 +44,8 @@ def save_state(path, state):
         torch.save(state, file)
 
 
-def load_state(path):
-    """Read a training state; never executes code from the file.
+def load_state(path: str) -> dict:
+    """Read a training state, checked against its checksums; never executes code from the file.
 
     Returns:
         The dict given to `save_state`, tensors on the CPU.
@@ -45,22 +53,112 @@ def load_state(path):
         StateError: Missing, damaged or foreign file.
     """
     if not os.path.isfile(path):
-        raise StateError(f'--resume={path} does not exist; give a training-state-*.pt file of a run folder')
-    foreign = f'--resume={path} is not a training state of this code ({{}}); give a training-state-*.pt file of a run folder'
+        raise StateError(arg('resume', path), ' does not exist', ADVICE)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # about the format of foreign files; the error below says enough
-            state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # torch raises nearly anything for a damaged file
-        raise StateError(foreign.format(type(error).__name__)) from error
-    missing = [key for key in STATE_KEYS if key not in state] if isinstance(state, dict) else ['dict']
-    if missing:
-        raise StateError(foreign.format(f'no {missing[0]} in it'))
+        state = read_torch_file(path, 'a training state')
+    except ArgumentError as error:
+        raise StateError(arg('resume', path), *_is_none(error)) from error
+    except OSError as error:
+        raise StateError(
+            arg('resume', path), f' cannot be read ({error.strerror or error})', ADVICE
+        ) from error
+    if not isinstance(state, dict):
+        raise StateError(arg('resume', path), *_is_none(f'it holds a {type(state).__name__}'))
+    wrong = _wrong_value(state)
+    if wrong:
+        raise StateError(arg('resume', path), *_is_none(wrong))
     return state
 
 
+def _is_none(reason):
+    return f' is not a training state of this code ({reason})', ADVICE
+
+
+def _wrong_value(state):
+    # What is wrong with the values that the run itself takes over, or None.
+    for name, kind in STATE_TYPES.items():
+        if name not in state:
+            return f'no {name} in it'
+        if not isinstance(state[name], kind) or isinstance(state[name], bool):
+            return f'{name} is a {type(state[name]).__name__}'
+        if kind is int and state[name] < 0:
+            return f'{name} is {state[name]}'
+    numbers = {
+        'last_tick_nimg': state.get('last_tick_nimg', 0),
+        **state['progress'],
+        **state.get('nonfinite', {}),
+    }
+    for name, value in numbers.items():
+        if not isinstance(value, (int, float)):
+            return f'{name} is a {type(value).__name__}'
+    for moments in (state['statistics'].get(kind, {}) for kind in ('pending', 'moments')):
+        if not isinstance(moments, dict) or not all(map(_is_three_numbers, moments.values())):
+            return 'statistics are not three numbers each'
+    return None
+
+
+def _is_three_numbers(value):
+    return (
+        isinstance(value, list) and len(value) == 3 and all(isinstance(item, (int, float)) for item in value)
+    )
+
+
 @contextlib.contextmanager
-def lock(run_dir):
+def taking_over(path: str) -> Iterator[None]:
+    """Let the parts of a run take over their share of a state, whatever is in there.
+
+    Args:
+        path: File of the state, for the message.
+    Raises:
+        StateError: Names, shapes or types are not those of this run; one line with the first difference.
+    """
+    try:
+        yield
+    except StateError:
+        raise
+    except FOREIGN as error:
+        reason = ' '.join(str(error).split())[:200]
+        if not isinstance(error, (RuntimeError, ValueError)):  # KeyError is only the name
+            reason = f'{type(error).__name__}: {reason}'
+        raise StateError(
+            arg('resume', path),
+            f' does not fit the networks of this run ({reason}); give the options of the interrupted run',
+        ) from error
+
+
+def check_optimizers(task: object) -> None:
+    """Compare what the optimizers of a task have taken over with their parameters; they do it only in a step.
+
+    Raises:
+        ValueError: A value has another type or shape.
+    """
+    for optimizer in vars(task).values():
+        if isinstance(optimizer, torch.optim.Optimizer):
+            for group in optimizer.param_groups:
+                _check_group(optimizer, group)
+
+
+def _check_group(optimizer, group):
+    for name, default in optimizer.defaults.items():
+        if isinstance(default, (int, float)) and not isinstance(group[name], (int, float)):
+            raise ValueError(f'{name} of the optimizer is a {type(group[name]).__name__}')
+        if isinstance(default, tuple) and not (
+            len(group[name]) == len(default) and all(isinstance(item, (int, float)) for item in group[name])
+        ):
+            raise ValueError(f'{name} of the optimizer are not {len(default)} numbers')
+    for parameter in group['params']:
+        for name, value in optimizer.state.get(parameter, {}).items():
+            if not isinstance(value, torch.Tensor):
+                raise ValueError(f'{name} of the optimizer is a {type(value).__name__}')
+            if value.shape not in ((), parameter.shape):
+                raise ValueError(
+                    f'{name} of the optimizer has shape {list(value.shape)}, its parameter '
+                    f'{list(parameter.shape)}'
+                )
+
+
+@contextlib.contextmanager
+def lock(run_dir: str) -> Iterator[None]:
     """Hold a run folder for one process; the lock ends with the process, however that ends.
 
     File systems without locks of folders (some network ones) are trusted instead.
@@ -74,8 +172,8 @@ def lock(run_dir):
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StateError(
-                f'{run_dir} is in use by another process that trains there; wait for it, or give another '
-                '--outdir'
+                f'{run_dir} is in use by another process that trains there; wait for it, or give another ',
+                arg('outdir'),
             ) from error
         except OSError:
             pass
@@ -84,14 +182,14 @@ def lock(run_dir):
         os.close(folder)
 
 
-def list_states(run_dir):
+def list_states(run_dir: str) -> list[str]:
     """Return the paths of all states in a run folder, oldest first."""
     found = [(int(m.group(1)), name) for name in os.listdir(run_dir) if (m := STATE_PATTERN.fullmatch(name))]
     return [os.path.join(run_dir, name) for _, name in sorted(found)]
 
 
-def newest_complete_state(run_dir):
-    """Find the newest state of a run folder that can be read.
+def newest_complete_state(run_dir: str) -> tuple[str | None, list[str]]:
+    """Find the newest state of a run folder that can be read, every bit of it.
 
     Returns:
         Its path or None, and a line about each newer one that was skipped.
@@ -109,8 +207,8 @@ def newest_complete_state(run_dir):
     return None, skipped
 
 
-def set_aside_states(run_dir, nimg):
-    """Rename what lies beyond the position of a resumed run, so that the run's own states are the newest ones.
+def set_aside_states(run_dir: str, nimg: int) -> list[str]:
+    """Rename what lies beyond the position of a resumed run, so that its own states are the newest ones.
 
     Such states are damaged, or belong to a branch that is given up by resuming from an earlier one.
 
@@ -132,7 +230,7 @@ def _number(name):
     return int(STATE_PATTERN.fullmatch(name).group(1))
 
 
-def remove_old_states(run_dir, keep, newest):
+def remove_old_states(run_dir: str, keep: int, newest: str) -> None:
     """Delete older states of a run folder.
 
     States beyond `newest` stay: their user may want either branch.

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 def is_network_entry(entry: str) -> bool:
-    """Tell from its name whether an entry holds a network: ema, net, or a further average such as ema-0.05."""
+    """Tell from its name whether an entry holds a network: ema, net, or an average such as ema-0.05."""
     return entry in ('ema', 'net') or entry.startswith('ema-')
 
 

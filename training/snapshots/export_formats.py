@@ -1,9 +1,10 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Networks as ONNX and TorchScript files for programs without this project, and the check of what was written.
+"""Networks as ONNX and TorchScript files for programs without this project, and the check of what is written.
 
-Both formats hold a function, not a network: the generator, from noise to images, or the denoiser D(x; sigma) from which
-every other sampler can be built. Beside it they hold the JSON configuration of the network (`safetensors_file`).
+Both formats hold a function, not a network: the generator, from noise to images, or the denoiser D(x; sigma)
+from which every other sampler can be built. Beside it they hold the JSON configuration of the network
+(`safetensors_file`).
 Legend: N batch (free in the files), C channels, H W pixels, K classes.
 """
 
@@ -14,9 +15,12 @@ import logging
 import math
 import warnings
 import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 
 import torch
 
+from dnnlib.errors import ArgumentError, arg
 from training import networks
 from training.sampling import samplers
 from training.sampling.noise_levels import SIGMA_MAX, SIGMA_MIN
@@ -37,15 +41,15 @@ CONFIG_FILE = 'config.json'  # name of the configuration inside a TorchScript fi
 class Generator(torch.nn.Module):
     """The whole way from noise to images: one network call, or one per noise level of a few-step generator.
 
-    Computes in float32, as all exported functions do; the samplers of this project hold the state between the calls in
-    float64.
+    Computes in float32, as all exported functions do; the samplers of this project hold the state between the
+    calls in float64.
 
     Args:
         net:    Preconditioned network.
         levels: Decreasing noise levels, one per call (`samplers.jump_levels`).
     """
 
-    def __init__(self, net, levels):
+    def __init__(self, net: torch.nn.Module, levels: Sequence[float]) -> None:
         super().__init__()
         self.net = net
         self.levels = [float(level) for level in levels]
@@ -73,7 +77,7 @@ class Denoiser(torch.nn.Module):
 
 
 class BufferedEmbedding(torch.nn.Module):
-    """`networks.PositionalEmbedding` with its frequencies in a buffer, so that a trace can move to another device."""
+    """`networks.PositionalEmbedding` with its frequencies in a buffer: a trace can change its device."""
 
     def __init__(self, embedding):
         super().__init__()
@@ -86,7 +90,7 @@ class BufferedEmbedding(torch.nn.Module):
         return torch.cat([x.cos(), x.sin()], dim=1)  # [N, S]
 
 
-def build_function(net, function, levels):
+def build_function(net: torch.nn.Module, function: str, levels: Sequence[float]) -> torch.nn.Module:
     """Wrap a copy of a network as a function that can be traced.
 
     Args:
@@ -107,16 +111,16 @@ def build_function(net, function, levels):
     return module.eval().requires_grad_(False)
 
 
-def input_names(net, function):
+def input_names(net: torch.nn.Module, function: str) -> tuple[str, ...]:
     """Return the names of the inputs of an exported function, in order."""
     return (*INPUTS[function], *([LABELS] if net.label_dim else []))
 
 
-def draw_inputs(net, function, batch, seed):
+def draw_inputs(net: torch.nn.Module, function: str, batch: int, seed: int) -> tuple[torch.Tensor, ...]:
     """Draw random inputs: standard normal noise, log-uniform noise levels where needed, one-hot labels.
 
     Returns:
-        Tuple of float32 tensors in the order of `input_names`: noise or noisy images [N, C, H, W], sigma [N], labels [N, K].
+        float32, in the order of `input_names`: noise or noisy images [N, C, H, W], sigma [N], labels [N, K].
     """
     rnd = torch.Generator().manual_seed(seed)
     noise = torch.randn([batch, net.img_channels, net.img_resolution, net.img_resolution], generator=rnd)
@@ -131,7 +135,9 @@ def draw_inputs(net, function, batch, seed):
 
 
 @torch.no_grad()
-def compute_original(net, function, levels, inputs):
+def compute_original(
+    net: torch.nn.Module, function: str, levels: Sequence[float], inputs: tuple[torch.Tensor, ...]
+) -> torch.Tensor:
     """Compute with the network itself, as `generate.py` does, what an exported function should return.
 
     Returns:
@@ -144,22 +150,24 @@ def compute_original(net, function, levels, inputs):
     return samplers.jump_chain(net, x, levels, labels, force_fp32=True).to(torch.float64)
 
 
-def load_onnx_packages():
+def load_onnx_packages() -> ModuleType:
     """Import the packages that ONNX files need, and return onnxruntime.
 
     Raises:
-        ValueError: one is missing; the message has the command that installs it.
+        ArgumentError: one is missing; the message has the command that installs it.
     """
     try:
-        import onnx
+        import onnx  # noqa: F401
         import onnxruntime
-        import onnxscript
+        import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ValueError(f'--format=onnx needs the package {error.name}; {INSTALL_HINT}') from error
+        raise ArgumentError(
+            arg('format', 'onnx'), f' needs the package {error.name}; {INSTALL_HINT}'
+        ) from error
     return onnxruntime
 
 
-def to_onnx(module, net, function, config, opset):
+def to_onnx(module: torch.nn.Module, net: torch.nn.Module, function: str, config: dict, opset: int) -> bytes:
     """Export a function to ONNX.
 
     Args:
@@ -171,11 +179,11 @@ def to_onnx(module, net, function, config, opset):
     Returns:
         Content of the file, bytes.
     Raises:
-        ValueError: a package is missing, or the exporter cannot do it.
+        ArgumentError: a package is missing, or the exporter cannot do it.
     """
     load_onnx_packages()
     names = input_names(net, function)
-    # Some versions of torch prove that all batch sizes work, and fail for the largest integer without this limit.
+    # Some versions of torch prove that all batch sizes work, and fail for the largest integer.
     batch = torch.export.Dim('batch', max=MAX_BATCH)
     try:
         with quiet_export():
@@ -209,13 +217,18 @@ def to_onnx(module, net, function, config, opset):
         while error.__cause__ is not None:
             error = error.__cause__
         reason = (str(error).splitlines() or [''])[0][:200]
-        raise ValueError(
-            f'--format=onnx --opset={opset}: the exporter of torch {torch.__version__} failed '
-            f'({type(error).__name__}: {reason}); try --opset=18, or --format=torchscript'
+        raise ArgumentError(
+            arg('format', 'onnx'),
+            ' ',
+            arg('opset', opset),
+            f': the exporter of torch {torch.__version__} failed ({type(error).__name__}: {reason}); try ',
+            arg('opset', 18),
+            ', or ',
+            arg('format', 'torchscript'),
         ) from error
 
 
-def name_batch_size(graph):
+def name_batch_size(graph) -> None:
     """Call the batch size N in the shapes of an ONNX graph; the exporter numbers its symbols as it likes."""
     symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for value in (*graph.input, *graph.output, *graph.value_info):
@@ -224,7 +237,7 @@ def name_batch_size(graph):
                 dim.dim_param = BATCH_NAME
 
 
-def to_torchscript(module, net, function, config):
+def to_torchscript(module: torch.nn.Module, net: torch.nn.Module, function: str, config: dict) -> bytes:
     """Trace a function to TorchScript.
 
     Args: as for `to_onnx`.
@@ -236,7 +249,7 @@ def to_torchscript(module, net, function, config):
         traced = torch.jit.trace(module, draw_inputs(net, function, TRACE_BATCH, seed=0), check_trace=False)
         file = io.BytesIO()
         torch.jit.save(traced, file, _extra_files={CONFIG_FILE: dump_config(config)})
-    # Without the parts that tell where in the source each operation came from, with the folders of this machine.
+    # Without the parts that tell where in the source each operation came from: folders of this machine.
     result = io.BytesIO()
     with zipfile.ZipFile(file) as source, zipfile.ZipFile(result, 'w') as target:
         for item in source.infolist():
@@ -248,12 +261,13 @@ def to_torchscript(module, net, function, config):
 
 
 @contextlib.contextmanager
-def quiet_export():
+def quiet_export() -> Iterator[None]:
     """Silence the exporters.
 
-    They warn about every decision that depends on a shape: here these are channel counts and resolutions, which the
-    architecture fixes; that the batch is not among them is what the check with other batches shows. torch 2.15 calls
-    TorchScript deprecated; programs without Python still need it, and torch.export has no such reader.
+    They warn about every decision that depends on a shape: here these are channel counts and resolutions,
+    which the architecture fixes; that the batch is not among them is what the check with other batches shows.
+    torch 2.15 calls TorchScript deprecated; programs without Python still need it, and torch.export has no
+    such reader.
     """
     loggers = [logging.getLogger(name) for name in EXPORTER_LOGGERS]
     levels = [logger.level for logger in loggers]
@@ -268,19 +282,20 @@ def quiet_export():
             logger.setLevel(level)
 
 
-def run_onnx(path, names):
+def run_onnx(path: str, names: Sequence[str]) -> Callable:
     """Return a function that runs an ONNX file with onnxruntime: tuple of tensors -> tensor.
 
     Raises:
-        ValueError: onnxruntime refuses the file.
+        ArgumentError: onnxruntime refuses the file.
     """
     runtime = load_onnx_packages()
     try:
         session = runtime.InferenceSession(path, providers=['CPUExecutionProvider'])
     except Exception as error:  # Its exceptions have no common base.
-        raise ValueError(
-            f'onnxruntime {runtime.__version__} cannot load the file ({str(error)[:200]}); try --opset=18, or '
-            'install other versions of the packages'
+        raise ArgumentError(
+            f'onnxruntime {runtime.__version__} cannot load the file ({str(error)[:200]}); try ',
+            arg('opset', 18),
+            ', or install other versions of the packages',
         ) from error
 
     def run(inputs):
@@ -290,7 +305,7 @@ def run_onnx(path, names):
     return run
 
 
-def run_torchscript(path):
+def run_torchscript(path: str) -> Callable:
     """Return a function that runs a TorchScript file: tuple of tensors -> tensor."""
     with quiet_export():
         module = torch.jit.load(path, map_location='cpu')
@@ -303,7 +318,14 @@ def run_torchscript(path):
     return run
 
 
-def largest_difference(run, net, function, levels, batches, seed):
+def largest_difference(
+    run: Callable,
+    net: torch.nn.Module,
+    function: str,
+    levels: Sequence[float],
+    batches: Sequence[int],
+    seed: int,
+) -> tuple[float, float]:
     """Compare a function from a file with the network it was made of, on random inputs.
 
     Args:
@@ -314,7 +336,7 @@ def largest_difference(run, net, function, levels, batches, seed):
     Returns:
         (largest absolute difference, largest absolute output of the network); NaN if an output is not finite.
     Raises:
-        ValueError: the file fails, or gives another number of images.
+        ArgumentError: the file fails, or gives another number of images.
     """
     difference = magnitude = torch.zeros([], dtype=torch.float64)
     for i, batch in enumerate(batches):
@@ -324,11 +346,11 @@ def largest_difference(run, net, function, levels, batches, seed):
             found = run(inputs).to(torch.float64)
         except Exception as error:  # A graph that is tied to one batch size fails deep inside its runtime.
             reason = (str(error).strip().splitlines() or [''])[-1][:200]
-            raise ValueError(
+            raise ArgumentError(
                 f'the file fails on {batch} images ({type(error).__name__}: {reason}); nothing was written'
             ) from error
         if found.shape != expected.shape:
-            raise ValueError(
+            raise ArgumentError(
                 f'the file gives images of shape {list(found.shape)} where the network gives '
                 f'{list(expected.shape)}; nothing was written'
             )

@@ -75,12 +75,12 @@ RULES = {
 }
 
 
-def check_arguments(cls, arguments):
+def check_arguments(cls: type, arguments: dict) -> None:
     """Check the keywords and values with which a preconditioner shall be constructed.
 
     Args:
         cls:       Preconditioner class of `training.networks`.
-        arguments: Keyword arguments, dict.
+        arguments: Keyword arguments.
     Raises:
         SnapshotError: missing keyword, or a value outside its range.
         UnknownClassError: keyword or U-Net that this project does not have.

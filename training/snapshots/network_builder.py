@@ -8,6 +8,7 @@ that were edited after construction are taken over. Whatever does not fit is an 
 """
 
 import logging
+from typing import Any
 
 import torch
 
@@ -90,11 +91,11 @@ GDD_ATTRIBUTES = ('groups', 'augment_dim')
 _log = logging.getLogger(__name__)
 
 
-def build_network(record):
+def build_network(record: Any) -> tuple[torch.nn.Module, str]:
     """Build the network that a record describes.
 
     Args:
-        record: PersistentRecord of a preconditioner.
+        record: Value of a snapshot's entry, which must be the PersistentRecord of a preconditioner.
     Returns:
         (net, flavour): the network in eval mode, float32, CPU, without gradients, and 'gdd' or
         'edm'. Flavours compute the same in float32 and differ in reduced precision.
@@ -125,13 +126,15 @@ def name_here(class_name: str) -> str:
     return OFFICIAL_NAMES.get(class_name, class_name)
 
 
-def build_from_tensors(class_name, arguments, tensors, attributes):
+def build_from_tensors(
+    class_name: str, arguments: dict, tensors: dict[str, Any], attributes: dict[str, dict]
+) -> torch.nn.Module:
     """Build a network from a file that describes it as a whole, without a record of each part.
 
     Args:
         class_name: Preconditioner class.
-        arguments:  Keyword arguments of its constructor, dict.
-        tensors:    {dotted name: tensor}; each has `size` (tuple), `dtype` and `to_tensor()`, like TensorRecord.
+        arguments:  Keyword arguments of its constructor.
+        tensors:    {dotted name: tensor}; each has `size`, `dtype` and `to_tensor()`, like TensorRecord.
         attributes: {dotted name of a module: {attribute: value}}, see `edited_attributes`.
     Returns:
         The network in eval mode, float32, CPU, without gradients.
@@ -160,8 +163,8 @@ def build_from_tensors(class_name, arguments, tensors, attributes):
     return net.eval().requires_grad_(False)
 
 
-def edited_attributes(net):
-    """List the attributes that were changed after the construction of a network, as EDM's files would keep them.
+def edited_attributes(net: torch.nn.Module) -> dict[str, dict]:
+    """List the attributes that were changed after the construction of a network, which EDM's files keep.
 
     Args:
         net: Preconditioner of `training.networks`.
@@ -320,8 +323,8 @@ def _attach(net, tensors):
         tensor = record.to_tensor()
         if tensor.dtype != torch.float32:
             converted.add(str(tensor.dtype))
-        # Sides of length 1 may have any stride in a file, and convolutions choose their kernel by it: with the usual ones
-        # the same numbers give the same bits, whatever file they came from.
+        # Sides of length 1 may have any stride in a file, and convolutions choose their kernel by it: with
+        # the usual ones the same numbers give the same bits, whatever file they came from.
         loaded[name] = tensor.to(torch.float32).clone(memory_format=torch.contiguous_format)
     if converted:
         _log.warning(
@@ -363,8 +366,8 @@ def _warn_of_unknown_attributes(net, parts):
         ]
     if unknown:
         _log.warning(
-            'the network in the file has attributes that this project does not know, and may compute something '
-            'else; %s',
+            'the network in the file has attributes that this project does not know, and may compute '
+            'something else; %s',
             describe_names('ignored', list(dict.fromkeys(unknown))),
         )
 
@@ -373,7 +376,7 @@ def _equal(value, expected):
     return isinstance(value, (bool, int, float)) and value == expected
 
 
-def flavour_of(parts):
+def flavour_of(parts: dict[str, Any]) -> str:
     """Tell EDM's classes from GDD's classes of the same names.
 
     Args:
@@ -389,7 +392,7 @@ def flavour_of(parts):
     return 'gdd' if gdd else 'edm'
 
 
-def describe_names(kind, names):
+def describe_names(kind: str, names: list[str]) -> str:
     """Write a list of names for an error message, cut after the first few."""
     more = f' and {len(names) - NUM_SHOWN} more' if len(names) > NUM_SHOWN else ''
     return f'{kind}: {", ".join(shown(name) for name in names[:NUM_SHOWN])}{more}'

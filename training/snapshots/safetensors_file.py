@@ -1,17 +1,20 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Networks as safetensors files: the weights, and beside them one JSON text with all that is needed to rebuild them.
+"""Networks as safetensors files: the weights, and one JSON text with all that is needed to rebuild them.
 
-The text stands under the key `config` of the file's metadata. It names a class of this project and its constructor
-arguments, and passes the same checks as a snapshot (`network_builder`, `network_arguments`): nothing in the file is run.
+The text stands under the key `config` of the file's metadata. It names a class of this project and its
+constructor arguments, and passes the same checks as a snapshot (`network_builder`, `network_arguments`):
+nothing in the file is run.
 """
 
 import json
 import math
 import os
+from typing import Any
 
 import torch
 
+from dnnlib.errors import ArgumentError, arg
 from dnnlib.util import EasyDict, atomic_write, file_sha256
 from torch_utils.pickle_machine import shown
 from training.snapshots.entries import is_network_entry, plain_entry, portable
@@ -27,26 +30,28 @@ REPEATED = ('img_resolution', 'img_channels', 'label_dim')
 INFINITY = 'Infinity'  # JSON has no such number
 
 
-def is_safetensors(path):
+def is_safetensors(path: str | os.PathLike) -> bool:
     """Tell from the name of a file whether it is a safetensors file."""
     return os.fspath(path).lower().endswith(SUFFIX)
 
 
-def is_own_class(net):
+def is_own_class(net: torch.nn.Module) -> bool:
     """Tell whether a network is of a class of this project rather than of a class out of a trusted pickle."""
     return type(net) is PRECONDITIONERS.get(type(net).__name__)
 
 
-def require_own_class(net):
-    """Raise ValueError unless `is_own_class`."""
+def require_own_class(net: torch.nn.Module) -> None:
+    """Raise ArgumentError unless `is_own_class`."""
     if not is_own_class(net):
-        raise ValueError(
-            f'{type(net).__name__} is a class out of the pickle, which only the code in there can rebuild; '
-            'use --format=onnx or torchscript'
+        raise ArgumentError(
+            f'{type(net).__name__} is a class out of the pickle, which only the code in there can rebuild; ',
+            'use ',
+            arg('format', 'onnx'),
+            ' or torchscript',
         )
 
 
-def describe_network(net, info, **more):
+def describe_network(net: torch.nn.Module, info: EasyDict, **more: Any) -> dict:
     """Return the configuration of a network: plain values from which it can be rebuilt, given its tensors.
 
     Args:
@@ -72,7 +77,7 @@ def describe_network(net, info, **more):
     return _map_leaves(portable(config), lambda value: INFINITY if value == math.inf else value)
 
 
-def save_safetensors(path, net, config):
+def save_safetensors(path: str, net: torch.nn.Module, config: dict) -> None:
     """Write a network as a safetensors file, atomically.
 
     Args:
@@ -80,7 +85,7 @@ def save_safetensors(path, net, config):
         net:    Network of a class of `training.networks`.
         config: Its configuration, see `describe_network`; needs the entry `key`, such as 'ema'.
     Raises:
-        ValueError: the class is not ours, or the package safetensors is missing.
+        ArgumentError: the class is not ours, or the package safetensors is missing.
     """
     require_own_class(net)
     tensors = {
@@ -93,28 +98,28 @@ def save_safetensors(path, net, config):
         file.write(data)
 
 
-def dump_config(config):
+def dump_config(config: dict) -> str:
     """Write a configuration as JSON text.
 
     Raises:
-        ValueError: something in it, such as NaN, has no place in JSON.
+        ArgumentError: something in it, such as NaN, has no place in JSON.
     """
     try:
         return json.dumps(config, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f'metadata of the network cannot be written as JSON ({error}); use --format=pkl'
+        raise ArgumentError(
+            f'metadata of the network cannot be written as JSON ({error}); use ', arg('format', 'pkl')
         ) from error
 
 
-def load_safetensors(path, key):
+def load_safetensors(path: str, key: str) -> tuple[torch.nn.Module, EasyDict]:
     """Rebuild the network of a safetensors file.
 
     Args:
         path: Local file.
         key:  'ema', 'net' or a further average: the weights that are expected.
     Returns:
-        (net, info) as `training.checkpoint.load_network` returns them.
+        (net, info) as `training.snapshots.snapshot.load_network` returns them.
     Raises:
         SnapshotError: not a file of ours, or something in it is unknown or does not fit.
     """
@@ -132,8 +137,9 @@ def load_safetensors(path, key):
         ) from error
     if config['key'] != key:
         raise SnapshotError(
-            f'has no entry {key!r} (it holds {config["key"]}); export the other weights of the snapshot '
-            'with --key'
+            f'has no entry {key!r} (it holds {config["key"]}); export the other weights of the snapshot ',
+            'with ',
+            arg('key'),
         )
     net = build_from_tensors(config['class_name'], config['init_kwargs'], tensors, config['attributes'])
     for name in REPEATED:
@@ -172,7 +178,7 @@ def _library():
     try:
         import safetensors.torch
     except ImportError as error:
-        raise ValueError(f'safetensors files need the package safetensors; {INSTALL_HINT}') from error
+        raise ArgumentError(f'safetensors files need the package safetensors; {INSTALL_HINT}') from error
     return EasyDict(
         torch=safetensors.torch, safe_open=safetensors.safe_open, SafetensorError=safetensors.SafetensorError
     )
@@ -183,7 +189,8 @@ def _parse_config(text):
     if text is None:
         raise SnapshotError(
             'the file has weights but no configuration, so it is no network of this project; '
-            'give a file written by export.py --format=safetensors'
+            'give a file written by export.py with ',
+            arg('format', 'safetensors'),
         )
     try:
         config = _map_leaves(json.loads(text), lambda value: math.inf if value == INFINITY else value)
@@ -210,7 +217,8 @@ def _parse_config(text):
         raise SnapshotError(f'the configuration lacks {", ".join(missing)}')
     if config['flavour'] not in FLAVOURS:
         raise SnapshotError(
-            f'flavour is {shown(config["flavour"])} in the configuration, but must be one of {", ".join(FLAVOURS)}'
+            f'flavour is {shown(config["flavour"])} in the configuration, but must be one of '
+            f'{", ".join(FLAVOURS)}'
         )
     if not isinstance(config['key'], str) or not is_network_entry(config['key']):
         raise SnapshotError(

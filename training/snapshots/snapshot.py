@@ -17,7 +17,7 @@ import torch
 from dnnlib.errors import Arg, ArgumentError, arg, as_option
 from dnnlib.util import EasyDict, atomic_write, is_url, open_url
 from torch_utils import misc, persistence
-from torch_utils.pickle_machine import UnsafePickleError, shown
+from torch_utils.pickle_machine import PickleError, UnsafePickleError, shown
 from training.snapshots.entries import describe_entry, is_network_entry, plain_entry, portable
 from training.snapshots.network_builder import build_network, describe_names
 from training.snapshots.pickle_reader import read_snapshot
@@ -58,7 +58,7 @@ def save_snapshot(
         ema:            Network with moving-average weights, not wrapped for data parallelism.
         net:            Network with the raw weights, or None to leave it out.
         loss_fn:        Loss of a teacher, a persistent object; None to leave it out.
-        augment_pipe:   Augmentation: of a teacher a persistent object, of a student a dict of primitives; or None.
+        augment_pipe:   Augmentation: of a teacher a persistent object, of a student a dict of primitives.
         dataset_kwargs: Arguments of the training set: nested dict of primitives.
         metadata:       Anything to keep beside the networks: nested dict of primitives.
         extra:          Further averages by key, such as {'ema-0.05': network}; EDM's programs pass over them.
@@ -106,8 +106,8 @@ def load_network(
 
     Args:
         path_or_url: Local file, or URL (kept in the download cache).
-        key:         'ema' for the averaged weights, 'net' for the raw ones (GDD, this project), 'ema-0.05' and
-                     the like for further averages (this project).
+        key:         'ema' for the averaged weights, 'net' for the raw ones (GDD, this project), 'ema-0.05'
+                     and the like for further averages (this project).
         option:      Argument the path came from, for error messages.
         trust:       Run the file as EDM does, should it hold something outside the list of the safe
                      reader. This executes code of the file, with a warning.

@@ -4,6 +4,7 @@
 
 import os
 import pickle
+import random
 import re
 
 import pytest
@@ -77,7 +78,7 @@ def test_unusable_file_is_one_line(kind, tmp_path, recwarn):
     with pytest.raises(training_state.StateError) as caught:
         training_state.load_state(str(path))
     text = str(caught.value)
-    assert '\n' not in text and text.startswith(f'--resume={path} is not a training state of this code')
+    assert '\n' not in text and text.startswith(f'resume={path} is not a training state of this code')
     assert 'give a training-state-*.pt file of a run folder' in text
     assert len(recwarn) == 0
 
@@ -86,7 +87,7 @@ def test_unusable_file_is_one_line(kind, tmp_path, recwarn):
 def test_missing_file_is_one_line(kind, tmp_path):
     path = tmp_path if kind == 'folder' else tmp_path / 'training-state-000001.pt'
     with pytest.raises(
-        training_state.StateError, match=re.escape(f'--resume={path} does not exist; give a training')
+        training_state.StateError, match=re.escape(f'resume={path} does not exist; give a training')
     ):
         training_state.load_state(str(path))
 
@@ -127,7 +128,7 @@ def test_retention(keep, left, tmp_path):
 
 
 def test_retention_never_deletes_the_state_just_written(tmp_path):
-    """After a resume from an earlier state, the later ones of the abandoned branch must not push the new one out."""
+    """After a resume from an earlier state, the later ones of the abandoned branch push nothing out."""
     make_states(tmp_path, 10, 20, 30, 11)
     training_state.remove_old_states(str(tmp_path), 1, training_state.state_path(str(tmp_path), 11000))
     assert states(tmp_path) == [11, 20, 30]
@@ -179,3 +180,123 @@ def test_a_folder_has_one_process_at_a_time(tmp_path):
                 pass
     with training_state.lock(str(tmp_path)):
         assert not os.listdir(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------
+# Every bit, and every type.
+
+
+def flipped(path, position, bit):
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1 << bit
+    path.write_bytes(data)
+
+
+def same(first, second):
+    """Compare two states, also those in which NaN stands."""
+    if isinstance(first, torch.Tensor):
+        return isinstance(second, torch.Tensor) and first.numpy().tobytes() == second.numpy().tobytes()
+    if isinstance(first, dict):
+        return list(first) == list(second) and all(same(first[key], second[key]) for key in first)
+    return first == second
+
+
+def test_no_flipped_bit_is_taken_over(tmp_path):
+    """Wherever it is: in a tensor, in the structure, in a header. Those of unused bytes change nothing."""
+    path = tmp_path / 'training-state-000001.pt'
+    big = dict(STATE, ema=dict(weight=torch.arange(2000.0), more=torch.arange(5, dtype=torch.int64)))
+    training_state.save_state(path, big)
+    whole, rng = path.read_bytes(), random.Random(0)
+    start = whole.index(torch.arange(2000.0).numpy().tobytes())
+    unnoticed = 0
+    for number in range(300):
+        path.write_bytes(whole)
+        inside = number < 100
+        position = start + rng.randrange(8000) if inside else rng.randrange(len(whole))
+        flipped(path, position, rng.randrange(8))
+        try:
+            loaded = training_state.load_state(str(path))
+        except training_state.StateError as error:
+            assert '\n' not in str(error)
+        else:
+            assert not inside and same(loaded, big), position
+            unnoticed += 1
+    assert unnoticed < 40
+
+
+def test_torch_itself_notices_no_flipped_bit(tmp_path):
+    """Why the check is needed."""
+    path = tmp_path / 'training-state-000001.pt'
+    training_state.save_state(path, STATE)
+    flipped(path, path.read_bytes().index(STATE['task']['net']['weight'].numpy().tobytes()) + 9, 6)
+    found = torch.load(path, weights_only=True)['task']['net']['weight']
+    assert not torch.equal(found, STATE['task']['net']['weight'])
+
+
+@pytest.mark.parametrize(
+    'change, text',
+    [
+        (dict(nimg='1234'), 'nimg is a str'),
+        (dict(nimg=-1), 'nimg is -1'),
+        (dict(tick=True), 'tick is a bool'),
+        (dict(iteration=torch.zeros([])), 'iteration is a Tensor'),
+        (dict(task=[1]), 'task is a list'),
+        (dict(ema=None), 'ema is a NoneType'),
+        (dict(run=3), 'run is a int'),
+        (dict(progress=dict(total_sec='x')), 'total_sec is a str'),
+        (dict(last_tick_nimg=[]), 'last_tick_nimg is a list'),
+        (dict(nonfinite={'a': {}}), 'a is a dict'),
+    ],
+)
+def test_values_of_other_types_are_one_line(change, text, tmp_path):
+    path = tmp_path / 'training-state-000007.pt'
+    training_state.save_state(path, {**STATE, **change})
+    with pytest.raises(training_state.StateError, match=re.escape(f'this code ({text}); give a training')):
+        training_state.load_state(str(path))
+
+
+@pytest.mark.parametrize(
+    'error', [KeyError('a'), TypeError('no\nlist'), AttributeError('x'), RuntimeError('y')]
+)
+def test_parts_that_cannot_take_over_their_share(error):
+    with pytest.raises(
+        training_state.StateError, match='resume=a.pt does not fit the networks of this'
+    ) as caught:
+        with training_state.taking_over('a.pt'):
+            raise error
+    assert '\n' not in str(caught.value)
+    with pytest.raises(training_state.StateError, match='^own$'), training_state.taking_over('a.pt'):
+        raise training_state.StateError('own')
+
+
+class Task:
+    """A task with an optimizer after a step."""
+
+    def __init__(self):
+        self.net = torch.nn.Linear(2, 3)
+        self.optimizer = torch.optim.Adam(self.net.parameters())
+        self.net(torch.ones(1, 2)).sum().backward()
+        self.optimizer.step()
+
+
+@pytest.mark.parametrize(
+    'change, text',
+    [
+        (
+            lambda state: state['state'][0].update(exp_avg=torch.zeros(3, 3)),
+            'exp_avg .* has shape .3, 3., its',
+        ),
+        (lambda state: state['state'][1].update(exp_avg_sq='x'), 'exp_avg_sq of the optimizer is a str'),
+        (lambda state: state['param_groups'][0].update(lr='x'), 'lr of the optimizer is a str'),
+        (lambda state: state['param_groups'][0].update(betas=(0.9, None)), 'betas .* are not 2 numbers'),
+    ],
+)
+def test_optimizers_are_checked(change, text):
+    """torch itself notices some of these in the next step only, with a traceback."""
+    task = Task()
+    training_state.check_optimizers(task)
+    state = task.optimizer.state_dict()
+    change(state)
+    task.optimizer.load_state_dict(state)
+    with pytest.raises(ValueError, match=text):
+        training_state.check_optimizers(task)

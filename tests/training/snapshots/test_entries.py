@@ -56,7 +56,7 @@ def test_modules_are_described_with_their_buffers():
 
 
 def test_the_pipes_of_this_project_are_described_completely():
-    """EDM's AugmentPipe of a teacher can be made again, and so can a student's, which is stored as plain values."""
+    """EDM's AugmentPipe of a teacher can be made again, and a student's, which is stored as plain values."""
     pipe = AugmentPipe(p=0.15, yflip=1)
     found = describe_entry('augment_pipe', pipe)
     assert found.pop('class_name') == 'AugmentPipe' and found.items() <= vars(AugmentPipe(**found)).items()

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Run pickle_fuzz.py: thousands of damaged snapshots, none of which may do anything but fail with one clear line."""
+"""Run pickle_fuzz.py: thousands of damaged snapshots, which may do nothing but fail with one clear line."""
 
 import json
 import os

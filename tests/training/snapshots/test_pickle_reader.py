@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/snapshots/pickle_reader.py and pickle_records.py: faithful on good files, firm on bad ones."""
+"""Tests of pickle_reader.py and pickle_records.py: faithful on good files, firm on bad ones."""
 
 import io
 import os
@@ -270,7 +270,8 @@ def test_nested_global_is_refused_by_name():
 
 RAW_STREAMS = {
     'attributes of an allowed function': b'ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00aK\x01sb.',
-    'attributes of an allowed class': b'ctorch.nn.modules.container\nModuleDict\nN}X\x01\x00\x00\x00aK\x01s\x86b.',
+    'attributes of an allowed class': b'ctorch.nn.modules.container\nModuleDict\n'
+    b'N}X\x01\x00\x00\x00aK\x01s\x86b.',
     'attributes of a dict': b'}}X\x01\x00\x00\x00aK\x01sb.',
     'class with arguments': b'ctorch.nn.modules.container\nModuleDict\nK\x01\x85\x81.',
     'new object of a function': b'ctorch._utils\n_rebuild_tensor_v2\n)\x81.',

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Test that the safe loader reads every kind of EDM and GDD snapshot, in the spelling of every version that wrote them."""
+"""Test that the safe loader reads every kind of EDM and GDD snapshot, in the spelling of every version."""
 
 import copy
 

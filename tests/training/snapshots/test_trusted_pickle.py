@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/snapshots/trusted_pickle.py: files run only when asked, only when needed, and with a warning."""
+"""Tests of trusted_pickle.py: files run only when asked, only when needed, and with a warning."""
 
 import copy
 import hashlib
@@ -25,7 +25,7 @@ from tests.support.upstream_files import (
     upstream_bytes,
 )
 from torch_utils import misc, persistence
-from torch_utils.pickle_machine import PickleFormatError, UnsafePickleError
+from torch_utils.pickle_machine import PickleError, PickleFormatError, UnsafePickleError
 from training import networks
 from training.snapshots.pickle_records import SnapshotError, UnknownClassError
 from training.snapshots.snapshot import load_network, save_snapshot
@@ -140,7 +140,7 @@ def test_what_the_safe_reader_refuses_runs_the_same_network(value, tmp_path, cap
     text = persistence._module_sources['training.networks']
     data = upstream_bytes(dict(net=net, ema=net, augment_pipe=None), gdd=True, edit=edit, source=text)
     (tmp_path / 'a.pkl').write_bytes(data)
-    with pytest.raises(UnsafePickleError, match=r'refers to (torch|numpy)\S* .*--trust-pickle'):
+    with pytest.raises(UnsafePickleError, match=r'refers to (torch|numpy)\S* .*trust_pickle'):
         load_network(tmp_path / 'a.pkl')
     loaded, info = load_network(tmp_path / 'a.pkl', trust=True)
     assert (
@@ -215,7 +215,7 @@ def test_failures_of_the_foreign_code_are_one_line(source, text, tmp_path):
     path, _source = foreign_file(tmp_path, source=source)
     with pytest.raises(PickleError, match=text) as caught:
         load_network(path, trust=True)
-    assert '\n' not in str(caught.value) and str(caught.value).startswith(f'--network={path}: ')
+    assert '\n' not in str(caught.value) and str(caught.value).startswith(f'network={path}: ')
 
 
 def test_what_is_no_edm_network_is_refused(tmp_path):

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Test that a stand-in for EDM (edm_stand_in.py) loads our snapshots, samples the same images, and that we load its files."""
+"""Test that a stand-in for EDM loads our snapshots and samples the same images, and we load its files."""
 
 import json
 import pickle

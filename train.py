@@ -338,6 +338,8 @@ def launch(run, run_dir):
     from training.update.gradients import NonFiniteError
 
     distributed.print0(f'Training options:\n{json.dumps(run.config, indent=2)}\n\nRun folder: {run_dir}')
+    for remark in run.dataset.remarks:
+        distributed.print0(f'Note: {run.config["dataset_kwargs"]["path"]}: {remark}')
     try:
         run_training(run, run_dir)
     except Preempted as error:

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Work on a stream of items in all cores, in order and in bounded memory, and show how far it is."""
+"""Work on a stream of items in all cores, in order and in bounded memory."""
 
 import collections
 import contextlib
@@ -8,20 +8,18 @@ import itertools
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-import tqdm
+from dnnlib.errors import ArgumentError, arg
 
 _CHUNK = 8  # items per message between processes: enough to make messages cheap for tiny images
 _CHUNKS_AHEAD = 2  # chunks per process that are read ahead and not yet handed on
-_LINE_EVERY = 10000  # items per progress line when there is no terminal
 
 
-class WorkerError(ValueError):
-    """Report that a worker process ended before its work was done."""
+class WorkerError(ArgumentError):
+    """A worker process ended before its work was done."""
 
 
 def available_cores():
@@ -63,24 +61,6 @@ def map_ordered(function, items, workers, count):
             yield from pending.popleft().result()
 
 
-def with_progress(items, total):
-    """Yield the items, which are images, with a bar on a terminal and a line now and then elsewhere.
-
-    Args:
-        items: Iterable.
-        total: Number of items.
-    Yields:
-        The items.
-    """
-    if sys.stderr.isatty():
-        yield from tqdm.tqdm(items, total=total, unit='img', smoothing=0.05, dynamic_ncols=True)
-        return
-    for number, item in enumerate(items, start=1):
-        yield item
-        if number % _LINE_EVERY == 0:
-            print(f'{number} of {total} images', flush=True)
-
-
 @contextlib.contextmanager
 def _process_pool(workers):
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _prepare_worker)
@@ -91,8 +71,10 @@ def _process_pool(workers):
         yield pool
     except BrokenProcessPool as error:
         raise WorkerError(
-            f'one of --workers={workers} processes was ended from outside, perhaps for lack of memory; '
-            'try --workers=1'
+            'one of the processes of ',
+            arg('workers', workers),
+            ' was ended from outside, perhaps for lack of memory; try ',
+            arg('workers', 1),
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

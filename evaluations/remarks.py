@@ -67,6 +67,7 @@ def describe_images(
             )
         labels = source.pack.labels if 'is' in metrics else None
     else:
+        notes += [f'{path}: {remark}' for remark in source.remarks]
         tree = FileTree(path)
         jpegs = sum(name.lower().endswith(('.jpg', '.jpeg')) for name in tree.names)
         if jpegs:
@@ -74,7 +75,6 @@ def describe_images(
                 f'{jpegs} files of {path} are JPEG; compression moves features, and published numbers use PNG'
             )
         labels = list((tree.read_label_map() or {}).values()) if 'is' in metrics else None
-        notes += source.remarks
     if labels is not None and all(isinstance(label, (int, np.integer)) for label in labels):
         if seems_sorted(labels):
             notes.append(

@@ -16,7 +16,7 @@ import torch
 from dnnlib.errors import ArgumentError, arg
 from torch_utils import loader
 from training.images.decoding import decode_image
-from training.images.files import LABEL_FILE, DatasetError, FileTree, examples, is_image_name
+from training.images.files import LABEL_FILE, DatasetError, FileTree, is_image_name
 from training.images.labels import (
     absent_images,
     label_array,
@@ -64,7 +64,7 @@ class ImageFolderDataset(torch.utils.data.Dataset):
     ) -> None:
         self._files = FileTree(path)
         self._names = [name for name in self._files.names if is_image_name(name)]
-        self.remarks = self._list_remarks()
+        self.remarks = self._files.remarks()
         self._check_names()
         if max_size is not None and max_size < 1:
             raise DatasetError(
@@ -87,17 +87,6 @@ class ImageFolderDataset(torch.utils.data.Dataset):
         if xflip:
             self._flip = np.concatenate([self._flip, ~self._flip])
             self._raw_idx = np.tile(self._raw_idx, 2)
-
-    def _list_remarks(self) -> list[str]:
-        """What was listed otherwise than a user may think; the labels add theirs."""
-        remarks = []
-        if self._files.left_out:
-            remarks.append(f'left out as files of services or hidden: {examples(self._files.left_out)}')
-        if self._files.loops:
-            remarks.append(
-                f'links that lead back to where they lie are not followed: {examples(self._files.loops)}'
-            )
-        return remarks
 
     def _check_names(self) -> None:
         if not self._names:
@@ -155,10 +144,11 @@ class ImageFolderDataset(torch.utils.data.Dataset):
             return None
         matched = match_labels(self._files, self._names, mapping, ways_out)
         if matched.missing:
+            strangers = f'; it has {matched.absent[0]}, which is no image here' if matched.absent else ''
             raise DatasetError(
                 *self._files.where(LABEL_FILE),
                 f' has no label for {len(matched.missing)} of '
-                f'{len(self._names)} images, the first are {", ".join(matched.missing[:3])}; '
+                f'{len(self._names)} images, the first are {", ".join(matched.missing[:3])}{strangers}; '
                 'add them, or train without labels',
             )
         array = label_array(matched.labels, self._files.where(LABEL_FILE), self._names.__getitem__)

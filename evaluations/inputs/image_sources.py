@@ -23,7 +23,7 @@ import torch
 from dnnlib.errors import ArgumentError, arg, as_python, shown
 from evaluations.inputs.npz_images import NpzImages
 from torch_utils.loader import load_batches
-from training.dataset import DatasetError, ImageFolderDataset
+from training.dataset import DatasetError, FileTree, ImageFolderDataset
 from training.sampling.samplers import check_finite, sample_batch, to_uint8
 
 _NPZ_READ = 256  # images read at a time from a pack
@@ -251,7 +251,7 @@ def hash_dataset(path: str | os.PathLike) -> str:
     """Return a hash that tells whether two data sets are the same files.
 
     Args:
-        path: A file (hash of its bytes) or a folder (names and bytes of its files, in order).
+        path: A file (hash of its bytes) or a folder (names and bytes of its files, without those of services).
     Returns:
         sha256, hexadecimal.
     """
@@ -259,13 +259,10 @@ def hash_dataset(path: str | os.PathLike) -> str:
     if os.path.isfile(path):
         _update_from_file(digest, path)
         return digest.hexdigest()
-    names = [
-        os.path.relpath(os.path.join(root, name), path) for root, _, files in os.walk(path) for name in files
-    ]
-    for name in sorted(names):
+    for name in FileTree(path).names:
         file = os.path.join(path, name)
         if os.path.isfile(file):  # a pipe could be read for ever
-            digest.update(os.fsencode(name.replace(os.sep, '/')) + b'\0')
+            digest.update(os.fsencode(name) + b'\0')
             _update_from_file(digest, file)
     return digest.hexdigest()
 

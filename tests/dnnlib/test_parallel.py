@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of dnnlib/parallel.py: order, bounded reading ahead, errors of and deaths in worker processes, progress."""
+"""Tests of dnnlib/parallel.py: order, bounded reading ahead, errors of and deaths in worker processes."""
 
 import contextlib
 import os
@@ -63,7 +63,7 @@ def test_one_worker_or_few_items_need_no_process(workers, count):
 def test_errors_and_deaths_of_workers_reach_the_caller():
     for function, error, words in [
         (fail_at_20, ValueError, '20 is refused'),
-        (die_at_20, parallel.WorkerError, 'try --workers=1'),
+        (die_at_20, parallel.WorkerError, 'try workers=1'),
     ]:
         with pytest.raises(error, match=words):
             list(parallel.map_ordered(function, range(40), workers=2, count=40))
@@ -99,13 +99,3 @@ def test_cores_are_those_of_this_process(monkeypatch):
     assert parallel.available_cores() == 61
     monkeypatch.setattr(os, 'cpu_count', lambda: None)
     assert parallel.available_cores() == 1
-
-
-def test_progress_lines_and_bar(monkeypatch, capsys):
-    monkeypatch.setattr(parallel, '_LINE_EVERY', 2)
-    assert list(parallel.with_progress('abcde', 5)) == list('abcde')
-    assert capsys.readouterr().out == '2 of 5 images\n4 of 5 images\n'
-    monkeypatch.setattr('sys.stderr.isatty', lambda: True)
-    assert list(parallel.with_progress('abcde', 5)) == list('abcde')
-    captured = capsys.readouterr()
-    assert captured.out == '' and '5/5' in captured.err

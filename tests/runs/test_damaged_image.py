@@ -52,7 +52,7 @@ def test_loader_gives_good_batches_then_the_error_itself(damaged, workers):
         assert (image.numpy() == dataset[index][0]).all() and label.argmax() == index % 3
     with pytest.raises(DatasetError) as caught:
         next(batches)
-    assert str(caught.value).startswith(f'file {name} in --data={path} is not a readable image')
+    assert str(caught.value).startswith(f'file {name} in path={path} is not a readable image')
     assert '\n' not in str(caught.value) and 'worker' not in str(caught.value)
 
 

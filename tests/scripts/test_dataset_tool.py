@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of `dataset_tool.py convert` and the modules behind it: sources, transforms, checks, destinations, processes."""
+"""Tests of `dataset_tool.py convert` and what is behind it: sources, transforms, checks, destinations."""
 
 import io
 import json
@@ -17,7 +17,6 @@ import pytest
 from click.testing import CliRunner
 
 import dataset_tool
-from dnnlib import parallel
 from tests.support import ROOT
 from tests.support.conversions import convert, images_of, run, run_error, stored_json, stored_labels
 from tests.support.image_files import colour, encode, png_16bit_rgb, random_pixels, write_files
@@ -34,18 +33,12 @@ from training.images.sources import Source, SourceItem, open_source
 def test_folder_labels_are_ranks_of_top_folders_and_order_is_by_component(tmp_path):
     source = write_files(
         tmp_path / 'in',
-        {
-            'a-b/x.png': colour(1),
-            'a/x.png': colour(2),
-            'a/z/y.png': colour(3),
-            'root.png': colour(4),
-            'a/text.txt': b'',
-        },
+        {'a-b/x.png': colour(1), 'a/x.png': colour(2), 'a/z/y.png': colour(3), 'a/text.txt': b''},
     )
     dataset = convert(tmp_path, source)
-    # By components a/... precedes a-b/..., although '-' sorts before '/'. Labels: '' 0, 'a' 1, 'a-b' 2.
-    assert images_of(dataset)[:, 0, 0, 0].tolist() == [2, 3, 1, 4]
-    assert [dataset.get_details(k)[2] for k in range(4)] == [1, 1, 2, 0]
+    # By components a/... precedes a-b/..., although '-' sorts before '/'. Labels: 'a' 0, 'a-b' 1.
+    assert images_of(dataset)[:, 0, 0, 0].tolist() == [2, 3, 1]
+    assert [dataset.get_details(k)[2] for k in range(3)] == [0, 0, 1]
 
 
 def test_single_folder_has_no_labels(tmp_path):
@@ -138,7 +131,7 @@ def test_archives_with_ambiguous_or_dangerous_names_are_refused(tmp_path):
             ImageFolderDataset(tmp_path / file)
     assert not (tmp_path / 'new').exists()
     # Dots inside a name are harmless.
-    convert(tmp_path, write_files(tmp_path / 'dots.zip', {'a..b/..x.png': colour(1)}))
+    convert(tmp_path, write_files(tmp_path / 'dots.zip', {'a..b/x..y.png': colour(1)}))
 
 
 def test_backslashes_in_names_match_labels(tmp_path):
@@ -188,7 +181,7 @@ def test_modes_are_converted(tmp_path, mode, expected):
     ],
 )
 def test_bad_images_are_named_and_nothing_is_left(tmp_path, data, words):
-    source = write_files(tmp_path / 'in', {'a.png': colour(1), 'b/bad.png': data})
+    source = write_files(tmp_path / 'in', {'a/0.png': colour(1), 'b/bad.png': data})
     for dest in ('new/out.zip', 'new/out'):
         message = run_error(f'--source={source}', f'--dest={tmp_path / dest}')
         assert words in message and 'b/bad.png' in message
@@ -415,6 +408,29 @@ def test_unwritable_destination_is_one_line(tmp_path):
     assert message.startswith('--dest=') and 'cannot be written' in message and '\n' not in message
 
 
+@pytest.mark.processes
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='a device of Linux')
+@pytest.mark.parametrize('command', ['convert', 'inspect'])
+def test_full_output_is_blamed_on_nothing_else(tmp_path, command):
+    """Neither on --dest, which is fine, nor on a --grid that was not given."""
+    source = write_files(tmp_path / 'in', {'a.png': colour(1)})
+    options = [f'--source={source}', '--workers=1'] + [f'--dest={tmp_path / "o.zip"}'] * (
+        command == 'convert'
+    )
+    with open('/dev/full', 'w') as full:
+        result = subprocess.run(
+            [sys.executable, str(ROOT / 'dataset_tool.py'), command, *options],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            cwd=tmp_path,
+        )
+    last = result.stderr.splitlines()[-1]
+    assert result.returncode == 1 and last.startswith('Error: standard output: no space is left')
+    assert 'Traceback' not in result.stderr and sorted(os.listdir(tmp_path)) == ['in']
+
+
 def test_bad_sources(tmp_path):
     (tmp_path / 'data.tar').write_bytes(b'')
     (tmp_path / 'text.zip').write_bytes(b'text')
@@ -429,19 +445,18 @@ def test_bad_sources(tmp_path):
 
 
 def test_terminal_gets_a_bar_instead_of_lines(monkeypatch, capsys):
-    monkeypatch.setattr(parallel, '_LINE_EVERY', 1)
     for is_terminal in (True, False):
         monkeypatch.setattr('sys.stderr.isatty', lambda answer=is_terminal: answer)
         dataset_writer.convert(black_images(1), lambda name, data: None)
         captured = capsys.readouterr()
-        assert ('1/1' in captured.err) == is_terminal and ('1 of 1 images' in captured.out) != is_terminal
+        assert ('1/1 [' in captured.err) == is_terminal and captured.out == ''
+        assert captured.err.startswith('Converting: 1/1 images') != is_terminal
 
 
-def test_max_images_and_progress_lines(tmp_path, monkeypatch):
-    monkeypatch.setattr(parallel, '_LINE_EVERY', 2)
+def test_max_images(tmp_path):
     source = write_files(tmp_path / 'in', {f'{k}.png': colour(k) for k in range(9)})
     output = run(f'--source={source}', f'--dest={tmp_path / "o.zip"}', '--max-images=5')
-    assert '4 of 5 images\n' in output
+    assert 'Converting: 5/5 images' in output
     assert images_of(ImageFolderDataset(tmp_path / 'o.zip'))[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
 
 
@@ -502,8 +517,9 @@ def test_bytes_and_order_do_not_depend_on_the_number_of_workers(tmp_path, target
     outputs = []
     for workers in (1, 2):
         output = run(*args, f'--dest={tmp_path / f"{workers}.zip"}', f'--workers={workers}')
-        outputs.append(output.replace(f'{workers}.zip', 'X.zip'))
-    assert outputs[0] == outputs[1] and 'Left out: file 1/13.png' in outputs[0]
+        lines = output.replace(f'{workers}.zip', 'X.zip').splitlines()
+        outputs.append([line for line in lines if not line.startswith('Converting:')])  # these tell the time
+    assert outputs[0] == outputs[1] and any(line.startswith('Left out: file 1/13.png') for line in outputs[0])
     assert (tmp_path / '1.zip').read_bytes() == (tmp_path / '2.zip').read_bytes()
     message = run_error(
         *args[:3], f'--dest={tmp_path / "3.zip"}', '--workers=2'
@@ -516,7 +532,7 @@ def test_bytes_and_order_do_not_depend_on_the_number_of_workers(tmp_path, target
 @pytest.mark.skipif(sys.platform == 'win32', reason='signals of Unix')
 @pytest.mark.parametrize(
     'number, whole_group, left_over',
-    [(signal.SIGINT, True, 0), (signal.SIGTERM, False, 0), (signal.SIGKILL, False, 1)],
+    [(signal.SIGINT, True, 0), (signal.SIGTERM, False, 0), (signal.SIGKILL, False, 2)],
 )
 def test_stopped_midway_nothing_appears_under_the_name(tmp_path, number, whole_group, left_over):
     source = tmp_path / 'in'

@@ -56,6 +56,8 @@ EFFECTS = {
         (CROP, '--transform=center-crop'),
         (ONE, '--resolution=8x8'),
         (ONE, '--labels=none'),
+        (['--source=turned', '--dest=made.zip'], '--exif=apply'),
+        (ONE, '--max-pixels=255'),
         (['--source=damaged', '--dest=made.zip'], '--skip-bad'),
         (ONE, '--png-compress=9'),
     ],
@@ -63,6 +65,7 @@ EFFECTS = {
         (['--source=images'], '--source=others'),
         (['--source=images'], '--max-images=3'),
         (['--source=images'], '--grid=grid.png'),
+        (['--source=images'], '--max-pixels=255'),
         (GRID, '--grid-size=1x2'),
         ([*GRID, '--grid-size=1x2'], '--seed=1'),
     ],
@@ -94,6 +97,9 @@ def inputs(tmp_path_factory):
     write_files(folder / 'images', images)
     write_files(folder / 'wide', {'a.png': encode(random_pixels(6, (16, 32, 3)))})
     write_files(folder / 'others', {'a.png': encode(random_pixels(5, (16, 16)))})
+    turned = PIL.Image.Exif()
+    turned[0x0112] = 6
+    write_files(folder / 'turned', {'a.jpg': encode(random_pixels(7, (16, 16, 3)), 'jpeg', exif=turned)})
     write_files(folder / 'damaged', {'a.png': images['0/0.png'], 'b.png': b'no image'})
     tiny_exports.write_snapshot(folder / 'network.pkl', **TINY)
     tiny_exports.write_snapshot(folder / 'other.pkl', seed=5, **TINY)

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/dataset.py and training/images/files.py: reading, labels, subsets, errors, and the sampler."""
+"""Tests of training/dataset.py: reading, labels, subsets, errors, and the sampler."""
 
 import hashlib
 import io
@@ -168,7 +168,7 @@ def test_backslashes_in_label_names(tmp_path):
             for labels, words in [
                 ([0, -1, 2], 'from -1 to 2'),
                 ([0, 1, 1 << 70], '0..999999'),
-                (['cat', 'cat', 'dog'], 'first label is cat'),
+                (['cat', 'cat', 'dog'], 'label of 00000/img00000000.png is cat'),
                 ([[1], [2], [1, 2]], 'one length'),
                 *[
                     (odd, 'must give every image a class number')
@@ -193,7 +193,7 @@ def test_bad_label_files(tmp_path, content, words):
     with pytest.raises(DatasetError) as caught:
         ImageFolderDataset(path, use_labels=True)
     assert (
-        words in str(caught.value) and f'--data={path}' in str(caught.value) and '\n' not in str(caught.value)
+        words in str(caught.value) and f'path={path}' in str(caught.value) and '\n' not in str(caught.value)
     )
 
 
@@ -237,7 +237,7 @@ def test_bad_image_is_named(tmp_path, target, data, words):
     assert (
         words in message
         and '00000/img00000001.png' in message
-        and f'--data={path}' in message
+        and f'path={path}' in message
         and '\n' not in message
     )
 
@@ -256,7 +256,7 @@ def test_bad_paths(tmp_path):
     ]:
         with pytest.raises(DatasetError, match=words) as caught:
             ImageFolderDataset(tmp_path / name)
-        assert f'--data={tmp_path / name}' in str(caught.value)
+        assert f'path={tmp_path / name}' in str(caught.value)
 
 
 def test_damaged_zip_entry(tmp_path):
@@ -351,7 +351,7 @@ def head(count, *args, **kwargs):
 
 
 def slow_sampler(n, rank, replicas, seed, window_size, count, exchange_first=False):
-    """Independent reference: one legacy draw and one exchange per position; `exchange_first` is the wrong version."""
+    """Independent reference: one legacy draw and one exchange per position; `exchange_first` is wrong."""
     rng = np.random.RandomState(seed)
     order = rng.permutation(n)
     window = round(n * window_size)

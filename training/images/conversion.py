@@ -157,7 +157,7 @@ def convert_item(
     """Decode, transform and encode one image; all that worker processes do. Arguments as for `convert`.
 
     Returns:
-        Converted; None for an image that is too small for the transform; or the DatasetError of an unusable one.
+        Converted; None for an image that is too small; or the DatasetError of an unusable one.
     """
     width, height = resolution or (None, None)
     try:
@@ -221,10 +221,10 @@ def convert(
     resolution: tuple[int, int] | None = None,
     png_compress: int = 0,
     skip_bad: bool = False,
-    workers: int = 1,
     exif: str = 'ignore',
     max_pixels: int = MAX_PIXELS,
     describe: Callable[[DatasetError], str] = str,
+    workers: int = 1,
 ) -> Conversion:
     """Transform and store all images of a source, then the labels.
 
@@ -237,24 +237,18 @@ def convert(
         resolution:   (width, height) in pixels, or None.
         png_compress: PNG compression level, 0..9.
         skip_bad:     Name images that cannot be read, and go on without them.
-        workers:      Number of processes; the bytes do not depend on it.
         exif:         'apply' the orientation of EXIF, or 'ignore' it as EDM does.
         max_pixels:   Largest H x W of an original.
         describe:     Spells an error for the user.
+        workers:      Number of processes; the bytes do not depend on it.
     Raises:
         DatasetError: an image or the labels are unusable, or no image remains.
     """
     label_words, notes = _describe_labels(source)
     shape, pairs, small, bad = None, [], 0, 0
     special = collections.defaultdict(list)
-    job = functools.partial(
-        convert_item,
-        transform=transform,
-        resolution=resolution,
-        png_compress=png_compress,
-        exif=exif,
-        max_pixels=max_pixels,
-    )
+    options = dict(transform=transform, resolution=resolution, png_compress=png_compress)
+    job = functools.partial(convert_item, **options, exif=exif, max_pixels=max_pixels)
     with contextlib.closing(map_ordered(job, source.items, workers, source.count)) as results:
         for number, result in enumerate(with_progress(results, 'Converting', source.count)):
             if isinstance(result, DatasetError):
@@ -297,11 +291,8 @@ def _nothing_left(source: Source, small: int, bad: int, resolution: tuple[int, i
 def _special_notes(special: dict[str, list[str]], exif: str) -> list[Where]:
     notes = []
     if frames := special[_FRAMES]:
-        notes.append(
-            (
-                f'{len(frames)} image(s) have several frames or pages, of which the first is used, such as {frames[0]}',
-            )
-        )
+        words = f'{len(frames)} image(s) have several frames or pages, such as {frames[0]}; the first is used'
+        notes.append((words,))
     if rotated := special[_ROTATED]:
         words = f'{len(rotated)} image(s) have an EXIF orientation, such as {rotated[0]}; it is '
         ignored = ('ignored, as by EDM; turn them with ', arg('exif', 'apply'))

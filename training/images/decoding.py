@@ -50,17 +50,18 @@ def decode_image(data: bytes, where: Where, max_pixels: int = MAX_PIXELS) -> PIL
     Returns:
         Pillow image in the mode of the file.
     Raises:
-        DatasetError: `data` is no image, is damaged, announces more pixels than allowed or than it can hold, or
-            has more than 8 bits per channel.
+        DatasetError: `data` is no image, is damaged, announces more pixels than allowed or than it can hold,
+            or has more than 8 bits per channel.
     """
     try:
+        _check_png_size(data)
         with _pillow_limit(max_pixels):
             image = PIL.Image.open(io.BytesIO(_without_png_text(data)))
             if image.width * image.height > max_pixels:
                 raise PIL.Image.DecompressionBombError(f'{image.width * image.height} pixels')
             if image.format == 'EPS':
                 raise ValueError('Pillow would start another program to draw EPS')
-            _check_announced_size(image, data)
+            _check_raw_size(image, data)
             layout = str(getattr(image, 'tile', ''))
             image.load()
     except PIL.Image.DecompressionBombError as error:
@@ -102,7 +103,7 @@ def upright(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def has_more_frames(image: PIL.Image.Image) -> bool:
-    """Return whether the file has further frames or pages. Look at the pixels first: it may move to another."""
+    """Return whether the file has further frames or pages. Read the pixels first: it may move to another."""
     try:
         return bool(getattr(image, 'is_animated', False))
     except Exception:  # as for any damaged file
@@ -111,7 +112,7 @@ def has_more_frames(image: PIL.Image.Image) -> bool:
 
 @contextlib.contextmanager
 def _pillow_limit(max_pixels: int) -> Iterator[None]:
-    """Set Pillow's own limit, which also holds for images within others; it warns, and refuses twice as many."""
+    """Set Pillow's own limit, which also holds for images within others; it refuses twice as many."""
     previous, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, max_pixels
     try:
         yield
@@ -119,23 +120,26 @@ def _pillow_limit(max_pixels: int) -> Iterator[None]:
         PIL.Image.MAX_IMAGE_PIXELS = previous
 
 
-def _check_announced_size(image: PIL.Image.Image, data: bytes) -> None:
-    """Raise ValueError if a PNG or an uncompressed image cannot hold the pixels that it announces."""
-    if data.startswith(_PNG_HEADER):
-        width, height, depth, colour = struct.unpack('>IIBB', data[16:26])
-        needed, possible = (
-            height * (width * depth * _PNG_CHANNELS.get(colour, 1) // 8),
-            _DEFLATE_RATIO * len(data),
-        )
-    elif image.tile and all(tile[0] == 'raw' for tile in image.tile):
-        bits = 1 if image.mode in ('1', 'L', 'P') else 8  # the least per pixel
-        needed, possible = image.width * image.height * bits // 8, len(data)
-    else:
+def _check_png_size(data: bytes) -> None:
+    """Raise ValueError if a PNG cannot hold the pixels that it announces."""
+    if not data.startswith(_PNG_HEADER) or data[12:16] != b'IHDR' or len(data) < 26:
         return
-    if needed > possible:
-        raise ValueError(
-            f'it announces {image.width}x{image.height} pixels, which {len(data)} bytes cannot hold'
-        )
+    width, height, depth, colour = struct.unpack('>IIBB', data[16:26])
+    row = width * depth * _PNG_CHANNELS.get(colour, 1) // 8  # bytes
+    if height * row > _DEFLATE_RATIO * len(data):
+        raise ValueError(_cannot_hold(width, height, data))
+
+
+def _check_raw_size(image: PIL.Image.Image, data: bytes) -> None:
+    """Raise ValueError if an uncompressed image cannot hold the pixels that it announces."""
+    bits = 1 if image.mode in ('1', 'L', 'P') else 8  # the least per pixel
+    is_raw = image.tile and all(tile[0] == 'raw' for tile in image.tile)
+    if is_raw and image.width * image.height * bits // 8 > len(data):
+        raise ValueError(_cannot_hold(image.width, image.height, data))
+
+
+def _cannot_hold(width: int, height: int, data: bytes) -> str:
+    return f'it announces {width}x{height} pixels, which {len(data)} bytes cannot hold'
 
 
 def _without_png_text(data: bytes) -> bytes:

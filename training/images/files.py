@@ -20,8 +20,8 @@ LABEL_FILE = 'dataset.json'
 Where = tuple[str | Arg, ...]  # parts of a message that name a file or an image
 
 _OUTSIDE = re.compile(r'^(/|\\|[A-Za-z]:)|(^|[/\\])\.\.([/\\]|$)')  # absolute, or with a component ".."
-# What file managers, archivers, network drives and notebooks leave behind, in lower case. Names with a leading
-# dot are left out as well: .ipynb_checkpoints, .git, .DS_Store, .Trash-1000, and ._x (AppleDouble).
+# What file managers, archivers, network drives and notebooks leave behind, in lower case. Names with a
+# leading dot are left out as well: .ipynb_checkpoints, .git, .DS_Store, .Trash-1000, and ._x (AppleDouble).
 _SERVICE_NAMES = {
     '__macosx',
     '__pycache__',
@@ -39,8 +39,23 @@ _SERVICE_NAMES = {
     'ehthumbs.db',
     'desktop.ini',
 }
-# A zip member may announce this much, whatever it takes up in the archive: an image without any compression of
-# its own. Beyond it, at most so many times what it takes up: 1032 is the most that deflate can do.
+# Formats of cameras and drawings for which Pillow has no reader of its own.
+_OTHER_FORMATS = {
+    '.heic',
+    '.heif',
+    '.avif',
+    '.jxl',
+    '.svg',
+    '.dng',
+    '.cr2',
+    '.cr3',
+    '.nef',
+    '.arw',
+    '.raf',
+    '.orf',
+}
+# A zip member may announce this much, whatever it takes up in the archive: an image without any compression
+# of its own. Beyond it, at most so many times what it takes up: 1032 is the most that deflate can do.
 _MEMBER_BYTES, _MEMBER_RATIO = 1 << 26, 20
 _JSON_BYTES, _JSON_RATIO = (
     1 << 24,
@@ -225,6 +240,25 @@ class FileTree:
     def __getstate__(self) -> dict[str, Any]:
         return dict(self.__dict__, _zip=None, _zip_pid=None)
 
+    def remarks(self) -> list[str]:
+        """Return what was listed otherwise than a user may think, a line each."""
+        remarks = []
+        if self.left_out:
+            remarks.append(f'left out as files of services or hidden: {examples(self.left_out)}')
+        others = [
+            name
+            for name in self.names
+            if os.path.splitext(name)[1].lower() in _OTHER_FORMATS and not is_image_name(name)
+        ]
+        if others:
+            remarks.append(
+                f'{len(others)} image(s) that Pillow cannot open are left out, '
+                f'convert them first: {examples(others)}'
+            )
+        if self.loops:
+            remarks.append(f'links that lead back to where they lie are not followed: {examples(self.loops)}')
+        return remarks
+
     def where(self, name: str) -> Where:
         """Return the parts of a message that name one file."""
         return f'file {name} in ', self.arg
@@ -269,10 +303,10 @@ class FileTree:
         """Read the labels of dataset.json.
 
         Returns:
-            `normal_name` -> label, or None when there is no dataset.json or its `labels` is null. Whole numbers
-            such as 1.0 become ints, as EDM reads them.
+            `normal_name` -> label, or None when there is no dataset.json or its `labels` is null. Whole
+            numbers such as 1.0 become ints, as EDM reads them.
         Raises:
-            DatasetError: the file does not hold `{"labels": [[name, label], ...]}`, or gives a name two labels.
+            DatasetError: the file does not hold `{"labels": [[name, label], ...]}`, or a name has two labels.
         """
         if self.label_file is None:
             return None
@@ -305,7 +339,7 @@ class FileTree:
         return labels
 
     def read_class_names(self) -> list[str] | None:
-        """Return the list `class_names` of dataset.json, our addition to EDM's format, or None without such a list."""
+        """Return the list `class_names` of dataset.json, our addition to EDM's format, None without one."""
         content = self.read_json(self.label_file) if self.label_file is not None else None
         names = content.get('class_names') if isinstance(content, dict) else None
         return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None

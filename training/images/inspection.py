@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a source holds, before anything is made of it: counts, sizes, classes, duplicates, damage, sample images.
+"""What a source holds, before anything is made of it: counts, sizes, classes, duplicates, damage, samples.
 
 Legend: H W pixels, K classes. Images are uint8 [H, W] or [H, W, 3], 0..255.
 """
@@ -74,18 +74,16 @@ class Inspection:
             f'Images:       {count}, {len(self.unreadable)} of them unreadable',
         ]
         if self.source.ignored:
-            lines.append(
-                f'Other files:  {len(self.source.ignored)}, not images by name, such as {self.source.ignored[0]}'
-            )
+            ignored = self.source.ignored
+            lines.append(f'Other files:  {len(ignored)}, not images by name, such as {ignored[0]}')
         lines += _size_lines(self.sizes) + self.label_lines
         if self.label_error is not None:
             lines.append(f'Labels:       unusable: {describe(self.label_error)}')
         if self.source.repeated:
             lines.append(f'Stored twice: {_shorten(self.source.repeated)}')
         if self.same_names:
-            lines.append(
-                f'Same names:   {_shorten([" = ".join(names) for names in self.same_names])} (up to case and extension)'
-            )
+            groups = [' = '.join(names) for names in self.same_names]
+            lines.append(f'Same names:   {_shorten(groups)} (up to case and extension)')
         if self.same_pixels:
             pairs = [f'{name_of(index)} = {name_of(first)}' for index, first in self.same_pixels]
             lines.append(f'Same pixels:  {_shorten(pairs)}')
@@ -126,15 +124,15 @@ def examine_item(
 
 
 def inspect_source(
-    source: Source, chosen: Iterable[int] = (), workers: int = 1, max_pixels: int = MAX_PIXELS
+    source: Source, chosen: Iterable[int] = (), max_pixels: int = MAX_PIXELS, workers: int = 1
 ) -> Inspection:
     """Decode all images of a source and gather what they have in common.
 
     Args:
         source:     What to look into, opened with strict=False.
         chosen:     Indices of images to keep as thumbnails.
-        workers:    Number of processes.
         max_pixels: Largest H x W that is read.
+        workers:    Number of processes.
     """
     found = Inspection(source)
     _judge_labels(found)
@@ -173,8 +171,8 @@ def _size_lines(sizes: collections.Counter) -> list[str]:
     if rest:
         shorter_sides = [min(size) for (size, _mode), _count in rest]
         lines.append(
-            f'Size:         {len(rest)} others: {sum(count for _key, count in rest)}; their shorter sides are '
-            f'{min(shorter_sides)} to {max(shorter_sides)}'
+            f'Size:         {len(rest)} others: {sum(count for _key, count in rest)}; '
+            f'their shorter sides are {min(shorter_sides)} to {max(shorter_sides)}'
         )
     return lines
 
@@ -250,8 +248,8 @@ def choose_samples(labels: list, cells: int, seed: int) -> list[int]:
         cells:  Number of images wanted, >= 1.
         seed:   Seed of the choice.
     Returns:
-        List of at most `cells` indices. With class numbers they are ordered by class, and the K classes that occur
-        share the n cells evenly: class floor(i K / n) for cell i. A class with too few images shows them all.
+        List of at most `cells` indices. With class numbers they are ordered by class, and the K classes that
+        occur share the n cells evenly: class floor(i K / n) for cell i. One with too few images shows all.
     """
     rng = np.random.RandomState(seed)
     order = rng.permutation(len(labels)).tolist()

@@ -1,13 +1,13 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What dataset_tool.py converts and inspects: a source lists its items cheaply, decoding them is the expensive part.
+"""What dataset_tool.py converts and inspects: a source lists its items cheaply; decoding them is expensive.
 
 Legend: N images, C channels, H W pixels. All images leave here as uint8 [H, W] or [H, W, 3], 0..255.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -49,6 +49,7 @@ class Source(NamedTuple):
     ignored: tuple[str, ...] = ()  # files that are no images by their name
     label_where: Where = ('the labels',)  # parts of a message that name the file with the labels
     notes: tuple[Where, ...] = ()  # what a user should know: parts of a line each
+    absent: tuple[str, ...] = ()  # names with labels that no image has
     label_error: DatasetError | None = None  # why there are no labels, where a source is opened all the same
 
     @property
@@ -86,7 +87,7 @@ def load_image(item: SourceItem, max_pixels: int = MAX_PIXELS) -> PIL.Image.Imag
 
 
 def to_pixels(image: PIL.Image.Image, where: Where) -> np.ndarray:
-    """Convert a decoded image to grayscale or RGB. Transparency is dropped, not blended; EXIF rotation is not applied.
+    """Convert a decoded image to grayscale or RGB. Transparency is dropped, not blended.
 
     Args:
         image: Pillow image with 8 bits per channel.

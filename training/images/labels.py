@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""From the names and labels of dataset.json to an array of labels; what is not certain is refused, never guessed.
+"""From the names and labels of dataset.json to an array; what is not certain is refused, never guessed.
 
 Legend: N images, K classes.
 """
@@ -13,8 +13,8 @@ import numpy as np
 from training.images.files import LABEL_FILE, DatasetError, FileTree, Where, normal_name, service_part
 
 _MAX_CLASS = 999_999  # one-hot vectors beyond this would only exhaust the memory
-# Up to so many classes, numbers without an image are a remark: ImageNet-21k has 21,841 classes, and a selection
-# of its images leaves most of them empty. Beyond, most numbers must have an image.
+# Up to so many classes, numbers without an image are a remark: ImageNet-21k has 21,841 classes, and a
+# selection of its images leaves most of them empty. Beyond, most numbers must have an image.
 _MAX_SPARSE_CLASSES = 1 << 15
 
 
@@ -53,15 +53,15 @@ def match_labels(tree: FileTree, names: list[str], mapping: dict[str, Any], ways
 
 
 def refuse_labels_elsewhere(tree: FileTree, names: list[str], ways_out: Where) -> None:
-    """Raise DatasetError if all images lie in one folder that has the dataset.json, which is looked for at the top."""
+    """Raise DatasetError if all images lie in one folder, and dataset.json with them, not at the top."""
     tops = {normal_name(name).partition('/')[0] for name in names}
     top = tops.pop() if len(tops) == 1 else None
     inner = f'{top}/{LABEL_FILE}'
     if tree.label_file is None and inner in map(normal_name, tree.names):
         raise DatasetError(
             tree.arg,
-            f' has its labels in {inner}, but {LABEL_FILE} must lie at the top; give the folder {top} itself, or '
-            'an archive of what is in it, ',
+            f' has its labels in {inner}, but {LABEL_FILE} must lie at the top; '
+            f'give the folder {top} itself, or an archive of what is in it, ',
             *ways_out,
         )
 
@@ -76,7 +76,7 @@ def label_array(labels: list, where: Where, name_of: Callable[[int], str] = 'ima
     Returns:
         int64 [N] or float32 [N, K].
     Raises:
-        DatasetError: the labels are anything else, or of both kinds, or leave most class numbers without an image.
+        DatasetError: the labels are anything else, or of both kinds, or leave most numbers without an image.
     """
     if all(type(label) is int for label in labels):
         return _class_numbers(labels, where)
@@ -105,8 +105,8 @@ def _class_numbers(labels: list[int], where: Where) -> np.ndarray:
     if high >= _MAX_SPARSE_CLASSES and 2 * used < high + 1:
         raise DatasetError(
             *where,
-            f' has only {used} class numbers, up to {high}: a network would get {high + 1:,} classes, most of them '
-            f'without an image; number the classes 0 to {used - 1}',
+            f' has only {used} class numbers, up to {high}: a network would get {high + 1:,} classes, '
+            f'most of them without an image; number the classes 0 to {used - 1}',
         )
     return array
 
@@ -135,8 +135,8 @@ def unused_classes(array: np.ndarray) -> str | None:
         return None
     first = int(np.setdiff1d(np.arange(count), used)[0])
     return (
-        f'{count - len(used)} of the class numbers 0 to {count - 1} have no image, the first is {first}: a network '
-        f'gets {count} classes; number them 0 to {len(used) - 1} if that is not meant'
+        f'{count - len(used)} of the class numbers 0 to {count - 1} have no image, the first is {first}: '
+        f'a network gets {count} classes; number them 0 to {len(used) - 1} if that is not meant'
     )
 
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where generated images go: PNG files named by seed, their labels, and the image pack of the GDD evaluator.
 
-A folder holds the images of one network and one sampler: files named by seed alone could not be told apart later.
-Memory stays bounded by one round of batches, whatever the number of images.
+A folder holds the images of one network and one sampler: files named by seed alone could not be told apart
+later. Memory stays bounded by one round of batches, whatever the number of images.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _IMAGE_NAME, _FOLDER_NAME = re.compile(r'\d{6,}\.png'), re.compile(r'\d{6,}')
 
 
 def png_name(seed: int, subdirs: bool) -> str:
-    """Return the official file name of a seed, relative to the output folder: `000012.png` or `000000/000012.png`."""
+    """Return the official name of a seed, relative to the folder: `000012.png` or `000000/000012.png`."""
     return f'{seed - seed % SUBDIR_SIZE:06d}/{seed:06d}.png' if subdirs else f'{seed:06d}.png'
 
 
@@ -42,7 +42,7 @@ def write_json(path: str | os.PathLike, content: dict[str, Any]) -> None:
 
 
 def generated_files(outdir: str | os.PathLike) -> list[str]:
-    """List what an earlier call can have made, relative to the folder: PNG files named by seed, and the pack."""
+    """List what an earlier call can have made, relative to the folder: PNG files of seeds, and the pack."""
     names = []
     for name in os.listdir(outdir):
         if name == PACK_FILE or _IMAGE_NAME.fullmatch(name):
@@ -73,8 +73,8 @@ def claim_folder(outdir: str | os.PathLike, record: dict[str, Any], overwrite: b
 
     Args:
         outdir:    Folder of the images.
-        record:    What the images are made from, plain values: the entries of IDENTITY, `network` and `seeds`.
-        overwrite: Delete the images, the pack and the labels of earlier calls first. Other files are never touched.
+        record:    What the images are made from, plain values: entries of IDENTITY, `network` and `seeds`.
+        overwrite: Delete the images, the pack and the labels of earlier calls first, and nothing else.
     Raises:
         ArgumentError: The folder holds images made with other settings, or of unknown origin.
         OSError:       The folder cannot be written.
@@ -108,7 +108,7 @@ def require_same_settings(
 
 
 def remove_images(outdir: str | os.PathLike, files: list[str], labels: dict[str, Any]) -> None:
-    """Delete files that `generated_files` has listed, their entries in dataset.json, and folders left empty."""
+    """Delete what `generated_files` has listed, the entries in dataset.json, and folders left empty."""
     for name in files:
         os.remove(os.path.join(outdir, name))
     for folder in {os.path.dirname(name) for name in files} - {''}:
@@ -178,10 +178,10 @@ def write_labels(outdir: str | os.PathLike, names: list[str], labels: Iterable[i
 
 
 class ImagePack:
-    """Write image_pack.npz as images come in: arr_0 uint8 [N, H, W, C] in seed order, arr_1 int64 [N] classes.
+    """Write image_pack.npz as images come: arr_0 uint8 [N, H, W, C] in seed order, arr_1 int64 [N] classes.
 
-    The arrays are those of numpy's savez, without a copy of all images in memory. Use it as a context manager:
-    the file appears under its name when the block ends without an error, and only then.
+    The arrays are those of numpy's savez, without a copy of all images in memory. Use it as a context
+    manager: the file appears under its name when the block ends without an error, and only then.
 
     Args:
         path:        File to create or replace.

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Image packs of guided-diffusion and generate.py: arr_0 uint8 [N, H, W, C], and perhaps arr_1 with N labels."""
+"""Image packs of guided-diffusion and generate.py: arr_0 uint8 [N, H, W, C], perhaps arr_1 with N labels."""
 
 import math
 import os
@@ -51,7 +51,7 @@ def open_pack(path: str) -> Source:
 
 
 def _read_image_header(entry: IO[bytes]) -> tuple[int, ...]:
-    """Read the header of a .npy file and leave `entry` at its first pixel; ValueError unless it holds images."""
+    """Read the header of arr_0 and leave `entry` at its first pixel; ValueError unless it holds images."""
     shape, fortran, dtype = _read_header(entry, 'arr_0')
     if (
         dtype != np.uint8
@@ -77,7 +77,8 @@ def _check_stored(
     expected = header + math.prod(shape) * itemsize
     if info.file_size != expected:
         raise ValueError(
-            f'{name} has {info.file_size} bytes, but its header promises {expected} for the shape {list(shape)}'
+            f'{name} has {info.file_size} bytes, but its header promises {expected} '
+            f'for the shape {list(shape)}'
         )
     check_member_size(info, base=1 << 16, ratio=_DEFLATE_RATIO)
 

@@ -7,9 +7,9 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from dnnlib.errors import arg
-from training.images.cifar10 import CIFAR10_ARCHIVE, open_cifar10
 from training.images.files import (
     LABEL_FILE,
     DatasetError,
@@ -22,25 +22,10 @@ from training.images.files import (
 )
 from training.images.items import Source, SourceItem
 from training.images.labels import absent_images, match_labels, refuse_labels_elsewhere
-from training.images.mnist import MNIST_FILES, open_mnist
+from training.images.mnist_cifar10 import CIFAR10_ARCHIVE, MNIST_FILES, open_cifar10, open_mnist
 from training.images.packs import open_pack
 
 _WITHOUT_LABELS = ('or give ', arg('labels', 'none'))
-# Formats of cameras and drawings for which Pillow has no reader of its own.
-_OTHER_FORMATS = {
-    '.heic',
-    '.heif',
-    '.avif',
-    '.jxl',
-    '.svg',
-    '.dng',
-    '.cr2',
-    '.cr3',
-    '.nef',
-    '.arw',
-    '.raf',
-    '.orf',
-}
 _SPLITS = {'train', 'training', 'test', 'testing', 'val', 'valid', 'validation', 'eval', 'dev'}
 
 
@@ -53,8 +38,8 @@ def open_source(
         path:       Folder of images, zip, MNIST idx file or folder, CIFAR-10 archive, or npz.
         max_images: Stop after this many images, or None for all.
         use_labels: Read the labels; otherwise all are None.
-        strict:     Refuse names stored twice, labels for only some of the images, and unusable dataset.json files;
-                    otherwise they are part of the result.
+        strict:     Refuse names stored twice, labels for only some of the images, and unusable dataset.json
+                    files; otherwise they are part of the result.
     Raises:
         DatasetError: there is no such path, or it is none of these, or it is damaged.
     """
@@ -125,10 +110,11 @@ def _refuse_ambiguity(path: str, source: Source) -> None:
         )
     missing = [index for index, label in enumerate(source.labels) if label is None]
     if 0 < len(missing) < source.count:
+        strangers = f'; it has {source.absent[0]}, which is no image here' if source.absent else ''
         raise DatasetError(
             arg('source', path),
             f' has a {LABEL_FILE} with labels for some images, but none for {len(missing)} of '
-            f'{source.count}, the first is {source.name_of(missing[0])}; add them, ',
+            f'{source.count}, the first is {source.name_of(missing[0])}{strangers}; add them, ',
             *_WITHOUT_LABELS,
         )
 
@@ -140,7 +126,7 @@ def _refuse_ambiguity(path: str, source: Source) -> None:
 def _image_names(tree: FileTree) -> list[str]:
     names = [name for name in tree.names if is_image_name(name)]
     if not names:
-        others = ''.join(f'; {words}' for words in [_other_formats(tree), _left_out(tree)] if words)
+        others = ''.join(f'; {remark}' for remark in tree.remarks())
         raise DatasetError(
             tree.arg, f' contains no images; PNG and JPEG files are looked for in all its folders{others}'
         )
@@ -148,44 +134,52 @@ def _image_names(tree: FileTree) -> list[str]:
 
 
 def _open_tree(kind: str, tree: FileTree, names: list[str], use_labels: bool) -> Source:
-    labels, class_names, label_error = [None] * len(names), None, None
-    notes = [(words,) for words in (_left_out(tree), _other_formats(tree), _loops(tree)) if words]
-    if use_labels:
-        try:
-            labels, class_names, more = _read_labels(tree, names)
-            notes += more
-        except DatasetError as error:
-            label_error = error
     known = set(names)
-    return Source(
+    source = Source(
         kind,
-        labels,
+        [None] * len(names),
         _tree_items(tree, names),
-        class_names,
-        tuple(names),
-        tuple(tree.repeated),
-        tuple(name for name in tree.names if name not in known and normal_name(name) != LABEL_FILE),
-        tree.where(LABEL_FILE),
-        tuple(notes),
-        label_error,
+        names=tuple(names),
+        repeated=tuple(tree.repeated),
+        ignored=tuple(name for name in tree.names if name not in known and name != tree.label_file),
+        label_where=tree.where(LABEL_FILE),
+        notes=tuple((remark,) for remark in tree.remarks()),
+    )
+    if not use_labels:
+        return source
+    try:
+        mapping = tree.read_label_map()
+        return _with_labels(source, tree, mapping) if mapping else _without_label_file(source, tree)
+    except DatasetError as error:
+        return source._replace(label_error=error)
+
+
+def _with_labels(source: Source, tree: FileTree, mapping: dict[str, Any]) -> Source:
+    """Add the labels of dataset.json."""
+    matched = match_labels(tree, list(source.names), mapping, _WITHOUT_LABELS)
+    words = absent_images(matched.absent)
+    return source._replace(
+        labels=matched.labels,
+        class_names=tree.read_class_names(),
+        notes=source.notes + (((words,),) if words else ()),
+        absent=tuple(matched.absent),
     )
 
 
-def _read_labels(tree: FileTree, names: list[str]) -> tuple[list, list[str] | None, list[Where]]:
-    """Return labels, names of the classes, and notes."""
-    mapping = tree.read_label_map()
-    if mapping:
-        matched = match_labels(tree, names, mapping, _WITHOUT_LABELS)
-        words = absent_images(matched.absent)
-        return matched.labels, tree.read_class_names(), [(words,)] if words else []
+def _without_label_file(source: Source, tree: FileTree) -> Source:
+    """Add the labels that folders give, and say where there may be others."""
+    names = list(source.names)
     if tree.label_file is None:
         refuse_labels_elsewhere(tree, names, _WITHOUT_LABELS)
     notes = [_label_file_above(tree, names), _label_file_below(tree)]
-    labels, class_names = [None] * len(names), None
-    if not tree.is_zip:
+    labels, class_names = source.labels, None
+    if tree.is_zip:
+        notes.append(_folders_of_zip(names))
+    else:
         labels, class_names = _labels_from_folders(tree, names)
         notes.append(_splits(class_names))
-    return labels, class_names, [note for note in notes if note]
+    notes = tuple(note for note in notes if note)
+    return source._replace(labels=labels, class_names=class_names, notes=source.notes + notes)
 
 
 def _labels_from_folders(tree: FileTree, names: list[str]) -> tuple[list, list[str] | None]:
@@ -198,8 +192,8 @@ def _labels_from_folders(tree: FileTree, names: list[str]) -> tuple[list, list[s
         stray = [name for name, top in zip(names, tops) if not top]
         raise DatasetError(
             tree.arg,
-            f' has {len(stray)} image(s) beside the folders {examples(class_names[1:])}, which would be the '
-            f'classes: {examples(stray)}; move them into the folder of a class or elsewhere, ',
+            f' has {len(stray)} image(s) beside the folders that would be classes, '
+            f'{examples(class_names[1:])}: move {examples(stray)} into the folder of a class or elsewhere, ',
             *_WITHOUT_LABELS,
         )
     numbers = {top: number for number, top in enumerate(class_names)}
@@ -221,27 +215,12 @@ def _tree_items(tree: FileTree, names: list[str]) -> Iterator[SourceItem]:
 # What a user should know.
 
 
-def _left_out(tree: FileTree) -> str | None:
-    if not tree.left_out:
+def _folders_of_zip(names: list[str]) -> Where | None:
+    """A note where folders of an archive look like classes, which they are not; EDM's are numbered."""
+    tops = sorted({name.split('/')[0] for name in map(normal_name, names) if '/' in name})
+    if len(tops) < 2 or all(top.isdigit() for top in tops):
         return None
-    return f'left out as files of services or hidden: {examples(tree.left_out)}'
-
-
-def _loops(tree: FileTree) -> str | None:
-    if not tree.loops:
-        return None
-    return f'links that lead back to where they lie are not followed: {examples(tree.loops)}'
-
-
-def _other_formats(tree: FileTree) -> str | None:
-    found = [
-        name
-        for name in tree.names
-        if os.path.splitext(name)[1].lower() in _OTHER_FORMATS and not is_image_name(name)
-    ]
-    if not found:
-        return None
-    return f'{len(found)} image(s) in formats that Pillow cannot open are left out, convert them first: {examples(found)}'
+    return (f'a zip archive has labels from its {LABEL_FILE} only; for classes {examples(tops)}, unpack it',)
 
 
 def _splits(class_names: list[str] | None) -> Where | None:

@@ -45,7 +45,7 @@ def center_crop_wide(pixels: np.ndarray, width: int, height: int) -> np.ndarray 
         width:  Side of the resulting square in pixels.
         height: Height of the band in the result in pixels, at most `width`.
     Returns:
-        uint8 [width, width, 3], or None when the image is narrower than `width` or the band lower than `height`.
+        uint8 [width, width, 3]; None when the image is narrower than `width` or the band lower than `height`.
     """
     rows, columns = pixels.shape[:2]
     band = round(width * rows / columns)

@@ -21,6 +21,8 @@ from evaluations.inputs.image_sources import (
 )
 from evaluations.inputs.npz_images import NpzImages
 from evaluations.measure import split_batches
+from evaluations.remarks import describe_images
+from tests.support.image_files import colour, write_files
 from tests.support.toy_images import IMAGES, LABELS, write_sources
 from training.sampling.samplers import sample_batch, to_uint8
 
@@ -195,3 +197,18 @@ def test_announced_images_are_not_believed(tmp_path):
                 member.write(bytes(1_000_000))
     with pytest.raises(ValueError, match='announces images of 10000x10000 pixels in'):
         open_images(str(tmp_path / 'x.npz'))
+
+
+def test_files_of_services_are_left_out_and_named(tmp_path):
+    """Also of the hash that tells whether two folders are the same data set."""
+    files = {f'{k}.png': colour(k) for k in range(3)}
+    plain = write_files(tmp_path / 'plain', files)
+    littered = write_files(tmp_path / 'littered', {**files, '.ipynb_checkpoints/0.png': b'', '._1.png': b'x'})
+    source, _reason = open_images(littered)
+    assert len(source) == 3
+    words = 'left out as files of services or hidden: ._1.png, .ipynb_checkpoints'
+    assert f'{littered}: {words}' in describe_images(littered, source)
+    assert not describe_images(plain, open_images(plain)[0])
+    assert hash_dataset(plain) == hash_dataset(littered)
+    write_files(littered, {'3.png': colour(3)})
+    assert hash_dataset(plain) != hash_dataset(littered)

@@ -74,7 +74,7 @@ def test_announced_sizes_are_not_believed(tmp_path, announced):
         archive.writestr('mu.npy', data)
         archive.getinfo('mu.npy').file_size = len(data) - 64 + announced
     tracemalloc.start()
-    with pytest.raises(NpzError, match='announces .* cannot hold'):
+    with pytest.raises(NpzError, match='announces two different sizes'):
         NpzFile(path)
     assert write_zip(path, mu=data)
     with pytest.raises(NpzError, match=f'{announced - 64} bytes short'):

@@ -32,7 +32,7 @@ def inspect(source, *args, status=0):
     assert result.exit_code == status and (
         result.exception is None or isinstance(result.exception, SystemExit)
     ), result.output
-    return result.output.splitlines()
+    return result.stdout.splitlines()
 
 
 def line(lines, head):
@@ -159,7 +159,8 @@ def test_same_pixels_in_another_format_or_shape(tmp_path):
         (
             [['a.png', 'cat'], ['b.png', 'dog']],
             'Labels',
-            'unusable: dataset.json must give every image a class number',
+            'must give every image a class number (such as 3) or a vector of numbers, all of one length; '
+            'the label of a.png is cat',
         ),
     ],
 )

@@ -102,8 +102,8 @@ def test_bombs_are_not_unpacked_into_memory(tmp_path):
         (b'', 'EOF|magic'),
         (b'\x93NUMPY\x09\x00', 'unknown format version'),
         (member(dict(descr='<f8', fortran_order=False, shape=(-1,))), 'below 0'),
-        (b'\x93NUMPY\x01\x00\xff\x7f' + b'(' * 32767, ''),
-        (b'\x93NUMPY\x01\x00\x80\x1f' + b'[' * 8064, ''),
+        (b'\x93NUMPY\x01\x00\xff\x7f' + b'(' * 32767, '.'),
+        (b'\x93NUMPY\x01\x00\x80\x1f' + b'[' * 8064, '.'),
         (
             member(dict(descr='|O', fortran_order=False, shape=(1,)), b'cos\nsystem\n.'),
             'holds object, not numbers',

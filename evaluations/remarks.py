@@ -74,7 +74,6 @@ def describe_images(
                 f'{jpegs} files of {path} are JPEG; compression moves features, and published numbers use PNG'
             )
         labels = list((tree.read_label_map() or {}).values()) if 'is' in metrics else None
-        notes += source.remarks
     if labels is not None and all(isinstance(label, (int, np.integer)) for label in labels):
         if seems_sorted(labels):
             notes.append(

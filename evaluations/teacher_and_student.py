@@ -86,7 +86,7 @@ def load_pair(teacher: str, student: str, device: torch.device) -> list[tuple[to
         ArgumentError: Unusable files, or networks for different images or classes.
     """
     pairs = [
-        load_network(path, option=option) for path, option in ((teacher, '--teacher'), (student, '--student'))
+        load_network(path, option=option) for path, option in ((teacher, 'teacher'), (student, 'student'))
     ]
     kinds = [(net.img_channels, net.img_resolution, net.label_dim) for net, _ in pairs]
     if kinds[0] != kinds[1]:

@@ -12,13 +12,13 @@ Legend: N batch, C channels, H W pixels, D features, K classes.
 
 import hashlib
 import io
-import zipfile
 from typing import Any
 
 import torch
 
 from dnnlib.errors import ArgumentError
 from dnnlib.files import refuse_special_file
+from dnnlib.zips import verify_zip
 
 FORMAT = 'gdd-1s-mnist-classifier'
 RESOLUTION = 32
@@ -143,10 +143,7 @@ def load_classifier(path: str) -> tuple[MnistClassifier, str]:
     except OSError as error:
         raise ArgumentError(f'MNIST classifier weights {path}: {error.strerror}; {make}') from error
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:  # torch does not look at the checksums
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(damaged)
+        verify_zip(io.BytesIO(data))
         content = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
         if content['format'] != FORMAT:
             raise KeyError(content['format'])

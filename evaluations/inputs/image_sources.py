@@ -251,7 +251,7 @@ def hash_dataset(path: str | os.PathLike) -> str:
     """Return a hash that tells whether two data sets are the same files.
 
     Args:
-        path: A file (hash of its bytes) or a folder (names and bytes of its files, without those of services).
+        path: A file (hash of its bytes) or a folder (names and bytes of its files, but those of services).
     Returns:
         sha256, hexadecimal.
     """

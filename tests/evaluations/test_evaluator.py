@@ -319,6 +319,7 @@ def test_remarks(loaded, files, monkeypatch):
         ),
         ('few', 'images', [], 'SAMPLE=.*few.npz holds 3 images; give at least 4'),
         ('samples', 'few', [], 'REF=.*few.npz holds 3 images'),
+        ('samples', 'five', ['--density-coverage'], 'REF=.*five.npz holds 5 images; give at least 6'),
         ('samples', 'images', ['--json=out.txt'], '--json=out.txt must name a file ending in .json'),
         ('samples', 'images', ['--json=nowhere/out.json'], 'in a folder that exists'),
         ('samples', 'images', ['--device=abacus'], '--device=abacus cannot be used: .*try --device=cpu'),
@@ -334,6 +335,7 @@ def test_errors_are_one_line_and_come_before_the_work(
 ):
     folder = files['folder']
     np.savez(folder / 'few.npz', make_images(1, 3))
+    np.savez(folder / 'five.npz', make_images(1, 5))
     np.savez(folder / 'other.npz', mu=np.zeros(6), sigma=np.eye(6))
     monkeypatch.setattr(evaluator, 'measure_images', lambda *_args: pytest.fail('work began'))
     result = click.testing.CliRunner().invoke(

@@ -1,7 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""fid.py on 1, 2 and 3 gloo processes: the same numbers. This file is the test, and the script of these processes."""
+"""fid.py on 1, 2 and 3 gloo processes: the same numbers. This file is the test, and their script."""
 
 import contextlib
 import io
@@ -24,7 +24,7 @@ from training.snapshots.snapshot import save_snapshot
 
 
 def call(*args):
-    """Run one command of fid.py as one of several processes; return what it printed, and what its error says."""
+    """Run one command of fid.py as one of several processes; return what it printed and its error."""
     printed, error = io.StringIO(), None
     with contextlib.redirect_stdout(printed):
         try:

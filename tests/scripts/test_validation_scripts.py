@@ -1,7 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""validation_fid.sh and validate_is_pr.sh: which commands they run, what they skip, how they end. Python is a stub here."""
+"""validation_fid.sh and validate_is_pr.sh: commands, skips, ends. Python is a stub here."""
 
 import os
 import re
@@ -34,7 +34,7 @@ REFERENCES = {
 
 @pytest.fixture
 def files(tmp_path):
-    """Checkpoints and references by name, empty; and a Python that prints its arguments, and fails on request."""
+    """Checkpoints and references by name, empty; a Python that prints its arguments, fails on request."""
     for name in (*CHECKPOINTS, *REFERENCES.values(), 'VIRTUAL_imagenet64_labeled.npz', 'mine.pkl'):
         (tmp_path / name).touch()
     stub = tmp_path / 'python'
@@ -162,8 +162,8 @@ def test_what_is_absent_is_skipped(files):
     assert code == 0 and len(commands(output, 'fid.py')) >= 3
     assert lines[0].startswith(f'ffhq: skipped, there is no checkpoint {files}/ffhq*.pkl; put it there')
     assert lines[1] == (
-        f'imagenet: skipped, there is no reference {files}/imagenet-64x64.npz; docs/metrics.md says where to get it, '
-        'or set REFS=folder or URL'
+        f'imagenet: skipped, there is no reference {files}/imagenet-64x64.npz; '
+        'docs/metrics.md says where to get it, or set REFS=folder or URL'
     )
     assert run('validation_fid.sh', files, 'ffhq')[0] == 1  # asked for by name
     code, output, error = run('validation_fid.sh', files, 'ffhq', 'imagenet')

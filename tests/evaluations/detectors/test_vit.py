@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""CLIP and DINOv2: preprocessing against torchvision and by hand, networks against others, all weights formats."""
+"""CLIP and DINOv2: preprocessing against torchvision and by hand, networks against others, all formats."""
 
 import math
 

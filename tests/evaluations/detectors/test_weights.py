@@ -81,7 +81,7 @@ def test_other_formats_are_found_as_well(place):
 def test_wrong_content_is_refused(place):
     folder, _ = place
     (folder / 'pretrained' / 'first.pth').write_bytes(b'half a file')
-    with pytest.raises(DetectorWeightsError, match=f'first.pth as published has {SHA256}.*--detector-path'):
+    with pytest.raises(DetectorWeightsError, match=f'first.pth as published has {SHA256}.*detector_path'):
         find(folder)
 
 
@@ -130,7 +130,7 @@ def test_a_given_file_may_have_any_hash_but_is_not_called_published(place):
     found = find(folder, str(folder / 'renamed.bin'))
     assert found.published and found.notes == ()
     with pytest.raises(
-        DetectorWeightsError, match='--detector-path=.*none.pth cannot be read .No such file.*first.pth'
+        DetectorWeightsError, match='detector_path=.*none.pth cannot be read .No such file.*first.pth'
     ):
         find(folder, str(folder / 'none.pth'))
 

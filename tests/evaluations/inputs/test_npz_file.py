@@ -74,7 +74,7 @@ def test_announced_sizes_are_not_believed(tmp_path, announced):
         archive.writestr('mu.npy', data)
         archive.getinfo('mu.npy').file_size = len(data) - 64 + announced
     tracemalloc.start()
-    with pytest.raises(NpzError, match='announces .* cannot hold'):
+    with pytest.raises(NpzError, match='announces two different sizes'):
         NpzFile(path)
     assert write_zip(path, mu=data)
     with pytest.raises(NpzError, match=f'{announced - 64} bytes short'):
@@ -102,8 +102,8 @@ def test_bombs_are_not_unpacked_into_memory(tmp_path):
         (b'', 'EOF|magic'),
         (b'\x93NUMPY\x09\x00', 'unknown format version'),
         (member(dict(descr='<f8', fortran_order=False, shape=(-1,))), 'below 0'),
-        (b'\x93NUMPY\x01\x00\xff\x7f' + b'(' * 32767, ''),
-        (b'\x93NUMPY\x01\x00\x80\x1f' + b'[' * 8064, ''),
+        (b'\x93NUMPY\x01\x00\xff\x7f' + b'(' * 32767, '.'),
+        (b'\x93NUMPY\x01\x00\x80\x1f' + b'[' * 8064, '.'),
         (
             member(dict(descr='|O', fortran_order=False, shape=(1,)), b'cos\nsystem\n.'),
             'holds object, not numbers',

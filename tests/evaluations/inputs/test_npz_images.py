@@ -135,7 +135,7 @@ def test_files_that_are_no_npz(tmp_path):
     with pytest.raises(ValueError, match='cannot be read: Is a directory'):
         NpzImages(tmp_path)
     np.save(tmp_path / 'single.npy', IMAGES)
-    with pytest.raises(ValueError, match='cannot be read: File is not a zip file; give an .npz file'):
+    with pytest.raises(ValueError, match='cannot be read: File is not a zip file'):
         NpzImages(tmp_path / 'single.npy')
 
 

@@ -80,7 +80,7 @@ class Evil:
         (pickle.dumps({'num_images': float('inf'), 'fid': {'mu': MU, 'sigma': SIGMA}}), 'num_images is inf'),
         (pickle.dumps({'num_images': -1, 'fid': {'mu': MU, 'sigma': SIGMA}}), 'num_images is -1'),
         (pickle.dumps({'num_images': [[1]], 'fid': {'mu': MU, 'sigma': SIGMA}}), 'not a number of images'),
-        (pickle.dumps({'fid': {'mu': MU * np.inf, 'sigma': SIGMA}}), 'values in mu that are not finite'),
+        (pickle.dumps({'fid': {'mu': MU + np.inf, 'sigma': SIGMA}}), 'values in mu that are not finite'),
         (pickle.dumps({'fid': {'mu': MU, 'sigma': -SIGMA}}), 'sigma that is no covariance'),
     ],
 )

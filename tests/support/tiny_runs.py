@@ -137,11 +137,11 @@ def remove_normalisation(module, setattr_=setattr):
 def use_small_steps(setattr_=setattr):
     """Let train.py end ticks every 16 images, run R1 every 3 iterations and name states by images."""
 
-    def build_config(opts, original=config_lib.build_config):
-        return dict(original(opts), tick_nimg=16)
+    def build_run(config, original=train.build_run):
+        r1 = dict(r1_interval=3) if config.get('r1_interval') else {}
+        return original(frozen(dict(config, tick_nimg=16, **r1)))
 
-    setattr_(config_lib, 'build_config', build_config)
-    setattr_(config_lib, 'R1_INTERVAL', 3)
+    setattr_(train, 'build_run', build_run)
     setattr_(training_state, 'state_path', lambda run_dir, nimg: f'{run_dir}/training-state-{nimg:06d}.pt')
 
 

@@ -14,9 +14,8 @@ import train
 from tests.support import tiny_runs
 from torch_utils import training_stats
 from torch_utils.randomness import BatchRandom
-from training import config as config_lib
 from training.adversarial.losses import generator_loss
-from training.config import ConfigError
+from training.config import MIDDLE_SIGMA, SIGMA_MAX, ConfigError
 from training.dataset import ImageFolderDataset
 from training.instance.distances import huber_distance, l2_distance
 from training.instance.targets import INSTANCE_TYPES, distillation_target, draw_indices, index_levels
@@ -322,7 +321,7 @@ def test_number_of_steps_is_part_of_the_options():
     assert tiny_runs.make_config(*GAN, '--multi-step-g=2')['sampler_kwargs'] == dict(
         num_steps=2, middle_sigma=0.8
     )
-    assert config_lib.SIGMA_MAX == samplers.SIGMA_MAX and config_lib.MIDDLE_SIGMA == samplers.MIDDLE_SIGMA
+    assert SIGMA_MAX == samplers.SIGMA_MAX and MIDDLE_SIGMA == samplers.MIDDLE_SIGMA
 
 
 # ------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from dnnlib.errors import ArgumentError, arg, as_option
+from dnnlib.errors import ArgumentError, arg, as_option, message_parts
 from dnnlib.util import Logger, atomic_write
 from torch_utils import distributed, misc, training_stats
 from torch_utils.randomness import BatchRandom, derive_seed
@@ -74,7 +74,7 @@ class TrainingRun:
             self.load_state(loaded)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the whole state of the run as tensors and plain values. All ranks call this together; rank 0's counts.
+        """Return the whole state of the run, tensors and plain values. All ranks call this; rank 0's counts.
 
         Random numbers and the position in the data follow from the seed and `nimg`.
         """
@@ -102,8 +102,8 @@ class TrainingRun:
         resume.require_same_run(where, loaded['run'], own)
         if loaded['run']['processes'] != self.world_size:
             distributed.print0(
-                f'Processes: {self.world_size}, before {loaded["run"]["processes"]}; the same data and noise, '
-                'sums in another order (docs/training.md)'
+                f'Processes: {self.world_size}, before {loaded["run"]["processes"]}; the same data and '
+                'noise, sums in another order (docs/training.md)'
             )
         self.nimg, self.tick, self.iteration = loaded['nimg'], loaded['tick'], loaded['iteration']
         self.last_tick_nimg = loaded['last_tick_nimg']
@@ -112,10 +112,14 @@ class TrainingRun:
             self.ema.load_state_dict(loaded['ema'])
             self.task.guard.load_state_dict(loaded['nonfinite'])
         except (RuntimeError, ValueError, KeyError) as error:
-            reason = ' '.join(str(error).split())[:200]
+            reason = message_parts(error)
+            if not isinstance(error, ArgumentError):  # torch's own may have many lines
+                reason = [' '.join(str(error).split())[:200]]
             raise state.StateError(
                 where,
-                f' does not fit the networks of this run ({reason}); give the options of the interrupted run',
+                ' does not fit the networks of this run (',
+                *reason,
+                '); give the options of the interrupted run',
             ) from error
         self.collector.load_state_dict(loaded['statistics'])
         self.progress = Progress(self.config['total_nimg'], visible=False, state=loaded['progress'])
@@ -192,13 +196,13 @@ class TrainingRun:
         self.progress.close()
         if self.nimg < total:
             raise Preempted(
-                f'{interruption.signal_name or "a signal"} after {self.nimg / 1000:g} kimg, state in {state_path}; '
-                f'the same command with {as_option(arg("resume", "auto"))} goes on'
+                f'{interruption.signal_name or "a signal"} after {self.nimg / 1000:g} kimg, '
+                f'state in {state_path}; the same command with {as_option(arg("resume", "auto"))} goes on'
             )
         return path
 
     def end_of_tick(self, run_dir: str, done: bool) -> str | None:
-        """Print the status line, save a snapshot when it is due, write the statistics; returns the path of a snapshot."""
+        """Print the status line, save a snapshot when due, write statistics; return the snapshot's path."""
         self.progress.end_of_tick(self.tick, self.nimg, self.device)
         news = self.task.guard.news(self.config['nan_limit'])
         if news and self.rank == 0:
@@ -249,12 +253,16 @@ class TrainingRun:
 def build_task(config: dict[str, Any], dataset: Any, device: torch.device, micro_batch: int) -> Task:
     """Construct what the run trains; each task imports only what it needs."""
     if config['loss'] == 'gdd' and config['teacher_only']:
-        from training.tasks.instance import InstanceTask as chosen
-    elif config['loss'] == 'gdd':
-        from training.tasks.distillation import DistillationTask as chosen
-    else:
-        from training.tasks.teacher import TeacherTask as chosen
-    return chosen(config, dataset, device, micro_batch)
+        from training.tasks.instance import InstanceTask
+
+        return InstanceTask(config, dataset, device, micro_batch)
+    if config['loss'] == 'gdd':
+        from training.tasks.distillation import DistillationTask
+
+        return DistillationTask(config, dataset, device, micro_batch)
+    from training.tasks.teacher import TeacherTask
+
+    return TeacherTask(config, dataset, device, micro_batch)
 
 
 def check_dataset(dataset: Any, config: dict[str, Any]) -> None:
@@ -276,7 +284,7 @@ def check_dataset(dataset: Any, config: dict[str, Any]) -> None:
 def write_stats(
     run_dir: str, collector: training_stats.Collector, rank: int, tensorboard: logs.TensorBoard | None = None
 ) -> None:
-    """Append a line of statistics to stats.jsonl (strict JSON: missing values are null), and the means to TensorBoard."""
+    """Append a line to stats.jsonl (strict JSON: missing values are null), and the means to TensorBoard."""
     if rank != 0:
         return
     stats = {
@@ -327,6 +335,7 @@ def run_training(run: TrainingRun, run_dir: str) -> str | None:
             tqdm.write(
                 f'Finished after {run.nimg / 1000:g} kimg: {path}'
                 if path
-                else f'Nothing to do: {run.nimg / 1000:g} kimg are done; raise {as_option(arg("duration"))} to go on'
+                else f'Nothing to do: {run.nimg / 1000:g} kimg are done; '
+                f'raise {as_option(arg("duration"))} to go on'
             )
         return path

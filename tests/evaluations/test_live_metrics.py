@@ -384,7 +384,7 @@ def test_run_stops_at_the_limit_and_says_what_is_left(material, tmp_path):
     poison(run, [2, 3, 4])
     with pytest.raises(
         NonFiniteError,
-        match=r'--nan-limit=2 is reached: 2 optimizer steps had non-finite gradients \(G 2\) by 0.016 '
+        match=r'^nan_limit=2 is reached: 2 optimizer steps had non-finite gradients \(G 2\) by 0.016 '
         r'kimg; the newest files in .* are network-snapshot-000000.pkl;',
     ):
         run_training(run, str(tmp_path))

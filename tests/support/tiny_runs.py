@@ -11,7 +11,6 @@ import PIL.Image
 import torch
 
 import train
-from training import config as config_lib
 from training import networks
 from training.adversarial.features import ProjectedFeatures
 from training.dataset import ImageFolderDataset
@@ -77,7 +76,7 @@ def write_teacher(path, resolution=RESOLUTION, channels=3, classes=3, cls=networ
 def make_config(*args):
     """Resolve options of train.py as its command does; the tick is the one option that cannot be small enough."""
     config = train.resolve(train.main.make_context('train.py', ['--outdir=none', *args]))
-    return frozen(dict(config, tick_nimg=16))
+    return dict(config, tick_nimg=16)
 
 
 class Frozen(dict):
@@ -95,7 +94,7 @@ def frozen(value):
 
 
 def make_run(config):
-    """Build a TrainingRun as train.py does."""
+    """Build a TrainingRun as train.py does, from options that nobody can change."""
     return train.build_run(frozen(config))
 
 
@@ -141,11 +140,11 @@ def remove_normalisation(module, setattr_=setattr):
 def use_small_steps(setattr_=setattr):
     """Let train.py end ticks every 16 images, run R1 every 3 iterations and name states by images."""
 
-    def build_config(opts, original=config_lib.build_config):
-        return dict(original(opts), tick_nimg=16)
+    def build_run(config, original=train.build_run):
+        r1 = dict(r1_interval=3) if config.get('r1_interval') else {}
+        return original(frozen(dict(config, tick_nimg=16, **r1)))
 
-    setattr_(config_lib, 'build_config', build_config)
-    setattr_(config_lib, 'R1_INTERVAL', 3)
+    setattr_(train, 'build_run', build_run)
     setattr_(training_state, 'state_path', lambda run_dir, nimg: f'{run_dir}/training-state-{nimg:06d}.pt')
 
 

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What keeps an iteration the same however its batch is split over micro-batches and processes.
 
-Losses and gradients are sums over images and need nothing. Two layers of the discriminator do: spectral norms, which
-advance with every forward pass, and batch norms, which look at the images of one forward pass of one process.
+Losses and gradients are sums over images and need nothing. Two layers of the discriminator do: spectral
+norms, which advance with every forward pass, and batch norms, which look at the images of one forward pass of
+one process.
 
 Letters in shape comments: N batch, C channels, H W pixels, P processes.
 """
@@ -21,10 +22,10 @@ Part = TypeVar('Part')
 
 
 class SpectralVectors:
-    """Let every micro-batch of a stage meet the spectral-norm vectors that the undivided batch would have met.
+    """Let every micro-batch meet the spectral-norm vectors that the undivided batch would have met.
 
-    Weights do not change within a stage, so the power iterations of each micro-batch repeat those of the first
-    one exactly when they start from the same vectors.
+    Weights do not change within a stage, so the power iterations of each micro-batch repeat those of the
+    first one exactly when they start from the same vectors.
 
     Args:
         module: Network with `SpectralNormConv2d` layers.
@@ -50,9 +51,9 @@ class SpectralVectors:
 class RunningStatistics:
     """Keep the running statistics of batch norms equal on all processes.
 
-    Nothing in training reads them, but they are part of states, which must not depend on the rank. Averaging in
-    every iteration costs one reduction of a few thousand numbers; averaging only when a state is written would
-    make their last bits depend on when that was.
+    Nothing in training reads them, but they are part of states, which must not depend on the rank. Averaging
+    in every iteration costs one reduction of a few thousand numbers; averaging only when a state is written
+    would make their last bits depend on when that was.
 
     Args:
         module: Network with nn.BatchNorm2d layers.
@@ -123,7 +124,8 @@ def synchronise_batch_norms(module: nn.Module) -> nn.Module:
     """Turn every nn.BatchNorm2d of a network into a `GlobalBatchNorm2d`, in place; weights and names stay."""
     for layer in module.modules():
         if type(layer) is nn.BatchNorm2d:
-            # The same data and constructor, another forward. A new layer would have to be hung into its parent, with
-            # the parameters that optimizers and states refer to; this is the one place where a class is exchanged.
+            # The same data and constructor, another forward. A new layer would have to be hung into its
+            # parent, with the parameters that optimizers and states refer to; this is the one place where a
+            # class is exchanged.
             layer.__class__ = GlobalBatchNorm2d
     return module

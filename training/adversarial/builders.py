@@ -23,7 +23,7 @@ def build_features(
     """Build the frozen feature networks; `clean` draws one projection, `official` one per rank.
 
     Args:
-        feature_kwargs: Arguments of `ProjectedFeatures`; an `input_size` of None gives the images as they are.
+        feature_kwargs: Arguments of `ProjectedFeatures`; an `input_size` of None leaves the images alone.
         resolution:     Side of the images, in pixels.
         device:         Device to train on.
         seed:           Seed of the run.
@@ -59,7 +59,7 @@ def build_discriminator(
     """Build the discriminator, with start values for its class embeddings where there are classes.
 
     Args:
-        discriminator_kwargs: Arguments of `ProjectedDiscriminator`, and `class_embed`: where the table comes from.
+        discriminator_kwargs: Arguments of `ProjectedDiscriminator`, and `class_embed`: source of the table.
         features:             What it looks through.
         dataset:              Training images.
         device:               Device to train on.

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What happens to images between generator or data set and the discriminator's backbones: ADA and DiffAugment.
+"""What happens to images in front of the discriminator's backbones: ADA and DiffAugment.
 
 Order (official): the ADA pipe once, then DiffAugment with draws of its own for every backbone. R1
 goes without the pipe but with DiffAugment. All draws are functions of (seed, images seen, stage), and
@@ -45,8 +45,8 @@ class InputAugment:
             images: Images of this process, [N, C, H, W]; only shape and type are read.
             rng:    BatchRandom of the iteration.
         Returns:
-            Kind of images ('fake', 'real') -> `ada` (numbers of the pipe) and `diffaug` (backbone -> numbers), each
-            only where it is on; all tensors [N, ...]. Empty if there is nothing to do.
+            Kind of images ('fake', 'real') -> `ada` (numbers of the pipe) and `diffaug` (backbone ->
+            numbers), each only where it is on; all tensors [N, ...]. Empty if there is nothing to do.
         """
 
         def draw_all(count: int, generator: torch.Generator) -> dict[str, dict]:
@@ -70,7 +70,8 @@ class InputAugment:
             images: [N, C, H, W], -1..1.
             draws:  Draws of one kind, from `draw`.
         Returns:
-            Images after ADA, and the numbers of DiffAugment by backbone or None: the arguments of `ProjectedFeatures`.
+            Images after ADA, and the numbers of DiffAugment by backbone or None: the arguments of
+            `ProjectedFeatures`.
         """
         if 'ada' in draws:
             images = self.pipe.apply(images, draws['ada'])
@@ -107,5 +108,5 @@ class InputAugment:
             self.strength.load_state_dict(state)
 
     def description(self) -> dict | None:
-        """Return the snapshot entry `augment_pipe`: plain values, which need no code to be read; None without ADA."""
+        """Return the snapshot entry `augment_pipe`: plain values, readable without code; None without ADA."""
         return dict(class_name='AdaPipe', p=float(self.strength.p)) if self.strength else None

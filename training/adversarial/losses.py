@@ -58,9 +58,10 @@ def discriminator_loss(
 
 
 def r1_penalty(logits: Sequence[torch.Tensor], images: torch.Tensor) -> torch.Tensor:
-    """Compute the squared gradient of the sum of all logits with respect to each image (Mescheder et al. 2018).
+    """Compute the squared gradient of the sum of all logits with respect to each image.
 
-    Batch norm couples the images of a batch, and this coupling is part of the gradient.
+    R1 of Mescheder et al. 2018. Batch norm couples the images of a batch, and this coupling is part of the
+    gradient.
 
     Args:
         logits: One tensor [N, L] per backbone, computed from `images`.

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The three stages of GDD training, from images and noise to a loss: generate, augment, extract features, judge.
+"""The three stages of GDD training, from images and noise to a loss: generate, augment, look, judge.
 
 Each method returns a loss; `backward` and the optimizer steps stand in training/tasks/distillation.py.
 
@@ -32,7 +32,7 @@ class GDDLoss:
         loss_type: 'ns' or 'hinge'.
         r1_gamma:  R1 weight, >= 0.
         levels:    Decreasing noise levels at which the generator is called; one for a one-step generator.
-        augment:   What happens to images in front of F, and what learns from the logits of real ones; or None.
+        augment:   What happens to images in front of F, and learns from the logits of real ones; or None.
     Raises:
         ArgumentError: Unknown loss type or negative r1_gamma.
     """
@@ -57,7 +57,7 @@ class GDDLoss:
     def generator_loss(
         self, images: torch.Tensor, labels: torch.Tensor, z: torch.Tensor, draws: Draws | None = None
     ) -> torch.Tensor:
-        """Judge generated images. Only the generator is in the graph; D's batch-norm and spectral-norm state advances.
+        """Judge generated images. The graph holds the generator only; D's norms advance all the same.
 
         Args:
             images: Real images, [N, C, H, W]; only the shape is looked at.
@@ -121,10 +121,9 @@ class GDDLoss:
         Args:
             images: Real images, [N, C, H, W], -1..1.
             labels: One-hot labels [N, K]; [N, 0] = unconditional.
-            draws:  Draws for 'real' images; the official code has no ADA here, but DiffAugment. None for none.
+            draws:  Draws for 'real' images (official: DiffAugment, but no ADA); None for none.
         Returns:
-            Scalar, a mean over images. Only its gradient for D's parameters is of use; that for the images is of
-            second order as well, and takes an eighth of the time.
+            Scalar, a mean over images; only its gradient for D's parameters is of use.
         """
         images = images.detach().requires_grad_(True)
         logits = self.D(self._features(images, 'real', draws), _classes(labels))

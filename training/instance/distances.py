@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Distances between two images that instance-based distillation minimises: LPIPS, squared and pseudo-Huber."""
+"""Distances that instance-based distillation minimises: LPIPS, squared and pseudo-Huber."""
 
 import math
 import os
@@ -27,9 +27,9 @@ def l2_distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def huber_distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Pseudo-Huber distance sqrt(|a - b|^2 + c^2) - c with c = 0.00054 sqrt(C H W) (Song & Dhariwal 2023, Eq. 7).
+    """Pseudo-Huber distance sqrt(|a - b|^2 + c^2) - c with c = 0.00054 sqrt(C H W).
 
-    Unlike the square it does not let a few far-off images decide the gradient.
+    Song & Dhariwal 2023, Eq. 7. Unlike the square it does not let a few far-off images decide the gradient.
 
     Args:
         a, b: Images [N, C, H, W].
@@ -41,7 +41,7 @@ def huber_distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 class LPIPSDistance(torch.nn.Module):
-    """LPIPS (Zhang et al. 2018) with its VGG16 net, on images resized to 224 x 224, as in the official GDD code.
+    """LPIPS (Zhang et al. 2018) with its VGG16 net, on images resized to 224 x 224 (official GDD code).
 
     The package `lpips` computes it. Images of one channel are repeated to three.
 
@@ -98,7 +98,7 @@ def load_vgg(net: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
 
 
 def find_vgg(pretrained_dir: str = 'pretrained') -> str:
-    """Return the path of VGG16's weights: the folder of weights, the cache of torch.hub, or a download into that.
+    """Return the path of VGG16's weights, in the folder, or in torch.hub's cache, or downloaded there.
 
     Raises:
         ArgumentError: Not found, and the download failed.
@@ -114,8 +114,9 @@ def find_vgg(pretrained_dir: str = 'pretrained') -> str:
     except Exception as error:  # URL and file-system errors have no common base class.
         raise ArgumentError(
             *LPIPS,
-            f' needs the file {VGG_FILE}, which is neither in {pretrained_dir!r} nor in the cache of torch.hub, and '
-            f'cannot be downloaded ({type(error).__name__}); put it into {pretrained_dir!r}, or use ',
+            f' needs the file {VGG_FILE}, which is neither in {pretrained_dir!r} nor in the cache of '
+            f'torch.hub, and cannot be downloaded ({type(error).__name__}); put it into {pretrained_dir!r}, '
+            'or use ',
             *NEEDS_NOTHING,
         ) from None
 

@@ -3,12 +3,13 @@
 """Instance-based distillation: time indices, jumps and targets of PD, CD, CTM and RCD as pure functions.
 
 A noisy image is moved from a start t over a middle u to a destination s along the trajectory of the
-probability-flow ODE, and the student learns to name the end of the jump in one call. PD is progressive distillation
-(Salimans & Ho 2022), CD consistency distillation (Song et al. 2023, Eq. 7), CTM the trajectory model of Kim et al. 2024,
-RCD a relative of CTM that starts at the highest level only. All follow the official GDD code (distillation spec 6.2 to
-6.5), without its destination argument, which no released network accepts.
+probability-flow ODE, and the student learns to name the end of the jump in one call. PD is progressive
+distillation (Salimans & Ho 2022), CD consistency distillation (Song et al. 2023, Eq. 7), CTM the trajectory
+model of Kim et al. 2024, RCD a relative of CTM that starts at the highest level only. All follow the official
+GDD code (distillation spec 6.2 to 6.5), without its destination argument, which no released network accepts.
 
-Letters in shape comments: N batch, C channels, H W pixels, K classes, n images of one branch, M = `max_steps`.
+Letters in shape comments: N batch, C channels, H W pixels, K classes, n images of one branch,
+M = `max_steps`.
 """
 
 import functools
@@ -25,12 +26,12 @@ Denoiser = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Ten
 
 @functools.lru_cache(maxsize=8)
 def index_levels(max_steps: int) -> torch.Tensor:
-    """Return the noise level of every time index, float64 [M + 1]: 0.002 at index 0, 80 at index M, EDM's spacing."""
+    """Return the noise level of every time index, float64 [M + 1]: EDM's spacing from 0.002 (0) to 80 (M)."""
     return edm_levels(max_steps + 1).flip(0)
 
 
 def uniform_between(low: torch.Tensor, high: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Draw integers uniform in low..high, both included (the official rule, whose end bins are 1e-4 narrower).
+    """Draw integers uniform in low..high, both included (official: the end bins are 1e-4 narrower).
 
     Args:
         low, high: int64 [N], low <= high.
@@ -53,7 +54,8 @@ def draw_indices(
         count:     Number of images N.
         generator: torch.Generator, on the CPU.
     Returns:
-        Dict of t (start), u (middle) and s (destination), int64 [N], M >= t > u >= s >= 0; u = s never occurs.
+        Dict of t (start), u (middle) and s (destination), int64 [N], M >= t > u >= s >= 0; u = s never
+        occurs.
     Raises:
         ArgumentError: `kind` or `max_steps` is impossible.
     """
@@ -94,7 +96,7 @@ def euler_jump(
 def heun_step(
     denoise: Denoiser, v: torch.Tensor, start: torch.Tensor, end: torch.Tensor, labels: torch.Tensor | None
 ) -> torch.Tensor:
-    """Take one step of Heun's second-order method (EDM, Algorithm 1 without noise); arguments as `euler_jump`."""
+    """Take one step of Heun's method (EDM, Algorithm 1 without noise); arguments as `euler_jump`."""
     slope = (denoise(v, start, labels) - v) / start  # [n, C, H, W], minus dx/dsigma
     middle = v + slope * (start - end)
     correction = (denoise(middle, end, labels) - middle) / end
@@ -110,14 +112,17 @@ def hop(
     labels: torch.Tensor | None,
     max_steps: int,
 ) -> torch.Tensor:
-    """Move every image from a time index to another: Heun by the teacher over one interval, Euler by the student over more.
+    """Move every image from a time index to another.
 
-    Only the branch that an image needs is computed; where start equals end nothing is.
+    Heun by the teacher over one interval, Euler by the student over more. Only the branch that an image needs
+    is computed; where start equals end nothing is.
 
     Args:
-        student, teacher: Networks called as net(x, sigma, class_labels), without gradients where none are wanted.
+        student, teacher: Networks called as net(x, sigma, class_labels), without gradients where none are
+                          wanted.
         v:                Noisy images [N, C, H, W].
-        start, end:       Time indices, int64 [N] on the CPU (so that choosing a branch never waits for a GPU), start >= end.
+        start, end:       Time indices, int64 [N] on the CPU (so that choosing a branch never waits for a
+                          GPU), start >= end.
         labels:           One-hot labels [N, K] or None.
         max_steps:        Number of intervals M.
     Returns:
@@ -160,9 +165,11 @@ def distillation_target(
     """Compute what the student's output at the start shall become (distillation spec 6.4).
 
     Args:
-        kind:             'cd': the image reached at s = 0; 'ctm': the one reached when a last hop leads from s to 0;
-                          'pd', 'rcd': the clean image whose straight jump from t to s ends where two hops end.
-        student, teacher: Networks called as net(x, sigma, class_labels): the generator in training, the frozen denoiser.
+        kind:             'cd': the image reached at s = 0; 'ctm': the one reached when a last hop leads from
+                          s to 0; 'pd', 'rcd': the clean image whose straight jump from t to s ends where two
+                          hops end.
+        student, teacher: Networks called as net(x, sigma, class_labels): the generator in training, the
+                          frozen denoiser.
         v:                Noisy images at the level of t, [N, C, H, W].
         indices:          Dict of t, u, s as from `draw_indices`.
         labels:           One-hot labels [N, K] or None.

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a run learns after its options are resolved: from the data, the teacher's file and the number of processes."""
+"""What a run learns after its options are resolved: from the data, the teacher's file, the processes."""
 
 import dataclasses
 from typing import Any
@@ -31,7 +31,7 @@ class RunFacts:
     target_sha256: str | None = None
 
     def complete(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Return options and facts as one dict: what training_options.json holds, and what makes two runs the same."""
+        """Return options and facts as one dict, as training_options.json holds it."""
         data = dict(config['dataset_kwargs'], resolution=self.resolution, max_size=self.max_size)
         learnt = dict(micro_batch=self.micro_batch)
         if self.teacher is not None:

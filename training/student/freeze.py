@@ -68,7 +68,7 @@ def freeze_layers(net: torch.nn.Module, level: int) -> list[torch.nn.Parameter]:
 
 
 def block_kind(name: str) -> str:
-    """Name the row of a parameter in the table: 'block: conv0', 'up/down: conv0', or the layer outside the blocks.
+    """Name the row of a parameter in the table: 'block: conv0', 'up/down: conv0', or a layer outside.
 
     Args:
         name: Full parameter name, 'model....'.
@@ -96,8 +96,8 @@ def freeze_table(net: torch.nn.Module, level: int) -> list[str]:
     counts = count_by_kind(net, level)
     frozen, trained = (sum(row[i] for row in counts.values()) for i in (0, 1))
     lines = [
-        f'Generator at {as_option(arg("freeze", level))}: {frozen:,} of {frozen + trained:,} parameters frozen '
-        f'({100 * frozen / (frozen + trained):.3f} %)',
+        f'Generator at {as_option(arg("freeze", level))}: {frozen:,} of {frozen + trained:,} parameters '
+        f'frozen ({100 * frozen / (frozen + trained):.3f} %)',
         f'  {"layer":<24s}{"frozen":>14s}{"trained":>14s}',
     ]
     return lines + [f'  {name:<24s}{row[0]:>14,d}{row[1]:>14,d}' for name, row in counts.items()]

@@ -21,10 +21,12 @@ def with_frozen_cast(net: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Modul
     steps reach both. `net` stays the one to save and to average: its frozen weights keep float32.
 
     Args:
-        net:   Network with training.networks.Conv2d layers; parameters without requires_grad are the frozen ones.
+        net:   Network with training.networks.Conv2d layers; parameters without requires_grad are the frozen
+               ones.
         dtype: Type of the activations in the convolutions, such as torch.bfloat16.
     Returns:
-        The twin, in the mode (train, eval) of `net`. After changing frozen weights of `net` call `refresh_twin`.
+        The twin, in the mode (train, eval) of `net`. After changing frozen weights of `net` call
+        `refresh_twin`.
     """
     shared = {id(tensor): tensor for tensor in [*net.parameters(), *net.buffers()]}
     for layer in net.modules():

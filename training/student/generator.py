@@ -39,8 +39,8 @@ def build_generator(
         network_kwargs:  Architecture; None takes that of the teacher.
         network_options: Arguments that every run chooses anew.
     Returns:
-        Generator on the device; teacher as loaded (float32, on the CPU; None without one); what was learnt about them:
-        network_kwargs, and teacher (sha256, class_name).
+        Generator on the device; teacher as loaded (float32, on the CPU; None without one); what was learnt
+        about them: network_kwargs, and teacher (sha256, class_name).
     Raises:
         ArgumentError: Teacher, data and options do not fit.
     """
@@ -73,7 +73,8 @@ def generator_kwargs(info: EasyDict, dataset: Any, *, transfer: str, **options: 
     if info.class_name not in ('EDMPrecond', 'GDDPrecond'):
         raise ArgumentError(
             arg('transfer', transfer),
-            f' is a {info.class_name}, whose weights mean something else to the student; give a teacher trained with ',
+            f' is a {info.class_name}, whose weights mean something else to the student; give a teacher '
+            'trained with ',
             arg('precond', 'edm'),
             ', such as edm-cifar10-32x32-uncond-ve.pkl',
         )
@@ -81,10 +82,11 @@ def generator_kwargs(info: EasyDict, dataset: Any, *, transfer: str, **options: 
 
 
 def computing_twin(net: networks.GDDPrecond) -> networks.GDDPrecond:
-    """Return the network for forward passes: itself, or in bfloat16 a twin that does not convert frozen weights each time.
+    """Return the network for forward passes: itself, or in bfloat16 a twin with frozen weights converted.
 
     Args:
-        net: Generator on its device, frozen parameters marked. After loading a state into it call `refresh_twin`.
+        net: Generator on its device, frozen parameters marked. After loading a state into it call
+             `refresh_twin`.
     """
     on_cuda = next(net.parameters()).device.type == 'cuda'
     return with_frozen_cast(net, net.low_dtype) if net.use_fp16 and on_cuda else net

@@ -21,8 +21,8 @@ def load_teacher(transfer: str, trust_pickle: bool) -> tuple[torch.nn.Module | N
         transfer:     File, URL, or 'random'.
         trust_pickle: Whether code inside the file may run.
     Returns:
-        What `load_network` returns: the network, float32 on the CPU, and the facts about its file. With 'random' no
-        network, and no constructor arguments (init_kwargs) among the facts.
+        What `load_network` returns: the network, float32 on the CPU, and the facts about its file. With
+        'random' no network, and no constructor arguments (init_kwargs) among the facts.
     """
     if transfer == RANDOM_TEACHER:
         return None, EasyDict(sha256='none', class_name='GDDPrecond', init_kwargs=None)
@@ -46,7 +46,7 @@ def complete_network_kwargs(
     network_options: Mapping,
     drop: Sequence[str],
 ) -> dict[str, Any]:
-    """Complete the constructor arguments of a network that starts from a teacher, and check teacher against data.
+    """Complete the constructor arguments of a network, and check the teacher against the data.
 
     Args:
         info:            What `load_teacher` tells about the teacher.
@@ -81,7 +81,8 @@ def _check_data(dataset: Any, kept: Mapping, data: Any, transfer: Any) -> None:
                 data,
                 f' has {what} {ours}, but the teacher ',
                 transfer,
-                f' has {theirs}; convert the data with dataset_tool.py to {what} {theirs}, or use another teacher',
+                f' has {theirs}; convert the data with dataset_tool.py to {what} {theirs}, or use another '
+                'teacher',
             )
     classes = kept.get('label_dim', 0)
     if dataset.label_dim != classes:
@@ -102,7 +103,8 @@ def copy_teacher(teacher: torch.nn.Module | None, net: torch.nn.Module, transfer
     """Copy the weights of the teacher into a network, all of them.
 
     Args:
-        teacher:  Network to copy from; only its augmentation layer may be left over. None leaves `net` as it is.
+        teacher:  Network to copy from; only its augmentation layer may be left over. None leaves `net` as it
+                  is.
         net:      Network to overwrite.
         transfer: File of the teacher, for messages.
     Raises:

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Adversarial distillation of a teacher: what one iteration of `--loss=gdd` does (GDD, algorithm of section 4).
+"""Adversarial distillation of a teacher: what one iteration does with loss='gdd' (GDD, section 4).
 
 Per iteration, on one batch of real images: G main, D main and, every `r1_interval` iterations, R1.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dnnlib.errors import arg, as_option
+from dnnlib.errors import ArgumentError, arg, as_option
 from torch_utils import distributed, misc
 from torch_utils.randomness import BatchRandom
 from training.adversarial.batch_split import RunningStatistics, SpectralVectors, synchronise_batch_norms
@@ -80,7 +80,7 @@ class DistillationTask:
         return skipped
 
     def generator_step(self, inputs: StageInputs) -> torch.Tensor | None:
-        """Let the generator's images look more real, and lie nearer to the targets of the score network if there is one."""
+        """Let the generator's images look more real, and with a score network lie nearer to its targets."""
         self.g_optimizer.zero_grad(set_to_none=True)
         for part in self.spectral_vectors.same_for_each(inputs.micro_batches(self.micro_batch)):
             for loss in self.generator_losses(part):  # one graph at a time
@@ -88,7 +88,7 @@ class DistillationTask:
         return self.guard.step('G', self.g_optimizer, self.g_params)
 
     def generator_losses(self, part: StageInputs) -> Iterator[torch.Tensor]:
-        """Yield the losses of a micro-batch: adversarial, a sum over images; then the distance, a mean over the batch."""
+        """Yield the losses of a micro-batch: adversarial, a sum; then the distance, a mean over the batch."""
         yield self.loss.generator_loss(part.images, part.labels, part.z, part.draws) * self.gain(part.batch)
         if self.instance:
             yield self.instance.mean_distance(part.images, part.labels, part.z, part.indices) * part.share
@@ -97,17 +97,27 @@ class DistillationTask:
         """Tell generated and real images apart."""
         self.d_optimizer.zero_grad(set_to_none=True)
         for part in self.spectral_vectors.same_for_each(inputs.micro_batches(self.micro_batch)):
-            loss = self.loss.discriminator_loss(part.images, part.labels, part.z, part.draws)
-            (loss * self.gain(part.batch)).backward()
+            self.discriminator_loss(part).backward()
         self.guard.step('D', self.d_optimizer, self.d_params)
+
+    def discriminator_loss(self, part: StageInputs) -> torch.Tensor:
+        """Return the main loss of a micro-batch, a sum over images."""
+        loss = self.loss.discriminator_loss(part.images, part.labels, part.z, part.draws)
+        return loss * self.gain(part.batch)
 
     def r1_step(self, inputs: StageInputs) -> None:
         """Let the logits depend less on the real images; as strong as if it were done in every iteration."""
         self.d_optimizer.zero_grad(set_to_none=True)
         for part in self.spectral_vectors.same_for_each(inputs.micro_batches(self.micro_batch)):
-            loss = self.loss.r1_loss(part.images, part.labels, part.draws)  # a mean over images
-            (float(self.r1_interval) * part.share * loss).backward(inputs=self.d_params)
+            # Only these gradients: those for the images are of second order, too, and an eighth of the time.
+            # The loss has no name, so it is gone before the next, with all of its graph that was not needed.
+            self.r1_loss(part).backward(inputs=self.d_params)
         self.guard.step('R1', self.d_optimizer, self.d_params)
+
+    def r1_loss(self, part: StageInputs) -> torch.Tensor:
+        """Return the penalty of a micro-batch, a mean over the batch, for all iterations up to the next."""
+        loss = self.loss.r1_loss(part.images, part.labels, part.draws)
+        return float(self.r1_interval) * part.share * loss
 
     def inputs(self, stage: str, images: torch.Tensor, labels: torch.Tensor, rng: BatchRandom) -> StageInputs:
         """Draw what a stage ('G', 'D' or 'R1') needs beside the images; stages share no random numbers."""
@@ -139,7 +149,7 @@ class DistillationTask:
         return dict(net=self.G, augment_pipe=self.augment.description())
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything a resume needs. All ranks call this together, as each may have a projection of its own."""
+        """Return everything a resume needs. All ranks call this: each may have a projection of its own."""
         digests = distributed.gather_objects(misc.checksum(self.F.projection_state()))
         return dict(
             G=self.G.state_dict(),
@@ -164,9 +174,11 @@ class DistillationTask:
         else:  # every process has redrawn its own from the seed
             rank = distributed.get_rank()
             if misc.checksum(self.F.projection_state()) != state['projection_digests'][rank]:
-                raise ValueError(
-                    f'compat=official draws the random projection of process {rank} from the seed, and here the '
-                    'draw differs from that of the interrupted run; another version of torch?'
+                raise ArgumentError(
+                    arg('compat', 'official'),
+                    f' draws the random projection of process {rank} from ',
+                    arg('seed'),
+                    ', and here the draw differs from that of the interrupted run; another version of torch?',
                 )
 
     def replicas(self) -> list[torch.nn.Module]:
@@ -249,9 +261,10 @@ class DistillationTask:
 
 
 def describe_r1(compat: str, batch_size: int, interval: int, gamma: float, processes: int) -> str:
-    """Say in one line how strong R1 is with so many processes, and how to get the strength of the published ones.
+    """Say in one line how strong R1 is with so many processes, and how to get the published strength.
 
-    The main losses are sums over the images of one process, R1 is a mean over them, however they are accumulated.
+    The main losses are sums over the images of one process, R1 is a mean over them, however they are
+    accumulated.
 
     Args:
         compat:     'clean' or 'official'.

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Instance-based distillation without adversarial loss: what one iteration of `--teacher-only=1` does."""
+"""Instance-based distillation without adversarial loss: what one iteration does with teacher_only=True."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +19,9 @@ from training.update.optimizers import make_optimizer
 
 
 class InstanceTask:
-    """Generator, frozen score network and optimizer: no discriminator, no backbones. A `Task` (training/tasks/task.py).
+    """Generator, frozen score network and optimizer. A `Task` (training/tasks/task.py).
+
+    There is no discriminator and no backbone, and nothing of them is imported.
 
     Args:
         config:      Resolved options (training/config.py); read, never changed.
@@ -81,7 +83,7 @@ class InstanceTask:
         return self.guard.step('G', self.g_optimizer, self.g_params)
 
     def generator_losses(self, part: StageInputs) -> Iterator[torch.Tensor]:
-        """Yield the losses of a micro-batch; the sum over the iteration is the mean distance of its images."""
+        """Yield the losses of a micro-batch; over the iteration they sum up to the mean distance."""
         yield self.instance.mean_distance(part.images, part.labels, part.z, part.indices) * part.share
 
     def snapshot_entries(self) -> dict[str, Any]:

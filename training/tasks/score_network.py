@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The frozen network that instance-based distillation learns from: load it, check it, build the loss with it."""
+"""The frozen network that instance-based distillation learns from: load, check, build the loss."""
 
 from collections.abc import Mapping
 
@@ -33,7 +33,8 @@ def build_instance_loss(
 
     Args:
         student:  Generator, as it computes.
-        teacher:  Network of `transfer`, the score network unless `target` names another; None if there is none.
+        teacher:  Network of `transfer`, the score network unless `target` names another; None if there is
+                  none.
         device:   Device to train on.
         layout:   Memory format of weights.
         kind, max_steps, distance: Method, as in the options.

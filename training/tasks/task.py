@@ -12,13 +12,15 @@ from training.update.gradients import StepGuard
 
 
 class Task(Protocol):
-    """Networks, losses and optimizers of a run, and one iteration of it. Not a base class: nothing is inherited.
+    """Networks, losses and optimizers of a run, and one iteration of it.
+
+    Not a base class: nothing is inherited.
 
     Attributes:
         trained: The network that is averaged, measured and exported.
         guard:   Takes the optimizer steps; keeps, counts and reports non-finite ones.
-        facts:   What was learnt while building, for `RunFacts`: network_kwargs, and where there is one `teacher` (a dict
-                 of sha256 and class_name) and `target_sha256`.
+        facts:   What was learnt while building, for `RunFacts`: network_kwargs, and where there is one
+                 `teacher` (a dict of sha256 and class_name) and `target_sha256`.
     """
 
     trained: torch.nn.Module

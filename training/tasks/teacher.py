@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Training of a teacher: what one iteration of `--loss=edm`, `vp` or `ve` does (EDM, training recipe)."""
+"""Training of a teacher: what one iteration does with loss='edm', 'vp' or 've' (EDM, training recipe)."""
 
 import functools
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from training.loss import EDMLoss, VELoss, VPLoss
 from training.student.transfer import complete_network_kwargs, copy_teacher, load_teacher, teacher_facts
 from training.update.gradients import StepGuard
 
-# --loss (or --precond): preconditioning and the loss that goes with it.
+# Option loss (or precond): preconditioning and the loss that goes with it.
 TEACHERS = {
     'edm': (networks.EDMPrecond, EDMLoss),
     'vp': (networks.VPPrecond, VPLoss),
@@ -66,7 +66,7 @@ class TeacherTask:
     def _choose_network(
         self, precond: type[torch.nn.Module], dataset: Any
     ) -> tuple[torch.nn.Module | None, dict]:
-        """Complete network_kwargs from the data and the teacher to start from; return that or None, and the facts."""
+        """Complete network_kwargs from data and teacher; return the network to start from, and the facts."""
         config = self.config
         if not config['transfer']:
             kwargs = config['network_kwargs'] | dict(
@@ -127,7 +127,7 @@ class TeacherTask:
     def augment(
         self, images: torch.Tensor, draws: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Augment images [n, C, H, W] as drawn; returns them and what the network is told of it, None without."""
+        """Augment images [n, C, H, W] as drawn; returns them and the labels that tell the network of it."""
         if not self.augment_pipe:
             return images, None
         images, augment_labels = self.augment_pipe.apply(images, draws)

@@ -13,7 +13,7 @@ MAIN_KEY = 'ema'
 
 
 def entry_name(halflife_nimg: float) -> str:
-    """Name the snapshot entry of a further half-life: 'ema-0.05' for 50,000 images (in millions, as --ema)."""
+    """Name the snapshot entry of a further half-life: 'ema-0.05' for 50,000 images (in millions)."""
     return f'{MAIN_KEY}-{halflife_nimg / 1e6:g}'
 
 
@@ -31,7 +31,8 @@ class EMA:
         beta:           Fixed decay per iteration, 0 < beta < 1, instead of a half-life; 0 for none.
         extra_nimg:     Further half-lives, with the same ramp.
     Attributes:
-        nets: Key of a snapshot -> averaged network: 'ema' for the first half-life, 'ema-0.05' and so on for others.
+        nets: Key of a snapshot -> averaged network: 'ema' for the first half-life, 'ema-0.05' and so on for
+              others.
     """
 
     def __init__(
@@ -79,7 +80,8 @@ class EMA:
         Args:
             net:         The network; the same object at every call is fastest.
             nimg, batch: As for `decay`.
-            skip:        1.0 to change nothing (the optimizer step was skipped) or 0.0, scalar tensor; None for 0.
+            skip:        1.0 to change nothing (the optimizer step was skipped) or 0.0, scalar tensor; None
+                         for 0.
         """
         if net is not self._source:
             self._source, self._source_tensors = net, _tensors(net)

@@ -39,8 +39,9 @@ def average_over_processes(params: Sequence[torch.nn.Parameter]) -> None:
 
 
 def _replace(grads: Sequence[torch.Tensor], function: Callable[[torch.Tensor], object]) -> None:
-    # Apply an in-place function to all gradients at once, as one vector. torch has no public name for these two, which do
-    # without a loop over the parameters in Python; DistributedDataParallel uses them. This is the one place that does here.
+    # Apply an in-place function to all gradients at once, as one vector. torch has no public name for these
+    # two, which do without a loop over the parameters in Python; DistributedDataParallel uses them. This is
+    # the one place that does here.
     flat = torch._C._nn.flatten_dense_tensors(grads)
     function(flat)
     torch._foreach_copy_(grads, torch._C._nn.unflatten_dense_tensors(flat, grads))
@@ -58,8 +59,8 @@ def finish_gradients(
         params: Parameters; those without a gradient are left out.
         mode:   'skip' leaves non-finite gradients as they are, for the optimizer to pass over; or 'zero'.
     Returns:
-        Whether the norm is not finite, 1.0 or 0.0, and the norm before any replacement: float32 scalar tensors on the
-        device of the gradients, the same on every process. Nothing is read back from a GPU.
+        Whether the norm is not finite, 1.0 or 0.0, and the norm before any replacement: float32 scalar
+        tensors on the device of the gradients, the same on every process. Nothing is read back from a GPU.
     """
     params = [p for p in params if p.grad is not None]
     average_over_processes(params)
@@ -103,7 +104,8 @@ class StepGuard:
             params:    Its parameters.
             scaling:   Factor of the loss, which the reported norm is divided by.
         Returns:
-            1.0 if the step was skipped, else 0.0, as a tensor on the device; None if this guard skips nothing.
+            1.0 if the step was skipped, else 0.0, as a tensor on the device; None if this guard skips
+            nothing.
         """
         found, norm = finish_gradients(params, self.mode)
         label = _label('Grad', name)
@@ -164,8 +166,8 @@ class StepGuard:
             raise NonFiniteError(
                 arg('nan_limit', limit),
                 f' is reached: {sum(counts.values())} optimizer steps had non-finite gradients'
-                f'{f" ({named})" if named else ""} by {nimg / 1000:g} kimg; {describe_files()}; go on from there with '
-                'a lower ',
+                f'{f" ({named})" if named else ""} by {nimg / 1000:g} kimg; {describe_files()}; go on from '
+                'there with a lower ',
                 arg('lr'),
                 ' or ',
                 arg('precision', 'fp32'),

@@ -25,7 +25,8 @@ def make_optimizer(kind: str, params: Sequence[torch.nn.Parameter], **kwargs: An
     """Make an optimizer.
 
     Args:
-        kind:   'adam' (Kingma and Ba 2015) or 'radam' (Liu et al. 2020). The official code takes any other word for RAdam.
+        kind:   'adam' (Kingma and Ba 2015) or 'radam' (Liu et al. 2020). The official code takes any other
+                word for RAdam.
         params: Parameters.
         kwargs: lr, betas, eps, weight_decay (L2, added to the gradient).
     Returns:
@@ -45,12 +46,14 @@ def make_optimizer(kind: str, params: Sequence[torch.nn.Parameter], **kwargs: An
 def step_unless(optimizer: torch.optim.Optimizer, skip: torch.Tensor | None) -> None:
     """Take an optimizer step unless a tensor says not to, without the host having to read that tensor.
 
-    `found_inf` is what torch made for its GradScaler, and has no other name: a fused optimizer reads it on its device, and
-    where it is 1 leaves parameters, moments and its own step counter alone. This is the one place that sets it.
+    `found_inf` is what torch made for its GradScaler, and has no other name: a fused optimizer reads it on
+    its device, and where it is 1 leaves parameters, moments and its own step counter alone. This is the one
+    place that sets it.
 
     Args:
         optimizer: From `make_optimizer`, or another fused one.
-        skip:      1.0 to leave the step out or 0.0, scalar tensor on the device of the parameters; None for 0.
+        skip:      1.0 to leave the step out or 0.0, scalar tensor on the device of the parameters; None for
+                   0.
     """
     optimizer.found_inf = skip
     optimizer.step()

@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/adversarial/batch_split.py in one process: accumulated gradients against those of the undivided batch.
+"""Tests of training/adversarial/batch_split.py in one process: accumulated gradients against those of the
+undivided batch.
 
 tests/runs/test_two_processes.py compares one process with two.
 """
@@ -39,7 +40,8 @@ def task(tmp_path_factory):
 
 
 def gradients(task, monkeypatch, micro_batch):
-    """Gradients of the three stages from the same start, flattened, and the spectral-norm vectors after them."""
+    """Gradients of the three stages from the same start, flattened, and the spectral-norm vectors after
+    them."""
     found = []
     monkeypatch.setattr(
         task.guard,
@@ -60,7 +62,8 @@ def gradients(task, monkeypatch, micro_batch):
 
 
 def distances(task, monkeypatch, micro_batch):
-    """Relative distance of each stage's gradient from that of the undivided batch, and that of the vectors."""
+    """Relative distance of each stage's gradient from that of the undivided batch, and that of the
+    vectors."""
     (whole, u), (split, v) = (gradients(task, monkeypatch, size) for size in (N, micro_batch))
     return {name: ((whole[name] - split[name]).norm() / whole[name].norm()).item() for name in whole}, (
         u - v
@@ -83,7 +86,8 @@ def test_vectors_that_advance_with_every_micro_batch_are_noticed(task, monkeypat
 
 
 def test_batch_norm_looks_at_one_forward_pass(task, monkeypatch):
-    """What accumulation cannot hide: gradients differ with the real batch norm; the spectral norms still do not."""
+    """What accumulation cannot hide: gradients differ with the real batch norm; the spectral norms still do
+    not."""
     found, moved = distances(task, monkeypatch, 4)
     assert min(found.values()) > 1e-2 and moved == 0, found
 
@@ -98,7 +102,8 @@ def test_global_batch_norm_of_one_process_is_the_ordinary_one():
 
 
 def test_global_batch_norm_of_two_emulated_processes(monkeypatch):
-    """Both halves of a batch in turn, with sums over both: outputs and running statistics of the whole batch."""
+    """Both halves of a batch in turn, with sums over both: outputs and running statistics of the whole
+    batch."""
     x = torch.randn(6, 3, 4, 4) * 2 + 5
     halves = x[:3], x[3:]
     whole = torch.nn.BatchNorm2d(3)

@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/adversarial/input_augment.py and of ADA, DiffAugment, hinge and missing R1 in whole iterations and runs."""
+"""Tests of training/adversarial/input_augment.py and of ADA, DiffAugment, hinge and missing R1 in whole
+iterations and runs."""
 
 import copy
 
@@ -119,7 +120,8 @@ class Linear(torch.nn.Module):
 
 
 def test_what_reaches_the_backbones(monkeypatch):
-    """Fakes and reals pass the pipe in both stages, R1 takes the images as they are; gradients pass through the pipe."""
+    """Fakes and reals pass the pipe in both stages, R1 takes the images as they are; gradients pass through
+    the pipe."""
     images, labels = batch()
     pixels = torch.nn.Parameter(torch.randn(N, 3, 8, 8))
     F, observed = Recorder(), []
@@ -260,7 +262,8 @@ def test_runs_end_to_end(args, material, tmp_path):
 
 
 def test_hinge_without_r1_against_the_equations(material):
-    """G: -D(fake); D: relu(1 + D(fake)) + relu(1 - D(real)); no third step in any iteration; lr and betas uncorrected."""
+    """G: -D(fake); D: relu(1 + D(fake)) + relu(1 - D(real)); no third step in any iteration; lr and betas
+    uncorrected."""
     task = tiny_runs.make_task(material, '--loss-type=hinge', '--r1-type=none', '--dlr=0.001')
     images, labels = batch()
     stages = []

@@ -152,7 +152,8 @@ def test_wrong_noise_shape(tiny):
 
 @pytest.fixture(scope='module')
 def golden(shared_dir):
-    """Return a function that runs the first stage and gives (root mean square error, probes of the gradients)."""
+    """Return a function that runs the first stage and gives (root mean square error, probes of the
+    gradients)."""
     entries, arrays = load(shared_dir / 'golden', 'gdd', 'public')
     case = Case(entries, arrays, 'public', CASE)
 
@@ -186,7 +187,8 @@ def test_golden_rejects_wrong_versions(golden):
 
 
 def test_rounding_alone_moves_golden_gradients(golden):
-    """Justify that golden_gdd.py measures allowances: moving the last bits of the inputs moves gradients by more than 1e-4."""
+    """Justify that golden_gdd.py measures allowances: moving the last bits of the inputs moves gradients by
+    more than 1e-4."""
     plain = golden()[1]
     moved = [golden(number=number)[1] for number in (1, 2, 3)]
     changes = [

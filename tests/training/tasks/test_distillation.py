@@ -1,22 +1,21 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/tasks/distillation.py: order and scale of the stages, what is frozen, what fits together."""
+"""Tests of training/tasks/distillation.py: order and scale of the stages, what is frozen, what fits
+together."""
 
 import copy
+import weakref
 
 import pytest
 import torch
 
-from dnnlib import EasyDict
 from dnnlib.errors import ArgumentError
 from tests.support import tiny_runs
 from torch_utils import distributed
 from torch_utils.randomness import BatchRandom
 from training import networks
-from training.adversarial import builders
 from training.adversarial.losses import generator_loss
 from training.snapshots.snapshot import load_network
-from training.student import generator
 from training.tasks import distillation
 from training.tasks.distillation import DistillationTask
 
@@ -69,81 +68,6 @@ def test_architecture_options_must_fit_the_teacher(material):
     assert '\n' not in str(caught.value)
 
 
-def info_of(class_name='EDMPrecond', **changes):
-    return EasyDict(
-        class_name=class_name,
-        init_kwargs=dict(dict(img_resolution=32, img_channels=3, label_dim=10), **changes),
-    )
-
-
-@pytest.mark.parametrize(
-    'info, text',
-    [
-        (
-            info_of(img_resolution=64),
-            'resolution 32, but the teacher transfer=t.pkl has 64; .* to resolution 64',
-        ),
-        (info_of(img_channels=1), 'channels 3, but the teacher transfer=t.pkl has 1; '),
-        (
-            info_of(label_dim=0),
-            'cond=True gives 10 classes, but the teacher transfer=t.pkl has 0; use cond=False',
-        ),
-        (info_of(label_dim=1000), 'gives 10 classes, .* has 1000; use cond=True with data of 1000 classes'),
-        (info_of('VPPrecond'), '^transfer=t.pkl is a VPPrecond, .* give a teacher trained with precond=edm'),
-    ],
-)
-def test_teacher_and_data_must_agree(info, text):
-    options = dict(
-        data='d.zip', transfer='t.pkl', network_kwargs=None, network_options=dict(dropout=0, use_fp16=False)
-    )
-    data = EasyDict(resolution=32, num_channels=3, label_dim=10)
-    assert generator.generator_kwargs(info_of(), data, **options)['img_resolution'] == 32
-    with pytest.raises(ArgumentError, match=text) as caught:
-        generator.generator_kwargs(info, data, **options)
-    assert '\n' not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    'args, text',
-    [
-        (
-            ('--d-resolution=33',),
-            '^backbone=tf_efficientnet_lite0 with d_resolution=33 on images of 8 pixels: .*try 32',
-        ),
-        (('--backbone=7',), "^backbone=7 with .*'7' is neither an official set"),
-        (('--class-embed=nothing.npy',), '^class_embed=nothing.npy: .*cannot be read'),
-    ],
-)
-def test_discriminator_options_are_explained(args, text, material):
-    with pytest.raises(ArgumentError, match=text):
-        tiny_runs.make_task(material, *args)
-
-
-def test_projection_is_one_in_clean_and_per_process_in_official(material, monkeypatch):
-    states = {}
-    for compat in ('clean', 'official'):
-        for rank in (0, 1):
-            monkeypatch.setattr(distributed, 'get_rank', lambda rank=rank: rank)
-            states[compat, rank] = tiny_runs.make_task(material, f'--compat={compat}').F.projection_state()
-    assert not tiny_runs.differences(states['clean', 0], states['clean', 1])
-    assert len(tiny_runs.differences(states['official', 0], states['official', 1])) == len(
-        states['official', 0]
-    )
-    assert not tiny_runs.differences(states['clean', 0], states['official', 0])
-
-
-@pytest.mark.parametrize('source', ['random', 'random:5', 'computed'])
-def test_class_tables(source, material):
-    tables = [
-        head.embed.weight
-        for head in tiny_runs.make_task(material, f'--class-embed={source}').D.tf_efficientnet_lite0
-    ]
-    assert tables[0].shape == (3, 320) and all(torch.equal(table, tables[0]) for table in tables)
-    assert tables[0].std().item() == pytest.approx(1.078, rel=0.1)
-    other = tiny_runs.make_task(material, '--class-embed=random:5').D.tf_efficientnet_lite0[0].embed.weight
-    assert torch.equal(tables[0], other) == (source == 'random:5')
-
-
 # ------------------------------------------------------------------------------------------------
 # Iterations.
 
@@ -166,7 +90,8 @@ def test_scale_of_the_main_losses(compat, batch_size, local, gain):
 
 
 def test_order_of_the_stages(material, monkeypatch):
-    """G, then D, then R1 every third iteration but never in the first; fresh noise for each, real images for all."""
+    """G, then D, then R1 every third iteration but never in the first; fresh noise for each, real images for
+    all."""
     task = tiny_runs.make_task(material, r1_interval=3)
     calls = []
 
@@ -192,13 +117,15 @@ def test_order_of_the_stages(material, monkeypatch):
     noises = [call[3] for call in calls if call[0] != 'R1']
     assert all(not torch.equal(a, b) for i, a in enumerate(noises) for b in noises[:i])
     assert all(torch.equal(call[1], images) and torch.equal(call[2], labels) for call in calls)
-    # The factors that the losses have: R1 makes up for the iterations without it, the others count as on 4 processes.
+    # The factors that the losses have: R1 makes up for the iterations without it, the others count as on 4
+    # processes.
     factors = dict(G=0.25, D=0.25, R1=3.0)
     assert gradients == [(call[0], {factors[call[0]]}) for call in calls]
 
 
 def test_generator_step_against_the_equations(material):
-    """sum over images of mean softplus(-D(F(G(80 z, 80)))), times the gain; then Adam with betas (0, 0.99)."""
+    """sum over images of mean softplus(-D(F(G(80 z, 80)))), times the gain; then Adam with betas (0,
+    0.99)."""
     task = tiny_runs.make_task(material, '--lr=0.001')
     images, labels = batch()
     net, heads = copy.deepcopy(task.G), copy.deepcopy(task.D)
@@ -263,8 +190,30 @@ def test_accumulation_shares_r1_and_sums_the_rest(material, monkeypatch):
     assert found == dict(G={2 * 0.25}, D={2 * 0.25}, R1={2 * 0.5})
 
 
+@pytest.mark.parametrize('method', ['discriminator_loss', 'r1_loss'])
+def test_one_graph_is_alive_at_a_time(method, material, monkeypatch):
+    """Before the loss of a micro-batch is made, nothing of the one before is left: memory is that of one."""
+    task = tiny_runs.make_task(material, micro_batch=2, r1_interval=1)
+    original, tokens, alive = getattr(task.loss, method), [], []
+
+    class Token:
+        """Lives as long as the node of a graph that holds it."""
+
+    def watched(*args):
+        alive.append([token() for token in tokens])
+        loss, token = original(*args), Token()
+        loss.grad_fn.metadata['token'] = token
+        tokens.append(weakref.ref(token))
+        return loss
+
+    monkeypatch.setattr(task.loss, method, watched)
+    task.step(*batch(), BatchRandom(0, 0), 1)
+    assert alive == [[None] * i for i in range(4)]
+
+
 def test_state_of_a_run_with_another_seed_is_taken_over(material):
-    """Everything, also the random projection: the seed alone need not give the same one on another machine."""
+    """Everything, also the random projection: the seed alone need not give the same one on another
+    machine."""
     source, target = (tiny_runs.make_task(material, f'--seed={seed}', r1_interval=1) for seed in (1, 2))
     for iteration in range(2):
         source.step(*batch(), BatchRandom(1, iteration * N), iteration)
@@ -283,7 +232,7 @@ def test_official_projections_must_come_out_of_the_seed_again(material, monkeypa
     state['projection_digests'] += tasks[1].state_dict()['projection_digests']
     assert len(set(state['projection_digests'])) == 2
     tasks[1].load_state_dict(state)  # as process 1
-    with pytest.raises(ValueError, match='projection of process 1 from the seed, and here the draw differs'):
+    with pytest.raises(ValueError, match='projection of process 1 from seed, and here the draw differs'):
         tasks[0].load_state_dict(state)
 
 
@@ -302,8 +251,8 @@ def test_summary_states_the_effective_r1(material):
         (
             'official',
             8,
-            'of 32 images (--compat=official): effective gamma 3.13e-06; 1.56e-06 with 4 processes, which --r1-gamma=5e-05 '
-            'gives here',
+            'of 32 images (--compat=official): effective gamma 3.13e-06; 1.56e-06 with 4 processes, which '
+            '--r1-gamma=5e-05 gives here',
         ),
         (
             'official',
@@ -344,7 +293,8 @@ def test_generator_without_a_teacher(material):
 
 @pytest.mark.parametrize('name, decay', [('adam', 0), ('adam', 0.5), ('radam', 0.5)])
 def test_optimizers_against_their_equations(name, decay, material):
-    """First step with beta1 = 0: Adam moves by lr g/|g|, RAdam, not yet rectified, by lr g; decay adds to g."""
+    """First step with beta1 = 0: Adam moves by lr g/|g|, RAdam, not yet rectified, by lr g; decay adds to
+    g."""
     task = tiny_runs.make_task(
         material,
         f'--optimizer-type={name}',
@@ -360,16 +310,6 @@ def test_optimizers_against_their_equations(name, decay, material):
             gradient = p.grad + decay * old[key]
             step = gradient if name == 'radam' else gradient / (gradient.abs() + 1e-8)
             assert torch.allclose(p, old[key] - 0.001 * step, atol=2e-6, rtol=1e-5), key
-
-
-def test_size_of_the_images_that_backbones_see(material):
-    assert (
-        tiny_runs.make_task(material, '--interp224=1').F.input_size == 32
-        and tiny_runs.make_task(material).F.interpolate
-    )
-    kwargs = dict(tiny_runs.make_task(material).config['feature_kwargs'], input_size=None)
-    features = builders.build_features(kwargs, 64, torch.device('cpu'), seed=0, compat='clean')
-    assert (features.input_size, features.interpolate, features.resolutions) == (64, False, [32, 16, 8, 4])
 
 
 def test_random_backbones_are_one_for_all_processes(material, monkeypatch):

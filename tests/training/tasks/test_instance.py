@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/tasks/instance.py and of generators with several steps: gradients, what is built, what is recorded."""
+"""Tests of training/tasks/instance.py and of generators with several steps: gradients, what is built, what is
+recorded."""
 
 import copy
 import re
@@ -15,9 +16,8 @@ from dnnlib.errors import ArgumentError, as_option
 from tests.support import tiny_runs
 from torch_utils import training_stats
 from torch_utils.randomness import BatchRandom
-from training import config as config_lib
-from training import networks
 from training.adversarial.losses import generator_loss
+from training.config import MIDDLE_SIGMA, SIGMA_MAX
 from training.dataset import ImageFolderDataset
 from training.instance.distances import huber_distance, l2_distance
 from training.instance.targets import INSTANCE_TYPES, distillation_target, draw_indices, index_levels
@@ -100,7 +100,8 @@ def test_micro_batches_give_the_gradient_of_the_whole(material):
 
 
 def test_indices_do_not_depend_on_the_number_of_processes():
-    """Position b of process r is image b * W + r of the batch, as for noise; official: streams of their own."""
+    """Position b of process r is image b * W + r of the batch, as for noise; official: streams of their
+    own."""
 
     def drawn(world_size, compat='clean'):
         shares = []
@@ -120,7 +121,8 @@ def test_indices_do_not_depend_on_the_number_of_processes():
 
 
 def test_distance_is_a_mean_beside_a_sum(material):
-    """Weight 1 : B of distance and adversarial loss (the official quirk): each gradient on its own scale, added."""
+    """Weight 1 : B of distance and adversarial loss (the official quirk): each gradient on its own scale,
+    added."""
     images, labels = batch()
     both = make_task(material, '--teacher-type=cd', '--max-steps=8', '--distance=huber')
     net, heads = copy.deepcopy(both.G), copy.deepcopy(both.D)
@@ -138,7 +140,8 @@ def test_distance_is_a_mean_beside_a_sum(material):
     noisy = images + t * z
     target = distillation_target('cd', net, both.instance.teacher, noisy, drawn, labels, 8).detach()
     mean = huber_distance(net(noisy, t, labels), target).mean()
-    # --compat=clean on one process: the sum counts for a quarter of the batch, as on the official four processes
+    # --compat=clean on one process: the sum counts for a quarter of the batch, as on the official four
+    # processes
     (adversarial / 4 + mean).backward()
     for name, p in net.named_parameters():
         own = both.G.get_parameter(name).grad
@@ -207,67 +210,6 @@ def test_without_adversarial_loss_nothing_of_it_is_imported(material, monkeypatc
         )  # with adversarial loss they are needed
 
 
-def test_score_network_is_the_teacher_unless_another_is_named(material, tmp_path):
-    task = make_task(material, '--teacher-type=cd', *ONLY)
-    assert type(task.instance.teacher) is networks.EDMPrecond and not task.instance.teacher.training
-    assert not tiny_runs.differences(
-        task.instance.teacher.state_dict(), load_network(material[1])[0].state_dict()
-    )
-    assert not any(p.requires_grad for p in task.instance.teacher.parameters())
-    assert 'EDMPrecond, the teacher of --transfer (no --target given)' in task.summary()[-1]
-    other = tiny_runs.write_teacher(tmp_path / 'other.pkl', cls=networks.VEPrecond)
-    task = make_task(material, '--teacher-type=cd', f'--target={other}', *ONLY)
-    assert (
-        type(task.instance.teacher) is networks.VEPrecond
-        and f'VEPrecond, --target={other}' in task.summary()[-1]
-    )
-    assert type(task.G) is networks.GDDPrecond
-
-
-def test_score_network_keeps_its_own_preconditioning(material):
-    """At sigma 0.002 GDD's coefficients are the identity, EDM's are not: the teacher must not be called through the student's."""
-    task = make_task(material, '--teacher-type=cd', *ONLY)
-    x = torch.randn([2, 3, 8, 8])
-    sigma = torch.full([2, 1, 1, 1], 0.002)
-    with torch.no_grad():
-        assert torch.equal(task.instance.student(x, sigma, torch.eye(3)[:2]), x)
-        assert not torch.equal(task.instance.teacher(x, sigma, torch.eye(3)[:2]), x)
-
-
-@pytest.mark.parametrize(
-    'changes, text',
-    [
-        (dict(cls=networks.GDDPrecond), 'is a GDDPrecond, which denoises at its own few noise levels only'),
-        (dict(classes=5), 'has 5 classes, but the student of transfer has 3'),
-        (dict(resolution=16), 'has 16 resolution, but the student of transfer has 8'),
-    ],
-)
-def test_score_networks_that_do_not_fit(changes, text, material, tmp_path):
-    other = tiny_runs.write_teacher(tmp_path / 'other.pkl', **changes)
-    with pytest.raises(ArgumentError, match=f'^target={other} {text}') as caught:
-        make_task(material, '--teacher-type=cd', f'--target={other}', *ONLY)
-    assert '\n' not in str(caught.value)
-
-
-def test_generator_as_transfer_needs_a_target(material, tmp_path):
-    student = tiny_runs.write_teacher(tmp_path / 'student.pkl', cls=networks.GDDPrecond)
-    with pytest.raises(ArgumentError, match='^transfer=.* is a GDDPrecond, .* target='):
-        make_task((material[0], student), '--teacher-type=cd', *ONLY)
-    task = make_task((material[0], student), '--teacher-type=cd', f'--target={material[1]}', *ONLY)
-    assert type(task.instance.teacher) is networks.EDMPrecond
-
-
-def test_student_from_random_weights_needs_a_target(material):
-    scratch = (*tiny_runs.NETWORK_ARGS, '--teacher-type=cd', *ONLY)
-    with pytest.raises(
-        ArgumentError,
-        match='^teacher_type=cd needs a score network, and transfer=random has none; .* target=',
-    ):
-        make_task((material[0], 'random'), *scratch)
-    task = make_task((material[0], 'random'), f'--target={material[1]}', *scratch)
-    assert tiny_runs.differences(task.G.state_dict(), task.instance.teacher.state_dict())
-
-
 def test_missing_lpips_weights_stop_the_run_before_it_starts(material, tmp_path, monkeypatch):
     pytest.importorskip('lpips')
     monkeypatch.chdir(tmp_path)
@@ -333,7 +275,8 @@ def test_options_that_exclude_or_need_each_other(args, text):
             (
                 GAN,
                 option,
-                'needs a method that compares with a score network; add for example --teacher-type=cd, or leave it out',
+                'needs a method that compares with a score network; add for example --teacher-type=cd, '
+                'or leave it out',
             )
             for option in ('--target=t.pkl', '--max-steps=1024', '--distance=huber', '--lpips=True')
         ],
@@ -381,7 +324,7 @@ def test_number_of_steps_is_part_of_the_options():
     assert tiny_runs.make_config(*GAN, '--multi-step-g=2')['sampler_kwargs'] == dict(
         num_steps=2, middle_sigma=0.8
     )
-    assert config_lib.SIGMA_MAX == samplers.SIGMA_MAX and config_lib.MIDDLE_SIGMA == samplers.MIDDLE_SIGMA
+    assert SIGMA_MAX == samplers.SIGMA_MAX and MIDDLE_SIGMA == samplers.MIDDLE_SIGMA
 
 
 # ------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/tasks/teacher.py: an iteration against EDM's recipe written out, accumulation, augmentation, precision, transfer."""
+"""Tests of training/tasks/teacher.py: an iteration against EDM's recipe written out, accumulation,
+augmentation, precision, transfer."""
 
 import copy
 
@@ -42,7 +43,8 @@ def step(task, nimg=0, seed=0):
 
 
 def test_iteration_against_the_recipe():
-    """Loss: mean over images of the sum over pixels. Adam (0.9, 0.999), eps 1e-8; the gradients decide the first step."""
+    """Loss: mean over images of the sum over pixels. Adam (0.9, 0.999), eps 1e-8; the gradients decide the
+    first step."""
     task = make_task()
     net = copy.deepcopy(task.net)
     rng = BatchRandom(0, 0)
@@ -136,7 +138,8 @@ def test_snapshots_hold_loss_and_augmentation():
 
 
 def test_keywords_are_recorded_in_edms_order():
-    """As in the files of EDM's training; num_blocks and attn_resolutions, which EDM leaves out, come before the shared ones."""
+    """As in the files of EDM's training; num_blocks and attn_resolutions, which EDM leaves out, come before
+    the shared ones."""
     kwargs = list(make_task('--augment=0.15').net._init_kwargs)
     assert kwargs == [
         'model_type',
@@ -159,7 +162,8 @@ def test_keywords_are_recorded_in_edms_order():
 
 
 def test_loss_scaling_stays_in_the_gradients(monkeypatch):
-    """EDM never divides it out: gradients grow, Adam's step does not, where gradients are large against its eps."""
+    """EDM never divides it out: gradients grow, Adam's step does not, where gradients are large against its
+    eps."""
     reported = []
     monkeypatch.setattr(
         'torch_utils.training_stats.report',
@@ -231,7 +235,8 @@ def test_learning_rate_factor():
 
 
 def test_bfloat16_is_bfloat16():
-    """The convolutions compute in bfloat16 whatever the device; parameters, gradients and what is saved stay float32."""
+    """The convolutions compute in bfloat16 whatever the device; parameters, gradients and what is saved stay
+    float32."""
     task, full = make_task('--precision=bf16'), make_task()
     seen = []
     hook = task.net.model.enc['8x8_conv'].register_forward_hook(

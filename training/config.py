@@ -66,8 +66,6 @@ SIGMA_MAX, MIDDLE_SIGMA = 80.0, 0.8  # noise levels of a generator's two steps
 AUGMENTATIONS = dict(xflip=1e8, yflip=1, scale=1, rotate_frac=1, aniso=1, translate_frac=1)
 AUGMENT_DIM = 9
 
-# The official recipes run on 4 processes; `clean` gives their R1 strength to any number of processes.
-REFERENCE_PROCESSES = 4
 R1_INTERVAL = 16
 RANDOM_TEACHER = (
     'random'  # in place of a teacher: weights of the generator drawn as for training from scratch

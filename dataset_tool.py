@@ -31,6 +31,7 @@ import signal
 
 import click
 
+from dnnlib.cli import run_script
 from dnnlib.parallel import WorkerError, available_cores
 from training.images.conversion import convert as convert_source
 from training.images.conversion import open_dest
@@ -179,4 +180,4 @@ def _check_png(path):
 
 
 if __name__ == '__main__':
-    main()
+    run_script(main)

@@ -15,6 +15,7 @@ import tempfile
 import click
 import torch
 
+from dnnlib.cli import run_script
 from dnnlib.util import EasyDict, atomic_write, is_url
 from training.sampling import samplers
 from training.sampling.noise_levels import SIGMA_MAX
@@ -245,4 +246,4 @@ def cmdline(**options):
 
 
 if __name__ == '__main__':
-    cmdline()
+    run_script(cmdline)

@@ -21,6 +21,7 @@ import click
 import numpy as np
 import torch
 
+from dnnlib.cli import run_script
 from dnnlib.errors import FailedElsewhere
 from dnnlib.util import atomic_write
 from evaluations.comparison import check_fit, load_comparisons, load_detectors
@@ -401,4 +402,4 @@ def inspect(file):
 
 
 if __name__ == '__main__':
-    main()
+    run_script(main)

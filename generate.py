@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from dnnlib.cli import run_script
 from dnnlib.util import EasyDict, format_time
 from torch_utils import distributed as dist
 from training.images.output import PACK_FILE, ImagePack, claim_folder, png_name, read_images, write_labels
@@ -290,4 +291,4 @@ def cmdline(**options):
 
 
 if __name__ == '__main__':
-    cmdline()
+    run_script(cmdline)

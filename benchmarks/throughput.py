@@ -38,6 +38,7 @@ from dnnlib.parallel import available_cores
 from dnnlib.util import atomic_write
 from torch_utils import distributed
 from training import config as config_lib
+from training.run import folder
 from training.training_loop import TrainingRun
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -91,7 +92,7 @@ def synthetic_config(config, processes, world_size=1, batch=None, batch_gpu=None
         Resolved options.
     """
     dataset = config['dataset_kwargs']
-    resolution, channels, classes, images = SHAPES[config_lib.dataset_name(dataset['path'])]
+    resolution, channels, classes, images = SHAPES[folder.dataset_name(dataset['path'])]
     config = dict(
         config,
         batch_size=(batch or config['batch_size'] // processes) * world_size,

@@ -80,3 +80,7 @@ def message_parts(error: Exception) -> tuple[str | Arg, ...]:
 
 class FailedElsewhere(RuntimeError):
     """Another process has an error and reports it; this one ends without a word of its own."""
+
+
+class ProcessLost(RuntimeError):
+    """Another process has ended, so that a collective operation cannot be completed."""

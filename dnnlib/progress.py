@@ -47,12 +47,10 @@ class ProgressBar:
         self._bar.update(count)
         now = time.monotonic()
         if self._lines and self.done and (now - self._shown >= self._line_sec or self.done >= self.total):
-            left = format_time((self.total - self.done) * (now - self._begin) / self.done)
-            print(
-                f'{self.desc}: {self.done}/{self.total} {self.unit}, {format_time(now - self._begin)}, {left} left',
-                file=sys.stderr,
-                flush=True,
-            )
+            spent = now - self._begin
+            left = format_time((self.total - self.done) * spent / self.done)
+            counts = f'{self.done}/{self.total} {self.unit}'
+            print(f'{self.desc}: {counts}, {format_time(spent)}, {left} left', file=sys.stderr, flush=True)
             self._shown = now
 
     def close(self) -> None:

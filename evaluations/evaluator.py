@@ -26,6 +26,7 @@ import json
 import click
 import torch
 
+from dnnlib.cli import run_script
 from dnnlib.util import atomic_write, file_sha256, is_url, open_url
 from evaluations.detectors.inception import full_precision
 from evaluations.detectors.registry import find_missing, get_detector
@@ -420,4 +421,4 @@ def main(**options):
 
 
 if __name__ == '__main__':
-    main()
+    run_script(main)

@@ -19,6 +19,7 @@ import click
 import numpy as np
 import torch
 
+from dnnlib.cli import run_script
 from dnnlib.util import atomic_write
 from evaluations.detectors.registry import detector_names, get_detector
 from evaluations.inputs.image_sources import FolderImages
@@ -199,4 +200,4 @@ def main(**options):
 
 
 if __name__ == '__main__':
-    main()
+    run_script(main)

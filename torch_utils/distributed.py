@@ -12,15 +12,11 @@ import time
 import torch
 import torch.distributed as dist
 
-from dnnlib.errors import FailedElsewhere
+from dnnlib.errors import FailedElsewhere, ProcessLost
 
 LAST_WORDS_SEC = (
     5  # the launcher ends a process as soon as another has failed; the one with the message goes first
 )
-
-
-class ProcessLost(RuntimeError):
-    """Another process has ended, so that a collective operation cannot be completed."""
 
 
 def init(device=None):

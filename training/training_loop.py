@@ -99,7 +99,7 @@ class TrainingRun:
         """
         where = arg('resume', self.config['resume'])
         own = resume.identity(self.config, self.world_size)
-        resume.require_same_run(as_option(where), loaded['run'], own)
+        resume.require_same_run(where, loaded['run'], own)
         if loaded['run']['processes'] != self.world_size:
             distributed.print0(
                 f'Processes: {self.world_size}, before {loaded["run"]["processes"]}; the same data and '

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import tqdm
 
+from dnnlib.cli import run_script
 from dnnlib.util import atomic_write
 from evaluations.detectors.mnist_classifier import NUM_CLASSES, RESOLUTION, MnistClassifier, to_bytes
 from evaluations.metrics.frechet import class_accuracy
@@ -157,4 +158,4 @@ def main(data, test_data, outfile, epochs, batch, lr, seed):
 
 
 if __name__ == '__main__':
-    main()
+    run_script(main)

@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of train.py as a command: bad input ends in one line and writes nothing; good input trains and resumes."""
+"""Tests of train.py as a command: bad input ends in one line and writes nothing; good input trains and
+resumes."""
 
 import json
 import os
@@ -14,9 +15,10 @@ import torch
 from click.testing import CliRunner
 
 import train
+from dnnlib import cli
 from tests.support import ROOT, tiny_runs
 from torch_utils import training_stats
-from training import networks
+from training import networks, options
 from training.snapshots.snapshot import load_network
 
 
@@ -161,6 +163,13 @@ BAD_INPUT = {
         'training-state-*.pt',
     ),
     'freeze level': (GDD, '--freeze=4', "'--freeze': 4 is not in the range 0<=x<=3", ''),
+    'class table of the official code': (
+        GDD[:3],
+        '--compat=official',
+        'pretrained/imagenet-class-embeddings-tf_efficientnet_lite0.npy is missing; pretrained/README.md '
+        'says how',
+        'or give --class-embed=FILE.npy, random or computed',
+    ),
     'option unknown': (GDD, '--lpips=1', '--lpips', ''),
     'option of the other loss': (EDM, '--dlr=0.1', '--dlr=0.1 needs --loss=gdd', 'leave it out'),
     'option of teachers': (GDD, '--ls=10', '--ls=10 needs --loss=edm', 'leave it out'),
@@ -374,17 +383,19 @@ def test_state_in_the_current_folder_can_be_resumed(command, files, monkeypatch)
 
 
 def test_only_rank_0_reports_at_once(files, tmp_path, monkeypatch):
-    """Another process waits before it speaks, so that it cannot end the run before rank 0 has said what is wrong."""
+    """Another process waits before it speaks, so that it cannot end the run before rank 0 has said what is
+    wrong."""
     waits = []
-    monkeypatch.setattr(train.time, 'sleep', waits.append)
+    monkeypatch.setattr(cli.time, 'sleep', waits.append)
     for rank, prefix, waited in (('0', '', []), ('1', 'process 1: ', [5])):
         monkeypatch.setenv('RANK', rank)
         result = CliRunner().invoke(train.main, ['--outdir=runs', '--data=d.zip'])
         assert error_line(result).startswith(f'Error: {prefix}--transfer is missing') and waits == waited
 
 
-def test_diverged_run_stops_in_one_line_after_the_options(command, files):
-    """A learning rate beyond reason: the second step on has NaN gradients."""
+def test_diverged_run_stops_in_one_line_after_the_options(command, files, monkeypatch):
+    """A learning rate beyond what the command line takes: the second step on has NaN gradients."""
+    monkeypatch.setattr(options.RATE, 'most', 1e38)
     result = command(
         *[arg.format(**files) for arg in EDM],
         tiny_runs.duration(80),
@@ -400,7 +411,7 @@ def test_diverged_run_stops_in_one_line_after_the_options(command, files):
     )
     assert len(lines) == 1 and result.output.endswith(lines[0] + '\n')
     assert (
-        '--nan-limit=3 is reached: 3 optimizer steps had non-finite gradients by 0.032 kimg; the newest files in runs are '
-        in lines[0]
+        '--nan-limit=3 is reached: 3 optimizer steps had non-finite gradients by 0.032 kimg; the newest '
+        'files in runs are ' in lines[0]
     )
     assert 'network-snapshot-000000.pkl; go on from there with a lower --lr' in lines[0]

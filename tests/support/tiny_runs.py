@@ -11,7 +11,6 @@ import PIL.Image
 import torch
 
 import train
-from training import config as config_lib
 from training import networks
 from training.adversarial.features import ProjectedFeatures
 from training.dataset import ImageFolderDataset
@@ -24,7 +23,13 @@ NETWORK_ARGS = ('--arch=ncsnpp', '--cbase=8', '--cres=1,1', '--num-blocks=1', '-
 COMMON_ARGS = ('--batch=8', '--workers=0', '--grid=2x3', '--seed=3', '--device=cpu')
 TEACHER_ARGS = ('--loss=edm', '--lr=0.01', '--lr-rampup=0', '--augment=0', *NETWORK_ARGS, *COMMON_ARGS)
 # A real discriminator on one small backbone.
-GAN_ARGS = ('--backbone=3', '--d-resolution=32', '--d-channel-max=16', *COMMON_ARGS)
+GAN_ARGS = (
+    '--backbone=3',
+    '--d-resolution=32',
+    '--d-channel-max=16',
+    '--class-embed=random',
+    *COMMON_ARGS,
+)
 UNET = dict(
     model_type='SongUNet',
     embedding_type='fourier',
@@ -70,10 +75,8 @@ def write_teacher(path, resolution=RESOLUTION, channels=3, classes=3, cls=networ
 
 def make_config(*args):
     """Resolve options of train.py as its command does; the tick is the one option that cannot be small enough."""
-    params = dict(train.main.make_context('train.py', ['--outdir=none', *args]).params)
-    for name in ('outdir', 'desc', 'nosubdir', 'dry_run'):
-        params.pop(name)
-    return dict(config_lib.build_config(params), tick_nimg=16)
+    config = train.resolve(train.main.make_context('train.py', ['--outdir=none', *args]))
+    return dict(config, tick_nimg=16)
 
 
 class Frozen(dict):

@@ -4,10 +4,12 @@
 known trajectory."""
 
 import math
+import re
 
 import pytest
 import torch
 
+from dnnlib.errors import ArgumentError, as_option
 from training.config import check_max_steps
 from training.instance.targets import (
     INSTANCE_TYPES,
@@ -141,8 +143,9 @@ def test_with_two_intervals_pd_and_rcd_are_one_method():
 )
 def test_impossible_numbers_of_steps(kind, steps, text):
     for call in (lambda: check_max_steps(kind, steps), lambda: draw_indices(kind, steps, 2, generator())):
-        with pytest.raises(ValueError, match=text):
+        with pytest.raises(ArgumentError) as caught:
             call()
+        assert re.search(text, caught.value.spell(as_option))
     check_max_steps('cd', 12)
 
 

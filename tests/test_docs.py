@@ -88,7 +88,7 @@ def test_code_names_what_exists():
 
 def test_the_checks_notice(tmp_path):
     text = (
-        'See `training/gan_loss.py`, gan_loss.py, docs/none.md, train.py; training/images/, training/nowhere/, '
+        'See `training/gan_loss.py`, gan_loss.py, docs/none.md; training/images/, training/nowhere/, '
         'training.networks.EDMPrecond, training.networks.None1, training.checkpoint; fid.py gen, X.zip'
     )
     assert missing(text, tmp_path) == [

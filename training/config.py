@@ -66,8 +66,6 @@ SIGMA_MAX, MIDDLE_SIGMA = 80.0, 0.8  # noise levels of a generator's two steps
 AUGMENTATIONS = dict(xflip=1e8, yflip=1, scale=1, rotate_frac=1, aniso=1, translate_frac=1)
 AUGMENT_DIM = 9
 
-# The official recipes run on 4 processes; `clean` gives their R1 strength to any number of processes.
-REFERENCE_PROCESSES = 4
 R1_INTERVAL = 16
 RANDOM_TEACHER = (
     'random'  # in place of a teacher: weights of the generator drawn as for training from scratch
@@ -116,18 +114,6 @@ def build_config(opts: dict[str, Any]) -> dict[str, Any]:
     _check_options(opts)
     distils = opts['loss'] == 'gdd'
     config = _run_config(opts)
-    config['dataset_kwargs'] = dict(
-        class_name='training.dataset.ImageFolderDataset',
-        path=opts['data'],
-        use_labels=opts['cond'],
-        xflip=opts['xflip'],
-        cache=opts['cache'],
-        resolution=None,
-        max_size=opts['max_size'],
-    )
-    config['loader_kwargs'] = dict(num_workers=opts['workers'])
-    config['ema_kwargs'] = _ema_kwargs(opts)
-    config['metrics_kwargs'] = _metrics_kwargs(opts)
     config['network_options'] = _network_options(opts)
     config['network_kwargs'] = _network_kwargs(opts, config['network_options'])
     config['optimizer_kwargs'] = dict(lr=opts['lr'], betas=[0.0, 0.99] if distils else [0.9, 0.999], eps=1e-8)
@@ -221,12 +207,28 @@ def _run_config(opts: dict[str, Any]) -> dict[str, Any]:
         bench=opts['bench'],
         channels_last=opts['channels_last'],
         grid_size=opts['grid'],
+        dataset_kwargs=_dataset_kwargs(opts),
+        loader_kwargs=dict(num_workers=opts['workers']),
+        ema_kwargs=_ema_kwargs(opts),
         nan=opts['nan'] or ('zero' if opts['compat'] == 'official' else 'skip'),
         nan_limit=opts['nan_limit'],
         tensorboard=opts['tensorboard'],
+        metrics_kwargs=_metrics_kwargs(opts),
         transfer=opts['transfer'],
         trust_pickle=opts['trust_pickle'],
         resume=opts['resume'],
+    )
+
+
+def _dataset_kwargs(opts: dict[str, Any]) -> dict[str, Any]:
+    return dict(
+        class_name='training.dataset.ImageFolderDataset',
+        path=opts['data'],
+        use_labels=opts['cond'],
+        xflip=opts['xflip'],
+        cache=opts['cache'],
+        resolution=None,
+        max_size=opts['max_size'],
     )
 
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of train.sh: every recipe by its resolved options, against the published tables; nothing here trains or needs data."""
+"""Tests of train.sh: every recipe by its resolved options, against the published tables; nothing here trains
+or needs data."""
 
 import json
 import os
@@ -92,13 +93,15 @@ def test_list_is_grouped(listed):
 
 
 # ------------------------------------------------------------------------------------------------
-# EDM's published configurations: batch, Mimg, lr, EMA half-life in Mimg, dropout, augment, fp16, ls, tick, processes, data.
+# EDM's published configurations: batch, Mimg, lr, EMA half-life in Mimg, dropout, augment, fp16, ls, tick,
+# processes, data.
 
 CIFAR = (512, 200, 1e-3, 0.5, 0.13, 0.12, False, 1, 50, 8, 'cifar10-32x32')
 FFHQ = (256, 200, 2e-4, 0.5, 0.05, 0.15, False, 1, 50, 8, 'ffhq-64x64')
 AFHQ = (256, 200, 2e-4, 0.5, 0.25, 0.15, False, 1, 50, 8, 'afhqv2-64x64')
 IMAGENET = (4096, 2500, 1e-4, 50, 0.10, 0, True, 100, 200, 32, 'imagenet-64x64')
-# Then: architecture, classes, resolution, parameters, state-dict entries (of the networks that EDM's code builds).
+# Then: architecture, classes, resolution, parameters, state-dict entries (of the networks that EDM's code
+# builds).
 PUBLISHED = {
     'edm-cifar10-32x32-cond-vp': (*CIFAR, 'ddpmpp', 10, 32, 55_735_299, 427),
     'edm-cifar10-32x32-cond-ve': (*CIFAR, 'ncsnpp', 10, 32, 56_400_643, 434),
@@ -176,8 +179,10 @@ def test_published_networks_have_the_published_size(name, resolved):
 
 
 # ------------------------------------------------------------------------------------------------
-# GDD's published configurations (specification 8.2): data, teacher, architecture, channel_mult, classes, freeze, backbones,
-# EMA half-life in Mimg, batch, lr, D's lr after x 16/17, Mimg, iterations, R1 steps, parameters of G and of them frozen,
+# GDD's published configurations (specification 8.2): data, teacher, architecture, channel_mult, classes,
+# freeze, backbones,
+# EMA half-life in Mimg, batch, lr, D's lr after x 16/17, Mimg, iterations, R1 steps, parameters of G and of
+# them frozen,
 # parameters of D, --augment of the official script.
 
 VGG, DEIT = (
@@ -323,7 +328,8 @@ def test_strength_of_r1_is_the_published_one_with_four_processes(name, gammas, r
 
 
 def official_command(name):
-    """The arguments of the official script, rebuilt from its list of options and its table of recipes (specification 8)."""
+    """The arguments of the official script, rebuilt from its list of options and its table of recipes
+    (specification 8)."""
     (
         data,
         teacher,
@@ -395,7 +401,8 @@ def test_official_command_lines_run_unchanged(name, resolved):
 
 @pytest.mark.parametrize('name', ['gdd-ffhq', 'gdd-i-imagenet'])
 def test_every_option_of_the_official_command_line_is_known(name):
-    """Options that no published recipe uses, with values that the official help shows or that do nothing there."""
+    """Options that no published recipe uses, with values that the official help shows or that do nothing
+    there."""
     args = [
         '--d-pretrained=True',
         '--persistent-workers=True',
@@ -527,13 +534,15 @@ def test_missing_teacher_and_class_table_are_one_line_each(tmp_path, monkeypatch
         (tmp_path / name).touch()
     teacher = invoke('gdd-i-afhqv2', DATA='data.zip')
     assert (teacher.exit_code, teacher.stdout) == (2, '') and teacher.stderr == (
-        'Error: pretrained/edm-afhqv2-64x64-uncond-ve.pkl is missing; download https://nvlabs-fi-cdn.nvidia.com/edm/pretrained/'
+        'Error: pretrained/edm-afhqv2-64x64-uncond-ve.pkl is missing; download '
+        'https://nvlabs-fi-cdn.nvidia.com/edm/pretrained/'
         'edm-afhqv2-64x64-uncond-ve.pkl, or set TEACHER=FILE.pkl or TEACHER=URL\n'
     )
     for given in ('teacher.pkl', 'https://example.com/teacher.pkl'):
         table = invoke('gdd-cifar10-cond', TEACHER=given, DATA='data.zip')
         assert (table.exit_code, table.stdout) == (2, '') and table.stderr == (
-            f'Error: {TABLE} is missing; pretrained/README.md says how to make it (ImageNet class embeddings, 1000 x 320), '
+            f'Error: {TABLE} is missing; pretrained/README.md says how to make it (ImageNet class '
+            'embeddings, 1000 x 320), '
             'or give --class-embed=FILE.npy, random or computed\n'
         )
 
@@ -626,7 +635,10 @@ def test_note_about_the_number_of_processes(processes, rank, noted, monkeypatch,
     monkeypatch.setenv('WORLD_SIZE', processes)
     monkeypatch.setenv('RANK', rank)
     train.note_processes('edm-cifar10-32x32-cond-ve', recipes.RECIPES['edm-cifar10-32x32-cond-ve'])
-    text = 'Note: edm-cifar10-32x32-cond-ve was published with 8 processes, this run has NPROC=1; --batch-gpu=N limits its memory'
+    text = (
+        'Note: edm-cifar10-32x32-cond-ve was published with 8 processes, this run has NPROC=1; '
+        '--batch-gpu=N limits its memory'
+    )
     assert capsys.readouterr().err == (text + '\n' if noted else '')
 
 
@@ -645,8 +657,10 @@ def test_demo_ends_with_a_comparison_of_its_last_snapshot(options, run_dir, stan
     folder = f'{tmp_path}/out' + ('' if options else f'/{run_dir}')
     assert compared == (
         '-m evaluations.teacher_and_student --teacher=pretrained/edm-mnist-32x32-cond-ve.pkl '
-        f'--student={folder}/network-snapshot-000028.pkl --ref=datasets/mnist-32x32-train-ref-mnist-classifier.npz '
-        f'--detector=mnist-classifier --data=datasets/mnist-32x32.zip --num=2000 --batch=100 --outdir={folder}'
+        f'--student={folder}/network-snapshot-000028.pkl '
+        '--ref=datasets/mnist-32x32-train-ref-mnist-classifier.npz '
+        '--detector=mnist-classifier --data=datasets/mnist-32x32.zip --num=2000 --batch=100 '
+        f'--outdir={folder}'
     )
 
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of train.py as a command: bad input ends in one line and writes nothing; good input trains and resumes."""
+"""Tests of train.py as a command: bad input ends in one line and writes nothing; good input trains and
+resumes."""
 
 import json
 import os
@@ -165,7 +166,8 @@ BAD_INPUT = {
     'class table of the official code': (
         GDD[:3],
         '--compat=official',
-        'pretrained/imagenet-class-embeddings-tf_efficientnet_lite0.npy is missing; pretrained/README.md says how',
+        'pretrained/imagenet-class-embeddings-tf_efficientnet_lite0.npy is missing; pretrained/README.md '
+        'says how',
         'or give --class-embed=FILE.npy, random or computed',
     ),
     'option unknown': (GDD, '--lpips=1', '--lpips', ''),
@@ -381,7 +383,8 @@ def test_state_in_the_current_folder_can_be_resumed(command, files, monkeypatch)
 
 
 def test_only_rank_0_reports_at_once(files, tmp_path, monkeypatch):
-    """Another process waits before it speaks, so that it cannot end the run before rank 0 has said what is wrong."""
+    """Another process waits before it speaks, so that it cannot end the run before rank 0 has said what is
+    wrong."""
     waits = []
     monkeypatch.setattr(cli.time, 'sleep', waits.append)
     for rank, prefix, waited in (('0', '', []), ('1', 'process 1: ', [5])):
@@ -408,7 +411,7 @@ def test_diverged_run_stops_in_one_line_after_the_options(command, files, monkey
     )
     assert len(lines) == 1 and result.output.endswith(lines[0] + '\n')
     assert (
-        '--nan-limit=3 is reached: 3 optimizer steps had non-finite gradients by 0.032 kimg; the newest files in runs are '
-        in lines[0]
+        '--nan-limit=3 is reached: 3 optimizer steps had non-finite gradients by 0.032 kimg; the newest '
+        'files in runs are ' in lines[0]
     )
     assert 'network-snapshot-000000.pkl; go on from there with a lower --lr' in lines[0]

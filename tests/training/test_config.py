@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/config.py and of the options of train.py that feed it; nothing here reads data or trains."""
+"""Tests of training/config.py and of the options of train.py that feed it; nothing here reads data or
+trains."""
 
 import json
 import os
@@ -168,7 +169,8 @@ def test_teacher_from_another_one():
     ],
 )
 def test_precision(base, args, precision, use_fp16):
-    """use_fp16 is what the network itself can express: float16 in EDM's preconditioners, bfloat16 in GDD's."""
+    """use_fp16 is what the network itself can express: float16 in EDM's preconditioners, bfloat16 in
+    GDD's."""
     config = build(*base, *args)
     assert config['precision'] == precision and config['network_options']['use_fp16'] == use_fp16
     assert folder.run_description(config, 1).endswith(f'-{precision}')
@@ -217,7 +219,8 @@ def test_backbones(number, names):
     ],
 )
 def test_augmentation_of_distillation(args, expected):
-    """The official rule: --augment is a switch, and without a probability or a target there is no pipe at all."""
+    """The official rule: --augment is a switch, and without a probability or a target there is no pipe at
+    all."""
     config = build(*GDD, *args)
     assert config['ada_kwargs'] == expected and 'augment_kwargs' not in config
     expects = any(arg.startswith('--augment=0.') for arg in args) or len(args) > 1
@@ -226,11 +229,13 @@ def test_augmentation_of_distillation(args, expected):
 
 def test_inactive_augmentation_is_explained():
     assert build(*GDD, '--augment=0.12')['augment_notice'] == (
-        'Warning: no augmentation: --augment=0.12 only permits it, as in the official code; add --ada-target=0.6 (adaptive) '
+        'Warning: no augmentation: --augment=0.12 only permits it, as in the official code; add '
+        '--ada-target=0.6 (adaptive) '
         'or --augment-p=0.2 (fixed), or leave --augment out'
     )
     assert build(*GDD, '--augment=0', '--augment-p=0.3')['augment_notice'] == (
-        'Warning: no augmentation: --augment=0 switches off what --augment-p=0.3 asks for; leave --augment out'
+        'Warning: no augmentation: --augment=0 switches off what --augment-p=0.3 asks for; leave --augment '
+        'out'
     )
 
 
@@ -347,7 +352,8 @@ EDM_COMMANDS = [
     '--cond=0 --arch=ncsnpp --batch=256 --cres=1,2,2,2 --lr=2e-4 --dropout=0.05 --augment=0.15',
     '--cond=0 --arch=ddpmpp --batch=256 --cres=1,2,2,2 --lr=2e-4 --dropout=0.25 --augment=0.15',
     '--cond=0 --arch=ncsnpp --batch=256 --cres=1,2,2,2 --lr=2e-4 --dropout=0.25 --augment=0.15',
-    '--cond=1 --arch=adm --duration=2500 --batch=4096 --lr=1e-4 --ema=50 --dropout=0.10 --augment=0 --fp16=1 --ls=100 '
+    '--cond=1 --arch=adm --duration=2500 --batch=4096 --lr=1e-4 --ema=50 --dropout=0.10 --augment=0 '
+    '--fp16=1 --ls=100 '
     '--tick=200',
 ]
 

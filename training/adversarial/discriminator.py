@@ -59,7 +59,7 @@ class SpectralNormConv2d(nn.Conv2d):
                 self.u.copy_(functional.normalize(matrix.mv(self.v), dim=0, eps=1e-12))
         # Copies, because the next forward moves u and v before this one's backward has run.
         sigma = torch.dot(self.u.clone(), matrix.mv(self.v.clone()))
-        return self._conv_forward(x, self.weight / sigma, self.bias)
+        return self._conv_forward(x, self.weight / sigma, self.bias)  # [N, C_out, s', s']
 
 
 class DownBlock(nn.Module):
@@ -94,7 +94,7 @@ class EqualizedLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_features))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = functional.linear(x, self.weight * (1 / math.sqrt(self.weight.shape[1]))) + self.bias
+        x = functional.linear(x, self.weight * (1 / math.sqrt(self.weight.shape[1]))) + self.bias  # [N, out]
         return functional.leaky_relu(x, 0.2) * math.sqrt(2)
 
 

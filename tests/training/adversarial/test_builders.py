@@ -25,7 +25,6 @@ def random_backbones(monkeypatch):
             ('--d-resolution=33',),
             '^backbone=tf_efficientnet_lite0 with d_resolution=33 on images of 8 pixels: .*try 32',
         ),
-        (('--backbone=7',), "^backbone=7 with .*'7' is neither an official set"),
         (('--class-embed=nothing.npy',), '^class_embed=nothing.npy: .*cannot be read'),
     ],
 )

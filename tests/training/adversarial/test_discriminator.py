@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from dnnlib.errors import ArgumentError, as_option
 from training.adversarial.class_table import class_means, make_class_table
 from training.adversarial.discriminator import (
     EqualizedLinear,
@@ -55,8 +56,9 @@ def test_start_size_is_rounded_to_the_table():
 
 def test_end_size_rule():
     assert [head_end_size([r, r // 2, r // 4, r // 8]) for r in (128, 32, 16)] == [8, 4, 2]
-    with pytest.raises(ValueError, match='coarsest map has side 6.* as d_resolution=128 does'):
+    with pytest.raises(ArgumentError, match='coarsest map has side 6.* as d_resolution=128 does') as caught:
         head_end_size([48, 24, 12, 6])
+    assert caught.value.spell(as_option).endswith('let the images be resized, as --d-resolution=128 does')
 
 
 @pytest.mark.parametrize(

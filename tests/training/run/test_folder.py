@@ -89,7 +89,10 @@ def test_what_a_killed_start_has_left_is_taken_over(tmp_path):
 def test_a_start_that_is_alive_keeps_its_folder(tmp_path):
     """Between making the folder and writing its options it holds the number."""
     (tmp_path / '00000-d').mkdir()
-    command = 'import sys; from training.run import folder; print(folder.claim_run_dir(sys.argv[1], "d", False, b"{}"))'
+    command = (
+        'import sys; from training.run import folder\n'
+        'print(folder.claim_run_dir(sys.argv[1], "d", False, b"{}"))'
+    )
     with claim(tmp_path / '00000'):
         found = subprocess.run(
             [sys.executable, '-c', command, str(tmp_path)],

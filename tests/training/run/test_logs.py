@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/run/logs.py: TensorBoard events, with the package and without, and words for the files of a run."""
+"""Tests of training/run/logs.py: TensorBoard events, with the package and without, and words for the files of
+a run."""
 
 import os
 import re

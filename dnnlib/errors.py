@@ -74,7 +74,7 @@ class ArgumentError(ValueError):
 
 
 def message_parts(error: Exception) -> tuple[str | Arg, ...]:
-    """Return the message of an error as parts for another that says more: an `ArgumentError` keeps its arguments."""
+    """Return the message of an error as parts for another; an `ArgumentError` keeps its arguments."""
     return error.args if isinstance(error, ArgumentError) else (str(error),)
 
 

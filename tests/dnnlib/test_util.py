@@ -15,15 +15,7 @@ import threading
 import pytest
 
 from dnnlib import EasyDict
-from dnnlib.util import (
-    Logger,
-    atomic_write,
-    file_sha256,
-    format_time,
-    is_url,
-    make_cache_dir_path,
-    open_url,
-)
+from dnnlib.util import Logger, atomic_write, file_sha256, format_time, is_url, make_cache_dir_path, open_url
 
 
 def test_easy_dict():

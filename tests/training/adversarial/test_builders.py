@@ -6,7 +6,8 @@ impossible."""
 import pytest
 import torch
 
-from dnnlib.errors import ArgumentError
+from dnnlib.cli import one_line
+from dnnlib.errors import ArgumentError, arg
 from tests.support import tiny_runs
 from torch_utils import distributed
 from training.adversarial import builders
@@ -65,3 +66,13 @@ def test_size_of_the_images_that_backbones_see(material):
     kwargs = dict(tiny_runs.make_task(material).config['feature_kwargs'], input_size=None)
     features = builders.build_features(kwargs, 64, torch.device('cpu'), seed=0, compat='clean')
     assert (features.input_size, features.interpolate, features.resolutions) == (64, False, [32, 16, 8, 4])
+
+
+def test_arguments_inside_of_other_errors_are_spelled_as_well(material, monkeypatch):
+    def refuse(*_args, **_options):
+        raise ArgumentError('no such rows; try ', arg('class_embed', 'random'))
+
+    monkeypatch.setattr(builders, 'make_class_table', refuse)
+    with pytest.raises(ArgumentError) as caught:
+        tiny_runs.make_task(material, '--class-embed=rows.npy')
+    assert one_line(caught.value) == '--class-embed=rows.npy: no such rows; try --class-embed=random'

@@ -93,12 +93,10 @@ def check_files(ctx: click.Context, config: dict[str, Any]) -> None:
             for name in ('data', 'transfer')
         )
         missing = missing_of_recipe(recipe, data, teacher) or missing
+    if missing and recipe is not None:
+        options_lib.refuse_recipe(missing)
     if missing:
-        try:
-            fail(ArgumentError(missing))
-        except click.ClickException as error:
-            error.exit_code = 1 if recipe is None else 2
-            raise
+        fail(ArgumentError(missing))
     if recipe is not None:
         note_processes(ctx.params['recipe'], recipe)
 

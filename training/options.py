@@ -9,10 +9,11 @@ of a resumed run (training/run/resume.py), and by the test that holds the table 
 import os
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
+from dnnlib.cli import fail
 from dnnlib.errors import ArgumentError, arg
 from dnnlib.param_types import IntList, Number, whole
 from training.config import ARCHITECTURES, BACKBONE_PIXELS, DISTANCES, LOSSES, TEACHER_LOSSES, TEACHER_TYPES
@@ -119,10 +120,13 @@ def parse_input_size(_ctx: click.Context, _param: click.Parameter, size: int | N
     return size
 
 
-class RecipeError(click.ClickException):
-    """A recipe that cannot be used."""
-
-    exit_code = 2
+def refuse_recipe(text: str) -> NoReturn:
+    """End with one line and exit code 2, of several processes only once."""
+    try:
+        fail(ArgumentError(text))
+    except click.ClickException as error:
+        error.exit_code = 2
+        raise
 
 
 def use_recipe(ctx: click.Context, _param: click.Parameter, name: str | None) -> str | None:
@@ -131,10 +135,10 @@ def use_recipe(ctx: click.Context, _param: click.Parameter, name: str | None) ->
         return None
     if name not in RECIPES:
         known = ', '.join(RECIPES)
-        raise RecipeError(f"unknown recipe '{name}'; a recipe is one of: {known}; try: sh train.sh demo")
+        refuse_recipe(f"unknown recipe '{name}'; a recipe is one of: {known}; try: sh train.sh demo")
     teacher = os.environ.get('TEACHER')
     if teacher and not RECIPES[name].teacher:
-        raise RecipeError(f'TEACHER={teacher}: recipe {name} starts without a teacher; unset TEACHER')
+        refuse_recipe(f'TEACHER={teacher}: recipe {name} starts without a teacher; unset TEACHER')
     ctx.default_map = RECIPES[name].defaults(os.environ)
     return name
 

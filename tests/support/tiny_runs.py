@@ -23,13 +23,7 @@ NETWORK_ARGS = ('--arch=ncsnpp', '--cbase=8', '--cres=1,1', '--num-blocks=1', '-
 COMMON_ARGS = ('--batch=8', '--workers=0', '--grid=2x3', '--seed=3', '--device=cpu')
 TEACHER_ARGS = ('--loss=edm', '--lr=0.01', '--lr-rampup=0', '--augment=0', *NETWORK_ARGS, *COMMON_ARGS)
 # A real discriminator on one small backbone.
-GAN_ARGS = (
-    '--backbone=3',
-    '--d-resolution=32',
-    '--d-channel-max=16',
-    '--class-embed=random',
-    *COMMON_ARGS,
-)
+GAN_ARGS = ('--backbone=3', '--d-resolution=32', '--d-channel-max=16', '--class-embed=random', *COMMON_ARGS)
 UNET = dict(
     model_type='SongUNet',
     embedding_type='fourier',

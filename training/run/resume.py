@@ -90,7 +90,15 @@ def require_same_run(where: str | Arg, stored: dict[str, Any], own: dict[str, An
     Raises:
         StateError: One line for the user, with the first difference.
     """
-    differences = compare(stored, own)
+    try:
+        differences = compare(stored, own)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise training_state.StateError(
+            where,
+            f' does not say which run it belongs to ({type(error).__name__}); give another state, or start a '
+            'new run without ',
+            arg('resume'),
+        ) from error
     if differences:
         old, new = differences[0]
         more = f' (and {len(differences) - 1} more)' if len(differences) > 1 else ''

@@ -88,6 +88,18 @@ def test_differences_are_named_with_both_values(args, options, expected):
     )
 
 
+@pytest.mark.parametrize(
+    'stored', [{}, dict(options=3), dict(options={}, files=[], processes=1), dict(options=[1])]
+)
+def test_state_that_does_not_say_which_run_it_is(stored):
+    with pytest.raises(training_state.StateError) as caught:
+        resume.require_same_run(arg('resume', 'x.pt'), stored, resume.identity(config_of(), 1))
+    line = caught.value.spell(as_option)
+    assert line.startswith('--resume=x.pt does not say which run it belongs to (') and line.endswith(
+        'without --resume'
+    )
+
+
 def test_spelling_does_not_count():
     runs = [
         resume.identity(

@@ -28,14 +28,17 @@ import contextlib
 import os
 import re
 import signal
+from collections.abc import Iterator
+from typing import Any
 
 import click
 
-from dnnlib.cli import run_script
+from dnnlib import cli
+from dnnlib.errors import ArgumentError, arg
 from dnnlib.parallel import WorkerError, available_cores
 from training.images.conversion import convert as convert_source
 from training.images.conversion import open_dest
-from training.images.files import DatasetError
+from training.images.decoding import MAX_PIXELS
 from training.images.inspection import choose_samples, inspect_source, save_samples
 from training.images.sources import open_source
 from training.images.transforms import TRANSFORMS
@@ -52,7 +55,7 @@ class _ConvertByDefault(click.Group):
         return super().parse_args(ctx, args)
 
 
-def parse_pair(_ctx, _param, text):
+def parse_pair(_ctx: Any, _param: Any, text: str | None) -> tuple[int, int] | None:
     """Turn `AxB` or `A,B` into a tuple of two positive ints; None stays None."""
     if text is None:
         return None
@@ -62,7 +65,7 @@ def parse_pair(_ctx, _param, text):
     return int(match[1]), int(match[2])
 
 
-def check_crop(transform, resolution):
+def check_crop(transform: str | None, resolution: tuple[int, int] | None) -> None:
     """Raise ClickException unless --resolution suits --transform."""
     if transform is None:
         return
@@ -76,22 +79,43 @@ def check_crop(transform, resolution):
         )
 
 
-@contextlib.contextmanager
-def _clean_end(output):
-    """Show unusable input in one line, and let SIGTERM end the block like Ctrl-C, without half a file left."""
+def describe(error: Exception) -> str:
+    """Spell an error or a note for the command line; library code calls what it reads `path`."""
+    return cli.one_line(error, path='source')
 
-    def stop(*_args):
+
+@contextlib.contextmanager
+def _clean_end(option: str, output: str | None) -> Iterator[None]:
+    """Show what is wrong in one line; let SIGTERM end the block like Ctrl-C, without half a file left.
+
+    Args:
+        option: Name of the option that gave the output.
+        output: Its value, or None where nothing is written.
+    """
+
+    def stop(*_args: Any) -> None:
         raise SystemExit(128 + signal.SIGTERM)
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:
         yield
-    except (DatasetError, WorkerError) as error:
-        raise click.ClickException(str(error)) from error
+    except (ArgumentError, WorkerError) as error:
+        raise click.ClickException(describe(error)) from error
     except OSError as error:
-        raise click.ClickException(f'{output} cannot be written ({error}); choose another place') from error
+        reason = cli.one_line(error)
+        if output is not None and _concerns(error, output):
+            reason = f'--{option}={output} cannot be written ({reason})'
+        raise click.ClickException(reason) from error
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _concerns(error: OSError, output: str) -> bool:
+    """Whether an error of the operating system is about the output, a folder above it or a file beside it."""
+    if not isinstance(error.filename, (str, bytes)):
+        return error.filename is None
+    name, output = os.path.abspath(os.fsdecode(error.filename)), os.path.abspath(output)
+    return output.startswith(name) or name.startswith(os.path.dirname(output))
 
 
 @click.group(cls=_ConvertByDefault, help=__doc__, subcommand_metavar='[convert] OPTIONS | inspect OPTIONS')
@@ -101,52 +125,85 @@ def main():
 
 # fmt: off
 @main.command()
-@click.option('--source',       help='Folder, .zip, .npz, MNIST or CIFAR-10 file', metavar='PATH', required=True)
-@click.option('--dest',         help='New .zip file or folder',                metavar='PATH', required=True)
-@click.option('--max-images',   help='Stop after this many images',            metavar='INT',  type=click.IntRange(min=1))
-@click.option('--transform',    help='How to get to --resolution  [default: resize]', type=click.Choice(list(TRANSFORMS)[1:]))
-@click.option('--resolution',   help='Output size in pixels, such as 64x64',   metavar='WxH',  callback=parse_pair)
-@click.option('--labels',       help='From dataset.json or folder names, or no labels', type=click.Choice(['auto', 'none']),
-              default='auto', show_default=True)
+@click.option('--source',       help='Folder, .zip, .npz, MNIST or CIFAR-10', metavar='PATH', required=True)
+@click.option('--dest',         help='New .zip file or folder',         metavar='PATH', required=True)
+@click.option('--max-images',   help='Stop after this many images', metavar='INT', type=click.IntRange(min=1))
+@click.option('--transform',    help='How to get to --resolution  [default: resize]',
+              type=click.Choice(list(TRANSFORMS)[1:]))
+@click.option('--resolution',   help='Output size in pixels: 64x64', metavar='WxH', callback=parse_pair)
+@click.option('--labels',       help='From dataset.json or folder names, or no labels',
+              type=click.Choice(['auto', 'none']), default='auto', show_default=True)
+@click.option('--exif',         help='Turn images as their EXIF orientation says, or not, as EDM',
+              type=click.Choice(['apply', 'ignore']), default='ignore', show_default=True)
+@click.option('--max-pixels',   help='Largest width x height read', metavar='INT', type=click.IntRange(min=1),
+              default=MAX_PIXELS, show_default=True)
 @click.option('--skip-bad',     help='Name unreadable images and leave them out', is_flag=True)
-@click.option('--png-compress', help='PNG compression: 0 fast, 9 small',       metavar='INT',  type=click.IntRange(0, 9),
-              default=0, show_default=True)
-@click.option('--workers',      help='Processes; same bytes for any number',   metavar='INT',  type=click.IntRange(min=1),
-              default=available_cores, show_default='all cores')
-def convert(source, dest, max_images, transform, resolution, labels, skip_bad, png_compress, workers):
+@click.option('--png-compress', help='PNG compression: 0 fast, 9 small', metavar='INT',
+              type=click.IntRange(0, 9), default=0, show_default=True)
+@click.option('--workers',      help='Processes; same bytes for any number', metavar='INT',
+              type=click.IntRange(min=1), default=available_cores, show_default='all cores')
+# fmt: on
+def convert(
+    source: str,
+    dest: str,
+    max_images: int | None,
+    transform: str | None,
+    resolution: tuple[int, int] | None,
+    labels: str,
+    exif: str,
+    max_pixels: int,
+    skip_bad: bool,
+    png_compress: int,
+    workers: int,
+) -> None:
     """Convert images into a dataset (`convert` may be left out).
 
+    Files and folders of services (.ipynb_checkpoints, __MACOSX, @eaDir, names with a leading
+    dot, ...) are left out, before classes are numbered; linked folders are followed.
     Images must end up square, of equal power-of-two size, gray or RGB. Palette,
     CMYK and 1-bit images are converted, transparency is dropped, 16-bit images are refused.
     The dataset appears under its name only when it is complete.
     """
     check_crop(transform, resolution)
-    with _clean_end(f'--dest={dest}'):
+    with _clean_end('dest', dest):
         new_dataset = open_dest(dest)
         opened = open_source(source, max_images, use_labels=labels == 'auto')
         click.echo(f'Converting {opened.count} images of {opened.kind}')
         with new_dataset as save:
-            result = convert_source(opened, save, transform, resolution, png_compress, skip_bad, workers)
-    height, width = result['shape'][:2]
-    kind = 'grayscale' if len(result['shape']) == 2 else 'RGB'
-    skipped = ''.join(f', {result[key]} skipped as {word}' for key, word in [('small', 'too small'), ('bad', 'unreadable')]
-                      if result[key])
-    click.echo(f'Wrote {result["count"]} {kind} images of {width}x{height} ({result["labels"]}{skipped}) to {dest}')
-# fmt: on
+            reading = (skip_bad, exif, max_pixels, describe)
+            made = convert_source(opened, save, transform, resolution, png_compress, *reading, workers)
+    for note in made.notes:
+        click.echo(f'Note: {describe(ArgumentError(*note))}')
+    height, width = made.shape[:2]
+    kind = 'grayscale' if len(made.shape) == 2 else 'RGB'
+    reasons = [(made.small, 'too small'), (made.bad, 'unreadable')]
+    skipped = ''.join(f', {count} skipped as {reason}' for count, reason in reasons if count)
+    click.echo(f'Wrote {made.count} {kind} images of {width}x{height} ({made.labels}{skipped}) to {dest}')
 
 
 # fmt: off
 @main.command()
-@click.option('--source',       help='Anything that `convert` reads',          metavar='PATH', required=True)
-@click.option('--max-images',   help='Stop after this many images',            metavar='INT',  type=click.IntRange(min=1))
-@click.option('--grid',         help='Write sample images here',               metavar='PNG')
-@click.option('--grid-size',    help='Rows and columns of --grid',             metavar='ROWSxCOLS', callback=parse_pair,
+@click.option('--source',       help='Anything that `convert` reads',   metavar='PATH', required=True)
+@click.option('--max-images',   help='Stop after this many images', metavar='INT', type=click.IntRange(min=1))
+@click.option('--grid',         help='Write sample images here',        metavar='PNG')
+@click.option('--grid-size',    help='Rows and columns of --grid', metavar='ROWSxCOLS', callback=parse_pair,
               default='10x8', show_default=True)
-@click.option('--seed',         help='Choice of the samples',                  metavar='INT',  type=click.IntRange(0, 2 ** 32 - 1),
-              default=0, show_default=True)
-@click.option('--workers',      help='Processes',                              metavar='INT',  type=click.IntRange(min=1),
+@click.option('--max-pixels',   help='Largest width x height read', metavar='INT', type=click.IntRange(min=1),
+              default=MAX_PIXELS, show_default=True)
+@click.option('--seed',         help='Choice of the samples',           metavar='INT',
+              type=click.IntRange(0, 2 ** 32 - 1), default=0, show_default=True)
+@click.option('--workers',      help='Processes',                   metavar='INT', type=click.IntRange(min=1),
               default=available_cores, show_default='all cores')
-def inspect(source, max_images, grid, grid_size, seed, workers):
+# fmt: on
+def inspect(
+    source: str,
+    max_images: int | None,
+    grid: str | None,
+    grid_size: tuple[int, int],
+    max_pixels: int,
+    seed: int,
+    workers: int,
+) -> None:
     """Print counts, sizes, classes, duplicates and unreadable files.
 
     Every image is decoded. The samples of --grid are ordered by class where there are classes.
@@ -155,29 +212,32 @@ def inspect(source, max_images, grid, grid_size, seed, workers):
     """
     rows, columns = grid_size
     if rows * columns > _MAX_CELLS:
-        raise click.ClickException(f'--grid-size={rows}x{columns} must be at most {_MAX_CELLS} images; try 10x8')
-    with _clean_end(f'--grid={grid}'):
+        raise click.ClickException(
+            f'--grid-size={rows}x{columns} must be at most {_MAX_CELLS} images; try 10x8'
+        )
+    with _clean_end('grid', grid):
         if grid is not None:
             _check_png(grid)
         opened = open_source(source, max_images, strict=False)
         chosen = choose_samples(opened.labels, rows * columns, seed) if grid is not None else ()
-        found = inspect_source(opened, chosen, workers)
-        for line in found.lines():
+        found = inspect_source(opened, chosen, max_pixels, workers)
+        for line in found.lines(describe):
             click.echo(line)
         if grid is not None:
             shown = save_samples(grid, found, chosen, columns)
-            click.echo(f'Samples:      {shown} in {grid}' if shown else 'Samples:      0, so nothing is written')
+            click.echo(f'Samples:      {f"{shown} in {grid}" if shown else "0, so nothing is written"}')
     if not found.healthy:
         raise SystemExit(1)
-# fmt: on
 
 
-def _check_png(path):
+def _check_png(path: str) -> None:
     """Make the parent folder of the grid before any long work; refuse an unsuitable name."""
     if not path.lower().endswith('.png') or os.path.isdir(path):
-        raise DatasetError(f'--grid={path} must name a file ending in .png; try --grid=samples.png')
+        raise ArgumentError(
+            arg('grid', path), ' must name a file ending in .png; try ', arg('grid', 'samples.png')
+        )
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
 
 
 if __name__ == '__main__':
-    run_script(main)
+    cli.run_script(main)

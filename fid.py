@@ -1,7 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Measure images: FID and its relatives, from files or straight from a network; make and explain reference files.
+"""Measure images, from files or straight from a network: FID and its relatives; make and explain references.
 
     python fid.py calc --images=out --ref=fid-refs/cifar10-32x32.npz
     python fid.py gen --network=network-snapshot-005000.pkl --ref=fid-refs/cifar10-32x32.npz --seeds=0-49999
@@ -15,32 +15,41 @@ docs/metrics.md explains the numbers.
 import contextlib
 import json
 import os
-import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import click
 import numpy as np
 import torch
 
-from dnnlib.cli import run_script
-from dnnlib.errors import FailedElsewhere
+from dnnlib.cli import one_line_errors, run_script
+from dnnlib.errors import ArgumentError, arg
 from dnnlib.util import atomic_write
-from evaluations.comparison import check_fit, load_comparisons, load_detectors
+from evaluations.comparison import (
+    Comparison,
+    add_reference_features,
+    check_fit,
+    load_comparisons,
+    load_detectors,
+)
 from evaluations.detectors.inception import full_precision
-from evaluations.detectors.registry import detector_names
+from evaluations.detectors.registry import Detector, detector_names
 from evaluations.inputs.image_sources import (
     QUANTISATION,
+    FolderImages,
     GeneratedImages,
+    PackedImages,
     choose_subset,
-    describe_oddities,
     hash_dataset,
     open_images,
 )
-from evaluations.inputs.references import describe_file
+from evaluations.inputs.reference import FORMAT_VERSION, Reference, save_reference
+from evaluations.inspection import describe_file
 from evaluations.measure import Meter, measure_images
-from evaluations.metrics.moments import FORMAT_VERSION, Reference, save_reference
 from evaluations.metrics.names import METRICS, parse_metrics
+from evaluations.remarks import describe_choice, describe_images
 from evaluations.results import (
-    add_reference_features,
+    Result,
     compute_results,
     describe_comparison,
     describe_software,
@@ -50,11 +59,11 @@ from evaluations.results import (
     print_summary,
     summarise,
 )
-from generate import parse_seeds
 from torch_utils import distributed as dist
 from torch_utils.allocator import keep_freed_memory
 from training.sampling import samplers
 from training.sampling.options import add_key_options, add_sampler_options, build_sampler
+from training.sampling.seeds import parse_seeds
 from training.snapshots.entries import choose_key
 from training.snapshots.snapshot import load_network
 
@@ -63,54 +72,51 @@ from training.snapshots.snapshot import load_network
 
 
 @contextlib.contextmanager
-def _processes():
-    """Join the other processes for one command, and turn bad input into a one-line error."""
-    try:
+def _processes(**names: str) -> Iterator[torch.device]:
+    """Join the other processes for one command, and turn bad input into a one-line error.
+
+    Args:
+        names: Argument -> option name, where they differ: path='images'.
+    """
+    with one_line_errors(**names):
         dist.init()
         keep_freed_memory()
         with full_precision():
             yield dist.get_device()
         dist.destroy()
-    except FailedElsewhere:
-        sys.exit(1)
-    except ValueError as err:
-        raise click.ClickException(str(err)) from err
-    except OSError as err:
-        raise click.ClickException(
-            f'{err.filename or "a file"} cannot be used: {err.strerror or err}'
-        ) from err
 
 
-def _check_output(path, option, extension):
+def _check_output(path: str | None, name: str, extension: str) -> None:
     """Make the parent folder of an output file, before any long work; refuse an unsuitable name."""
     if path is None:
         return
     if not path.lower().endswith(extension) or os.path.isdir(path):
-        raise ValueError(
-            f'{option}={path} must name a file ending in {extension}; try {option}=result{extension}'
+        raise ArgumentError(
+            arg(name, path), f' must name a file ending in {extension}; try ', arg(name, f'result{extension}')
         )
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
 
 
-def _load_comparisons(opts, device):
+def _load_comparisons(opts: dict[str, Any], device: torch.device) -> list[Comparison]:
     """Load references and detectors, and decide which metrics are computed against which reference."""
 
     def check_first():
-        _check_output(opts['json_path'], '--json', '.json')
+        _check_output(opts['json_path'], 'json', '.json')
         return parse_metrics(opts['metrics'])
 
     metrics = dist.rank0_first(check_first)
     return load_comparisons(opts['refs'], metrics, opts['detector'], opts['detector_path'], device)
 
 
-def _open_samples(comparisons, images, num, seed):
+def _open_samples(
+    comparisons: Sequence[Comparison], images: str, num: int, seed: int
+) -> tuple[FolderImages | PackedImages, list[str]]:
     """Open the images of `calc`; return (source, remarks)."""
     labelling = [c.detector for c in comparisons if c.detector.labels_comparable]
-    source, unlabelled = open_images(
-        images, '--images', num, seed, labelling[0].num_classes if labelling else 0
-    )
-    notes = check_fit(comparisons, num, source.image_shape, f'images of --images={images}')
-    notes += describe_oddities(images, source, {metric for c in comparisons for metric in c.metrics})
+    source, unlabelled = open_images(images, num, seed, labelling[0].num_classes if labelling else 0)
+    notes = check_fit(comparisons, num, source.image_shape, ('images of ', arg('images', images)))
+    notes += describe_choice(comparisons, num, source.image_shape)
+    notes += describe_images(images, source, {metric for c in comparisons for metric in c.metrics})
     if labelling and unlabelled:
         notes.append(f'no class accuracy: {unlabelled}')
     for comparison in comparisons:
@@ -120,7 +126,12 @@ def _open_samples(comparisons, images, num, seed):
     return source, notes
 
 
-def _measure(source, comparisons, batch, workers=0):
+def _measure(
+    source: FolderImages | PackedImages | GeneratedImages,
+    comparisons: Sequence[Comparison],
+    batch: int,
+    workers: int = 0,
+) -> list[list[Result]] | None:
     """Measure a source; return one list of results per comparison, None on other processes than rank 0."""
     meters = make_meters(comparisons)
     measure_images(source, list(meters.values()), batch, workers)
@@ -129,14 +140,20 @@ def _measure(source, comparisons, batch, workers=0):
     return None
 
 
-def _print_blocks(comparisons, results):
+def _print_blocks(comparisons: Sequence[Comparison], results: Sequence[list[Result]]) -> None:
     """Print the numbers under the detector and reference that they belong to."""
     for comparison, part in zip(comparisons, results):
         print_comparison(comparison)
         print_results(part)
 
 
-def _write_json(path, comparisons, results, device, **facts):
+def _write_json(
+    path: str | None,
+    comparisons: Sequence[Comparison],
+    results: Sequence[Result],
+    device: torch.device,
+    **facts: Any,
+) -> None:
     """Write everything worth keeping; `metric` and `value` repeat the last number printed."""
     if path is not None:
         content = dict(
@@ -151,7 +168,7 @@ def _write_json(path, comparisons, results, device, **facts):
             f.write((json.dumps(content, indent=2) + '\n').encode())
 
 
-def _echo_notes(notes):
+def _echo_notes(notes: Sequence[str]) -> None:
     for note in notes:
         click.echo(f'Note: {note}')
 
@@ -160,7 +177,7 @@ def _echo_notes(notes):
 # Options that several commands have.
 
 
-def _measuring_options(command):
+def _measuring_options(command: Callable) -> Callable:
     """Add the options of `calc` and `gen`."""
     for option in reversed(
         (
@@ -230,21 +247,24 @@ def main():
 
 # fmt: off
 @main.command()
-@click.option('--images', help='Folder, zip, or image_pack.npz', metavar='DIR|ZIP|NPZ', type=str, required=True)
+@click.option('--images', help='Folder, zip, or image_pack.npz', metavar='DIR|ZIP|NPZ', type=str,
+              required=True)
 @_measuring_options
 @_detector_path
-@click.option('--num', help='Images to use', metavar='INT', type=click.IntRange(min=2), default=50000, show_default=True)
-@click.option('--seed', help='Choice of images if there are more', metavar='INT', type=int, default=0, show_default=True)
+@click.option('--num', help='Images to use', metavar='INT', type=click.IntRange(min=2), default=50000,
+              show_default=True)
+@click.option('--seed', help='Choice of images if there are more', metavar='INT', type=int, default=0,
+              show_default=True)
 @_batch
 @_workers
-def calc(images, num, seed, batch, workers, **opts):
+def calc(images: str, num: int, seed: int, batch: int, workers: int, **opts: Any) -> None:
     """Measure the images of a folder, zip or image pack.
 
     `fid` is the Frechet distance of any detector; `is`, `sfid`, `kid`, `pr` (precision, recall) and `dc`
     (density, coverage) come from the same pass. kid, pr and dc need single reference images: those
     of `fid.py ref --features=10000`, or those inside an OpenAI reference.
     """
-    with _processes() as device:
+    with _processes(path='images') as device:
         comparisons = _load_comparisons(opts, device)
         source, notes = dist.rank0_first(lambda: _open_samples(comparisons, images, num, seed))
         if dist.get_rank() == 0:
@@ -254,8 +274,8 @@ def calc(images, num, seed, batch, workers, **opts):
         if dist.get_rank() == 0:
             click.echo(f'Images:    {len(source)} of {images}, seed {seed}')
             _print_blocks(comparisons, results)
-            _write_json(opts['json_path'], comparisons, sum(results, []), device, images=images, seed=seed, num_images=len(source),
-                        image_shape=source.image_shape, batch=batch, notes=notes)
+            _write_json(opts['json_path'], comparisons, sum(results, []), device, images=images, seed=seed,
+                        num_images=len(source), image_shape=source.image_shape, batch=batch, notes=notes)
 # fmt: on
 
 
@@ -263,18 +283,21 @@ def calc(images, num, seed, batch, workers, **opts):
 @main.command()
 @click.option('--data', help='All images of the data set', metavar='DIR|ZIP|NPZ', type=str, required=True)
 @click.option('--dest', help='Where to write the statistics', metavar='NPZ', type=str, required=True)
-@click.option('--detector', help='Feature network', type=click.Choice(detector_names()), default='inception', show_default=True)
+@click.option('--detector', help='Feature network', type=click.Choice(detector_names()),
+              default='inception', show_default=True)
 @_detector_path
-@click.option('--features', help='Also features of so many random images', metavar='INT', type=click.IntRange(min=0), default=0,
+@click.option('--features', help='Also features of so many random images', metavar='INT',
+              type=click.IntRange(min=0), default=0,
               show_default=True)
 @click.option('--seed', help='Choice of these images', metavar='INT', type=int, default=0, show_default=True)
 @click.option('--spatial', help='Also spatial statistics, for sfid', is_flag=True)
 @_batch
 @_workers
-def ref(data, dest, detector, detector_path, features, seed, spatial, batch, workers):
+def ref(data: str, dest: str, detector: str, detector_path: str | None, features: int, seed: int,
+        spatial: bool, batch: int, workers: int) -> None:
     """Make reference statistics from all images of a data set."""
-    with _processes() as device:
-        dist.rank0_first(lambda: _check_output(dest, '--dest', '.npz'))
+    with _processes(path='data') as device:
+        dist.rank0_first(lambda: _check_output(dest, 'dest', '.npz'))
         network = load_detectors([detector], detector_path, device)[detector]
         source = dist.rank0_first(lambda: _open_reference_images(data, network, spatial))
         kept = np.zeros(len(source), dtype=bool)
@@ -282,27 +305,46 @@ def ref(data, dest, detector, detector_path, features, seed, spatial, batch, wor
         meter = Meter(network, spatial=spatial, keep_features=kept if features else False)
         measure_images(source, [meter], batch, workers)
         if dist.get_rank() == 0:
-            result = Reference(
-                mu=meter.stats.mean(), sigma=meter.stats.cov(), num_images=len(source), image_shape=tuple(source.image_shape),
-                detector=network.name, detector_sha256=network.sha256, preprocessing=network.preprocessing, dataset=source.name,
-                dataset_sha256=hash_dataset(data), software=f'torch {torch.__version__}, numpy {np.__version__}, {device.type}',
-                format_version=FORMAT_VERSION)
-            if spatial:
-                result.mu_s, result.sigma_s = meter.spatial_stats.mean(), meter.spatial_stats.cov()
-            if features:
-                result.features, result.features_seed = meter.features.numpy(), seed
-            save_reference(dest, result)
-            click.echo(f'Statistics of {len(source)} images of {source.name} with {network.name} are in {dest}')
+            save_reference(dest, _make_reference(meter, source, hash_dataset(data), seed))
+            click.echo(
+                f'Statistics of {len(source)} images of {source.name} with {network.name} are in {dest}')
 # fmt: on
 
 
-def _open_reference_images(data, network, spatial):
+def _make_reference(
+    meter: Meter, source: FolderImages | PackedImages, dataset_sha256: str, features_seed: int
+) -> Reference:
+    """Return the statistics that a meter has collected of a data set, with what they were made from."""
+    detector = meter.detector
+    result = Reference(
+        mu=meter.stats.mean(),
+        sigma=meter.stats.cov(),
+        num_images=len(source),
+        image_shape=tuple(source.image_shape),
+        detector=detector.name,
+        detector_sha256=detector.sha256,
+        preprocessing=detector.preprocessing,
+        dataset=source.name,
+        dataset_sha256=dataset_sha256,
+        software=f'torch {torch.__version__}, numpy {np.__version__}, {detector.device.type}',
+        format_version=FORMAT_VERSION,
+    )
+    if meter.spatial_stats is not None:
+        result.mu_s, result.sigma_s = meter.spatial_stats.mean(), meter.spatial_stats.cov()
+    if meter.features is not None:
+        result.features, result.features_seed = meter.features.numpy(), features_seed
+    return result
+
+
+def _open_reference_images(data: str, network: Detector, spatial: bool) -> FolderImages | PackedImages:
     """Open the images of `ref`; refuse what the detector cannot measure."""
-    source, _ = open_images(data, '--data')
-    network.check_shape(source.image_shape, what=f'images of --data={data}')
+    source, _ = open_images(data)
+    network.check_shape(source.image_shape, 'images of ', arg('data', data))
     if spatial and not network.spatial_dim:
-        raise ValueError(
-            f'--spatial: detector {network.name} has no spatial features; leave it out, or use --detector=inception'
+        raise ArgumentError(
+            arg('spatial'),
+            f': detector {network.name} has no spatial features; leave it out, or use ',
+            arg('detector', 'inception'),
         )
     return source
 
@@ -312,30 +354,37 @@ def _open_reference_images(data, network, spatial):
 @click.option('--network', help='Network snapshot: .pkl or .safetensors', metavar='PATH|URL', required=True)
 @_measuring_options
 @_detector_path
-@click.option('--seeds', help='Numbers and ranges, e.g. 1,2,5-10', metavar='LIST', default='0-49999', show_default=True)
-@click.option('--repeats', help='Blocks of so many further seeds', metavar='INT', type=click.IntRange(min=1), default=1,
+@click.option('--seeds', help='Numbers and ranges, e.g. 1,2,5-10', metavar='LIST', default='0-49999',
               show_default=True)
-@click.option('--class', 'class_idx', help='Class of all images  [default: random]', metavar='INT', type=click.IntRange(min=0))
+@click.option('--repeats', help='Blocks of so many further seeds', metavar='INT',
+              type=click.IntRange(min=1), default=1,
+              show_default=True)
+@click.option('--class', 'class_idx', help='Class of all images  [default: random]', metavar='INT',
+              type=click.IntRange(min=0))
 @add_key_options
 @click.option('--trust-pickle', help='Run the code inside --network; for files you trust', is_flag=True)
 @add_sampler_options
 @_batch
-@click.option('--rng-device', help='Where to draw noise; auto: where computed', type=click.Choice(['auto', 'cpu', 'cuda']),
+@click.option('--rng-device', help='Where to draw noise; auto: where computed',
+              type=click.Choice(['auto', 'cpu', 'cuda']),
               default='auto', show_default=True)
-def gen(network, seeds, repeats, class_idx, batch, rng_device, **opts):
+def gen(network: str, seeds: str, repeats: int, class_idx: int | None, batch: int, rng_device: str,
+        **opts: Any) -> None:
     """Generate images and measure them in one pass, without writing them.
 
     The images are those that generate.py writes for the same seeds, options and --batch, so the
     numbers are those of generate.py followed by `fid.py calc`. With --repeats=3 the blocks
     after --seeds=0-49999 are 50000-99999 and 100000-149999, as EDM reports the best of.
     """
-    with _processes() as device:
+    with _processes(path='network') as device:
         blocks = dist.rank0_first(lambda: _seed_blocks(seeds, repeats))
         opts['key'] = dist.rank0_first(lambda: choose_key(opts['ema'], opts['key']))
         rng = dist.rank0_first(lambda: _choose_rng_device(rng_device, device))
         comparisons = _load_comparisons(opts, device)
-        net, info, plan, notes = dist.rank0_first(lambda: _load_sampled(network, comparisons, class_idx, len(blocks[0][1]), device, opts))
-        dist.print0(f'Network:   {network} ({info.class_name}), {_plan_text(plan)}, {dist.get_world_size()} process(es) on {device.type}')
+        net, info, plan, notes = dist.rank0_first(
+            lambda: _load_sampled(network, comparisons, class_idx, len(blocks[0][1]), device, opts))
+        dist.print0(f'Network:   {network} ({info.class_name}), {_plan_text(plan)}, '
+                    f'{dist.get_world_size()} process(es) on {device.type}')
         if dist.get_rank() == 0:
             _echo_notes(notes)
         add_reference_features(comparisons, batch)
@@ -350,19 +399,23 @@ def gen(network, seeds, repeats, class_idx, batch, rng_device, **opts):
         if dist.get_rank() == 0:
             summary = summarise(measured) if repeats > 1 else []
             print_summary(summary)
-            _write_json(opts['json_path'], comparisons, sum(measured, []), device, network=os.path.basename(network),
-                        network_sha256=info.sha256, class_name=info.class_name, key=opts['key'], sampler=plan[0],
+            _write_json(opts['json_path'], comparisons, sum(measured, []), device,
+                        network=os.path.basename(network), network_sha256=info.sha256,
+                        class_name=info.class_name, key=opts['key'], sampler=plan[0],
                         arguments={name: str(value) for name, value in plan[1].items()}, class_idx=class_idx,
-                        seeds=[text for text, _ in blocks], rng_device=torch.device(rng or device).type, quantisation=QUANTISATION,
-                        num_images=len(blocks[0][1]), image_shape=source.image_shape, batch=batch, notes=notes, summary=summary)
+                        seeds=[text for text, _ in blocks], rng_device=torch.device(rng or device).type,
+                        quantisation=QUANTISATION, num_images=len(blocks[0][1]),
+                        image_shape=source.image_shape, batch=batch, notes=notes, summary=summary)
 # fmt: on
 
 
-def _seed_blocks(text, repeats):
+def _seed_blocks(text: str, repeats: int) -> list[tuple[str, np.ndarray]]:
     """Return [(text, seeds int array)]: the seeds given, then the same pattern further along."""
     first = parse_seeds(text)
     if len(first) < 2:
-        raise ValueError(f'--seeds={text} is one image; statistics need at least 2, such as --seeds=0-1999')
+        raise ArgumentError(
+            arg('seeds', text), ' is one image; statistics need at least 2, such as ', arg('seeds', '0-1999')
+        )
     span = int(first.max() - first.min()) + 1
     blocks = [first + i * span for i in range(repeats)]
     if repeats == 1 or len(first) != span:
@@ -370,35 +423,45 @@ def _seed_blocks(text, repeats):
     return [(f'{block.min()}-{block.max()}', block) for block in blocks]
 
 
-def _choose_rng_device(rng_device, device):
+def _choose_rng_device(rng_device: str, device: torch.device) -> str | None:
     """Return where noise is drawn: 'cpu', or None for the device of the network."""
     if rng_device == 'cuda' and device.type != 'cuda':
-        raise ValueError('--rng-device=cuda: there is no GPU; use --rng-device=cpu')
+        raise ArgumentError(arg('rng_device', 'cuda'), ': there is no GPU; use ', arg('rng_device', 'cpu'))
     return 'cpu' if rng_device == 'cpu' else None
 
 
-def _load_sampled(network, comparisons, class_idx, count, device, opts):
+def _load_sampled(
+    network: str,
+    comparisons: Sequence[Comparison],
+    class_idx: int | None,
+    count: int,
+    device: torch.device,
+    opts: dict[str, Any],
+) -> tuple[torch.nn.Module, Any, tuple[str, dict[str, Any]], list[str]]:
     """Load the network of `gen`; return (net, info, (sampler, arguments), remarks)."""
     net, info = load_network(network, key=opts['key'], trust=opts['trust_pickle'])
     samplers.check_class(net.label_dim, class_idx)
     plan = build_sampler(net, opts, info.metadata)
     shape = (net.img_channels, net.img_resolution, net.img_resolution)
-    notes = check_fit(comparisons, count, shape, f'images of --network={network}')
+    notes = check_fit(comparisons, count, shape, ('images of ', arg('network', network)))
+    notes += describe_choice(comparisons, count, shape)
     return net.to(device, memory_format=torch.channels_last), info, plan, notes
 
 
-def _plan_text(plan):
+def _plan_text(plan: tuple[str, dict[str, Any]]) -> str:
     return ', '.join([f'sampler {plan[0]}', *(f'{name}={value}' for name, value in plan[1].items())])
 
 
 @main.command()
 @click.argument('file', metavar='FILE')
-def inspect(file):
+def inspect(file: str) -> None:
     """Explain a reference file or an image pack: what it holds, of which images, made by which detector."""
-    try:
-        click.echo('\n'.join(describe_file(file)))
-    except ValueError as err:
-        raise click.ClickException(str(err)) from err
+    with one_line_errors():
+        try:
+            lines = describe_file(file)
+        except ArgumentError as error:  # FILE is no option
+            raise ArgumentError(error.spell(lambda part: f'FILE={part.value}')) from error
+    click.echo('\n'.join(lines))
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Generate images from a network snapshot: a seed fixes noise and class on any batch size and number of processes.
+"""Generate images from a network snapshot: a seed fixes noise and class, whatever batch and processes.
 
 python generate.py --network=network-snapshot-001000.pkl --outdir=out --seeds=0-63
 torchrun --standalone --nproc_per_node=4 generate.py --network=... --outdir=out --seeds=0-49999 --subdirs
@@ -9,16 +9,17 @@ torchrun --standalone --nproc_per_node=4 generate.py --network=... --outdir=out 
 import contextlib
 import math
 import os
-import sys
-import time
 
 import click
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from dnnlib.cli import run_script
-from dnnlib.util import EasyDict, format_time
+from dnnlib.cli import cause_for_user, one_line_errors, run_script
+from dnnlib.errors import ArgumentError, arg
+from dnnlib.files import claim
+from dnnlib.os_errors import is_memory_error
+from dnnlib.progress import ProgressBar
+from dnnlib.util import EasyDict
 from torch_utils import distributed as dist
 from training.images.output import PACK_FILE, ImagePack, claim_folder, png_name, read_images, write_labels
 from training.images.png import save_grid, save_png
@@ -29,48 +30,25 @@ from training.snapshots.entries import choose_key
 from training.snapshots.snapshot import load_network
 
 MAX_GRID_IMAGES = 256
-STATUS_SEC = 10  # between progress lines where there is no terminal
-
-
-def agree(error):
-    """End all processes if one of them has an error (one line of text, or None); rank 0 shows the first."""
-    if not dist.all_reduce_sum_(torch.tensor(float(error is not None))).item():
-        return
-    errors = dist.gather_objects(error)
-    if dist.get_rank() == 0:
-        raise click.ClickException(next(text for text in errors if text is not None))
-    sys.exit(1)
-
-
-def is_memory_error(problem):
-    """Tell whether an exception means that memory is short; on the CPU torch raises a plain RuntimeError for it."""
-    return isinstance(problem, (MemoryError, torch.cuda.OutOfMemoryError)) or "can't allocate memory" in str(
-        problem
-    )
 
 
 @contextlib.contextmanager
 def together():
-    """Run a block on every process; a user error in any of them ends all with one line, without a traceback."""
+    """Run a block on every process; where it fails in any of them, all end: `distributed.raise_together`."""
     error = None
     try:
         yield
-    except (MemoryError, RuntimeError) as problem:
-        if not is_memory_error(problem):
-            raise
-        error = '--batch: the batch does not fit into memory; use a smaller number'
-    except OSError as problem:
-        error = (
-            f'{problem.filename or "--outdir"}: cannot be written ({problem.strerror or problem}); '
-            'free some space, or choose another --outdir'
-        )
-    except ValueError as problem:
-        error = str(problem)
-    agree(error)
+    except (ValueError, OSError, MemoryError, RuntimeError) as problem:
+        error = cause_for_user(problem) or problem
+        if is_memory_error(error):
+            error = ArgumentError(arg('batch'), ': the batch does not fit into memory; use a smaller number')
+        elif not isinstance(error, (ValueError, OSError)):
+            raise  # a bug of ours, or a process that was lost
+    dist.raise_together(error)
 
 
 def load_everywhere(opts, device):
-    """Load the network on every process, rank 0 first so that a URL is downloaded once; return (net, info)."""
+    """Load the network on every process, rank 0 first as it may be a download; return (net, info)."""
     net = info = None
     for turn in ('first', 'others'):
         with together():
@@ -79,22 +57,30 @@ def load_everywhere(opts, device):
     return net.to(device, memory_format=torch.channels_last), info
 
 
-def prepare_output(opts, record):
-    """Create the output folder on rank 0, prove that it can be written, and leave the record of the settings there."""
+def prepare_output(opts, record, stack):
+    """Create the output folder on rank 0, hold it, prove that it can be written, and leave the record there.
+
+    Args:
+        opts:   Options of `cmdline`.
+        record: What the images are made from: `settings_record`.
+        stack:  contextlib.ExitStack that gives the folder back.
+    """
     if dist.get_rank() != 0:
         return
     if opts.grid is not None:
         folder = os.path.dirname(opts.grid) or '.'
         if not opts.grid.lower().endswith('.png') or not os.path.isdir(folder):
-            raise ValueError(
-                f'--grid={opts.grid}: must end in .png and lie in an existing folder; for example grid.png'
+            raise ArgumentError(
+                arg('grid', opts.grid),
+                ': must end in .png and lie in an existing folder; for example grid.png',
             )
     try:
+        os.makedirs(opts.outdir, exist_ok=True)
+        stack.enter_context(claim(opts.outdir, 'outdir'))
         claim_folder(opts.outdir, record, opts.overwrite)
     except OSError as error:
-        raise ValueError(
-            f'--outdir={opts.outdir}: cannot be written ({error.strerror}); choose a folder of your own'
-        ) from error
+        reason = f': cannot be written ({error.strerror}); choose a folder of your own'
+        raise ArgumentError(arg('outdir', opts.outdir), reason) from error
     if opts.pack and os.path.exists(os.path.join(opts.outdir, PACK_FILE)):
         click.echo(f'{PACK_FILE} of an earlier call in {opts.outdir} will be replaced')
 
@@ -127,35 +113,16 @@ def make_part(net, opts, plan, positions, device):
     return pixels, None if labels is None else labels.cpu().numpy()
 
 
-class Progress:
-    """Show how far rank 0 is: a bar on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, total):
-        self.visible = dist.get_rank() == 0
-        self.bar = tqdm(total=total, unit='img', disable=not (self.visible and sys.stderr.isatty()))
-        self.total, self.done, self.start, self.shown = total, 0, time.monotonic(), time.monotonic()
-
-    def advance(self, count):
-        """Count images that are finished on all processes."""
-        self.bar.update(count)
-        self.done += count
-        now = time.monotonic()
-        if self.visible and self.bar.disable and (self.done == self.total or now - self.shown > STATUS_SEC):
-            rate = self.done / max(now - self.start, 1e-9)
-            left = format_time((self.total - self.done) / rate)
-            click.echo(f'{self.done}/{self.total} images, {rate:.1f} images/s, {left} left')
-            self.shown = now
-
-
 def generate(net, opts, plan, device):
-    """Make all images: every process writes its PNG files; rank 0 writes the pack, the grid and the labels."""
+    """Make all images: every process writes its PNG files, rank 0 also the pack, the grid and the labels."""
     rank, world_size, count = dist.get_rank(), dist.get_world_size(), len(opts.seeds)
     parts = split_positions(count, opts.batch)
     parts += [np.zeros(0, int)] * (-len(parts) % world_size)  # Every process takes part in every round.
     plan.repeats = find_repeats(opts.seeds)
     shown = min(count, MAX_GRID_IMAGES) if opts.grid is not None else 0
-    grid, labels, progress = [], [], Progress(count)
+    grid, labels = [], []
     with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(ProgressBar('Generating', count, visible=rank == 0))
         pack = None
         with together():
             if opts.pack and rank == 0:
@@ -171,9 +138,7 @@ def generate(net, opts, plan, device):
             with together():
                 for pixels, classes in gathered:  # In rank order, which is the order of the seeds.
                     labels.append(classes)
-                    grid.extend(
-                        pixels[: shown - len(grid)].copy()
-                    )  # A view would keep the whole batch in memory.
+                    grid.extend(pixels[: shown - len(grid)].copy())  # A view would keep the whole batch.
                     if pack is not None:
                         pack.append(pixels)
             progress.advance(sum(map(len, parts[begin : begin + world_size])))
@@ -221,10 +186,19 @@ def run(opts):
     torch.backends.cudnn.allow_tf32 = False
     net, info = load_everywhere(opts, device)
     plan = EasyDict()
-    with together():
-        samplers.check_class(net.label_dim, opts.class_idx)
-        plan.sampler, plan.kwargs = build_sampler(net, opts, info.metadata)
-        prepare_output(opts, settings_record(opts, plan, info, device))
+    with contextlib.ExitStack() as stack:
+        with together():
+            samplers.check_class(net.label_dim, opts.class_idx)
+            plan.sampler, plan.kwargs = build_sampler(net, opts, info.metadata)
+            prepare_output(opts, settings_record(opts, plan, info, device), stack)
+        print_plan(opts, plan, info, device)
+        generate(net, opts, plan, device)
+    dist.print0(f'done: {len(opts.seeds) - len(find_repeats(opts.seeds))} PNG files in {opts.outdir}')
+    dist.destroy()
+
+
+def print_plan(opts, plan, info, device):
+    """Say what is going to be made, and where processes have nothing to do (rank 0)."""
     settings = ', '.join([plan.sampler] + [f'{key}={value}' for key, value in plan.kwargs.items()])
     dist.print0(
         f'{info.class_name}: {len(opts.seeds)} images to {opts.outdir}, sampler {settings}, '
@@ -236,9 +210,6 @@ def run(opts):
             f'--batch={opts.batch}: {present - needed} of {present} processes have nothing to do; '
             f'--batch={-(-len(opts.seeds) // present)} gives all of them work'
         )
-    generate(net, opts, plan, device)
-    dist.print0(f'done: {len(opts.seeds) - len(find_repeats(opts.seeds))} PNG files in {opts.outdir}')
-    dist.destroy()
 
 
 DEVICE = click.Choice(['auto', 'cpu', 'cuda'])
@@ -277,7 +248,7 @@ def cmdline(**options):
     those of the official scripts.
     """
     opts = EasyDict(options)
-    try:
+    with one_line_errors(class_idx='class'):
         opts.key = choose_key(opts.ema, opts.key)
         opts.seed_text, opts.seeds = opts.seeds, parse_seeds(opts.seeds)
         if opts.rng_device == 'cuda' and (opts.device == 'cpu' or not torch.cuda.is_available()):
@@ -285,8 +256,6 @@ def cmdline(**options):
         if opts.skip_existing and opts.overwrite:
             raise ValueError('--skip-existing --overwrite: one keeps images, the other deletes them; leave one out')
         run(opts)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
 # fmt: on
 
 

@@ -17,47 +17,42 @@
 set -eu
 cd "$(dirname "$0")"
 . torch_utils/venv.sh
-. evaluations/checkpoints.sh
 
-# published NAME REFERENCE
+# Which checkpoints there are and what each is measured against stands in evaluations/published.py.
+commands=$("${PYTHON:-python3}" evaluations/published.py is_pr "$@")
+measured=0 failed=0
+
+# launch SCRIPT OPTIONS: in NPROC processes.
+launch() {
+    "$PY" -m torch_utils.launch --standalone --nproc_per_node="${NPROC:-1}" "$@"
+}
+
+# published NAME NUM NETWORK REFERENCE SAMPLER
+# shellcheck disable=SC2086 # OPTIONS holds several options
 published() {
-    reference=${REFERENCE:-$2} num=${NUM:-50000} images=fid-tmp/$1
-    find_checkpoint "$1" || return 0
-    [ "$reference" = none ] || find_reference "$1" "$reference" "REFERENCE=FILE.npz or none" || return 0
-    prepare_python requirements_validation.txt
-    echo "$1: $num images of $found against $reference"
-    # shellcheck disable=SC2086 # OPTIONS holds several options
-    if launch generate.py --network="$found" --outdir="$images" --seeds="0-$((num - 1))" --subdirs --overwrite \
-        --sampler=one_step ${OPTIONS:-} && "$PY" -m evaluations.evaluator "$images/image_pack.npz" "$reference"; then
-        measured=$((measured + 1))
-    else
-        failed=1
-    fi
+    launch generate.py --network="$3" --outdir="fid-tmp/$1" --seeds="0-$(($2 - 1))" --subdirs --overwrite \
+        --sampler="$5" ${OPTIONS:-} && "$PY" -m evaluations.evaluator "fid-tmp/$1/image_pack.npz" "$4"
 }
 
-# demo: the shipped reference holds no features of single images, which precision and recall need.
+# demo NUM NETWORK REFERENCE SAMPLER: makes the reference, unless there is another.
+# shellcheck disable=SC2086 # OPTIONS holds several options
 demo() {
-    reference=${REFERENCE:-fid-tmp/demo-reference.npz} num=${NUM:-2000}
-    find_checkpoint demo || return 0
-    prepare_python requirements_validation.txt
-    echo "demo: $num images of $found against $reference"
-    # shellcheck disable=SC2086 # OPTIONS holds several options
-    if { [ -n "${REFERENCE:-}" ] || launch fid.py ref --data=datasets/mnist-32x32.zip --dest="$reference" \
-            --detector=mnist-classifier --features=10000; } \
-        && launch fid.py gen --network="$found" --ref="$reference" --seeds="0-$((num - 1))" --metrics=is,pr \
-            --sampler=one_step ${OPTIONS:-}; then
+    { [ -n "${REFERENCE:-}" ] || launch fid.py ref --data=datasets/mnist-32x32.zip --dest="$3" \
+        --detector=mnist-classifier --features=10000; } \
+        && launch fid.py gen --network="$2" --ref="$3" --seeds="0-$(($1 - 1))" --metrics=is,pr --sampler="$4" ${OPTIONS:-}
+}
+
+# measure NAME NUM NETWORK REFERENCE SAMPLER
+measure() {
+    prepare_python requirements/validation.txt
+    echo "$1: $2 images of $3 against $4"
+    if case $1 in demo) demo "$2" "$3" "$4" "$5" ;; *) published "$@" ;; esac; then
         measured=$((measured + 1))
     else
         failed=1
     fi
 }
 
-choose_names "cifar10-uncond cifar10-cond ffhq afhqv2 imagenet demo" "" "$@"
-for name in $names; do
-    case $name in
-        cifar10-uncond | cifar10-cond | ffhq | afhqv2) published "$name" none ;;
-        imagenet) published "$name" "$REFS/VIRTUAL_imagenet64_labeled.npz" ;;
-        demo) demo ;;
-    esac
-done
-finish
+eval "$commands"
+[ "$measured" -gt 0 ] || { echo "Error: nothing was measured" >&2; exit 1; }
+exit "$failed"

@@ -14,30 +14,24 @@
 set -eu
 cd "$(dirname "$0")"
 . torch_utils/venv.sh
-. evaluations/checkpoints.sh
 
-# measure NAME NUM REFERENCE SAMPLER
+# Which checkpoints there are and what each is measured against stands in evaluations/published.py.
+commands=$("${PYTHON:-python3}" evaluations/published.py fid "$@")
+measured=0 failed=0
+
+# measure NAME NUM NETWORK REFERENCE SAMPLER
 measure() {
-    find_checkpoint "$1" && find_reference "$1" "$3" "REFS=folder or URL" || return 0
-    num=${NUM:-$2}
-    prepare_python requirements_validation.txt
-    echo "$1: $num images of $found against $3"
+    prepare_python requirements/validation.txt
+    echo "$1: $2 images of $3 against $4"
     # shellcheck disable=SC2086 # OPTIONS holds several options
-    if launch fid.py gen --network="$found" --ref="$3" --seeds="0-$((num - 1))" --repeats="${REPEATS:-1}" \
-        --metrics="${METRICS:-fid}" --sampler="$4" ${OPTIONS:-}; then
+    if "$PY" -m torch_utils.launch --standalone --nproc_per_node="${NPROC:-1}" fid.py gen --network="$3" --ref="$4" \
+        --seeds="0-$(($2 - 1))" --repeats="${REPEATS:-1}" --metrics="${METRICS:-fid}" --sampler="$5" ${OPTIONS:-}; then
         measured=$((measured + 1))
     else
         failed=1
     fi
 }
 
-choose_names "cifar10-uncond cifar10-cond ffhq afhqv2 imagenet demo" "demo-teacher" "$@"
-for name in $names; do
-    case $name in
-        cifar10-uncond | cifar10-cond) measure "$name" 50000 "$REFS/cifar10-32x32.npz" one_step ;;
-        ffhq | afhqv2 | imagenet) measure "$name" 50000 "$REFS/$name-64x64.npz" one_step ;;
-        demo) measure "$name" 2000 datasets/mnist-32x32-train-ref-mnist-classifier.npz one_step ;;
-        demo-teacher) measure "$name" 2000 datasets/mnist-32x32-train-ref-mnist-classifier.npz edm ;;
-    esac
-done
-finish
+eval "$commands"
+[ "$measured" -gt 0 ] || { echo "Error: nothing was measured" >&2; exit 1; }
+exit "$failed"

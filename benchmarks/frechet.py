@@ -53,7 +53,7 @@ def timed(function, *args):
 @click.option('--threads', help='PyTorch threads; SciPy follows OMP_NUM_THREADS', metavar='INT',
               type=click.IntRange(min=1), default=1, show_default=True)
 def main(dim, images, repeats, threads):
-    """Compare evaluations.metrics.frechet_distance with scipy.linalg.sqrtm."""
+    """Compare evaluations.metrics.frechet.frechet_distance with scipy.linalg.sqrtm."""
     torch.set_num_threads(threads)
     moments = *make_moments(1, images, dim), *make_moments(2, images, dim)
     seconds = {official_distance: [], frechet_distance: []}

@@ -92,7 +92,7 @@ def run_baseline(samples, reference):
 @click.option('--device',    help='Where to compute',             metavar='DEVICE', type=str, default='cpu', show_default=True)
 @click.option('--baseline',  help='Compare with torch-fidelity',  is_flag=True)
 def main(samples, reference, dim, mode, block, threads, repeats, device, baseline):
-    """Measure evaluations.manifold.precision_recall on random features."""
+    """Measure evaluations.metrics.manifold.precision_recall on random features."""
     torch.set_num_threads(threads)
     sets = [make_features(count, dim, seed, device) for seed, count in ((1, samples), (2, reference))]
     print(f'{samples} samples, {reference} reference images, {dim} features ({sum(s.nbytes for s in sets) / 1e6:.0f} MB), {mode}, '

@@ -33,10 +33,12 @@ from benchmarks.instruments import (
     seconds_of,
     synchronize,
 )
+from benchmarks.synthetic_data import SyntheticDataset
 from dnnlib.parallel import available_cores
 from dnnlib.util import atomic_write
 from torch_utils import distributed
 from training import config as config_lib
+from training.run import folder
 from training.training_loop import TrainingRun
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -90,7 +92,7 @@ def synthetic_config(config, processes, world_size=1, batch=None, batch_gpu=None
         Resolved options.
     """
     dataset = config['dataset_kwargs']
-    resolution, channels, classes, images = SHAPES[config_lib.dataset_name(dataset['path'])]
+    resolution, channels, classes, images = SHAPES[folder.dataset_name(dataset['path'])]
     config = dict(
         config,
         batch_size=(batch or config['batch_size'] // processes) * world_size,
@@ -98,7 +100,6 @@ def synthetic_config(config, processes, world_size=1, batch=None, batch_gpu=None
         device=device,
     )
     config['dataset_kwargs'] = dict(
-        class_name='benchmarks.synthetic_data.SyntheticDataset',
         path='synthetic',
         resolution=resolution,
         channels=channels,
@@ -134,7 +135,7 @@ class Measurement:
 
     def __init__(self, config):
         torch.manual_seed(0)
-        self.run = TrainingRun(config)
+        self.run = TrainingRun(config, SyntheticDataset(**config['dataset_kwargs']))
         self.device = self.run.device
         self.r1_interval = config.get('r1_interval', 0)
         self.batches = self.run.batches()
@@ -175,9 +176,9 @@ class Measurement:
         if hasattr(task, 'g_optimizer'):
             methods += [
                 (self, 'iterate', 'other'),
-                (task.loss, 'generator_stage', 'G'),
-                (task.loss, 'discriminator_stage', 'D'),
-                (task.loss, 'r1_stage', 'R1'),
+                (task, 'generator_step', 'G'),
+                (task, 'discriminator_step', 'D'),
+                (task, 'r1_step', 'R1'),
                 (task.g_optimizer, 'step', 'optimizer'),
                 (task.d_optimizer, 'step', 'optimizer'),
             ]

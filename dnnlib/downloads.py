@@ -195,9 +195,10 @@ def _receive(response, file: BinaryIO, expected: int | None, url: str, sha256: s
     except (requests.exceptions.ChunkedEncodingError, requests.ConnectionError):
         whole = False
     received = response.raw.tell()  # before any decoding
+    if not whole and expected is None:
+        raise _TryError('the answer was cut off')
     if not whole or (expected is not None and received != expected):
-        total = 'an unknown number of' if expected is None else expected
-        raise _TryError(f'received {received} of {total} bytes')
+        raise _TryError(f'received {received} of {expected} bytes')
     problem = _describe_wrong_content(head, url)
     if problem:
         raise _TryError(f'the answer is {problem}', final=bool(head))

@@ -73,6 +73,11 @@ class ArgumentError(ValueError):
         return self.spell(as_python)
 
 
+def message_parts(error: Exception) -> tuple[str | Arg, ...]:
+    """Return the message of an error as parts for another; an `ArgumentError` keeps its arguments."""
+    return error.args if isinstance(error, ArgumentError) else (str(error),)
+
+
 class FailedElsewhere(RuntimeError):
     """Another process has an error and reports it; this one ends without a word of its own."""
 

@@ -5,31 +5,31 @@
 import errno
 import os
 
-# What the operating system refuses -> what that means, and what works. Others keep the system's own words.
+# What the operating system refuses -> what works instead.
 _CURES = {
-    'ENOSPC': 'no space is left on the device; free some, or choose another place',
-    'EDQUOT': 'the disk quota is used up; delete files of yours, or choose another place',
-    'EFBIG': 'the file would exceed the size limit; raise it (ulimit -f), or choose another place',
-    'EROFS': 'the file system can only be read; choose another place',
-    'EACCES': 'permission denied; change the permissions (chmod), or choose another place',
-    'EPERM': 'the operation is not permitted; change owner or permissions, or choose another place',
-    'ENAMETOOLONG': 'the name or path is too long; choose a shorter one',
-    'ENOENT': 'there is no such file or folder; check the path',
-    'ENOTDIR': 'a part of the path is a file, not a folder; check the path',
-    'EISDIR': 'this is a folder, not a file; give a file',
-    'EEXIST': 'this exists already; choose another name',
+    'ENOSPC': 'free some space, or choose another place',
+    'EDQUOT': 'delete files of yours, or choose another place',
+    'EFBIG': 'raise the limit (ulimit -f), or choose another place',
+    'EROFS': 'choose another place',
+    'EACCES': 'change the permissions (chmod), or choose another place',
+    'EPERM': 'change owner or permissions, or choose another place',
+    'ENAMETOOLONG': 'choose a shorter one',
+    'ENOENT': 'check the path',
+    'ENOTDIR': 'a part of the path is a file; check the path',
+    'EISDIR': 'give a file, not a folder',
+    'EEXIST': 'choose another name',
     'ELOOP': 'links lead in a circle; check the path',
-    'EMFILE': 'too many files are open; raise the limit (ulimit -n 65536), or use --workers=0',
-    'ENFILE': 'too many files are open on this machine; end other programs',
-    'ENOMEM': 'memory is exhausted; free some, or use fewer processes or a smaller --batch',
+    'EMFILE': 'raise the limit (ulimit -n 65536), or use --workers=0',
+    'ENFILE': 'end other programs on this machine',
+    'ENOMEM': 'free some memory, or use fewer processes or a smaller --batch',
     'EAGAIN': 'no further process can be started; raise the limit (ulimit -u), or use --workers=0',
-    'EIO': 'the device reports an error; check the disk, or choose another place',
+    'EIO': 'check the disk, or choose another place',
     'ESTALE': 'the network file system has lost the file; try again',
-    'ETXTBSY': 'the file is being executed; choose another name',
-    'EBADF': 'it was closed; keep it open, for example with > log.txt',
-    'EPIPE': 'its reader has ended; keep it, or write to a file with > log.txt',
+    'ETXTBSY': 'choose another name',
+    'EBADF': 'keep it open, for example with > log.txt',
+    'EPIPE': 'let its reader run on, or write to a file with > log.txt',
 }
-_NO_INODES = 'the file system can hold no further files (inodes); delete files, or choose another place'
+_INODES = 'no further files (inodes) fit; delete files, or choose another place'
 NO_MEMORY = 'memory is exhausted; free some, or use fewer processes or a smaller --batch'
 _TORCH_NO_MEMORY = "can't allocate memory"  # torch on the CPU raises a plain RuntimeError
 
@@ -43,9 +43,8 @@ def describe_os_error(error: OSError) -> str:
     if error.errno is None:  # made by Python code, with a message of its own
         return ' '.join(str(error).split())
     code = errno.errorcode.get(error.errno, '')
-    words = _CURES.get(code) or error.strerror or str(error)
-    if code == 'ENOSPC' and _is_out_of_inodes(error.filename):
-        words = _NO_INODES
+    cure = _INODES if code == 'ENOSPC' and _is_out_of_inodes(error.filename) else _CURES.get(code)
+    words = '; '.join(filter(None, (error.strerror or str(error), cure)))
     if error.filename is None or error.filename == '':
         return words
     name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(error.filename)

@@ -1,9 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Attribute dictionaries, logs, time texts and class lookup; names that EDM keeps here stay importable."""
+"""Attribute dictionaries, logs and time texts; names that EDM keeps here stay importable."""
 
-import importlib
-import re
 import sys
 from typing import Any, TextIO
 
@@ -15,15 +13,12 @@ __all__ = [
     'EasyDict',
     'Logger',
     'atomic_write',
-    'construct_class_by_name',
     'file_sha256',
     'format_time',
     'is_url',
     'make_cache_dir_path',
     'open_url',
 ]
-
-OWN_CLASS_PATTERN = re.compile(r'((?:training|evaluations|benchmarks)(?:\.[A-Za-z_]\w*)+)\.([A-Za-z_]\w*)')
 
 
 class EasyDict(dict):
@@ -120,38 +115,3 @@ def format_time(seconds: float) -> str:
     if hours:
         return f'{hours}h {minutes_left:02d}m {sec:02d}s'
     return f'{minutes}m {sec:02d}s' if minutes else f'{sec}s'
-
-
-def construct_class_by_name(*args: Any, class_name: str, **kwargs: Any) -> Any:
-    """Construct an object of one of this project's own classes.
-
-    Configurations name classes by text. Only classes defined in modules below `training` and
-    `evaluations` are accepted, so that a configuration file cannot call anything else.
-
-    Args:
-        class_name: For instance 'training.dataset.ImageFolderDataset'.
-        args, kwargs: Passed to the constructor.
-    Returns:
-        The new object.
-    Raises:
-        ValueError: the name is not that of a class of ours.
-    """
-    rule = (
-        f'class_name={class_name!r} must name a class defined in a module of training or evaluations, '
-        "such as 'training.dataset.ImageFolderDataset'"
-    )
-    match = OWN_CLASS_PATTERN.fullmatch(class_name) if isinstance(class_name, str) else None
-    if match is None:
-        raise ValueError(rule)
-    module_name, name = match.groups()
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        # A package missing inside one of our modules is another mistake, with its own message.
-        if not (error.name and (module_name + '.').startswith(error.name + '.')):
-            raise
-        raise ValueError(f'{rule}; there is no module {error.name}') from None
-    cls = getattr(module, name, None)
-    if not isinstance(cls, type) or cls.__module__ != module_name:
-        raise ValueError(f'{rule}; {module_name} defines no class {name}')
-    return cls(*args, **kwargs)

@@ -1,7 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Inception Score, FID, sFID, precision and recall of .npz files, as OpenAI's guided-diffusion evaluator prints them.
+"""Inception Score, FID, sFID, precision and recall of .npz files, as OpenAI's evaluator prints them.
 
     python evaluations/evaluator.py SAMPLE.npz REF.npz
     python evaluations/evaluator.py SAMPLE.npz none
@@ -22,17 +22,21 @@ if not __package__:  # run by its path: this folder would hide the standard libr
     sys.path[:] = [os.path.dirname(_HERE), *(path for path in sys.path if os.path.abspath(path) != _HERE)]
 
 import json
+from collections.abc import Collection, Iterator
+from typing import Any
 
 import click
 import torch
 
-from dnnlib.cli import run_script
+from dnnlib.cli import one_line_errors, run_script
+from dnnlib.errors import Arg, ArgumentError, arg, as_option, shown
+from dnnlib.progress import with_progress
 from dnnlib.util import atomic_write, file_sha256, is_url, open_url
 from evaluations.detectors.inception import full_precision
-from evaluations.detectors.registry import find_missing, get_detector
+from evaluations.detectors.registry import Detector, find_missing, get_detector
 from evaluations.inputs.image_sources import PackedImages
 from evaluations.inputs.npz_images import Moments, NpzImages
-from evaluations.measure import Meter, measure_images, progress
+from evaluations.measure import Meter, measure_images
 from evaluations.metrics.frechet import frechet_distance
 from evaluations.metrics.inception_score import SPLIT_SIZE, inception_score, seems_sorted
 from evaluations.metrics.kid import kernel_distance
@@ -63,123 +67,148 @@ class Side:
 
     Args:
         path: File or URL.
-        option: Argument that gave it, for messages.
+        place: 'SAMPLE' or 'REF', for messages.
+    Raises:
+        ArgumentError: The file cannot be used.
     """
 
-    def __init__(self, path, option):
+    def __init__(self, path: str, place: str) -> None:
+        self.path, self.place = path, place
         local = open_url(path, return_filename=True) if is_url(path) else path
-        self.path = path
-        self.option = option
-        self.npz = NpzImages(local, option)
-        self.sha256 = file_sha256(local)
-        # Read now: a file that is no good must not be found out after the long part.
-        self._moments = {'fid': self.npz.statistics(), 'sfid': self.npz.spatial_statistics()}
-        self.labels = self.npz.labels if self.npz.has_images else None
+        try:
+            self.npz = NpzImages(local)
+            self.sha256 = file_sha256(local)
+            # Read now: a file that is no good must not be found out after the long part.
+            self._moments = {'fid': self.npz.statistics(), 'sfid': self.npz.spatial_statistics()}
+            self.labels = self.npz.labels if self.npz.has_images else None
+        except ArgumentError as error:
+            raise ArgumentError(error.spell(self._spelled)) from error
         self.meter = None
 
-    def has_moments(self, kind):
+    def _spelled(self, part: Arg) -> str:
+        """Spell the argument of the readers as the place on the command line."""
+        return f'{self.place}={shown(part.value)}' if part.name == 'path' else as_option(part)
+
+    def has_moments(self, kind: str) -> bool:
         """Tell whether the file itself holds the statistics of 'fid' or 'sfid'."""
         return self._moments[kind] is not None
 
-    def can(self, kind):
+    def can(self, kind: str) -> bool:
         """Tell whether the statistics of 'fid' or 'sfid' are stored or can be measured."""
         return self.has_moments(kind) or self.npz.has_images
 
-    def check(self, detector):
-        """Raise ValueError if stored statistics are not those of the detector's features."""
+    def check(self, detector: Detector) -> None:
+        """Raise ArgumentError if stored statistics are not those of the detector's features."""
         for kind, dim in (('fid', detector.feature_dim), ('sfid', detector.spatial_dim)):
             if self.has_moments(kind) and len(self._moments[kind].mu) != dim:
-                raise ValueError(
-                    f'{self.option}={self.path} holds statistics of {len(self._moments[kind].mu)} features, '
-                    f'but {detector.name} gives {dim} for {_LINES[kind]}; they were made with another detector, '
-                    'for which there is fid.py'
+                raise ArgumentError(
+                    f'{self.place}={self.path} holds statistics of {len(self._moments[kind].mu)} features, '
+                    f'but {detector.name} gives {dim} for {_LINES[kind]}; '
+                    'they were made with another detector, for which there is fid.py'
                 )
 
-    def measure(self, detector, batch, **kept):
+    def measure(self, detector: Detector, batch: int, **kept: bool) -> None:
         """Run the detector over the images; `kept` are options of `Meter`."""
         self.meter = Meter(detector, **kept)
         measure_images(PackedImages(self.npz), [self.meter], batch)
 
-    def moments(self, kind):
+    def moments(self, kind: str) -> Moments:
         """Return the statistics of 'fid' or 'sfid' as `Moments`: those stored, or else those measured."""
         if self.has_moments(kind):
             return self._moments[kind]
         stats = self.meter.stats if kind == 'fid' else self.meter.spatial_stats
         return Moments(stats.mean(), stats.cov())
 
-    def features(self):
+    def features(self) -> torch.Tensor:
         """Return the features of all images, float32 [N, D], on the device of the detector."""
         return self.meter.features.to(self.meter.detector.device)
 
 
-def plan(sample, reference, extras=()):
+def plan(sample: Side, reference: Side | None, extras: Collection[str] = ()) -> tuple[set[str], list[str]]:
     """Decide what can be computed, before anything is.
 
     Args:
         sample, reference: The two `Side` objects; no reference is None.
-        extras: Options that need reference images.
+        extras: Metrics besides OpenAI's, which need reference images: 'kid', 'density_coverage'.
     Returns:
         (kinds, notes): subset of {'is', 'fid', 'sfid', 'features'}, where 'features' stands for what
         compares single images; list of one-line remarks.
     Raises:
-        ValueError: The samples are no images, or too few; or reference images are missing for `extras`.
+        ArgumentError: The samples are no images, or too few; or reference images are missing for `extras`.
     """
-    count = len(sample.npz)
     if not sample.npz.has_images:
-        raise ValueError(
-            f'SAMPLE={sample.path} holds statistics, but no images (arr_0); the order of arguments is SAMPLE REF'
+        raise ArgumentError(
+            f'SAMPLE={sample.path} holds statistics, but no images (arr_0); '
+            'the order of arguments is SAMPLE REF'
         )
-    for option in extras:
+    for name in extras:
         if reference is None or not reference.npz.has_images:
-            raise ValueError(
-                f'{option} needs a REF with images (arr_0), such as VIRTUAL_*.npz or another image pack; leave {option} out'
+            raise ArgumentError(
+                arg(name),
+                ' needs a REF with images (arr_0), such as VIRTUAL_*.npz or another image pack; leave ',
+                arg(name),
+                ' out',
             )
     kinds, notes = {'is'}, []
     if sample.labels is not None and seems_sorted(sample.labels):
         notes.append(
-            f'{sample.path} is sorted by class; the Inception Score of consecutive groups of {SPLIT_SIZE} images '
-            'is then far too low; shuffle the images'
+            f'{sample.path} is sorted by class; the Inception Score of consecutive groups of '
+            f'{SPLIT_SIZE} images is then far too low; shuffle the images'
         )
     if reference is None:
         return kinds, notes
+    kinds |= {kind for kind in ('fid', 'sfid') if reference.can(kind)}
+    if reference.npz.has_images:
+        kinds.add('features')
+    _require_images(sample, PR_NEIGHBOURS)
+    _require_images(reference, DC_NEIGHBOURS if 'density_coverage' in extras else PR_NEIGHBOURS)
+    return kinds, notes + _remarks(sample, reference, kinds)
+
+
+def _require_images(side: Side, neighbours: int) -> None:
+    if side.npz.has_images and len(side.npz) <= neighbours:
+        raise ArgumentError(
+            f'{side.place}={side.path} holds {len(side.npz)} images; '
+            f'give at least {neighbours + 1}, better {PROTOCOL_IMAGES}'
+        )
+
+
+def _remarks(sample: Side, reference: Side, kinds: Collection[str]) -> list[str]:
+    """Return what makes the numbers of two files less comparable, one line each."""
+    notes, count = [], len(sample.npz)
     if sample.sha256 == reference.sha256:
         notes.append('SAMPLE and REF are the same file')
     if sample.has_moments('fid'):
         notes.append(
-            f'{sample.path} holds statistics, which OpenAI makes of whole data sets; they are used as those of the samples'
+            f'{sample.path} holds statistics, which OpenAI makes of whole data sets; '
+            'they are used as those of the samples'
         )
     if count != PROTOCOL_IMAGES:
         notes.append(
-            f'{count} samples; published numbers have {PROTOCOL_IMAGES}, and all but the Inception Score change with it'
+            f'{count} samples; published numbers have {PROTOCOL_IMAGES}, '
+            'and all but the Inception Score change with it'
         )
     if reference.npz.has_images and reference.npz.shape[1:] != sample.npz.shape[1:]:
         notes.append(f'the samples are {_size(sample)}, but the reference images {_size(reference)}')
-    kinds |= {kind for kind in ('fid', 'sfid') if reference.can(kind)}
-    if reference.npz.has_images:
-        kinds.add('features')
-        if reference.has_moments('fid') and not reference.has_moments('sfid'):
-            notes.append(
-                f'{reference.path} has no mu_s: sFID is relative to its {len(reference.npz)} images, unlike FID'
-            )
-    else:
+    if 'features' in kinds and reference.has_moments('fid') and not reference.has_moments('sfid'):
+        notes.append(
+            f'{reference.path} has no mu_s: sFID is relative to its {len(reference.npz)} images, unlike FID'
+        )
+    if 'features' not in kinds:
         notes.append(f'no precision and recall: {reference.path} has no images (arr_0)')
         if 'sfid' not in kinds:
             notes.append(f'no sFID: {reference.path} has no spatial statistics (mu_s, sigma_s)')
-    for side in (sample, reference):
-        if side.npz.has_images and len(side.npz) <= PR_NEIGHBOURS:
-            raise ValueError(
-                f'{side.option}={side.path} holds {len(side.npz)} images; '
-                f'give at least {PR_NEIGHBOURS + 1}, better {PROTOCOL_IMAGES}'
-            )
-    return kinds, notes
+    return notes
 
 
-def _size(side):
+def _size(side: Side) -> str:
     _count, height, width, channels = side.npz.shape
     return f'{width}x{height} pixels, {channels} channels'
 
 
-def run_detector(sample, reference, detector, kinds, batch):
+def run_detector(
+    sample: Side, reference: Side | None, detector: Detector, kinds: Collection[str], batch: int
+) -> None:
     """Measure the images of both sides with the lines that OpenAI's program prints meanwhile."""
     spatial, features = 'sfid' in kinds, 'features' in kinds
     for side, name, logits in ((reference, 'reference', False), (sample, 'sample', True)):
@@ -198,19 +227,26 @@ def run_detector(sample, reference, detector, kinds, batch):
             click.echo(f'computing/reading {name} batch statistics...')
 
 
-def compute(sample, reference, kinds, mode, kid=False, dense=False):
-    """Yield the results in the order of OpenAI's lines as dicts with `kind`, `value` and what the value depends on."""
+def compute(
+    sample: Side,
+    reference: Side | None,
+    kinds: Collection[str],
+    mode: str,
+    kid: bool = False,
+    dense: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """Yield results in the order of OpenAI's lines: `kind`, `value` and what the value depends on."""
     score = inception_score(sample.meter.logits)
     yield dict(kind='is', value=score.mean, groups=score.groups, split_size=SPLIT_SIZE)
     for kind in ('fid', 'sfid'):
         if kind in kinds:
-            stored = {side.option.lower(): side.has_moments(kind) for side in (sample, reference)}
+            stored = {side.place.lower(): side.has_moments(kind) for side in (sample, reference)}
             value = frechet_distance(*sample.moments(kind), *reference.moments(kind))
             yield dict(kind=kind, value=value, stored_statistics=stored)
     if 'features' not in kinds:
         return
     sets = dict(samples=sample.features(), reference=reference.features())
-    manifold = precision_recall(**sets, mode=mode, progress=progress)
+    manifold = precision_recall(**sets, mode=mode, progress=with_progress)
     yield dict(kind='precision', value=manifold.precision, k=PR_NEIGHBOURS, mode=mode)
     yield dict(kind='recall', value=manifold.recall, k=PR_NEIGHBOURS, mode=mode)
     if kid:
@@ -224,12 +260,12 @@ def compute(sample, reference, kinds, mode, kid=False, dense=False):
             seed=distance.seed,
         )
     if dense:
-        quality = density_coverage(**sets, progress=progress)
+        quality = density_coverage(**sets, progress=with_progress)
         yield dict(kind='density', value=quality.density, k=DC_NEIGHBOURS)
         yield dict(kind='coverage', value=quality.coverage, k=DC_NEIGHBOURS)
 
 
-def _check_json(path):
+def _check_json(path: str | None) -> None:
     """Refuse an output that cannot be written, before any long work."""
     if path is None:
         return
@@ -238,12 +274,14 @@ def _check_json(path):
         or os.path.isdir(path)
         or not os.path.isdir(os.path.dirname(os.path.abspath(path)))
     ):
-        raise ValueError(
-            f'--json={path} must name a file ending in .json in a folder that exists; try --json=result.json'
+        raise ArgumentError(
+            arg('json', path),
+            ' must name a file ending in .json in a folder that exists; try ',
+            arg('json', 'result.json'),
         )
 
 
-def _choose_device(text):
+def _choose_device(text: str | None) -> torch.device:
     """Return the device of --device, which may be None."""
     if text is None:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
@@ -251,13 +289,13 @@ def _choose_device(text):
         device = torch.device(text)
         torch.zeros([], dtype=torch.float64, device=device).item()  # statistics are kept in float64
     except (RuntimeError, TypeError, AssertionError) as err:
-        raise ValueError(
-            f'--device={text} cannot be used: {str(err).splitlines()[0]}; try --device=cpu'
+        raise ArgumentError(
+            arg('device', text), f' cannot be used: {str(err).splitlines()[0]}; try ', arg('device', 'cpu')
         ) from err
     return device
 
 
-def load_detector(backend, device, path):
+def load_detector(backend: str, device: torch.device, path: str | None) -> Detector:
     """Return the Inception `Detector` of a backend.
 
     Args:
@@ -265,7 +303,7 @@ def load_detector(backend, device, path):
         device: Where to run it.
         path: Weights file, or None for those in pretrained/, in caches, or downloaded.
     Raises:
-        ValueError: Weights missing or broken, or TensorFlow not installed.
+        ArgumentError: Weights missing or broken, or TensorFlow not installed.
     """
     if backend == 'tensorflow':
         from evaluations.detectors.tensorflow_backend import load_frozen_graph
@@ -274,11 +312,13 @@ def load_detector(backend, device, path):
         return load_frozen_graph(device, path)
     missing = find_missing(['inception'], path)
     if missing:
-        raise ValueError(missing[0])
+        raise missing[0]
     return get_detector('inception', device, path=path)
 
 
-def _print_setting(sample, reference, detector, notes, mode):
+def _print_setting(
+    sample: Side, reference: Side | None, detector: Detector, notes: list[str], mode: str | None
+) -> None:
     """Print what the numbers depend on, and remarks; `mode` is None without precision and recall."""
     click.echo(f'Detector:  {detector.name}, sha256 {detector.sha256[:12]}; {detector.preprocessing}')
     for name, side in (('Samples:', sample), ('Reference:', reference)):
@@ -291,7 +331,14 @@ def _print_setting(sample, reference, detector, notes, mode):
         click.echo(f'Note: {note}')
 
 
-def _facts(side):
+def _print_result(kind: str, result: dict[str, Any]) -> None:
+    spread = ''
+    if 'std' in result:
+        spread = f' (standard deviation {result["std"]!r} over {result["num_subsets"]} subsets)'
+    click.echo(f'{_LINES[kind]}: {result["value"]!r}{spread}')
+
+
+def _facts(side: Side | None) -> dict[str, Any] | None:
     """Return what identifies one file, for the JSON output."""
     return (
         None
@@ -303,17 +350,17 @@ def _facts(side):
 
 
 def evaluate(
-    sample,
-    ref,
-    backend='torch',
-    detector_path=None,
-    device=None,
-    batch=64,
-    precision_mode='exact',
-    kid=False,
-    dense=False,
-    json_path=None,
-):
+    sample: str,
+    ref: str,
+    backend: str = 'torch',
+    detector_path: str | None = None,
+    device: str | None = None,
+    batch: int = 64,
+    precision_mode: str = 'exact',
+    kid: bool = False,
+    dense: bool = False,
+    json_path: str | None = None,
+) -> dict[str, Any]:
     """Do what the command says; see its options.
 
     Returns:
@@ -324,7 +371,7 @@ def evaluate(
     _check_json(json_path)
     device = _choose_device(device)
     samples, reference = Side(sample, 'SAMPLE'), None if ref.lower() == 'none' else Side(ref, 'REF')
-    kinds, notes = plan(samples, reference, ['--kid'] * kid + ['--density-coverage'] * dense)
+    kinds, notes = plan(samples, reference, ['kid'] * kid + ['density_coverage'] * dense)
     detector = load_detector(backend, device, detector_path)
     for side in filter(None, (samples, reference)):
         side.check(detector)
@@ -336,12 +383,7 @@ def evaluate(
         for result in compute(samples, reference, kinds, precision_mode, kid, dense):
             kind = result.pop('kind')
             results[kind] = dict(name=metric_name(detector.name, kind, len(samples.npz)), **result)
-            spread = (
-                f' (standard deviation {result["std"]!r} over {result["num_subsets"]} subsets)'
-                if 'std' in result
-                else ''
-            )
-            click.echo(f'{_LINES[kind]}: {result["value"]!r}{spread}')
+            _print_result(kind, result)
     content = dict(
         results=results,
         samples=_facts(samples),
@@ -410,14 +452,8 @@ def main(**options):
     images for FID and sFID, 10,000 images for precision and recall. Published precision and
     recall were rounded to 16 bits; --precision-mode=openai-fp16 does the same.
     """
-    try:
+    with one_line_errors():
         evaluate(**options)
-    except ValueError as err:
-        raise click.ClickException(str(err)) from err
-    except OSError as err:
-        raise click.ClickException(
-            f'{err.filename or "a file"} cannot be used: {err.strerror or err}'
-        ) from err
 
 
 if __name__ == '__main__':

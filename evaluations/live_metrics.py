@@ -3,35 +3,45 @@
 
 """Measure the averaged network of a run at its snapshots, in memory, and keep the best snapshot.
 
-`train.py --metrics=fd10k,...` names this class in the options of the run, so that the training code,
-which evaluation builds upon, does not import it. All processes sample and measure their share.
-The numbers are those of `fid.py gen` on the snapshot with seeds 0..N-1 and the same --batch.
+`train.py` makes the object from its options and hands it to the training loop, which evaluation builds
+upon and which does not import it. All processes sample and measure their share. The numbers are those of
+`fid.py gen` on the snapshot with seeds 0..N-1 and the same --batch.
 """
 
 import contextlib
 import json
 import os
-import re
 import shutil
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from dnnlib.errors import FailedElsewhere
+from dnnlib.cli import one_line
+from dnnlib.errors import ArgumentError, FailedElsewhere, arg
 from dnnlib.util import atomic_write
-from evaluations.comparison import check_fit, load_comparisons
+from evaluations.comparison import Comparison, add_reference_features, check_fit, load_comparisons
 from evaluations.detectors.inception import full_precision
 from evaluations.inputs.image_sources import GeneratedImages
 from evaluations.measure import measure_images
 from evaluations.metrics.names import metric_name, split_live_metric
-from evaluations.results import Comparison, add_reference_features, compute_results, make_meters
+from evaluations.remarks import describe_choice
+from evaluations.results import Result, compute_results, make_meters
 from torch_utils import distributed as dist
 from torch_utils import training_stats
 
 # Kinds of numbers that each metric gives, and those of which more is better.
 KINDS = {'fd': ('fid',), 'pr': ('precision', 'recall'), 'dc': ('density', 'coverage')}
+# What these messages speak of -> what the options of a training run call it.
+_NAMES = dict(
+    ref='metrics_ref',
+    detector='metrics_detector',
+    detector_path='metrics_detector_path',
+    batch='metrics_batch',
+)
 HIGHER_IS_BETTER = ('is', 'precision', 'recall', 'density', 'coverage', 'class-accuracy')
 
 
@@ -47,35 +57,49 @@ class LiveMetrics:
         image_shape:   (C, H, W) of the images of the run.
         device:        Where to measure.
     Raises:
-        ValueError: Missing weights, or a reference that does not fit; one line for the user.
+        ArgumentError: Missing weights, or a reference that does not fit; named as train.py's options are.
     Attributes:
-        notes: Remarks worth printing, list of lines.
+        notes: Remarks worth printing, one line each.
     """
 
-    def __init__(self, metrics, ref, detector, detector_path, batch, image_shape, device):
+    def __init__(
+        self,
+        metrics: Sequence[str],
+        ref: str,
+        detector: str | None,
+        detector_path: str | None,
+        batch: int,
+        image_shape: Sequence[int],
+        device: torch.device,
+    ) -> None:
         self.batch, self.device = batch, device
-        kinds = [split_live_metric(name)[0] for name in metrics]
-        with _guarded(device), _renamed_options():
-            found = load_comparisons(
-                [ref],
-                list(dict.fromkeys('fid' if kind == 'fd' else kind for kind in kinds)),
-                detector,
-                detector_path,
-                device,
-            )
+        with _guarded(device), _renamed_arguments():
+            kinds = [_comparison_metric(name) for name in metrics]
+            found = load_comparisons([ref], list(dict.fromkeys(kinds)), detector, detector_path, device)
             dist.rank0_first(lambda: _check_names(metrics, found, ref))
-            self.notes = dist.rank0_first(lambda: _check_images(metrics, found, image_shape))
+            self.groups = [_Group(text, names, found) for text, names in _by_count(metrics).items()]
+            self.notes = dist.rank0_first(lambda: _check_images(self.groups, image_shape))
             add_reference_features(found, batch)
-        self.groups = [_Group(text, names, found) for text, names in _by_count(metrics).items()]
+        for group in self.groups:
+            for own, loaded in zip(group.comparisons, found):
+                own.features = loaded.features
 
-    def measure(self, net, sampler, arguments, nimg, run_dir, snapshot):
+    def measure(
+        self,
+        net: torch.nn.Module,
+        sampler: str,
+        arguments: dict[str, Any],
+        nimg: int,
+        run_dir: str,
+        snapshot: str | None,
+    ) -> None:
         """Measure a network; all processes call this together. Random state is left as it was.
 
         Writes metric-NAME.jsonl, best-NAME.json and best-NAME.pkl (rank 0) and reports Metrics/NAME.
 
         Args:
             net:       Averaged network in eval mode, the same on every process.
-            sampler:   Name in `training.samplers.SAMPLERS`.
+            sampler:   Name in `training.sampling.samplers.SAMPLERS`.
             arguments: Its arguments.
             nimg:      Images seen.
             run_dir:   Folder of the run.
@@ -104,8 +128,14 @@ class LiveMetrics:
         if lines:
             tqdm.write(f'metrics at {nimg / 1e3:g} kimg: {", ".join(lines)} ({seconds:.1f} s)')
 
-    def _measure_group(self, group, net, sampler, arguments, nimg):
-        """Measure all metrics of one number of images; return short name -> result, {} on other ranks and after a failure."""
+    def _measure_group(
+        self, group: '_Group', net: torch.nn.Module, sampler: str, arguments: dict[str, Any], nimg: int
+    ) -> dict[str, Result]:
+        """Measure all metrics of one number of images.
+
+        Returns:
+            Short name -> result; {} on other ranks than 0, and after a failure.
+        """
         meters = make_meters(group.comparisons)
         source = GeneratedImages(
             net,
@@ -118,7 +148,7 @@ class LiveMetrics:
             measure_images(source, list(meters.values()), self.batch)
         except (ValueError, FailedElsewhere) as error:  # on all ranks alike: rank 0 has the message
             if dist.get_rank() == 0:
-                tqdm.write(f'metrics at {nimg / 1e3:g} kimg: not measured, {_rename(str(error))}')
+                tqdm.write(f'metrics at {nimg / 1e3:g} kimg: not measured, {one_line(error, **_NAMES)}')
             return {}
         if dist.get_rank() != 0:
             return {}
@@ -145,15 +175,11 @@ class _Group:
         comparisons: References and detectors.
     """
 
-    def __init__(self, count_text, names, comparisons):
+    def __init__(self, count_text: str, names: Sequence[str], comparisons: Sequence[Comparison]) -> None:
         kinds = [split_live_metric(name)[0] for name in names]
         self.count = split_live_metric(names[0])[1]
-        wanted = ['fid' if kind == 'fd' else kind for kind in kinds]
-        self.comparisons = [
-            Comparison(c.reference, c.detector, list(dict.fromkeys(wanted))) for c in comparisons
-        ]
-        for own, loaded in zip(self.comparisons, comparisons):
-            own.features = loaded.features
+        wanted = list(dict.fromkeys(_comparison_metric(name) for name in names))
+        self.comparisons = [Comparison(c.reference, c.detector, wanted) for c in comparisons]
         detector = comparisons[0].detector
         self.short_names_of = {}  # name of the number, such as frechet-mnist-classifier-2000 -> fd2k
         if detector.labels_comparable:
@@ -167,7 +193,7 @@ class _Group:
         self.short_names = list(self.short_names_of.values())
 
 
-def record(run_dir, name, entry, snapshot):
+def record(run_dir: str, name: str, entry: Mapping[str, Any], snapshot: str) -> str:
     """Append a number to metric-NAME.jsonl, and keep its snapshot if it is the best so far.
 
     The best snapshot gets a name of its own, best-NAME.pkl: a hard link, or a copy where there are none, so
@@ -195,7 +221,7 @@ def record(run_dir, name, entry, snapshot):
     return f'{text} (best so far: {kept})'
 
 
-def _append_line(path, entry):
+def _append_line(path: str, entry: Mapping[str, Any]) -> None:
     # A resumed run measures some snapshots again: lines from its position on are replaced.
     earlier = []
     if os.path.exists(path):
@@ -206,14 +232,14 @@ def _append_line(path, entry):
         file.write(''.join([*kept, json.dumps(entry) + '\n']).encode())
 
 
-def _images_seen(line):
+def _images_seen(line: str) -> float:
     try:
         return json.loads(line)['nimg']
     except (ValueError, KeyError, TypeError):  # cut off by a killed process
         return float('inf')
 
 
-def read_best(path):
+def read_best(path: str | os.PathLike) -> dict[str, Any] | None:
     """Return the content of best-NAME.json, or None if there is none that can be read."""
     try:
         with open(path, encoding='utf-8') as file:
@@ -227,12 +253,12 @@ def read_best(path):
         return None
 
 
-def _is_better(name, value, best):
+def _is_better(name: str, value: float, best: float) -> bool:
     higher = any(name.startswith(kind) for kind in HIGHER_IS_BETTER)
     return value > best if higher else value < best
 
 
-def _keep_file(source, dest):
+def _keep_file(source: str, dest: str) -> None:
     # Under a temporary name first: the name is complete or absent at any time.
     temporary = f'{dest}.tmp{os.getpid()}'
     with contextlib.suppress(FileNotFoundError):
@@ -246,7 +272,7 @@ def _keep_file(source, dest):
         os.remove(temporary)
 
 
-def _by_count(metrics):
+def _by_count(metrics: Sequence[str]) -> dict[str, list[str]]:
     """Group metrics by the number of images: text of the number -> names."""
     groups, texts = {}, {}
     for name in metrics:
@@ -256,53 +282,57 @@ def _by_count(metrics):
     return groups
 
 
-def _check_names(metrics, comparisons, ref):
+def _check_names(metrics: Sequence[str], comparisons: Sequence[Comparison], ref: str) -> None:
     """Refuse what cannot be told apart, or would be called by the name of something else."""
     if len(comparisons) > 1:
         names = ', '.join(c.detector.name for c in comparisons)
-        raise ValueError(
-            f'--ref={ref} holds statistics of several detectors ({names}); choose one with --detector'
+        raise ArgumentError(
+            arg('ref', ref),
+            f' holds statistics of several detectors ({names}); choose one with ',
+            arg('detector'),
         )
     detector = comparisons[0].detector.name
     for name in metrics:
         kind, _count = split_live_metric(name)
         if kind == 'fid' and not detector.startswith('inception'):
-            raise ValueError(
-                f'--metrics={name}: FID is the distance of Inception features, and {ref} has those of {detector}; '
-                f'use --metrics=fd{name[len(kind) :]}'
+            raise ArgumentError(
+                arg('metrics', name),
+                f': FID is the distance of Inception features, and {ref} has those of {detector}; use ',
+                arg('metrics', f'fd{name[len(kind) :]}'),
             )
     if len(
         {('fd' if kind == 'fid' else kind, count) for kind, count in map(split_live_metric, metrics)}
     ) < len(metrics):
-        raise ValueError(
-            f'--metrics={",".join(metrics)} holds one distance under two names, fd and fid; leave one out'
+        raise ArgumentError(
+            arg('metrics', metrics), ' holds one distance under two names, fd and fid; leave one out'
         )
 
 
-def _check_images(metrics, comparisons, image_shape):
+def _check_images(groups: Sequence[_Group], image_shape: Sequence[int]) -> list[str]:
     notes = []
-    for names in _by_count(metrics).values():
-        count = split_live_metric(names[0])[1]
-        notes += check_fit(comparisons, count, image_shape, 'images of --data')
+    for group in groups:
+        notes += check_fit(group.comparisons, group.count, image_shape, ('images of ', arg('data')))
+        notes += describe_choice(group.comparisons, group.count, image_shape)
     return list(dict.fromkeys(notes))
 
 
+def _comparison_metric(name: str) -> str:
+    """Return the metric of a comparison behind a live one: 'fid', which any detector has, for 'fd2k'."""
+    kind = split_live_metric(name)[0]
+    return 'fid' if kind == 'fd' else kind
+
+
 @contextlib.contextmanager
-def _guarded(device):
+def _guarded(device: torch.device) -> Iterator[None]:
     """Measure in full precision, and leave the random state of training alone."""
     with torch.random.fork_rng(devices=[device] if device.type == 'cuda' else []), full_precision():
         yield
 
 
 @contextlib.contextmanager
-def _renamed_options():
-    """Speak of the options of train.py in messages."""
+def _renamed_arguments() -> Iterator[None]:
+    """Speak of arguments as a training run calls them."""
     try:
         yield
-    except ValueError as error:
-        raise ValueError(_rename(str(error))) from error
-
-
-def _rename(text):
-    # What `fid.py`, for which these messages were written, calls --ref is --metrics-ref here, and so on.
-    return re.sub(r'--(detector-path|detector|ref|batch)(?![\w-])', r'--metrics-\1', text)
+    except ArgumentError as error:
+        raise error.renamed(**_NAMES) from error

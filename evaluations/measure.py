@@ -11,69 +11,39 @@ Legend: N images, C channels, H W pixels, D features, K classes.
 """
 
 import itertools
-import sys
-import time
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-import tqdm
 
-from dnnlib.util import format_time
+from dnnlib.errors import ArgumentError, arg
+from dnnlib.progress import ProgressBar
+from evaluations.detectors.registry import Detector, Measured
+from evaluations.inputs.image_sources import Batch, FolderImages, GeneratedImages, PackedImages
 from evaluations.metrics.moments import FeatureStats
 from torch_utils import distributed as dist
 
-_LINE_SEC = 10  # seconds between progress lines when the output is not a terminal
 _AGREE_EVERY = 8  # rounds between two looks at whether another process has failed
 _CPU_PART = 16  # images per call of a detector on a CPU: the maps of more would not stay in its caches
-
-
-def progress(items, desc, counts=None):
-    """Yield the items of a list and show progress on rank 0.
-
-    A bar on a terminal; elsewhere (a log file) one plain line every few seconds.
-
-    Args:
-        items: List.
-        desc: Words for what is done.
-        counts: Images per item, ints; None counts items as batches.
-    """
-    if dist.get_rank() != 0:
-        yield from items
-        return
-    counts, unit = ([1] * len(items), 'batches') if counts is None else (counts, 'images')
-    total = sum(counts)
-    bar = tqdm.tqdm(
-        desc=desc, total=total, unit='img' if unit == 'images' else 'batch', disable=not sys.stderr.isatty()
-    )
-    begin = shown = time.monotonic()
-    done = 0
-    for item, count in zip(items, counts):
-        yield item
-        done += count
-        bar.update(count)
-        now = time.monotonic()
-        if bar.disable and (now - shown >= _LINE_SEC or done == total):
-            left = format_time((total - done) * (now - begin) / done)
-            print(
-                f'{desc}: {done}/{total} {unit}, {format_time(now - begin)}, {left} left',
-                file=sys.stderr,
-                flush=True,
-            )
-            shown = now
-    bar.close()
 
 
 class Meter:
     """Collect what one pass over images tells through one detector.
 
     Args:
-        detector: The `Detector`.
+        detector: What measures.
         spatial: Also collect mean and covariance of the spatial features.
         keep_logits: Keep the class scores of all images.
         keep_features: Keep features: True for those of all images, or a bool array by image number.
     """
 
-    def __init__(self, detector, spatial=False, keep_logits=False, keep_features=False):
+    def __init__(
+        self,
+        detector: Detector,
+        spatial: bool = False,
+        keep_logits: bool = False,
+        keep_features: bool | np.ndarray = False,
+    ) -> None:
         self.detector = detector
         self.stats = FeatureStats(detector.feature_dim, device=detector.device)
         self.spatial_stats = FeatureStats(detector.spatial_dim, device=detector.device) if spatial else None
@@ -82,13 +52,15 @@ class Meter:
         self._kept = None if isinstance(keep_features, bool) else torch.as_tensor(keep_features)
         self._votes = torch.zeros([2], dtype=torch.float64, device=detector.device)  # hits, labelled images
 
-    def append(self, images, labels=None, positions=None):
+    def append(
+        self, images: torch.Tensor, labels: torch.Tensor | None = None, positions: np.ndarray | None = None
+    ) -> None:
         """Add a batch.
 
         Args:
             images: uint8 [N, C, H, W], 0..255; N may be 0.
-            labels: Class indices, int tensor [N], or None.
-            positions: Image numbers, int array [N]; needed to keep the features of a part of the images.
+            labels: Class indices, int [N].
+            positions: Image numbers, int [N]; needed to keep the features of a part of the images.
         """
         if len(images) == 0:
             return
@@ -105,7 +77,7 @@ class Meter:
             hits = measured.logits.argmax(dim=1) == labels.to(measured.logits.device)
             self._votes += torch.stack([hits.sum(), torch.tensor(len(hits), device=hits.device)])
 
-    def _measure(self, images):
+    def _measure(self, images: torch.Tensor) -> Measured:
         """Return what the detector says of a batch."""
         parts = images.split(_CPU_PART) if self.detector.device.type == 'cpu' else [images]
         # Detectors without spatial features need not know of them.
@@ -115,7 +87,7 @@ class Meter:
             *(None if column[0] is None else torch.cat(column) for column in zip(*measured))
         )
 
-    def reduce(self):
+    def reduce(self) -> None:
         """Add up the parts of all processes: statistics on every process, kept rows on rank 0."""
         self.stats.reduce()
         if self.spatial_stats is not None:
@@ -124,13 +96,13 @@ class Meter:
         self.logits, self.features = _gather_rows(self.logits), _gather_rows(self.features)
 
     @property
-    def accuracy(self):
+    def accuracy(self) -> float | None:
         """Fraction of labelled images whose class was recognised, 0..1, or None without any."""
         hits, count = self._votes.tolist()
         return hits / count if count else None
 
 
-def _gather_rows(parts):
+def _gather_rows(parts: list[torch.Tensor] | None) -> torch.Tensor | None:
     """Bring the batches of all processes together in their order; a tensor on rank 0, None elsewhere."""
     if parts is None:
         return None
@@ -142,7 +114,7 @@ def _gather_rows(parts):
     return torch.cat(rows)
 
 
-def split_batches(num_images, batch, rank=0, world_size=1):
+def split_batches(num_images: int, batch: int, rank: int = 0, world_size: int = 1) -> list[np.ndarray]:
     """Split image numbers into batches, and return those of one process.
 
     Consecutive images, `batch` each, as generate.py groups them; the processes take turns. EDM makes
@@ -158,42 +130,59 @@ def split_batches(num_images, batch, rank=0, world_size=1):
     return np.array_split(np.arange(num_images), range(batch, num_images, batch))[rank::world_size]
 
 
-def measure_images(source, meters, batch=64, workers=0):
+def measure_images(
+    source: FolderImages | PackedImages | GeneratedImages,
+    meters: Sequence[Meter],
+    batch: int = 64,
+    workers: int = 0,
+) -> None:
     """Send all images of a source to all meters; the processes share the work.
 
     Args:
         source: See evaluations/inputs/image_sources.py.
-        meters: `Meter` objects, the same on every process; reduced when this returns.
+        meters: The same on every process; reduced when this returns.
         batch: Images per batch.
         workers: Processes that decode images, besides this one; 0 decodes here.
     Raises:
-        ValueError: On rank 0, an image cannot be used, by this or another process.
+        ArgumentError: On rank 0, an image cannot be used, by this or another process.
         FailedElsewhere: On the other ranks then.
     """
     world_size = dist.get_world_size()
     positions = split_batches(len(source), batch, dist.get_rank(), world_size)
     rounds = -(-len(source) // (batch * world_size))
-    counts = [min(batch * world_size, len(source) - i * batch * world_size) for i in range(rounds)]
     batches, error = iter(source.batches(positions, workers)), None
-    for i in progress(range(rounds), f'Measuring {source.name}', counts):
-        if error is None and i < len(positions):
-            try:
-                images, labels = next(batches)
-                for meter in meters:
-                    meter.append(images, labels, positions[i])
-            except torch.cuda.OutOfMemoryError:
-                error = ValueError(
-                    f'--batch={batch} does not fit into the memory of the GPU; try --batch={max(batch // 2, 1)}'
-                )
-            except ValueError as err:
-                error = err
-        if i % _AGREE_EVERY == 0 or i + 1 == rounds:
-            dist.raise_together(error)
+    with ProgressBar(f'Measuring {source.name}', len(source), visible=dist.get_rank() == 0) as bar:
+        for i in range(rounds):
+            if error is None and i < len(positions):
+                error = _measure_batch(batches, meters, positions[i], batch)
+            if i % _AGREE_EVERY == 0 or i + 1 == rounds:
+                dist.raise_together(error)
+            bar.advance(min(batch * world_size, len(source) - bar.done))
     for meter in meters:
         meter.reduce()
 
 
-def measure_dataset(source, detector, batch=64, workers=0):
+def _measure_batch(
+    batches: Iterator[Batch], meters: Sequence[Meter], positions: np.ndarray, batch: int
+) -> Exception | None:
+    """Send the next batch to all meters; return what went wrong, for the processes to agree on."""
+    try:
+        images, labels = next(batches)
+        for meter in meters:
+            meter.append(images, labels, positions)
+    except torch.cuda.OutOfMemoryError:
+        advice = (
+            ['try ', arg('batch', batch // 2)] if batch > 1 else ['choose a smaller detector, or the CPU']
+        )
+        return ArgumentError(arg('batch', batch), ' does not fit into the memory of the GPU; ', *advice)
+    except (ValueError, OSError) as error:
+        return error
+    return None
+
+
+def measure_dataset(
+    source: FolderImages | PackedImages, detector: Detector, batch: int = 64, workers: int = 0
+) -> Meter:
     """Measure all images of a source with one detector; return the reduced `Meter`."""
     meter = Meter(detector)
     measure_images(source, [meter], batch, workers)

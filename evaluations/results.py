@@ -1,80 +1,34 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""From finished meters and references to named numbers: which metrics are possible, their values, their report.
+"""From finished meters to named numbers: their values, what they depend on, and how they are printed.
 
 Legend: N M images, D features.
 """
 
 import platform
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import click
 import numpy as np
 import torch
 
-from dnnlib.util import open_url
-from evaluations.inputs.image_sources import PackedImages
-from evaluations.inputs.npz_images import NpzImages
-from evaluations.inputs.references import resolution_in_name
-from evaluations.measure import Meter, measure_images, progress
+from dnnlib.progress import with_progress
+from evaluations.comparison import NEED_FEATURES, Comparison
+from evaluations.detectors.registry import Detector
+from evaluations.measure import Meter
 from evaluations.metrics.frechet import frechet_parts
 from evaluations.metrics.inception_score import SPLIT_SIZE, inception_score
 from evaluations.metrics.kid import kernel_distance
 from evaluations.metrics.manifold import DC_NEIGHBOURS, PR_NEIGHBOURS, density_coverage, precision_recall
-from evaluations.metrics.names import PROTOCOL_IMAGES, is_published_protocol, metric_name
+from evaluations.metrics.names import metric_name
 from torch_utils import distributed as dist
 
-NEED_FEATURES = {'kid', 'pr', 'dc'}  # metrics that need features of single reference images
+Result = dict[str, Any]  # `metric`, its name; `value`; and what the value depends on
 
 
-class Comparison:
-    """One reference, the detector that fits it, and the metrics that the two allow.
-
-    Args:
-        reference: The `Reference`.
-        detector: The `Detector`.
-        metrics: Metrics asked for, in order.
-    Attributes:
-        metrics: Those that are possible.
-        skipped: One line for each of the others.
-        features: Features of reference images, float32 [M, D], once `add_reference_features` has run; rank 0 only.
-    """
-
-    def __init__(self, reference, detector, metrics):
-        self.reference = reference
-        self.detector = detector
-        self.features = None
-        reasons = {metric: why_impossible(metric, detector, reference) for metric in metrics}
-        self.metrics = [metric for metric, reason in reasons.items() if reason is None]
-        self.skipped = [
-            f'no {metric} against {reference.path}: {reason}' for metric, reason in reasons.items() if reason
-        ]
-
-
-def why_impossible(metric, detector, reference):
-    """Return why a metric cannot be computed, in words, or None if it can."""
-    if metric == 'is' and not detector.num_classes:
-        return f'detector {detector.name} has no class scores'
-    if metric == 'sfid' and not detector.spatial_dim:
-        return f'detector {detector.name} has no spatial features'
-    if metric == 'sfid' and reference.mu_s is None:
-        return 'it has no spatial statistics; fid.py ref --spatial stores them'
-    if metric in NEED_FEATURES and reference.features is None and not reference.has_images:
-        return 'it has no features of single images; fid.py ref --features=10000 stores them'
-    return None
-
-
-def require_any(comparisons):
-    """Raise ValueError unless each metric asked for is possible against some reference; return remarks about the others."""
-    possible = {metric for comparison in comparisons for metric in comparison.metrics}
-    remarks = [line for comparison in comparisons for line in comparison.skipped]
-    for line in remarks:
-        if line.split()[1] not in possible:
-            raise ValueError(f'--metrics: {line}')
-    return remarks
-
-
-def make_meters(comparisons):
+def make_meters(comparisons: Iterable[Comparison]) -> dict[Detector, Meter]:
     """Return one `Meter` per detector that collects what its comparisons need: detector -> meter."""
     wanted = {}
     for comparison in comparisons:
@@ -84,39 +38,20 @@ def make_meters(comparisons):
             detector,
             spatial='sfid' in metrics,
             keep_logits='is' in metrics,
-            keep_features=bool(NEED_FEATURES & metrics),
+            keep_features=bool(NEED_FEATURES.keys() & metrics),
         )
         for detector, metrics in wanted.items()
     }
 
 
-def add_reference_features(comparisons, batch=64):
-    """Provide the features of reference images: those stored, or else those of the images in the file.
-
-    All processes must call it.
-    """
-    for comparison in comparisons:
-        reference = comparison.reference
-        if not NEED_FEATURES & set(comparison.metrics):
-            continue
-        if reference.features is not None:
-            comparison.features = torch.from_numpy(reference.features)
-            continue
-        meter = Meter(comparison.detector, keep_features=True)
-        source = PackedImages(NpzImages(open_url(reference.path, return_filename=True), '--ref'))
-        comparison.detector.check_shape(source.image_shape, what=f'images inside --ref={reference.path}')
-        measure_images(source, [meter], batch)
-        comparison.features = meter.features
-
-
-def compute_results(comparison, meter):
+def compute_results(comparison: Comparison, meter: Meter) -> list[Result]:
     """Compute all metrics of a comparison.
 
     Args:
         comparison: The `Comparison`.
         meter: The reduced `Meter` of its detector.
     Returns:
-        list of dicts with `metric` (its name), `value`, and what the value depends on. The Frechet distance comes last.
+        Results in the order asked for; only the Frechet distance comes last.
     """
     detector, count = comparison.detector, meter.stats.num_images
     common = dict(detector=detector.name, ref=comparison.reference.path)
@@ -134,20 +69,20 @@ def compute_results(comparison, meter):
     return results
 
 
-def _frechet(comparison, meter, entry):
+def _frechet(comparison: Comparison, meter: Meter, entry: Callable[..., Result]) -> list[Result]:
     mean_term, cov_term = frechet_parts(
         meter.stats.mean(), meter.stats.cov(), comparison.reference.mu, comparison.reference.sigma
     )
     return [entry('fid', mean_term + cov_term, mean_term=mean_term, cov_term=cov_term)]
 
 
-def _spatial_frechet(comparison, meter, entry):
+def _spatial_frechet(comparison: Comparison, meter: Meter, entry: Callable[..., Result]) -> list[Result]:
     stats, reference = meter.spatial_stats, comparison.reference
     mean_term, cov_term = frechet_parts(stats.mean(), stats.cov(), reference.mu_s, reference.sigma_s)
     return [entry('sfid', mean_term + cov_term, mean_term=mean_term, cov_term=cov_term)]
 
 
-def _inception_score(_comparison, meter, entry):
+def _inception_score(_comparison: Comparison, meter: Meter, entry: Callable[..., Result]) -> list[Result]:
     score = inception_score(meter.logits)
     return [
         entry(
@@ -156,7 +91,7 @@ def _inception_score(_comparison, meter, entry):
     ]
 
 
-def _kid(comparison, meter, entry):
+def _kid(comparison: Comparison, meter: Meter, entry: Callable[..., Result]) -> list[Result]:
     result = kernel_distance(
         samples=meter.features.to(comparison.detector.device), reference=comparison.features
     )
@@ -173,21 +108,21 @@ def _kid(comparison, meter, entry):
     ]
 
 
-def _precision_recall(comparison, meter, entry):
+def _precision_recall(comparison: Comparison, meter: Meter, entry: Callable[..., Result]) -> list[Result]:
     result = precision_recall(
         samples=meter.features.to(comparison.detector.device),
         reference=comparison.features,
-        progress=progress,
+        progress=with_progress,
     )
     facts = dict(k=PR_NEIGHBOURS, mode='exact', num_reference=len(comparison.features))
     return [entry('precision', result.precision, **facts), entry('recall', result.recall, **facts)]
 
 
-def _density_coverage(comparison, meter, entry):
+def _density_coverage(comparison: Comparison, meter: Meter, entry: Callable[..., Result]) -> list[Result]:
     result = density_coverage(
         samples=meter.features.to(comparison.detector.device),
         reference=comparison.features,
-        progress=progress,
+        progress=with_progress,
     )
     facts = dict(k=DC_NEIGHBOURS, num_reference=len(comparison.features))
     return [entry('density', result.density, **facts), entry('coverage', result.coverage, **facts)]
@@ -203,37 +138,7 @@ _COMPUTE = {
 }
 
 
-def describe_choice(comparisons, num_images, image_shape):
-    """Return remarks about how comparable the numbers will be, list of lines.
-
-    Args:
-        comparisons: The `Comparison` objects.
-        num_images: Images that will be measured.
-        image_shape: Their (C, H, W).
-    """
-    notes = []
-    for detector in dict.fromkeys(comparison.detector for comparison in comparisons):
-        notes += detector.notes
-        if is_published_protocol(detector.name) and num_images != PROTOCOL_IMAGES:
-            notes.append(
-                f'{num_images} images: the distance falls with their number, and published numbers have {PROTOCOL_IMAGES}; '
-                f'this one is called {metric_name(detector.name, "fid", num_images)}'
-            )
-        if num_images <= detector.feature_dim:
-            notes.append(
-                f'{num_images} images are not more than the {detector.feature_dim} features of {detector.name}; '
-                'the distance is dominated by chance'
-            )
-    for path in dict.fromkeys(comparison.reference.path for comparison in comparisons):
-        side = resolution_in_name(path)
-        if side is not None and side not in image_shape[1:]:
-            notes.append(
-                f'the name of {path} speaks of {side}x{side} pixels, but the images have {image_shape[2]}x{image_shape[1]}'
-            )
-    return notes
-
-
-def describe_comparison(comparison):
+def describe_comparison(comparison: Comparison) -> dict[str, Any]:
     """Return the facts behind the numbers of a comparison, for a report that can be checked later."""
     reference, detector = comparison.reference, comparison.detector
     return dict(
@@ -251,7 +156,7 @@ def describe_comparison(comparison):
     )
 
 
-def describe_software(device):
+def describe_software(device: torch.device) -> dict[str, Any]:
     """Return versions and machine facts that can change the last digits."""
     return dict(
         python=platform.python_version(),
@@ -265,7 +170,7 @@ def describe_software(device):
     )
 
 
-def print_comparison(comparison):
+def print_comparison(comparison: Comparison) -> None:
     """Print what the numbers that follow are measured with and against."""
     reference, detector = comparison.reference, comparison.detector
     made_from = (
@@ -275,8 +180,8 @@ def print_comparison(comparison):
     click.echo(f'Reference: {reference.path} ({made_from}), sha256 {reference.sha256[:12]}')
 
 
-def print_results(results):
-    """Print numbers, one per line: name, colon, value with six digits as EDM does; the Frechet distance comes last."""
+def print_results(results: Iterable[Result]) -> None:
+    """Print numbers, one per line: name, colon, value with six digits as EDM does."""
     for result in results:
         value, details = result['value'], ''
         if result['metric'].startswith('class-accuracy'):
@@ -287,7 +192,10 @@ def print_results(results):
             if value < 0:
                 click.echo('Note: below 0 by rounding; the two sets are nearly the same')
         elif 'num_subsets' in result:
-            details = f'  (std {result["std"]:g} over {result["num_subsets"]} subsets, {result["num_reference"]} reference images)'
+            details = (
+                f'  (std {result["std"]:g} over {result["num_subsets"]} subsets, '
+                f'{result["num_reference"]} reference images)'
+            )
         elif 'groups' in result:
             details = (
                 f'  (std {result["std"]:g} over {result["groups"]} groups of up to {result["split_size"]})'
@@ -297,7 +205,7 @@ def print_results(results):
         click.echo(f'{result["metric"]}: {value:g}{details}')
 
 
-def summarise(blocks):
+def summarise(blocks: Sequence[Sequence[Result]]) -> list[Result]:
     """Summarise repeated measurements.
 
     Args:
@@ -322,10 +230,10 @@ def summarise(blocks):
     return summary
 
 
-def print_summary(summary):
+def print_summary(summary: Iterable[Result]) -> None:
     """Print the spread over repeated measurements."""
     for line in summary:
         click.echo(
-            f'{line["metric"]} over {len(line["values"])} blocks of seeds: min {line["min"]:g}, mean {line["mean"]:g}, '
-            f'max {line["max"]:g}, std {line["std"]:g}'
+            f'{line["metric"]} over {len(line["values"])} blocks of seeds: min {line["min"]:g}, '
+            f'mean {line["mean"]:g}, max {line["max"]:g}, std {line["std"]:g}'
         )

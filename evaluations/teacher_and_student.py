@@ -14,19 +14,22 @@ Legend: N images, C channels, H W pixels.
 """
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import click
 import numpy as np
 import torch
 
-from dnnlib.cli import run_script
+from dnnlib.cli import one_line_errors, run_script
+from dnnlib.errors import ArgumentError, arg
 from dnnlib.util import atomic_write
-from evaluations.detectors.registry import detector_names, get_detector
+from evaluations.detectors.registry import Detector, detector_names, get_detector
 from evaluations.inputs.image_sources import FolderImages
+from evaluations.inputs.reference import Reference, load_reference
 from evaluations.measure import measure_dataset
-from evaluations.metrics.moments import load_reference
 from evaluations.metrics.names import metric_name
-from evaluations.report import format_table, make_row, measure_sampler, save_table
+from evaluations.sampler_table import Row, format_table, make_row, measure_sampler, save_table
 from torch_utils import distributed as dist
 from training.dataset import ImageFolderDataset
 from training.images.png import make_grid, save_grid
@@ -45,17 +48,17 @@ class PictureSampler:
         name: How the sampler is called in table and picture.
         nfe: Network calls per image.
         net: Network on its device.
-        options: Arguments of `training.samplers.sample_batch`.
+        options: Arguments of `training.sampling.samplers.sample_batch`.
     """
 
-    def __init__(self, name, nfe, net, **options):
+    def __init__(self, name: str, nfe: int, net: torch.nn.Module, **options: Any) -> None:
         self.name = name
         self.nfe = nfe
         self._net = net
         self._options = options
         self._kept = []
 
-    def __call__(self, seeds):
+    def __call__(self, seeds: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return (images uint8 [N, C, H, W]; classes int64 [N], or None without classes)."""
         device = next(self._net.parameters()).device
         images, classes = sample_batch(self._net, seeds, device=device, **self._options)
@@ -65,13 +68,13 @@ class PictureSampler:
         self._kept.append(pixels[: max(missing, 0)])
         return torch.from_numpy(pixels.transpose(0, 3, 1, 2)), classes  # [N, C, H, W], [N]
 
-    def block(self):
+    def block(self) -> np.ndarray:
         """Return the first images as one square with a margin, uint8 [H, W, C]."""
         square = make_grid(np.concatenate(self._kept), columns=_BLOCK)
         return np.pad(square, [(_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0)], constant_values=255)
 
 
-def load_pair(teacher, student, device):
+def load_pair(teacher: str, student: str, device: torch.device) -> list[tuple[torch.nn.Module, Any]]:
     """Load both networks, and make sure that they draw the same kind of images.
 
     Args:
@@ -80,22 +83,26 @@ def load_pair(teacher, student, device):
     Returns:
         ((teacher network, its info), (student network, its info)).
     Raises:
-        ValueError: Unusable files, or networks for different images or classes.
+        ArgumentError: Unusable files, or networks for different images or classes.
     """
     pairs = [
         load_network(path, option=option) for path, option in ((teacher, 'teacher'), (student, 'student'))
     ]
     kinds = [(net.img_channels, net.img_resolution, net.label_dim) for net, _ in pairs]
     if kinds[0] != kinds[1]:
-        raise ValueError(
-            f'--teacher={teacher} makes images of (channels, resolution, classes) {kinds[0]}, but --student={student} '
-            f'{kinds[1]}; both must be the same, so give the teacher that the student was distilled from'
+        raise ArgumentError(
+            arg('teacher', teacher),
+            f' makes images of (channels, resolution, classes) {kinds[0]}, but ',
+            arg('student', student),
+            f' {kinds[1]}; both must be the same, so give the teacher that the student was distilled from',
         )
     return [(net.to(device, memory_format=torch.channels_last), info) for net, info in pairs]
 
 
-def make_samplers(teacher, student, steps, metadata=None):
-    """Return the three samplers of the comparison; `metadata` of the student's snapshot tells its number of steps."""
+def make_samplers(
+    teacher: torch.nn.Module, student: torch.nn.Module, steps: int, metadata: dict[str, Any] | None = None
+) -> list[PictureSampler]:
+    """Return the three samplers of the comparison; `metadata` of the student's snapshot tells its steps."""
     sampler, arguments = build_sampler(
         student, {'sampler': None if (metadata or {}).get('num_steps', 1) > 1 else 'one_step'}, metadata
     )
@@ -113,21 +120,33 @@ def make_samplers(teacher, student, steps, metadata=None):
     ]
 
 
-def measure_real(path, num, detector, reference, batch):
+def measure_real(path: str, num: int, detector: Detector, reference: Reference, batch: int) -> Row:
     """Measure real images, the best that a generator could be expected to reach."""
-    dataset = ImageFolderDataset(path, max_size=num, use_labels=True)
-    detector.check_shape(dataset.image_shape, what=f'images of --data={path}')
-    reference.check(detector, dataset.image_shape)
-    return make_row('real images', measure_dataset(FolderImages(dataset), detector, batch), reference)
+    with one_line_errors(path='data'):
+        dataset = ImageFolderDataset(path, max_size=num, use_labels=True)
+        detector.check_shape(dataset.image_shape, 'images of ', arg('data', path))
+        reference.check(detector, dataset.image_shape)
+        return make_row('real images', measure_dataset(FolderImages(dataset), detector, batch), reference)
 
 
-def save_picture(path, samplers):
+def save_picture(path: str, samplers: Sequence[PictureSampler]) -> None:
     """Write the blocks of all samplers side by side, each with its name below."""
     blocks = np.stack([sampler.block() for sampler in samplers])  # [N, H, W, C]
     save_grid(path, blocks, columns=len(samplers), captions=[sampler.name for sampler in samplers])
 
 
-def run_comparison(teacher, student, ref, detector, num, seeds_start, steps, batch, data, outdir):
+def run_comparison(
+    teacher: str,
+    student: str,
+    ref: str,
+    detector: str,
+    num: int,
+    seeds_start: int,
+    steps: int,
+    batch: int,
+    data: str | None,
+    outdir: str,
+) -> str:
     """Do what the command says; see its options.
 
     Returns:
@@ -136,11 +155,12 @@ def run_comparison(teacher, student, ref, detector, num, seeds_start, steps, bat
         ValueError: Input that cannot be used.
     """
     device = dist.get_device()
-    reference = load_reference(ref)
+    with one_line_errors(path='ref'):
+        reference = load_reference(ref)
     network = get_detector(detector, device)
     (teacher_net, teacher_info), (student_net, student_info) = load_pair(teacher, student, device)
     shape = (teacher_net.img_channels, teacher_net.img_resolution, teacher_net.img_resolution)
-    network.check_shape(shape, what=f'images of --teacher={teacher}')
+    network.check_shape(shape, 'images of ', arg('teacher', teacher))
     for note in reference.check(network, shape):
         click.echo(f'Note: {note}')
     os.makedirs(outdir, exist_ok=True)
@@ -179,22 +199,24 @@ def run_comparison(teacher, student, ref, detector, num, seeds_start, steps, bat
 @click.command()
 @click.option('--teacher', help='Teacher snapshot', metavar='PKL|URL', type=str, required=True)
 @click.option('--student', help='Distilled snapshot', metavar='PKL|URL', type=str, required=True)
-@click.option('--ref', help='Reference statistics, from `fid.py ref`', metavar='NPZ|URL', type=str, required=True)
+@click.option('--ref', help='Reference statistics, from `fid.py ref`', metavar='NPZ|URL', type=str,
+              required=True)
 @click.option('--outdir', help='Where to write comparison.*', metavar='DIR', type=str, required=True)
-@click.option('--detector', help='Feature network', type=click.Choice(detector_names()), default='mnist-classifier', show_default=True)
+@click.option('--detector', help='Feature network', type=click.Choice(detector_names()),
+              default='mnist-classifier', show_default=True)
 @click.option('--data', help='Real images for a baseline row', metavar='ZIP|DIR', type=str)
-@click.option('--num', help='Images per row', metavar='INT', type=click.IntRange(min=2), default=2000, show_default=True)
-@click.option('--seeds-start', help='First seed', metavar='INT', type=click.IntRange(min=0), default=0, show_default=True)
-@click.option('--steps', help='Steps of the teacher\'s sampler', metavar='INT', type=click.IntRange(min=2), default=18, show_default=True)
-@click.option('--batch', help='Images per batch', metavar='INT', type=click.IntRange(min=1), default=64, show_default=True)
+@click.option('--num', help='Images per row', metavar='INT', type=click.IntRange(min=2), default=2000,
+              show_default=True)
+@click.option('--seeds-start', help='First seed', metavar='INT', type=click.IntRange(min=0), default=0,
+              show_default=True)
+@click.option('--steps', help='Steps of the teacher\'s sampler', metavar='INT', type=click.IntRange(min=2),
+              default=18, show_default=True)
+@click.option('--batch', help='Images per batch', metavar='INT', type=click.IntRange(min=1), default=64,
+              show_default=True)
 def main(**options):
     """Measure and time teacher and student on the same seeds and classes."""
-    try:
+    with one_line_errors():
         table = run_comparison(**options)
-    except ValueError as err:
-        raise click.ClickException(str(err)) from err
-    except OSError as err:
-        raise click.ClickException(f'{err.filename or options["outdir"]} cannot be used: {err.strerror or err}') from err
     click.echo(f'{table}\n\nTable and picture are in {options["outdir"]}/comparison.*')
 # fmt: on
 

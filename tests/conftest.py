@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Shared fixtures: the repository root on the path, the folder of golden numbers, data and teacher of tiny runs."""
+"""Which tests run and in which order; shared fixtures: golden numbers, data and teacher of tiny runs."""
 
 import os
 import pathlib
@@ -12,10 +12,38 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.chdir(ROOT)
 
+# Files that take longest, so that no process of pytest-xdist begins one while the others have nothing left.
+FIRST = (
+    'runs/test_kill_and_resume.py',
+    'test_golden.py',
+    'runs/test_two_processes.py',
+    'evaluations/test_cross_checks.py',
+    'training/snapshots/test_pickle_fuzz.py',
+    'evaluations/test_live_metrics.py',
+    'scripts/test_fid_processes.py',
+)
+LEFT_OUT_BY_FAST = ('processes', 'slow')
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        '--fast', action='store_true', help=f'leave out tests marked {" or ".join(LEFT_OUT_BY_FAST)}'
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Begin with the files named in FIRST; with --fast leave out what is marked so."""
+    rank = {ROOT / 'tests' / name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: rank.get(item.path, len(FIRST)))
+    if config.getoption('fast'):
+        left_out = [item for item in items if any(map(item.get_closest_marker, LEFT_OUT_BY_FAST))]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
 
 @pytest.fixture(scope='session')
 def shared_dir():
-    """Folder with golden numbers, specifications and data beside the checkout; tests skip without it, except in CI."""
+    """Folder with golden numbers, specifications and data; tests skip without it, except in CI."""
     path = ROOT.parent / 'shared'
     if not path.is_dir():
         if os.environ.get('CI'):

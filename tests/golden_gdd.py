@@ -32,7 +32,7 @@ from tests.golden import GRADIENT_TOLERANCE, TOLERANCE, Check, fill, load, relat
 from torch_utils import training_stats
 from training.adversarial.discriminator import ProjectedDiscriminator
 from training.adversarial.features import ProjectedFeatures
-from training.adversarial.losses import GDDLoss
+from training.adversarial.stages import GDDLoss
 from training.backbones.stages import create_stages
 from training.networks import GDDPrecond
 
@@ -324,10 +324,11 @@ class Case:
             lambda module, args, logits: first_logits.append(logits[0].detach())
         )
         if stage == 'R1':
-            loss.r1_stage(images, self.labels, gain=GAINS[stage])
+            total = loss.r1_loss(images, self.labels)
+            (GAINS[stage] * total).backward(inputs=list(loss.D.parameters()))
         else:
-            step = loss.generator_stage if stage == 'G' else loss.discriminator_stage
-            step(images, self.labels, nudge(self.z[stage], run, f'z of {stage}'), gain=GAINS[stage])
+            judge = loss.generator_loss if stage == 'G' else loss.discriminator_loss
+            (judge(images, self.labels, nudge(self.z[stage], run, f'z of {stage}')) * GAINS[stage]).backward()
         hook.remove()
         collector.update()
         row = first_logits[0][1]  # The second entry of the official list of rows: image 1 on backbone 0.

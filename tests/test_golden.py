@@ -16,8 +16,8 @@ import torch
 from click.testing import CliRunner
 
 from tests import golden, golden_gdd
-from training.adversarial import losses
-from training.adversarial.losses import GDDLoss
+from training.adversarial import losses, stages
+from training.adversarial.stages import GDDLoss
 
 UNCONDITIONAL, CONDITIONAL = (
     f'loss/tf_efficientnet_lite0/{condition}/ns' for condition in ('cond0', 'cond1')
@@ -120,21 +120,19 @@ class RealsFirst(GDDLoss):
     that one has a single row, for which one power iteration is exact.
     """
 
-    def discriminator_stage(self, images, labels, z, gain=1.0):
+    def discriminator_loss(self, images, labels, z):
         with torch.no_grad():
             real_features, fake_features = self.F(images), self.F(self.generate(z, labels))
         real, fake = self.D(real_features, labels), self.D(fake_features, labels)
-        loss = losses.discriminator_loss(fake, real, self.loss_type)
-        (loss * gain).backward()
-        self._report_logits('real', real, signs=True)
-        return loss.detach()
+        stages._report_logits('real', real, signs=True)
+        return losses.discriminator_loss(fake, real, self.loss_type)
 
 
 class MeanOverImages(GDDLoss):
     """Average the loss over images instead of adding it up."""
 
-    def generator_stage(self, images, labels, z, gain=1.0):
-        return super().generator_stage(images, labels, z, gain / len(z))
+    def generator_loss(self, images, labels, z):
+        return super().generator_loss(images, labels, z) / len(z)
 
 
 def without_projection_bias(G, D, F, **options):

@@ -19,7 +19,7 @@ TRAINING = {
     'loss',
     'config',
     'recipes',
-    'official_options',
+    'options',
     'dataset',
     'snapshots',
     'adversarial',
@@ -44,15 +44,16 @@ ALLOWED = {
     'training.augment': set(),
     'training.loss': set(),
     'training.config': set(),
+    'training.recipes': set(),
     # Floor 2.
-    'training.official_options': {'training.config'},
+    'training.options': {'training.config', 'training.recipes'},
     'training.dataset': {'training.images'},
     'training.snapshots': {'training.networks', 'training.sampling'},
     'training.adversarial': {'training.backbones', 'training.augment', 'training.sampling'},
     # Floor 3.
     'training.student': {'training.networks', 'training.config', 'training.snapshots'},
     'training.instance': {'training.sampling', 'training.backbones', 'training.config'},
-    'training.run': {'training.config', 'training.images', 'training.sampling', 'training.snapshots'},
+    'training.run': {'training.options', 'training.images', 'training.sampling', 'training.snapshots'},
     # Floor 4 and 5.
     'training.tasks': {f'training.{name}' for name in TRAINING - {'tasks', 'run', 'training_loop'}},
     'training.training_loop': {f'training.{name}' for name in TRAINING - {'training_loop'}},
@@ -63,9 +64,8 @@ ALLOWED = {
         'training.backbones',
         'training.dataset',
         'training.snapshots',
-        'evaluations.metrics',
-    },  # cut next
-    'evaluations.inputs': {'training.dataset', 'training.images', 'training.sampling', 'evaluations.metrics'},
+    },
+    'evaluations.inputs': {'training.dataset', 'training.sampling'},
     'evaluations': {f'training.{name}' for name in TRAINING}
     | {'evaluations.detectors', 'evaluations.inputs', 'evaluations.metrics'},
 }

@@ -11,8 +11,10 @@ import time
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from dnnlib.errors import FailedElsewhere, ProcessLost
+from torch_utils.launch import end_with_launcher
 
 LAST_WORDS_SEC = (
     5  # the launcher ends a process as soon as another has failed; the one with the message goes first
@@ -32,6 +34,7 @@ def init(device=None):
         ValueError: torchrun's variables contradict each other or the machine.
     """
     global _device
+    end_with_launcher()
     world_size, rank = _environment_int('WORLD_SIZE', 1), _environment_int('RANK', 0)
     if not 0 <= rank < world_size:
         raise ValueError(
@@ -49,7 +52,10 @@ def init(device=None):
         )
     backend = 'cpu:gloo,cuda:nccl' if _device.type == 'cuda' else 'gloo'
     try:
-        dist.init_process_group(backend=backend, init_method='env://', rank=rank, world_size=world_size)
+        store = next(rendezvous('env://', rank, world_size))[0]
+        # After --max-restarts the launcher's store still holds the addresses of the processes that have ended.
+        store = dist.PrefixStore(f'attempt_{_environment_int("TORCHELASTIC_RESTART_COUNT", 0)}', store)
+        dist.init_process_group(backend=backend, store=store, rank=rank, world_size=world_size)
     except RuntimeError as error:  # DistNetworkError, or before torch 2.7 just this
         if not isinstance(error, dist.DistNetworkError) and 'EADDRINUSE' not in str(error):
             raise

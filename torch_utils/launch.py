@@ -5,26 +5,34 @@
 When a process fails, torchrun stops the others and adds a report and a traceback of its own. The
 failing process has already said what is wrong, so here the report is replaced by its exit code; a
 process that was killed could not, and gets a line. SIGTERM and SIGUSR1 are passed on to the processes,
-which may finish in good order (training writes its state) without torchrun's limit of 30 seconds.
+which may finish in good order (training writes its state) without torchrun's limit of 30 seconds. A launcher
+that is killed takes its processes along: they watch it. With --max-restarts, training needs --resume=auto.
 """
 
 import logging
 import os
-import re
 import signal
 import sys
+import threading
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+import psutil
 
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: no failure, try again
 PREEMPTION_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+_LAUNCHER = 'GDD_LAUNCHER_PID'  # environment variable; plain torchrun does not set it
+_WATCH_SEC = 1
 
 
-def protect_script(args):
+def protect_script(args: Sequence[str]) -> list[str]:
     """Put `--` before the script, or torchrun takes the script's options for abbreviations of its own.
 
     Current torchrun stops at `fid.py calc --num=300`, which "could match --numa-binding".
 
     Args:
-        args: Command line, a list of texts.
+        args: Command line.
     Returns:
         The same with `--` before the first Python file.
     """
@@ -36,29 +44,44 @@ def protect_script(args):
     return list(args)
 
 
-def list_children():
-    """Return the process ids of this process's children; none where there is no /proc."""
-    found = []
-    for name in os.listdir('/proc') if os.path.isdir('/proc') else ():
-        try:
-            with open(f'/proc/{int(name)}/stat', encoding='utf-8', errors='replace') as file:
-                parent = int(re.search(r'\) \S (\d+)', file.read()).group(1))
-        except (ValueError, OSError):  # no process, or one that has just ended
-            continue
-        if parent == os.getpid():
-            found.append(int(name))
-    return found
+def list_children() -> list[int]:
+    """Return the process ids of this process's children."""
+    return [child.pid for child in psutil.Process().children()]
+
+
+def end_with_launcher() -> None:
+    """Let this process end as soon as the launcher is no more, if it was started by one; SIGKILL tells nobody."""
+    launcher = os.environ.get(_LAUNCHER) or ('TORCHELASTIC_RUN_ID' in os.environ and os.getppid())
+    if launcher:
+        watch = threading.Thread(target=_watch, args=[int(launcher)], name='watch launcher', daemon=True)
+        watch.start()
+
+
+def _watch(pid: int) -> None:
+    try:
+        launcher = psutil.Process(pid)
+        while launcher.is_running() and launcher.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(_WATCH_SEC)
+    except psutil.NoSuchProcess:
+        pass
+    rank = os.environ.get('RANK', '0')
+    print(
+        f'Error: process {rank} ends, since its launcher (process {pid}) was ended',
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(1)
 
 
 class SignalForwarder:
     """Pass preemption signals on to the children instead of dying from them; `received` holds what came."""
 
-    def __init__(self):
-        self.received = None
+    def __init__(self) -> None:
+        self.received: int | None = None
         for number in PREEMPTION_SIGNALS:
             signal.signal(number, self._forward)
 
-    def _forward(self, number, _frame):
+    def _forward(self, number: int, _frame: FrameType | None) -> None:
         self.received = number
         children = list_children()
         if not children:
@@ -70,8 +93,8 @@ class SignalForwarder:
                 pass
 
 
-def exit_code_of(failures, received):
-    """Choose the exit code of a group of processes of which some have failed, and report those that were killed.
+def exit_code_of(failures: dict[int, int], received: int | None) -> int:
+    """Choose the exit code of processes of which some have failed, and report those that were killed.
 
     Args:
         failures: {rank: exit code}, the first failure first; negative: ended by that signal.
@@ -99,17 +122,18 @@ def exit_code_of(failures, received):
     return next((code for code in codes if 0 < code < 128), 1)
 
 
-def main(args=None):
+def main(args: Sequence[str] | None = None) -> int:
     """Launch processes like torchrun and return the exit code of the first one that failed, or 0."""
     forwarder = SignalForwarder()  # before torch is imported, which takes seconds
+    os.environ[_LAUNCHER] = str(os.getpid())
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     args = protect_script(sys.argv[1:] if args is None else args)
     logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)
-    # Leaves SIGTERM to us: torchrun's handler kills the processes after 30 seconds. Older versions of torch do not know
-    # the option and keep their handler; SIGUSR1 is the signal to use with them.
+    # Leaves SIGTERM to us: torchrun's handler kills the processes after 30 seconds. Older versions of torch do
+    # not know the option and keep their handler; SIGUSR1 is the signal to use with them.
     if '--signals-to-handle' in run.get_args_parser().format_help():
         args = ['--signals-to-handle=SIGINT,SIGHUP,SIGQUIT', *args]
     try:

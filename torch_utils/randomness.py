@@ -39,6 +39,13 @@ def to_device(tensor, device):
     return tensor.to(device)
 
 
+def map_nested(function, tree):
+    """Apply a function to every value of nested dicts; returns the same nesting."""
+    if isinstance(tree, dict):
+        return {name: map_nested(function, value) for name, value in tree.items()}
+    return function(tree)
+
+
 class BatchRandom:
     """Random numbers of one iteration.
 
@@ -86,7 +93,7 @@ class BatchRandom:
         """Return the own share of whatever a function draws for a batch.
 
         Args:
-            draw:    Function of a number of images and a generator; draws a tensor [N, ...], or a dict of such.
+            draw:    Function of a number of images and a generator; draws a tensor [N, ...], or nested dicts of such.
             count:   Images of this process.
             purpose: One of PURPOSES.
             device:  Where to draw and return it; None for the device of the iteration.
@@ -104,9 +111,7 @@ class BatchRandom:
         else:
             generator = torch.Generator(device).manual_seed(derive_seed(self.seed, self.nimg, purpose))
             drawn, part = draw(count * self.world_size, generator), slice(self.rank, None, self.world_size)
-        if isinstance(drawn, dict):
-            return {name: to_device(value[part], device) for name, value in drawn.items()}
-        return to_device(drawn[part], device)  # [N, ...]
+        return map_nested(lambda value: to_device(value[part], device), drawn)  # [N, ...] each
 
     def seed_global(self):
         """Seed torch's global generators for whatever layers draw themselves (dropout)."""

@@ -12,7 +12,7 @@ prepare_python() {
     fi
     PY=$VENV/bin/python
     stamp=$VENV/.installed
-    wanted=$(cat requirements*.txt | cksum)" $*"
+    wanted=$(cat requirements.txt requirements/*.txt | cksum)" $*"
     if [ -x "$PY" ] && [ -f "$stamp" ] && grep -qxF "$wanted" "$stamp"; then
         return
     fi

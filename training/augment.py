@@ -8,10 +8,12 @@ image, and is told "nothing" when it samples, augmentations do not leak into sam
 
 The text of this file travels inside the snapshots of teachers, whose entry `augment_pipe` EDM's
 own loader rebuilds from it. It therefore imports nothing but torch and the persistence decorator,
-and keeps to Python 3.8 and the API of torch 1.12.
+and keeps to Python 3.8 (newer annotations are never evaluated) and the API of torch 1.12.
 
 Shapes: N batch, C channels, H W pixels, D labels. Matrices map points as column vectors.
 """
+
+from __future__ import annotations
 
 import math
 
@@ -46,9 +48,10 @@ class AugmentPipe:
         p: Overall probability; every multiplier of 0 switches its transformation off.
         xflip, yflip, rotate_int, translate_int: Multipliers of exact pixel operations: mirrored columns,
             mirrored rows, quarter turns, whole-pixel shifts by up to `translate_int_max` of the image side.
-        scale, rotate_frac, aniso, translate_frac: Multipliers of resampling operations: zoom by 2^(scale_std n),
-            rotation by up to 180 degrees times `rotate_frac_max`, stretching by 2^(aniso_std n), along a random
-            axis with probability `aniso_rotate_prob`, shift by `translate_frac_std` n of the side; n is normal.
+        scale, rotate_frac, aniso, translate_frac: Multipliers of resampling operations: zoom by
+            2^(scale_std n), rotation by up to 180 degrees times `rotate_frac_max`, stretching by
+            2^(aniso_std n) along an axis that is random with probability `aniso_rotate_prob`, shift by
+            `translate_frac_std` n of the side; n is normal.
         brightness, contrast, lumaflip, hue, saturation: Multipliers of colour operations, with the standard
             deviations of brightness and of the base-2 logarithms of contrast and saturation, and the largest
             hue rotation as a part of 180 degrees.
@@ -56,31 +59,31 @@ class AugmentPipe:
 
     def __init__(
         self,
-        p=1,
-        xflip=0,
-        yflip=0,
-        rotate_int=0,
-        translate_int=0,
-        translate_int_max=0.125,
-        scale=0,
-        rotate_frac=0,
-        aniso=0,
-        translate_frac=0,
-        scale_std=0.2,
-        rotate_frac_max=1,
-        aniso_std=0.2,
-        aniso_rotate_prob=0.5,
-        translate_frac_std=0.125,
-        brightness=0,
-        contrast=0,
-        lumaflip=0,
-        hue=0,
-        saturation=0,
-        brightness_std=0.2,
-        contrast_std=0.5,
-        hue_max=1,
-        saturation_std=1,
-    ):
+        p: float = 1,
+        xflip: float = 0,
+        yflip: float = 0,
+        rotate_int: float = 0,
+        translate_int: float = 0,
+        translate_int_max: float = 0.125,
+        scale: float = 0,
+        rotate_frac: float = 0,
+        aniso: float = 0,
+        translate_frac: float = 0,
+        scale_std: float = 0.2,
+        rotate_frac_max: float = 1,
+        aniso_std: float = 0.2,
+        aniso_rotate_prob: float = 0.5,
+        translate_frac_std: float = 0.125,
+        brightness: float = 0,
+        contrast: float = 0,
+        lumaflip: float = 0,
+        hue: float = 0,
+        saturation: float = 0,
+        brightness_std: float = 0.2,
+        contrast_std: float = 0.5,
+        hue_max: float = 1,
+        saturation_std: float = 1,
+    ) -> None:
         self.p = float(p)
         self.xflip = float(xflip)
         self.yflip = float(yflip)
@@ -106,7 +109,7 @@ class AugmentPipe:
         self.hue_max = float(hue_max)
         self.saturation_std = float(saturation_std)
 
-    def __call__(self, images):
+    def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Augment images with fresh draws from the default generator of their device.
 
         Args:
@@ -116,7 +119,9 @@ class AugmentPipe:
         """
         return self.apply(images, self.draw(images.shape[0], device=images.device))
 
-    def draw(self, count, generator=None, device=None):
+    def draw(
+        self, count: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
+    ) -> dict[str, torch.Tensor]:
         """Draw what shall happen to `count` images, in EDM's order; 0 means that nothing happens.
 
         Args:
@@ -124,7 +129,7 @@ class AugmentPipe:
             generator: Generator to draw from, on whose device the numbers then are; None for the default one.
             device:    Device of the numbers without a generator.
         Returns:
-            Dict of tensors [N] or, for translations, [N, 2]; only transformations that are switched on.
+            Tensors [N] or, for translations, [N, 2], by name; only transformations that are switched on.
         """
         source = RandomNumbers(count, generator, device)
         # Functions, because each transformation draws its values first, then whether they count.
@@ -154,7 +159,9 @@ class AugmentPipe:
                     draws['aniso_axis'] = source.sometimes(axis, self.aniso_rotate_prob)
         return {name: value.t() if value.ndim == 2 else value for name, value in draws.items()}
 
-    def apply(self, images, draws):
+    def apply(
+        self, images: torch.Tensor, draws: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Augment images as drawn.
 
         Args:
@@ -175,8 +182,10 @@ class AugmentPipe:
             images = recolour(images, self._colours(images, draws, labels))
         return images, torch.stack([label.to(torch.float32) for label in labels], dim=1)  # [N, D]
 
-    def _move_pixels(self, images, draws, labels):
-        def pick(condition, changed, images):
+    def _move_pixels(
+        self, images: torch.Tensor, draws: dict[str, torch.Tensor], labels: list[torch.Tensor]
+    ) -> torch.Tensor:
+        def pick(condition: torch.Tensor, changed: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
             return torch.where(condition[:, None, None, None], changed, images)
 
         for name, axis in (('xflip', 3), ('yflip', 2)):
@@ -197,13 +206,14 @@ class AugmentPipe:
             columns = reflect(torch.arange(width, device=images.device) - shift[:, :1], width)  # [N, W]
             rows = reflect(torch.arange(height, device=images.device) + shift[:, 1:], height)  # [N, H]
             image = torch.arange(len(images), device=images.device)[:, None, None]
-            images = images[image, :, rows[:, :, None], columns[:, None, :]].permute(
-                0, 3, 1, 2
-            )  # [N, C, H, W]
+            images = images[image, :, rows[:, :, None], columns[:, None, :]]  # [N, H, W, C]
+            images = images.permute(0, 3, 1, 2)  # [N, C, H, W]
             labels += (shift / reach).unbind(1)
         return images
 
-    def _geometry(self, images, draws, labels):
+    def _geometry(
+        self, images: torch.Tensor, draws: dict[str, torch.Tensor], labels: list[torch.Tensor]
+    ) -> torch.Tensor:
         # The matrices [N, 3, 3] from points of the result to points of the source, in pixels from the centre.
         height, width = images.shape[2:]
         matrix = torch.eye(3, device=images.device).expand(len(images), 3, 3)
@@ -226,7 +236,9 @@ class AugmentPipe:
             labels += [x, y]
         return matrix
 
-    def _colours(self, images, draws, labels):
+    def _colours(
+        self, images: torch.Tensor, draws: dict[str, torch.Tensor], labels: list[torch.Tensor]
+    ) -> torch.Tensor:
         # The matrices [N, 4, 4] from red, green, blue, 1 to the new red, green, blue, 1.
         identity = torch.eye(4, device=images.device)
         grey = torch.tensor([1.0, 1.0, 1.0, 0.0], device=images.device) / math.sqrt(3)
@@ -265,70 +277,72 @@ class RandomNumbers:
         device:    Where to draw without a generator.
     """
 
-    def __init__(self, count, generator=None, device=None):
+    def __init__(
+        self, count: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
+    ) -> None:
         self.count = count
         self.options = dict(generator=generator, device=device if generator is None else generator.device)
 
-    def uniform(self, *k):
+    def uniform(self, *k: int) -> torch.Tensor:
         """Return numbers in 0..1."""
         return torch.rand([*k, self.count], **self.options)
 
-    def normal(self, *k):
+    def normal(self, *k: int) -> torch.Tensor:
         """Return standard normal numbers."""
         return torch.randn([*k, self.count], **self.options)
 
-    def integer(self, size):
+    def integer(self, size: int) -> torch.Tensor:
         """Return whole numbers in 0..size-1."""
         return torch.randint(size, [self.count], **self.options)
 
-    def angle(self, limit=1.0):
+    def angle(self, limit: float = 1.0) -> torch.Tensor:
         """Return angles up to 180 degrees times `limit` to either side, in radians."""
         return (self.uniform() * 2 - 1) * (math.pi * limit)
 
-    def sometimes(self, value, probability):
+    def sometimes(self, value: torch.Tensor, probability: float) -> torch.Tensor:
         """Keep the values of an image with some probability, else set them to 0."""
         kept = self.uniform(*[1] * (value.ndim - 1)) < probability
         return torch.where(kept, value, torch.zeros_like(value))
 
 
-def stack(rows, like):
-    """Build matrices [N, k, k] from rows of numbers and tensors [N], with type and device of the tensor `like`."""
+def stack(rows: list[list[float | torch.Tensor]], like: torch.Tensor) -> torch.Tensor:
+    """Build matrices [N, k, k] from rows of numbers and tensors [N], with type and device of `like`."""
     entries = [torch.as_tensor(entry, dtype=like.dtype, device=like.device) for row in rows for entry in row]
     return torch.stack([entry.expand_as(like) for entry in entries], dim=1).reshape(
         len(like), len(rows), len(rows)
     )
 
 
-def translation(x, y):
-    """Return the matrices [N, 3, 3] of shifts by x and y, tensors [N]."""
+def translation(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return the matrices [N, 3, 3] of shifts by x and y, [N]."""
     return stack([[1, 0, x], [0, 1, y], [0, 0, 1]], x)
 
 
-def scaling(x, y):
-    """Return the matrices [N, 3, 3] of stretching by the factors x and y, tensors [N]."""
+def scaling(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return the matrices [N, 3, 3] of stretching by the factors x and y, [N]."""
     return stack([[x, 0, 0], [0, y, 0], [0, 0, 1]], x)
 
 
-def rotation(angle):
+def rotation(angle: torch.Tensor) -> torch.Tensor:
     """Return the matrices [N, 3, 3] of rotations by the angles [N], in radians."""
     cos, sin = angle.cos(), angle.sin()
     return stack([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], angle)
 
 
-def hue_rotation(angle):
-    """Return the matrices [N, 4, 4] that rotate red, green, blue around the grey axis by the angles [N], in radians."""
+def hue_rotation(angle: torch.Tensor) -> torch.Tensor:
+    """Return the matrices [N, 4, 4] that rotate colours around the grey axis by the angles [N], radians."""
     cos, part = angle.cos(), (1 - angle.cos()) / 3
     side = angle.sin() / math.sqrt(3)
     a, b, c = cos + part, part - side, part + side
     return stack([[a, b, c, 0], [c, a, b, 0], [b, c, a, 0], [0, 0, 0, 1]], angle)
 
 
-def reflect(index, size):
+def reflect(index: torch.Tensor, size: int) -> torch.Tensor:
     """Fold whole numbers into 0..size-1 as mirrors at the first and the last pixel do; returns int64."""
     return (size - 1 - (size - 1 - index % (2 * size - 2)).abs()).to(torch.int64)
 
 
-def resample(images, matrix):
+def resample(images: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     """Transform images by matrices, between pixels through twofold supersampling with a wavelet filter.
 
     Args:
@@ -364,7 +378,7 @@ def resample(images, matrix):
     return images[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]  # [N, C, H, W]
 
 
-def padding(matrix, height, width):
+def padding(matrix: torch.Tensor, height: int, width: int) -> list[int]:
     """Return how many pixels the images of a batch must be continued to the left, top, right and bottom."""
     x, y = (width - 1) / 2, (height - 1) / 2
     corners = torch.tensor(
@@ -379,7 +393,7 @@ def padding(matrix, height, width):
     ]
 
 
-def recolour(images, matrix):
+def recolour(images: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     """Transform the colours of images.
 
     Args:
@@ -392,9 +406,7 @@ def recolour(images, matrix):
     """
     channels = images.shape[1]
     if channels not in (1, 3):
-        raise ValueError(
-            'colour augmentation of %d channels is not defined; use images with 1 or 3' % channels
-        )
+        raise ValueError(f'colour augmentation of {channels} channels is not defined; use images with 1 or 3')
     if channels == 3:
         return torch.einsum('nij,njhw->nihw', matrix[:, :3, :3], images) + matrix[:, :3, 3, None, None]
     row = matrix[:, :3].mean(dim=1)[:, :, None, None, None]  # [N, 4, 1, 1, 1]

@@ -6,12 +6,24 @@ Legend: N images, C channels, H W pixels, K classes. Images are uint8 [C, H, W],
 The rules follow EDM, so archives made for EDM load unchanged; see datasets/README.md.
 """
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from training.images.files import LABEL_FILE, DatasetError, FileTree, decode_image, is_image_name, label_array
+from dnnlib.errors import ArgumentError, arg
+from torch_utils import loader
+from training.images.decoding import decode_image
+from training.images.files import LABEL_FILE, DatasetError, FileTree, examples, is_image_name
+from training.images.labels import (
+    absent_images,
+    label_array,
+    match_labels,
+    refuse_labels_elsewhere,
+    unused_classes,
+)
 
 _MODES = ('L', 'RGB')  # what the networks can eat; everything else needs an explicit conversion
 _REPLAY_CHUNK = 1 << 16  # exchanges replayed per NumPy call when a sampler resumes
@@ -34,34 +46,39 @@ class ImageFolderDataset(torch.utils.data.Dataset):
         xflip:       Append a horizontally mirrored copy of every image, which doubles the length.
         random_seed: Seed of the subset.
         cache:       Keep decoded images in memory, per process.
+    Attributes:
+        remarks: What a user should know about the files and labels, a line each.
     Raises:
         DatasetError: the path, the first image, or the labels cannot be used.
     """
 
     def __init__(
-        self, path, resolution=None, max_size=None, use_labels=False, xflip=False, random_seed=0, cache=False
-    ):
+        self,
+        path: str,
+        resolution: int | None = None,
+        max_size: int | None = None,
+        use_labels: bool = False,
+        xflip: bool = False,
+        random_seed: int = 0,
+        cache: bool = False,
+    ) -> None:
         self._files = FileTree(path)
         self._names = [name for name in self._files.names if is_image_name(name)]
-        if not self._names:
-            raise DatasetError(
-                f'{self._files.label} contains no images; dataset_tool.py makes a usable archive'
-            )
-        if self._files.repeated:
-            raise DatasetError(
-                f'{self._files.label} stores {len(self._files.repeated)} names twice, the first is '
-                f'{self._files.repeated[0]}; make the archive again'
-            )
+        self.remarks = self._list_remarks()
+        self._check_names()
         if max_size is not None and max_size < 1:
-            raise DatasetError(f'max_size={max_size} must be at least 1; leave it out to use every image')
+            raise DatasetError(
+                arg('max_size', max_size), ' must be at least 1; leave it out to use every image'
+            )
         self._cached = {} if cache else None
         self._shape = None
         self._shape = self._load(0).shape
         if resolution is not None and self._shape[1:] != (resolution, resolution):
             raise DatasetError(
-                f'{self._files.label} has images of {_size_text(self._shape)}, but resolution '
-                f'{resolution} is asked for; convert with dataset_tool.py '
-                f'--resolution={resolution}x{resolution}'
+                self._files.arg,
+                f' has images of {_size_text(self._shape)}, but resolution '
+                f'{resolution} is asked for; convert with dataset_tool.py ',
+                arg('resolution', f'{resolution}x{resolution}'),
             )
         self._labels = self._load_labels() if use_labels else None
         self._label_dim = self._count_classes()
@@ -71,17 +88,41 @@ class ImageFolderDataset(torch.utils.data.Dataset):
             self._flip = np.concatenate([self._flip, ~self._flip])
             self._raw_idx = np.tile(self._raw_idx, 2)
 
-    def __len__(self):
+    def _list_remarks(self) -> list[str]:
+        """What was listed otherwise than a user may think; the labels add theirs."""
+        remarks = []
+        if self._files.left_out:
+            remarks.append(f'left out as files of services or hidden: {examples(self._files.left_out)}')
+        if self._files.loops:
+            remarks.append(
+                f'links that lead back to where they lie are not followed: {examples(self._files.loops)}'
+            )
+        return remarks
+
+    def _check_names(self) -> None:
+        if not self._names:
+            others = ''.join(f'; {remark}' for remark in self.remarks)
+            raise DatasetError(
+                self._files.arg, f' contains no images; dataset_tool.py makes a usable archive{others}'
+            )
+        if self._files.repeated:
+            raise DatasetError(
+                self._files.arg,
+                f' stores {len(self._files.repeated)} names twice, the first is '
+                f'{self._files.repeated[0]}; make the archive again',
+            )
+
+    def __len__(self) -> int:
         return len(self._raw_idx)
 
-    def __getitem__(self, idx):
+    def __getitem__(self, idx: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (image uint8 [C, H, W], label float32 [label_dim]) as fresh arrays."""
         image = self._load(int(self._raw_idx[idx]))  # [C, H, W]
         if self._flip[idx]:
             image = image[:, :, ::-1]  # [C, H, W]
         return image.copy(), self.labels_onehot(idx)
 
-    def _load(self, raw_idx):
+    def _load(self, raw_idx: int) -> np.ndarray:
         if self._cached is not None and raw_idx in self._cached:
             return self._cached[raw_idx]
         name = self._names[raw_idx]
@@ -89,86 +130,97 @@ class ImageFolderDataset(torch.utils.data.Dataset):
         image = decode_image(self._files.read(name), where)
         if image.mode not in _MODES:
             raise DatasetError(
-                f'{where} has mode {image.mode} ({image.width}x{image.height}), but must be 8-bit '
-                'grayscale (L) or RGB; convert it with dataset_tool.py'
+                *where,
+                f' has mode {image.mode} ({image.width}x{image.height}), but must be 8-bit '
+                'grayscale (L) or RGB; convert it with dataset_tool.py',
             )
         pixels = np.asarray(image)  # [H, W] or [H, W, C]
         pixels = pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)  # [C, H, W]
         if self._shape is not None and pixels.shape != self._shape:
             raise DatasetError(
-                f'{where} is {_size_text(pixels.shape)}, but the first image ({self._names[0]}) is '
-                f'{_size_text(self._shape)}; make all alike with dataset_tool.py --resolution'
+                *where,
+                f' is {_size_text(pixels.shape)}, but the first image ({self._names[0]}) is '
+                f'{_size_text(self._shape)}; make all alike with dataset_tool.py ',
+                arg('resolution'),
             )
         if self._cached is not None:
             self._cached[raw_idx] = pixels
         return pixels
 
-    def _load_labels(self):
+    def _load_labels(self) -> np.ndarray | None:
+        ways_out = ('or train without labels',)
         mapping = self._files.read_label_map()
         if mapping is None:
+            refuse_labels_elsewhere(self._files, self._names, ways_out)
             return None
-        names = [name.replace('\\', '/') for name in self._names]
-        missing = [name for name in names if name not in mapping]
-        if missing:
+        matched = match_labels(self._files, self._names, mapping, ways_out)
+        if matched.missing:
             raise DatasetError(
-                f'{self._files.where(LABEL_FILE)} has no label for {len(missing)} of '
-                f'{len(self._names)} images, the first are {", ".join(missing[:3])}; '
-                'add them, or train without labels'
+                *self._files.where(LABEL_FILE),
+                f' has no label for {len(matched.missing)} of '
+                f'{len(self._names)} images, the first are {", ".join(matched.missing[:3])}; '
+                'add them, or train without labels',
             )
-        return label_array([mapping[name] for name in names], self._files.where(LABEL_FILE))
+        array = label_array(matched.labels, self._files.where(LABEL_FILE), self._names.__getitem__)
+        self.remarks += [words for words in (absent_images(matched.absent), unused_classes(array)) if words]
+        return array
 
-    def _count_classes(self):
+    def _count_classes(self) -> int:
         if self._labels is None:
             return 0
         return int(self._labels.max()) + 1 if self.has_onehot_labels else self._labels.shape[1]
 
     @property
-    def name(self):
+    def name(self) -> str:
         """Base name of the path without extension."""
         return Path(self._files.path).stem
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> list[int]:
         """Shape of every image as a list [C, H, W]."""
         return list(self._shape)
 
     @property
-    def num_channels(self):
+    def num_channels(self) -> int:
         """Number of channels, 1 or 3."""
         return self._shape[0]
 
     @property
-    def resolution(self):
+    def resolution(self) -> int:
         """Side of the square images in pixels; raise DatasetError when they are not square."""
         if self._shape[1] != self._shape[2]:
             raise DatasetError(
-                f'{self._files.label} has images of {_size_text(self._shape)}, but they must be square; '
-                'convert with dataset_tool.py --transform=center-crop --resolution=64x64'
+                self._files.arg,
+                f' has images of {_size_text(self._shape)}, but they must be square; '
+                'convert with dataset_tool.py ',
+                arg('transform', 'center-crop'),
+                ' ',
+                arg('resolution', '64x64'),
             )
         return self._shape[1]
 
     @property
-    def label_dim(self):
+    def label_dim(self) -> int:
         """Number of classes K (int labels: highest label + 1 of all images), or 0 without labels."""
         return self._label_dim
 
     @property
-    def has_labels(self):
+    def has_labels(self) -> bool:
         """Whether labels were asked for and exist."""
         return self.label_dim > 0
 
     @property
-    def has_onehot_labels(self):
+    def has_onehot_labels(self) -> bool:
         """Whether labels are class numbers, returned as one-hot vectors."""
         return self._labels is not None and self._labels.dtype == np.int64
 
-    def get_details(self, idx):
-        """Return where item `idx` comes from: (index of the stored image, mirrored, label as stored or None)."""
+    def get_details(self, idx: int) -> tuple[int, bool, int | list[float] | None]:
+        """Return where item `idx` comes from: (index of stored image, mirrored, label as stored or None)."""
         raw_idx = int(self._raw_idx[idx])
         label = None if self._labels is None else self._labels[raw_idx].tolist()
         return raw_idx, bool(self._flip[idx]), label
 
-    def labels_onehot(self, idx):
+    def labels_onehot(self, idx: int | Sequence[int] | np.ndarray) -> np.ndarray:
         """Return labels without loading images.
 
         Args:
@@ -185,7 +237,7 @@ class ImageFolderDataset(torch.utils.data.Dataset):
         return (labels[..., np.newaxis] == np.arange(self.label_dim)).astype(np.float32)
 
 
-def _choose_subset(count, max_size, seed):
+def _choose_subset(count: int, max_size: int | None, seed: int) -> np.ndarray:
     """Indices kept by `max_size`, ascending; NumPy's legacy generator keeps EDM's choice."""
     indices = np.arange(count, dtype=np.int64)
     if max_size is None or max_size >= count:
@@ -194,7 +246,7 @@ def _choose_subset(count, max_size, seed):
     return np.sort(indices[:max_size])
 
 
-def _size_text(shape):
+def _size_text(shape: Sequence[int]) -> str:
     return f'{shape[2]}x{shape[1]} pixels with {shape[0]} channel{"s" if shape[0] != 1 else ""}'
 
 
@@ -202,44 +254,19 @@ def _size_text(shape):
 # Loader.
 
 
-class _ErrorsAsItems(torch.utils.data.Dataset):
-    """A dataset whose unusable images are items: the errors that describe them."""
-
-    def __init__(self, dataset):
-        self._dataset = dataset
-
-    def __len__(self):
-        return len(self._dataset)
-
-    def __getitem__(self, idx):
-        try:
-            return self._dataset[idx]
-        except DatasetError as error:
-            return error
-
-
-def _collate(items):
-    errors = [item for item in items if isinstance(item, DatasetError)]
-    return errors[0] if errors else torch.utils.data.default_collate(items)
-
-
-def load_batches(dataset, **loader_kwargs):
-    """Yield the batches of a DataLoader, with unusable images reported in one line.
-
-    PyTorch wraps an exception of a worker process in that process's traceback; here the error itself crosses over.
+def load_batches(dataset: ImageFolderDataset, **loader_kwargs: Any) -> Iterator[tuple]:
+    """Yield the batches of a DataLoader; errors of its processes are one line.
 
     Args:
         dataset:       ImageFolderDataset.
-        loader_kwargs: Arguments of torch.utils.data.DataLoader, other than `collate_fn`.
+        loader_kwargs: Arguments of `torch_utils.loader.load_batches`.
     Yields:
         Tuple of images uint8 [N, C, H, W] and labels float32 [N, label_dim].
     Raises:
-        DatasetError: an image of the batch cannot be used.
+        DatasetError: An image of the batch cannot be used.
+        LoaderError:  A loader process was ended.
     """
-    for batch in torch.utils.data.DataLoader(_ErrorsAsItems(dataset), collate_fn=_collate, **loader_kwargs):
-        if isinstance(batch, DatasetError):
-            raise batch
-        yield batch
+    yield from loader.load_batches(dataset, **loader_kwargs)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -250,8 +277,8 @@ class InfiniteSampler(torch.utils.data.Sampler):
     """Yield dataset indices for ever, shuffled by a sliding window as EDM does.
 
     Position p (counted over all processes) emits `order[p % n]` on rank `p % num_replicas`, and then
-    exchanges that entry with one of the `window` entries up to and including it. Iterating starts at `start_idx`,
-    after replaying the exchanges before it, so a resumed run sees what an unbroken run would have seen.
+    exchanges that entry with one of the `window` entries up to and including it. Iterating starts at
+    `start_idx`, after replaying the exchanges before it, so a resumed run sees what an unbroken one sees.
 
     Args:
         dataset:      Anything with a length >= 1.
@@ -262,22 +289,35 @@ class InfiniteSampler(torch.utils.data.Sampler):
         window_size:  Window as a fraction of the dataset, 0..1; 0 keeps the first permutation.
         start_idx:    Global position (images seen by all processes together) to start from.
     Raises:
-        ValueError: an argument is out of range.
+        ArgumentError: an argument is out of range.
     """
 
-    def __init__(self, dataset, rank=0, num_replicas=1, shuffle=True, seed=0, window_size=0.5, start_idx=0):
+    def __init__(
+        self,
+        dataset: Sequence,
+        rank: int = 0,
+        num_replicas: int = 1,
+        shuffle: bool = True,
+        seed: int = 0,
+        window_size: float = 0.5,
+        start_idx: int = 0,
+    ) -> None:
         super().__init__()  # current torch accepts no argument here
         if len(dataset) < 1:
-            raise ValueError('dataset is empty, but a sampler needs at least 1 image')
+            raise ArgumentError('dataset is empty, but a sampler needs at least 1 image')
         if num_replicas < 1 or not 0 <= rank < num_replicas:
-            raise ValueError(
-                f'rank={rank} must lie in 0..num_replicas-1 with num_replicas={num_replicas} at least 1; '
-                'try rank=0, num_replicas=1'
+            raise ArgumentError(
+                arg('rank', rank),
+                ' must lie in 0..num_replicas-1 with ',
+                arg('num_replicas', num_replicas),
+                ' at least 1; try rank=0, num_replicas=1',
             )
         if not 0 <= window_size <= 1:
-            raise ValueError(f'window_size={window_size} must lie in 0..1; try 0.5')
+            raise ArgumentError(arg('window_size', window_size), ' must lie in 0..1; try 0.5')
         if start_idx < 0:
-            raise ValueError(f'start_idx={start_idx} must be 0 or higher; use the number of images seen')
+            raise ArgumentError(
+                arg('start_idx', start_idx), ' must be 0 or higher; use the number of images seen'
+            )
         self.size = len(dataset)
         self.rank = rank
         self.num_replicas = num_replicas
@@ -286,7 +326,7 @@ class InfiniteSampler(torch.utils.data.Sampler):
         self.window_size = window_size
         self.start_idx = start_idx
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[int]:
         order = np.arange(self.size)
         window = 0
         rng = np.random.RandomState(self.seed)
@@ -307,7 +347,7 @@ class InfiniteSampler(torch.utils.data.Sampler):
             idx += 1
 
 
-def _replay_exchanges(order, rng, window, count):
+def _replay_exchanges(order: list[int], rng: np.random.RandomState, window: int, count: int) -> None:
     """Apply the first `count` exchanges to `order`; array draws equal as many single draws."""
     for begin in range(0, count, _REPLAY_CHUNK):
         i = np.arange(begin, min(begin + _REPLAY_CHUNK, count)) % len(order)

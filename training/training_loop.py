@@ -4,22 +4,27 @@
 
 import contextlib
 import copy
+import dataclasses
 import json
 import os
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from dnnlib.util import Logger, atomic_write, construct_class_by_name
+from dnnlib.errors import ArgumentError, arg, as_option
+from dnnlib.util import Logger, atomic_write
 from torch_utils import distributed, misc, training_stats
 from torch_utils.randomness import BatchRandom, derive_seed
-from training import config as config_lib
+from training.config import plan_batch
 from training.dataset import InfiniteSampler, load_batches
-from training.run import artifacts, logs, resume
-from training.run import state as training_state
+from training.run import artifacts, logs, resume, state
+from training.run.facts import RunFacts
 from training.run.preemption import Interruption, Preempted, ignore_signals
 from training.run.progress import Progress
+from training.tasks.task import Task
 from training.update.ema import EMA
 
 
@@ -27,46 +32,49 @@ class TrainingRun:
     """All parts of one run, checked against each other before anything is written.
 
     Args:
-        config: Resolved options (training/config.py).
+        config:  Resolved options (training/config.py); never changed.
+        dataset: Training images, as `config['dataset_kwargs']` describes them.
+        metrics: What measures the average at snapshots, such as evaluations/live_metrics.py; or None.
+    Attributes:
+        facts:  What was learnt since the options were resolved.
+        config: Options and facts together, as in training_options.json.
     Raises:
         ValueError: The options, the data and the teacher do not fit; one line for the user.
     """
 
-    def __init__(self, config):
-        self.config = config
+    def __init__(self, config: dict[str, Any], dataset: Any, metrics: Any = None) -> None:
         self.device = distributed.get_device()
         self.rank, self.world_size = distributed.get_rank(), distributed.get_world_size()
-        self.local_batch, config['micro_batch'] = config_lib.plan_batch(
-            config['batch_size'], config['batch_gpu'], self.world_size
-        )
+        self.local_batch, micro_batch = plan_batch(config['batch_size'], config['batch_gpu'], self.world_size)
         torch.backends.cudnn.benchmark = config['bench']
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
 
-        state = None
-        if config['resume'] != 'auto':  # a wrong file is found before anything is built
-            state = training_state.load_state(config['resume']) if config['resume'] else None
-        self.dataset = construct_class_by_name(**config['dataset_kwargs'])
-        check_dataset(self.dataset, config)
-        # Snapshots name the data as used, with all defaults filled in (EDM).
-        copies = 2 if config['dataset_kwargs']['xflip'] else 1
-        config['dataset_kwargs'].update(
-            resolution=self.dataset.resolution, max_size=len(self.dataset) // copies
-        )
-        self.metrics = build_metrics(config, self.dataset, self.device)
+        path = config['resume'] if config['resume'] != 'auto' else None
+        loaded = state.load_state(path) if path else None  # a wrong file is found before anything is built
+        check_dataset(dataset, config)
+        self.dataset, self.metrics = dataset, metrics
         self.tensorboard = logs.TensorBoard() if config['tensorboard'] else None
         torch.manual_seed(derive_seed(config['seed'], 'init'))
-        self.task = build_task(config, self.dataset, self.device)
+        self.task = build_task(config, dataset, self.device, micro_batch)
+        self.facts = RunFacts(
+            micro_batch=micro_batch,
+            processes=self.world_size,
+            resolution=dataset.resolution,
+            max_size=len(dataset) // (2 if config['dataset_kwargs']['xflip'] else 1),
+            resume=config['resume'],
+            **self.task.facts,
+        )
+        self.config = self.facts.complete(config)
         self.ema = EMA(self.task.trained, **config['ema_kwargs'])
         self.nimg, self.tick, self.iteration, self.last_tick_nimg = 0, 0, 0, 0
         self.progress = Progress(config['total_nimg'], visible=False)
         self.collector = training_stats.Collector()
-        config['processes'] = self.world_size
-        if state is not None:
-            self.load_state(state)
+        if loaded is not None:
+            self.load_state(loaded)
 
-    def state_dict(self):
-        """Return the whole state of the run as tensors and plain values. All ranks call this together; rank 0's counts.
+    def state_dict(self) -> dict[str, Any]:
+        """Return the whole state of the run, tensors and plain values. All ranks call this; rank 0's counts.
 
         Random numbers and the position in the data follow from the seed and `nimg`.
         """
@@ -83,37 +91,39 @@ class TrainingRun:
             run=resume.identity(self.config, self.world_size),
         )
 
-    def load_state(self, state):
-        """Continue from `state_dict()`, read from the file of --resume.
+    def load_state(self, loaded: dict[str, Any]) -> None:
+        """Continue from `state_dict()`, read from the file of `resume`.
 
         Raises:
             StateError: It belongs to another run, or does not fit; one line for the user.
         """
-        where = f'--resume={self.config["resume"]}'
+        where = arg('resume', self.config['resume'])
         own = resume.identity(self.config, self.world_size)
-        with training_state.taking_over(self.config['resume']):
-            resume.require_same_run(where, state['run'], own)
-        if state['run']['processes'] != self.world_size:
+        with state.taking_over(self.config['resume']):
+            resume.require_same_run(where, loaded['run'], own)
+        if loaded['run']['processes'] != self.world_size:
             distributed.print0(
-                f'Processes: {self.world_size}, before {state["run"]["processes"]}; the same data and noise, '
-                'sums in another order (docs/training.md)'
+                f'Processes: {self.world_size}, before {loaded["run"]["processes"]}; the same data and '
+                'noise, sums in another order (docs/training.md)'
             )
-        self.nimg, self.tick, self.iteration = state['nimg'], state['tick'], state['iteration']
-        with training_state.taking_over(self.config['resume']):
-            self.last_tick_nimg = state['last_tick_nimg']
-            self.task.load_state_dict(state['task'])
-            training_state.check_optimizers(self.task)
-            self.ema.load_state_dict(state['ema'])
-            self.task.guard.load_state_dict(state['nonfinite'])
-            self.collector.load_state_dict(state['statistics'])
-            self.progress = Progress(self.config['total_nimg'], visible=False, state=state['progress'])
+        self.nimg, self.tick, self.iteration = loaded['nimg'], loaded['tick'], loaded['iteration']
+        with state.taking_over(self.config['resume']):
+            self.last_tick_nimg = loaded['last_tick_nimg']
+            self.task.load_state_dict(loaded['task'])
+            state.check_optimizers(self.task)
+            self.ema.load_state_dict(loaded['ema'])
+            self.task.guard.load_state_dict(loaded['nonfinite'])
+            self.collector.load_state_dict(loaded['statistics'])
+            self.progress = Progress(self.config['total_nimg'], visible=False, state=loaded['progress'])
 
-    def load_resume(self):
-        """Continue from the file that --resume=auto has settled on, if any."""
-        if self.config['resume']:
-            self.load_state(training_state.load_state(self.config['resume']))
+    def go_on_from(self, path: str | None) -> None:
+        """Continue from the state that `resume='auto'` has settled on, if any."""
+        self.facts = dataclasses.replace(self.facts, resume=path)
+        self.config = self.facts.complete(self.config)
+        if path:
+            self.load_state(state.load_state(path))
 
-    def batches(self):
+    def batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield (images float32 -1..1, labels) of this process, from the current position on."""
         sampler = InfiniteSampler(
             self.dataset,
@@ -136,7 +146,7 @@ class TrainingRun:
                 images = images.contiguous(memory_format=torch.channels_last)
             yield images, labels.to(self.device, non_blocking=True)
 
-    def train_step(self, images, labels):
+    def train_step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """Run one iteration: the task's optimizer steps, then the moving average."""
         rng = BatchRandom(
             self.config['seed'], self.nimg, self.rank, self.world_size, self.device, self.config['compat']
@@ -147,7 +157,7 @@ class TrainingRun:
         self.nimg += self.config['batch_size']
         self.iteration += 1
 
-    def run(self, run_dir):
+    def run(self, run_dir: str) -> str | None:
         """Train to the end, leaving logs, snapshots and states in `run_dir`.
 
         Returns:
@@ -165,9 +175,7 @@ class TrainingRun:
                 done = self.nimg >= total
                 stop, write_state = interruption.poll(self.iteration)
                 due = done or self.tick == 0 or self.nimg >= self.last_tick_nimg + self.config['tick_nimg']
-                if (
-                    due or self.device.type == 'cpu'
-                ):  # on a GPU the host would have to wait: there once per tick
+                if due or self.device.type == 'cpu':  # a GPU would be waited for: there once per tick
                     self.check_nonfinite(run_dir)
                 if due:
                     write_state |= done or (self.tick > 0 and self.tick % self.config['state_ticks'] == 0)
@@ -180,14 +188,17 @@ class TrainingRun:
         self.progress.close()
         if self.nimg < total:
             raise Preempted(
-                f'{interruption.signal_name or "a signal"} after {self.nimg / 1000:g} kimg, state in {state_path}; '
-                'the same command with --resume=auto goes on'
+                f'{interruption.signal_name or "a signal"} after {self.nimg / 1000:g} kimg, '
+                f'state in {state_path}; the same command with {as_option(arg("resume", "auto"))} goes on'
             )
         return path
 
-    def end_of_tick(self, run_dir, done):
-        """Print the status line, save a snapshot when it is due, write the statistics; returns the path of a snapshot."""
+    def end_of_tick(self, run_dir: str, done: bool) -> str | None:
+        """Print the status line, save a snapshot when due, write statistics; return the snapshot's path."""
         self.progress.end_of_tick(self.tick, self.nimg, self.device)
+        news = self.task.guard.news(self.config['nan_limit'])
+        if news and self.rank == 0:
+            tqdm.write(news)
         path = self.save_snapshot(run_dir) if done or self.tick % self.config['snapshot_ticks'] == 0 else None
         self.task.guard.report()
         self.collector.update()
@@ -197,12 +208,12 @@ class TrainingRun:
         self.progress.maintenance_done()
         return path
 
-    def check_replicas(self):
+    def check_replicas(self) -> None:
         """Make sure that all processes hold the same networks."""
         for module in [*self.task.replicas(), *self.ema.nets.values()]:
             misc.check_ddp_consistency(module)
 
-    def save_snapshot(self, run_dir):
+    def save_snapshot(self, run_dir: str) -> str | None:
         """Save a snapshot and measure it; returns its path on rank 0."""
         self.check_replicas()
         path = None
@@ -215,61 +226,57 @@ class TrainingRun:
             )
         return path
 
-    def save_state(self, run_dir):
+    def save_state(self, run_dir: str) -> str:
         """Write a training state and delete old ones; returns its path, once it is complete."""
-        path = training_state.state_path(run_dir, self.nimg)
-        state = self.state_dict()
+        path = state.state_path(run_dir, self.nimg)
+        contents = self.state_dict()
         if self.rank == 0:
-            training_state.save_state(path, state)
-            training_state.remove_old_states(run_dir, self.config['keep_states'], path)
+            state.save_state(path, contents)
+            state.remove_old_states(run_dir, self.config['keep_states'], path)
         distributed.barrier()
         return path
 
-    def check_nonfinite(self, run_dir):
+    def check_nonfinite(self, run_dir: str) -> None:
         """Stop a run with too many non-finite optimizer steps (NonFiniteError, on all ranks)."""
         if self.config['nan_limit']:
             self.task.guard.check(self.config['nan_limit'], self.nimg, lambda: logs.describe_files(run_dir))
 
 
-def build_metrics(config, dataset, device):
-    """Construct what measures artifacts, or None without --metrics; unusable settings end the run here."""
-    if config['metrics_kwargs'] is None:
-        return None
-    shape = (dataset.num_channels, dataset.resolution, dataset.resolution)
-    return construct_class_by_name(**config['metrics_kwargs'], image_shape=shape, device=device)
-
-
-def build_task(config, dataset, device):
-    """Construct what the run trains, with the architecture completed from the data."""
+def build_task(config: dict[str, Any], dataset: Any, device: torch.device, micro_batch: int) -> Task:
+    """Construct what the run trains; each task imports only what it needs."""
     if config['loss'] == 'gdd' and config['teacher_only']:
         from training.tasks.instance import InstanceTask
 
-        return InstanceTask(config, dataset, device)
+        return InstanceTask(config, dataset, device, micro_batch)
     if config['loss'] == 'gdd':
         from training.tasks.distillation import DistillationTask
 
-        return DistillationTask(config, dataset, device)
+        return DistillationTask(config, dataset, device, micro_batch)
     from training.tasks.teacher import TeacherTask
 
-    return TeacherTask(config, dataset, device)
+    return TeacherTask(config, dataset, device, micro_batch)
 
 
-def check_dataset(dataset, config):
+def check_dataset(dataset: Any, config: dict[str, Any]) -> None:
     """Refuse a conditional run on data without labels.
 
     Raises:
-        ConfigError: One line for the user.
+        ArgumentError: One line for the user.
     """
-    path = config['dataset_kwargs']['path']
     if config['dataset_kwargs']['use_labels'] and not dataset.has_labels:
-        raise config_lib.ConfigError(
-            f'--cond=True needs labels, but --data={path} has no dataset.json with labels; '
-            'make one with dataset_tool.py, or use --cond=False'
+        raise ArgumentError(
+            arg('cond', True),
+            ' needs labels, but ',
+            arg('data', config['dataset_kwargs']['path']),
+            ' has no dataset.json with labels; make one with dataset_tool.py, or use ',
+            arg('cond', False),
         )
 
 
-def write_stats(run_dir, collector, rank, tensorboard=None):
-    """Append one line of statistics to stats.jsonl (strict JSON: missing values are null), and the means to TensorBoard."""
+def write_stats(
+    run_dir: str, collector: training_stats.Collector, rank: int, tensorboard: logs.TensorBoard | None = None
+) -> None:
+    """Append a line to stats.jsonl (strict JSON: missing values are null), and the means to TensorBoard."""
     if rank != 0:
         return
     stats = {
@@ -286,13 +293,13 @@ def write_stats(run_dir, collector, rank, tensorboard=None):
 
 
 @contextlib.contextmanager
-def prepared_run_dir(run, run_dir):
+def prepared_run_dir(run: TrainingRun, run_dir: str) -> Iterator[None]:
     """Create or tidy up the run folder, hold it, and copy what is printed to its log.txt, all on rank 0."""
     if run.rank != 0:
         yield
         return
     os.makedirs(run_dir, exist_ok=True)
-    with training_state.lock(run_dir):
+    with state.lock(run_dir):
         with atomic_write(os.path.join(run_dir, 'training_options.json')) as file:
             file.write(json.dumps(run.config, indent=2).encode() + b'\n')
         with Logger(os.path.join(run_dir, 'log.txt'), 'a'):
@@ -303,7 +310,7 @@ def prepared_run_dir(run, run_dir):
             yield
 
 
-def run_training(run, run_dir):
+def run_training(run: TrainingRun, run_dir: str) -> str | None:
     """Run a prepared TrainingRun in `run_dir`, with everything printed copied to log.txt.
 
     Returns:
@@ -320,6 +327,7 @@ def run_training(run, run_dir):
             tqdm.write(
                 f'Finished after {run.nimg / 1000:g} kimg: {path}'
                 if path
-                else f'Nothing to do: {run.nimg / 1000:g} kimg are done; raise --duration to go on'
+                else f'Nothing to do: {run.nimg / 1000:g} kimg are done; '
+                f'raise {as_option(arg("duration"))} to go on'
             )
         return path

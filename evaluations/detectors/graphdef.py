@@ -14,6 +14,8 @@ import math
 
 import numpy as np
 
+from dnnlib.errors import ArgumentError
+
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES = 10  # 64 bits in groups of 7
 _MAX_DIMS = 8
@@ -23,11 +25,11 @@ _DTYPES = {1: np.dtype('<f4'), 3: np.dtype('<i4')}  # DT_FLOAT, DT_INT32
 _VALUE_FIELDS = {1: 5, 3: 7}  # DT_FLOAT: float_val, DT_INT32: int_val
 
 
-class GraphDefError(ValueError):
+class GraphDefError(ArgumentError):
     """The bytes are no GraphDef, or a damaged one; the message is one line for the user."""
 
 
-def read_constants(data):
+def read_constants(data: bytes) -> dict[str, np.ndarray]:
     """Return the float and integer constants of a graph.
 
     Args:

@@ -13,6 +13,7 @@ Legend: N batch, C channels, H W pixels.
 
 import contextlib
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -32,18 +33,25 @@ BATCH_NORM_EPS = 1e-3
 class ConvUnit(nn.Module):
     """Convolution without bias, batch normalisation, ReLU; 'same' padding unless `padding` says otherwise."""
 
-    def __init__(self, in_channels, out_channels, kernel, stride=1, padding=None):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int | tuple[int, int],
+        stride: int = 1,
+        padding: int | None = None,
+    ) -> None:
         super().__init__()
         kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
         padding = tuple(k // 2 for k in kernel) if padding is None else padding
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
         self.bn = nn.BatchNorm2d(out_channels, eps=BATCH_NORM_EPS)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return functional.relu(self.bn(self.conv(x)), inplace=True)
 
 
-def _avg_pool(x):
+def _avg_pool(x: torch.Tensor) -> torch.Tensor:
     """3x3 mean of the pixels that exist: the padding does not count."""
     return functional.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
@@ -51,7 +59,7 @@ def _avg_pool(x):
 class Block35(nn.Module):
     """Mixed_5b to Mixed_5d, at 35x35 pixels."""
 
-    def __init__(self, in_channels, pool_channels):
+    def __init__(self, in_channels: int, pool_channels: int) -> None:
         super().__init__()
         self.branch1x1 = ConvUnit(in_channels, 64, 1)
         self.branch5x5_1 = ConvUnit(in_channels, 48, 1)
@@ -61,7 +69,7 @@ class Block35(nn.Module):
         self.branch3x3dbl_3 = ConvUnit(96, 96, 3)
         self.branch_pool = ConvUnit(in_channels, pool_channels, 1)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         a = self.branch1x1(x)  # [N, 64, 35, 35]
         b = self.branch5x5_2(self.branch5x5_1(x))  # [N, 64, 35, 35]
         c = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))  # [N, 96, 35, 35]
@@ -72,14 +80,14 @@ class Block35(nn.Module):
 class Block35To17(nn.Module):
     """Mixed_6a, from 35x35 to 17x17 pixels."""
 
-    def __init__(self, in_channels):
+    def __init__(self, in_channels: int) -> None:
         super().__init__()
         self.branch3x3 = ConvUnit(in_channels, 384, 3, stride=2, padding=0)
         self.branch3x3dbl_1 = ConvUnit(in_channels, 64, 1)
         self.branch3x3dbl_2 = ConvUnit(64, 96, 3)
         self.branch3x3dbl_3 = ConvUnit(96, 96, 3, stride=2, padding=0)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         a = self.branch3x3(x)  # [N, 384, 17, 17]
         b = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))  # [N, 96, 17, 17]
         c = functional.max_pool2d(x, 3, stride=2)  # [N, 288, 17, 17]
@@ -89,7 +97,7 @@ class Block35To17(nn.Module):
 class Block17(nn.Module):
     """Mixed_6b to Mixed_6e, at 17x17 pixels, with `width` channels inside."""
 
-    def __init__(self, in_channels, width):
+    def __init__(self, in_channels: int, width: int) -> None:
         super().__init__()
         self.branch1x1 = ConvUnit(in_channels, 192, 1)
         self.branch7x7_1 = ConvUnit(in_channels, width, 1)
@@ -102,7 +110,7 @@ class Block17(nn.Module):
         self.branch7x7dbl_5 = ConvUnit(width, 192, (1, 7))
         self.branch_pool = ConvUnit(in_channels, 192, 1)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         a = self.branch1x1(x)  # [N, 192, 17, 17]
         b = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x)))  # [N, 192, 17, 17]
         c = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))  # [N, width, 17, 17]
@@ -114,7 +122,7 @@ class Block17(nn.Module):
 class Block17To8(nn.Module):
     """Mixed_7a, from 17x17 to 8x8 pixels."""
 
-    def __init__(self, in_channels):
+    def __init__(self, in_channels: int) -> None:
         super().__init__()
         self.branch3x3_1 = ConvUnit(in_channels, 192, 1)
         self.branch3x3_2 = ConvUnit(192, 320, 3, stride=2, padding=0)
@@ -123,7 +131,7 @@ class Block17To8(nn.Module):
         self.branch7x7x3_3 = ConvUnit(192, 192, (7, 1))
         self.branch7x7x3_4 = ConvUnit(192, 192, 3, stride=2, padding=0)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         a = self.branch3x3_2(self.branch3x3_1(x))  # [N, 320, 8, 8]
         b = self.branch7x7x3_3(self.branch7x7x3_2(self.branch7x7x3_1(x)))  # [N, 192, 17, 17]
         b = self.branch7x7x3_4(b)  # [N, 192, 8, 8]
@@ -134,7 +142,7 @@ class Block17To8(nn.Module):
 class Block8(nn.Module):
     """Mixed_7b and Mixed_7c, at 8x8 pixels; only the latter pools with a maximum."""
 
-    def __init__(self, in_channels, max_pool):
+    def __init__(self, in_channels: int, max_pool: bool) -> None:
         super().__init__()
         self.max_pool = max_pool
         self.branch1x1 = ConvUnit(in_channels, 320, 1)
@@ -147,7 +155,7 @@ class Block8(nn.Module):
         self.branch3x3dbl_3b = ConvUnit(384, 384, (3, 1))
         self.branch_pool = ConvUnit(in_channels, 192, 1)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         a = self.branch1x1(x)  # [N, 320, 8, 8]
         b = self.branch3x3_1(x)  # [N, 384, 8, 8]
         c = self.branch3x3dbl_2(self.branch3x3dbl_1(x))  # [N, 384, 8, 8]
@@ -169,7 +177,7 @@ class Block8(nn.Module):
 class InceptionV3FID(nn.Module):
     """Map images to pool_3 features, class scores and the spatial features of sFID."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.Conv2d_1a_3x3 = ConvUnit(3, 32, 3, stride=2, padding=0)
         self.Conv2d_2a_3x3 = ConvUnit(32, 32, 3, padding=0)
@@ -189,7 +197,9 @@ class InceptionV3FID(nn.Module):
         self.Mixed_7c = Block8(2048, max_pool=True)
         self.fc = nn.Linear(FEATURE_DIM, NUM_CLASSES)
 
-    def forward(self, images, spatial=False):
+    def forward(
+        self, images: torch.Tensor, spatial: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Return features of a batch.
 
         Args:
@@ -217,7 +227,7 @@ class InceptionV3FID(nn.Module):
         return pooled, pooled @ self.fc.weight.T, maps
 
 
-def flatten_spatial(x, channels=SPATIAL_CHANNELS):
+def flatten_spatial(x: torch.Tensor, channels: int = SPATIAL_CHANNELS) -> torch.Tensor:
     """Return the first channels of a map as vectors, in TensorFlow's order: row, column, channel.
 
     The first 192 channels of Mixed_6d are its branch1x1, the node `mixed_6/conv` that sFID is
@@ -233,7 +243,7 @@ def flatten_spatial(x, channels=SPATIAL_CHANNELS):
 
 
 @contextlib.contextmanager
-def full_precision():
+def full_precision() -> Iterator[None]:
     """Keep GPUs from rounding float32 products to TF32, so that features do not depend on the GPU."""
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
@@ -243,17 +253,17 @@ def full_precision():
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
-def empty_inception():
+def empty_inception() -> InceptionV3FID:
     """Return the network without memory for its weights, to look at names and shapes."""
     with torch.device('meta'):
         return InceptionV3FID()
 
 
-def build_inception(state, fold=True):
+def build_inception(state: dict[str, torch.Tensor], fold: bool = True) -> InceptionV3FID:
     """Make the network from complete weights, ready to measure.
 
     Args:
-        state: All weights under torchvision's names, as `evaluations.inception_weights` reads them.
+        state: All weights under torchvision's names, as `evaluations.detectors.inception_weights` reads them.
         fold: Merge each batch normalisation into its convolution: the same function up to rounding
             (features agree to about 1e-6), one pass over each map less.
     Returns:
@@ -273,7 +283,7 @@ def build_inception(state, fold=True):
     return net.to(memory_format=torch.channels_last)
 
 
-def random_state(seed=0):
+def random_state(seed: int = 0) -> dict[str, torch.Tensor]:
     """Draw weights for tests: every activation has the size that trained weights would give.
 
     Args:

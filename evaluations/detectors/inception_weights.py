@@ -8,19 +8,121 @@ classify_image_graph_def.pb), torchvision's names (`.pth`, pytorch-fid and torch
 NVIDIA's names as TorchScript (`.pt`), as a state dict (`.pt`, OpenAI's consistency models) or as
 a pickled network (`.pkl`). The kind is told by content, not by file name, and nothing in a file
 is executed.
+
+The 94 convolution units of the graph have a name in each family of files: TensorFlow's graph is the
+origin; torchvision's names are used by pytorch-fid and torch-fidelity, the third spelling by NVIDIA's
+and OpenAI's PyTorch ports.
 """
 
+import typing
+
+import numpy as np
 import torch
 
+from dnnlib.errors import ArgumentError
 from evaluations.detectors.graphdef import GraphDefError, read_constants
 from evaluations.detectors.inception import empty_inception
-from evaluations.detectors.inception_names import UNITS
 from evaluations.detectors.torchscript_reader import TorchScriptError, is_torchscript, read_torchscript
 from torch_utils.persistence import LEGACY_MAGIC
 from torch_utils.pickle_machine import PickleError
 from torch_utils.pickle_values import TensorRecord
 from training.snapshots.pickle_reader import read_pickled_module
 
+
+class UnitNames(typing.NamedTuple):
+    """One unit: convolution, batch normalisation and ReLU."""
+
+    torch: str  # 'Mixed_5b.branch5x5_1'
+    graph: str  # 'mixed/tower/conv'
+    nvidia: str  # 'layers.mixed.tower.conv'
+
+
+_STEM = {
+    'Conv2d_1a_3x3': 'conv',
+    'Conv2d_2a_3x3': 'conv_1',
+    'Conv2d_2b_3x3': 'conv_2',
+    'Conv2d_3b_1x1': 'conv_3',
+    'Conv2d_4a_3x3': 'conv_4',
+}
+_SMALL = {  # 35 x 35 pixels
+    'branch1x1': 'conv',
+    'branch5x5_1': 'tower/conv',
+    'branch5x5_2': 'tower/conv_1',
+    'branch3x3dbl_1': 'tower_1/conv',
+    'branch3x3dbl_2': 'tower_1/conv_1',
+    'branch3x3dbl_3': 'tower_1/conv_2',
+    'branch_pool': 'tower_2/conv',
+}
+_SMALL_TO_MIDDLE = {
+    'branch3x3': 'conv',
+    'branch3x3dbl_1': 'tower/conv',
+    'branch3x3dbl_2': 'tower/conv_1',
+    'branch3x3dbl_3': 'tower/conv_2',
+}
+_MIDDLE = {  # 17 x 17 pixels
+    'branch1x1': 'conv',
+    'branch7x7_1': 'tower/conv',
+    'branch7x7_2': 'tower/conv_1',
+    'branch7x7_3': 'tower/conv_2',
+    'branch7x7dbl_1': 'tower_1/conv',
+    'branch7x7dbl_2': 'tower_1/conv_1',
+    'branch7x7dbl_3': 'tower_1/conv_2',
+    'branch7x7dbl_4': 'tower_1/conv_3',
+    'branch7x7dbl_5': 'tower_1/conv_4',
+    'branch_pool': 'tower_2/conv',
+}
+_MIDDLE_TO_LAST = {
+    'branch3x3_1': 'tower/conv',
+    'branch3x3_2': 'tower/conv_1',
+    'branch7x7x3_1': 'tower_1/conv',
+    'branch7x7x3_2': 'tower_1/conv_1',
+    'branch7x7x3_3': 'tower_1/conv_2',
+    'branch7x7x3_4': 'tower_1/conv_3',
+}
+_LAST = {  # 8 x 8 pixels
+    'branch1x1': 'conv',
+    'branch3x3_1': 'tower/conv',
+    'branch3x3_2a': 'tower/mixed/conv',
+    'branch3x3_2b': 'tower/mixed/conv_1',
+    'branch3x3dbl_1': 'tower_1/conv',
+    'branch3x3dbl_2': 'tower_1/conv_1',
+    'branch3x3dbl_3a': 'tower_1/mixed/conv',
+    'branch3x3dbl_3b': 'tower_1/mixed/conv_1',
+    'branch_pool': 'tower_2/conv',
+}
+_BLOCKS = {  # torchvision's name: (name in the graph, its units)
+    'Mixed_5b': ('mixed', _SMALL),
+    'Mixed_5c': ('mixed_1', _SMALL),
+    'Mixed_5d': ('mixed_2', _SMALL),
+    'Mixed_6a': ('mixed_3', _SMALL_TO_MIDDLE),
+    'Mixed_6b': ('mixed_4', _MIDDLE),
+    'Mixed_6c': ('mixed_5', _MIDDLE),
+    'Mixed_6d': ('mixed_6', _MIDDLE),
+    'Mixed_6e': ('mixed_7', _MIDDLE),
+    'Mixed_7a': ('mixed_8', _MIDDLE_TO_LAST),
+    'Mixed_7b': ('mixed_9', _LAST),
+    'Mixed_7c': ('mixed_10', _LAST),
+}
+
+
+def _unit_names() -> tuple[UnitNames, ...]:
+    """List the names in the order of the graph."""
+    units = [UnitNames(torch, graph, f'layers.{graph}') for torch, graph in _STEM.items()]
+    for torch_block, (graph_block, parts) in _BLOCKS.items():
+        # NVIDIA's port flattens the two last blocks, and only these.
+        joint = '_' if parts is _LAST else '.'
+        units += [
+            UnitNames(
+                f'{torch_block}.{torch}',
+                f'{graph_block}/{graph}',
+                f'layers.{graph_block}.{graph.replace("/", joint)}',
+            )
+            for torch, graph in parts.items()
+        ]
+    return tuple(units)
+
+
+UNITS = _unit_names()
 # Parts of a unit: torchvision's name, the graph's, NVIDIA's (which has no scale, since it is 1).
 _PARTS = (
     ('conv.weight', 'conv2d_params', 'weight'),
@@ -34,18 +136,18 @@ _LEGACY_START = b'\x80\x02\x8a\x0a' + LEGACY_MAGIC.to_bytes(10, 'little')  # tor
 _MAX_MODULES = 2000  # in a pickled network; Inception has about 400
 
 
-class InceptionWeightsError(ValueError):
+class InceptionWeightsError(ArgumentError):
     """A file does not hold the Inception-2015 weights; the message is one line for the user."""
 
 
-def read_inception_weights(path):
+def read_inception_weights(path: str) -> tuple[dict[str, torch.Tensor], list[str]]:
     """Read complete weights from a file of any of the five kinds.
 
     Args:
         path: Weights file.
     Returns:
         (state, notes): dict of float32 tensors under torchvision's names, without step counters, for
-        `evaluations.inception.build_inception`; list of one-line remarks, usually empty.
+        `evaluations.detectors.inception.build_inception`; list of one-line remarks, usually empty.
     Raises:
         InceptionWeightsError: Unreadable, incomplete, or another network.
     """
@@ -55,15 +157,16 @@ def read_inception_weights(path):
         _check_state(state)
     except (InceptionWeightsError, GraphDefError, TorchScriptError, PickleError) as err:
         raise InceptionWeightsError(
-            f'{path} does not hold the Inception-2015 weights: {err}; fetch the file again, see pretrained/README.md'
+            f'{path} does not hold the Inception-2015 weights: {err}; '
+            'fetch the file again, see pretrained/README.md'
         ) from err
     except OSError as err:
         raise InceptionWeightsError(f'{path} cannot be read: {err.strerror or err}') from err
     scaled = [unit.torch for unit in UNITS if not bool((state[f'{unit.torch}.bn.weight'] == 1).all())]
     notes = (
         [
-            f'{path}: the batch norm scale (gamma) of {scaled[0]} and {len(scaled) - 1} other units is not 1 as published; '
-            'it is applied'
+            f'{path}: the batch norm scale (gamma) of {scaled[0]} and {len(scaled) - 1} other units '
+            'is not 1 as published; it is applied'
         ]
         if scaled
         else []
@@ -134,7 +237,7 @@ def _from_state_dict(state):
     return {name: tensor for name, tensor in state.items() if not name.endswith('num_batches_tracked')}
 
 
-def from_nvidia(tensors):
+def from_nvidia(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Rename the tensors of NVIDIA's port.
 
     Args:
@@ -158,11 +261,11 @@ def from_nvidia(tensors):
     return state
 
 
-def from_graph(constants):
+def from_graph(constants: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     """Rename and transpose the constants of the frozen graph.
 
     Args:
-        constants: dict node name -> array, from `evaluations.graphdef.read_constants`.
+        constants: dict node name -> array, from `evaluations.detectors.graphdef.read_constants`.
     Returns:
         State under torchvision's names.
     Raises:

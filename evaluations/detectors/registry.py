@@ -12,9 +12,11 @@ import os
 import pathlib
 import re
 import typing
+from collections.abc import Callable, Sequence
 
 import torch
 
+from dnnlib.errors import Arg, ArgumentError, arg
 from dnnlib.util import file_sha256
 from evaluations.detectors import inception, vit
 from evaluations.detectors.inception_weights import read_inception_weights
@@ -57,20 +59,20 @@ class Detector:
 
     def __init__(
         self,
-        name,
-        run,
-        feature_dim,
-        sha256,
-        device,
-        image_shape=None,
-        num_classes=0,
-        spatial_dim=0,
-        labels_comparable=False,
-        preprocessing='',
-        weights_path='',
-        file_sha256=None,
-        notes=(),
-    ):
+        name: str,
+        run: Callable[[torch.Tensor, bool], Measured],
+        feature_dim: int,
+        sha256: str,
+        device: torch.device | str,
+        image_shape: tuple[int, int, int] | None = None,
+        num_classes: int = 0,
+        spatial_dim: int = 0,
+        labels_comparable: bool = False,
+        preprocessing: str = '',
+        weights_path: str = '',
+        file_sha256: str | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
         self.name = name
         self.feature_dim = feature_dim
         self.sha256 = sha256
@@ -85,20 +87,31 @@ class Detector:
         self.notes = tuple(notes)
         self._run = run
 
-    def check_shape(self, shape, what='images'):
-        """Raise ValueError unless images of shape (C, H, W) can be measured."""
+    def check_shape(self, shape: Sequence[int], *source: str | Arg) -> None:
+        """Refuse images that cannot be measured.
+
+        Args:
+            shape: Their (C, H, W).
+            source: Words for the images, parts of a message; 'images' without any.
+        Raises:
+            ArgumentError: Another size, or neither 1 nor 3 channels.
+        """
+        source = source or ('images',)
         if self.image_shape is not None and tuple(shape) != self.image_shape:
-            raise ValueError(
-                f'{what} of shape {tuple(shape)} (channels, height, width) cannot be measured with '
-                f'detector {self.name}, which takes {self.image_shape}; choose another detector or images of that shape'
+            raise ArgumentError(
+                *source,
+                f' of shape {tuple(shape)} (channels, height, width) cannot be measured with '
+                f'detector {self.name}, which takes {self.image_shape}; '
+                'choose another detector or images of that shape',
             )
         if shape[0] not in (1, 3):
-            raise ValueError(
-                f'{what} of shape {tuple(shape)} (channels, height, width) cannot be measured with detector '
-                f'{self.name}; it takes RGB images, 3 channels, or grey ones, 1 channel'
+            raise ArgumentError(
+                *source,
+                f' of shape {tuple(shape)} (channels, height, width) cannot be measured with detector '
+                f'{self.name}; it takes RGB images, 3 channels, or grey ones, 1 channel',
             )
 
-    def measure(self, images, spatial=False):
+    def measure(self, images: torch.Tensor, spatial: bool = False) -> Measured:
         """Return features and class scores from one pass; TF32 is switched off meanwhile.
 
         Args:
@@ -111,8 +124,8 @@ class Detector:
         """
         if images.dtype != torch.uint8 or images.ndim != 4:
             raise ValueError(
-                f'detector {self.name} was given {images.dtype} {tuple(images.shape)}; it takes uint8 [N, C, H, W] '
-                'with 0..255, as training.samplers.to_uint8 makes (then permuted)'
+                f'detector {self.name} was given {images.dtype} {tuple(images.shape)}; it takes uint8 '
+                '[N, C, H, W] with 0..255, as training.sampling.samplers.to_uint8 makes (then permuted)'
             )
         if spatial and not self.spatial_dim:
             raise ValueError(f'detector {self.name} has no spatial features; inception does')
@@ -120,11 +133,11 @@ class Detector:
         with torch.no_grad(), inception.full_precision():
             return self._run(images.to(self.device), spatial)
 
-    def features(self, images):
+    def features(self, images: torch.Tensor) -> torch.Tensor:
         """Return features, float32 [N, D], of uint8 images [N, C, H, W]."""
         return self.measure(images).features
 
-    def logits(self, images):
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Return class scores, float32 [N, K], of uint8 images [N, C, H, W].
 
         Raises:
@@ -136,12 +149,12 @@ class Detector:
         return scores
 
 
-def _to_rgb(images):
+def _to_rgb(images: torch.Tensor) -> torch.Tensor:
     """Return images with three channels: a grey one three times."""
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images  # [N, 3, H, W]
 
 
-def _load_mnist_classifier(device, pretrained_dir, path):
+def _load_mnist_classifier(device: torch.device, pretrained_dir: str, path: str | None) -> Detector:
     """The classifier of `evaluations/detectors/mnist_classifier.py`."""
     own = os.path.join(pretrained_dir, _MNIST_FILE)
     model, sha256 = load_classifier(path or own)
@@ -166,7 +179,7 @@ def _load_mnist_classifier(device, pretrained_dir, path):
     )
 
 
-def _load_efficientnet_lite0(device, pretrained_dir, path):
+def _load_efficientnet_lite0(device: torch.device, pretrained_dir: str, path: str | None) -> Detector:
     """ImageNet features: the mean of the last EfficientNet-Lite0 stage, of images resized to 224 pixels."""
     from training.adversarial.features import ProjectedFeatures
     from training.backbones.stages import get_spec
@@ -195,7 +208,7 @@ def _load_efficientnet_lite0(device, pretrained_dir, path):
     )
 
 
-def _load_inception(device, pretrained_dir, path):
+def _load_inception(device: torch.device, pretrained_dir: str, path: str | None) -> Detector:
     """The network of FID: pool_3 features, unbiased logits, and spatial features on request."""
     found = find_weights('inception', pretrained_dir, path)
     state, notes = read_inception_weights(found.path)
@@ -220,7 +233,7 @@ def _load_inception(device, pretrained_dir, path):
     )
 
 
-def _load_clip(*where):
+def _load_clip(*where: typing.Any) -> Detector:
     """OpenAI's CLIP ViT-B/32, image embedding."""
     return _load_transformer(
         'clip-vit-b-32',
@@ -230,11 +243,12 @@ def _load_clip(*where):
         vit.clip_features,
         *where,
         feature_dim=vit.CLIP_DIM,
-        preprocessing='Pillow bicubic (antialiased, 8 bits) of the shorter side to 224 pixels, centre crop, CLIP mean and std',
+        preprocessing='Pillow bicubic (antialiased, 8 bits) of the shorter side to 224 pixels, '
+        'centre crop, CLIP mean and std',
     )
 
 
-def _load_dinov2(*where):
+def _load_dinov2(*where: typing.Any) -> Detector:
     """Meta's DINOv2 ViT-L/14 without registers, class token."""
     return _load_transformer(
         'dinov2-vit-l-14',
@@ -248,7 +262,17 @@ def _load_dinov2(*where):
     )
 
 
-def _load_transformer(name, create, read_state, fill, features, device, pretrained_dir, path, **facts):
+def _load_transformer(
+    name: str,
+    create: Callable[..., torch.nn.Module],
+    read_state: Callable[..., dict[str, torch.Tensor]],
+    fill: Callable[..., torch.nn.Module],
+    features: Callable[..., torch.Tensor],
+    device: torch.device,
+    pretrained_dir: str,
+    path: str | None,
+    **facts: typing.Any,
+) -> Detector:
     """A network of `evaluations/detectors/vit.py`, by the functions that make, read, fill and run it."""
     found = find_weights(name, pretrained_dir, path)
     model = create()
@@ -282,22 +306,24 @@ _LOADERS = {
 }
 
 
-def _reported_name(name, sha256, published):
+def _reported_name(name: str, sha256: str, published: bool) -> str:
     """Return the name for reports: with the start of the hash unless the weights are the published ones."""
     return name if published else f'{name}-{sha256[:8]}'
 
 
-def _base_name(name):
+def _base_name(name: str) -> str:
     """Return the name without the hash that `_reported_name` may have added."""
     return re.sub(r'-[0-9a-f]{8}$', '', name)
 
 
-def detector_names():
+def detector_names() -> list[str]:
     """Return the names that `get_detector` accepts, in order."""
     return list(_LOADERS)
 
 
-def find_missing(names, path=None, pretrained_dir=PRETRAINED_DIR):
+def find_missing(
+    names: Sequence[str], path: str | None = None, pretrained_dir: str = PRETRAINED_DIR
+) -> list[ArgumentError]:
     """Look for the weights of detectors, downloading them if need be, before any other work.
 
     All processes must call it: rank 0 goes first, so that a download happens once.
@@ -307,19 +333,22 @@ def find_missing(names, path=None, pretrained_dir=PRETRAINED_DIR):
         path: As in `get_detector`; a file serves one detector only.
         pretrained_dir: Folder of the weights files.
     Returns:
-        list of one-line messages with file, URL and folder, one per detector without weights.
+        One error with file, URL and folder for each detector without weights.
     """
     if path is not None and len(names) > 1 and not os.path.isdir(path):
         return [
-            f'--detector-path={path} is one file, but the weights of {len(names)} detectors are needed ({", ".join(names)}); '
-            'give a folder that holds the files of all'
+            ArgumentError(
+                arg('detector_path', path),
+                f' is one file, but the weights of {len(names)} detectors are needed ({", ".join(names)}); '
+                'give a folder that holds the files of all',
+            )
         ]
     return dist.rank0_first(
-        lambda: [message for name in names if (message := _missing(name, path, pretrained_dir))]
+        lambda: [error for name in names if (error := _missing(name, path, pretrained_dir))]
     )
 
 
-def _missing(name, path, pretrained_dir):
+def _missing(name: str, path: str | None, pretrained_dir: str) -> ArgumentError | None:
     """Return why the weights of one detector cannot be had, or None."""
     folder, file = _split_path(path, pretrained_dir)
     try:
@@ -331,20 +360,29 @@ def _missing(name, path, pretrained_dir):
 
             find_backbone(get_spec(_LITE0), folder)
         elif not os.path.isfile(file or os.path.join(folder, _MNIST_FILE)):
-            return f'detector {name}: there is no file {file or os.path.join(folder, _MNIST_FILE)}'
-    except (ValueError, ImportError) as err:
-        return str(err)
+            return ArgumentError(
+                f'detector {name}: there is no file {file or os.path.join(folder, _MNIST_FILE)}'
+            )
+    except ArgumentError as error:
+        return error
+    except (ValueError, ImportError) as error:
+        return ArgumentError(str(error))
     return None
 
 
-def _split_path(path, pretrained_dir):
-    """Return (folder to search, file to use or None) for what --detector-path says."""
+def _split_path(path: str | None, pretrained_dir: str) -> tuple[str, str | None]:
+    """Return (folder to search, file to use or None) for the `path` that the user gave."""
     if path is not None and os.path.isdir(path):
         return path, None
     return pretrained_dir, path
 
 
-def get_detector(name, device='cpu', pretrained_dir=PRETRAINED_DIR, path=None):
+def get_detector(
+    name: str,
+    device: torch.device | str = 'cpu',
+    pretrained_dir: str = PRETRAINED_DIR,
+    path: str | None = None,
+) -> Detector:
     """Return a detector by its name, ready to measure.
 
     Args:
@@ -354,18 +392,20 @@ def get_detector(name, device='cpu', pretrained_dir=PRETRAINED_DIR, path=None):
         pretrained_dir: Folder of the weights files.
         path: Weights file to use instead, published or not; or a folder to search instead.
     Returns:
-        The `Detector`. Its name ends in the start of its hash if the weights are not known to be the published ones.
+        The detector; its name ends in the start of its hash unless the weights are published ones.
     Raises:
         ValueError: Unknown name, or weights that are missing, broken or not those asked for.
     """
     base = _base_name(name)
     if base not in _LOADERS:
-        raise ValueError(f'--detector={name} is not known; choose one of {", ".join(_LOADERS)}')
+        raise ArgumentError(arg('detector', name), f' is not known; choose one of {", ".join(_LOADERS)}')
     folder, file = _split_path(path, pretrained_dir)
     detector = _LOADERS[base](torch.device(device), folder, file)
     if name not in (base, detector.name):
-        raise ValueError(
-            f'--detector={name} asks for weights whose hash starts with {name[-8:]}, but those of '
-            f'{detector.weights_path} start with {detector.sha256[:8]}; give the file of these weights with --detector-path'
+        raise ArgumentError(
+            arg('detector', name),
+            f' asks for weights whose hash starts with {name[-8:]}, but those of {detector.weights_path} '
+            f'start with {detector.sha256[:8]}; give the file of these weights with ',
+            arg('detector_path'),
         )
     return detector

@@ -4,15 +4,19 @@
 """Run the published frozen Inception graph with TensorFlow, as OpenAI's evaluator does.
 
 For those who want to see that the PyTorch network gives the same numbers, or who do not trust
-it. TensorFlow is optional (requirements-tf.txt) and imported only here.
+it. TensorFlow is optional (requirements/tensorflow.txt) and imported only here.
 
 Legend: N images, C channels, H W pixels, D features, K classes, S spatial features.
 """
 
 import os
+import types
+from collections.abc import Callable
 
+import numpy as np
 import torch
 
+from dnnlib.errors import ArgumentError, arg
 from dnnlib.util import file_sha256, open_url
 from evaluations.detectors.inception import FEATURE_DIM, NUM_CLASSES, SPATIAL_CHANNELS, SPATIAL_DIM
 from evaluations.detectors.inception_weights import read_inception_weights
@@ -27,19 +31,22 @@ _WEIGHTS = 'softmax/weights:0'  # [D, K]
 _GRAPH_FILE = next(file for file in PUBLISHED['inception'] if file.name.endswith('.pb'))
 
 
-def _import_tensorflow():
+def _import_tensorflow() -> types.ModuleType:
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # its greetings would hide our lines
     try:
         import tensorflow
     except ImportError as err:
-        raise ValueError(
-            '--backend=tensorflow needs TensorFlow, which cannot be imported; '
-            'pip install -r requirements-tf.txt, or use --backend=torch, which needs none'
+        raise ArgumentError(
+            arg('backend', 'tensorflow'),
+            ' needs TensorFlow, which cannot be imported; '
+            'pip install -r requirements/tensorflow.txt, or use ',
+            arg('backend', 'torch'),
+            ', which needs none',
         ) from err
     return tensorflow
 
 
-def find_graph(path=None):
+def find_graph(path: str | None = None) -> str:
     """Return the path of the frozen graph.
 
     Args:
@@ -55,14 +62,17 @@ def find_graph(path=None):
     try:
         return open_url(_GRAPH_FILE.url, sha256=_GRAPH_FILE.sha256, num_attempts=2, return_filename=True)
     except ValueError as err:
-        raise ValueError(
-            f'--backend=tensorflow runs {_GRAPH_FILE.name}, which is not in {path or PRETRAINED_DIR}; '
-            f'fetch it from {_GRAPH_FILE.url} (SHA-256 {_GRAPH_FILE.sha256}) ({err})'
+        raise ArgumentError(
+            arg('backend', 'tensorflow'),
+            f' runs {_GRAPH_FILE.name}, which is not in {path or PRETRAINED_DIR}; '
+            f'fetch it from {_GRAPH_FILE.url} (SHA-256 {_GRAPH_FILE.sha256}) ({err})',
         ) from err
 
 
-def _open_session(tf, path, use_gpu):
-    """Load the graph and return a function of float32 images [N, H, W, 3] giving arrays, with or without the spatial one."""
+def _open_session(
+    tf: types.ModuleType, path: str, use_gpu: bool
+) -> Callable[[np.ndarray, bool], list[np.ndarray]]:
+    """Load the graph; return a function of (float32 images [N, H, W, 3], spatial as well) giving arrays."""
     tf.config.experimental.enable_tensor_float_32_execution(False)
     definition = tf.compat.v1.GraphDef()
     with open(path, 'rb') as f:
@@ -86,7 +96,7 @@ def _open_session(tf, path, use_gpu):
     )
 
 
-def load_frozen_graph(device, path=None):
+def load_frozen_graph(device: torch.device | str, path: str | None = None) -> Detector:
     """Return a `Detector` that runs the frozen graph in TensorFlow.
 
     Args:
@@ -105,9 +115,10 @@ def load_frozen_graph(device, path=None):
     try:
         run_session = _open_session(tf, path, use_gpu=torch.device(device).type != 'cpu')
     except Exception as err:  # of TensorFlow, of protobuf: anything
-        raise ValueError(
-            f'--detector-path={path} cannot be run by TensorFlow: {(str(err).splitlines() or [type(err).__name__])[0]}; '
-            f'give {_GRAPH_FILE.name} from {_GRAPH_FILE.url}'
+        reason = (str(err).splitlines() or [type(err).__name__])[0]
+        raise ArgumentError(
+            arg('detector_path', path),
+            f' cannot be run by TensorFlow: {reason}; give {_GRAPH_FILE.name} from {_GRAPH_FILE.url}',
         ) from err
 
     def run(images, spatial):

@@ -5,89 +5,36 @@
 
 `torch.jit.load` compiles the program in the archive and runs parts of it; only the weights are
 needed. They stand in `data.pkl`, a pickle of the module tree, and in one stored file per tensor
-memory. The pickle is read with a list of allowed operations and names; module classes become
-empty records, and no other object than those of this file is made.
+memory. The pickle is read by `torch_utils.pickle_machine` with a list of allowed names; module
+classes become empty records, and no other object than those of this project is made.
 """
 
-import io
-import math
-import pickle
-import pickletools
 import zipfile
+from typing import Any
 
-import numpy as np
 import torch
 
-_MAX_PICKLE_BYTES = 64 << 20
-_MAX_MEMO = 1 << 20  # a larger index would make the unpickler allocate a table of that length
-_MAX_MODULES = 20_000  # CLIP has about 400
-_OPCODES = frozenset(
-    (
-        'PROTO',
-        'STOP',
-        'MARK',
-        'GLOBAL',
-        'REDUCE',
-        'NEWOBJ',
-        'BUILD',
-        'BINPERSID',
-        'NONE',
-        'NEWTRUE',
-        'NEWFALSE',
-        'BININT',
-        'BININT1',
-        'BININT2',
-        'LONG1',
-        'BINFLOAT',
-        'BINUNICODE',
-        'SHORT_BINUNICODE',
-        'BINPUT',
-        'LONG_BINPUT',
-        'BINGET',
-        'LONG_BINGET',
-        'EMPTY_TUPLE',
-        'TUPLE',
-        'TUPLE1',
-        'TUPLE2',
-        'TUPLE3',
-        'EMPTY_LIST',
-        'APPEND',
-        'APPENDS',
-        'EMPTY_DICT',
-        'SETITEM',
-        'SETITEMS',
-    )
+from dnnlib.errors import ArgumentError
+from torch_utils.pickle_machine import Budget, Name, PickleError, PickleFormatError, PickleMachine
+from torch_utils.pickle_values import (
+    STORAGE_DTYPES,
+    ModuleRecord,
+    StorageRecord,
+    TensorRecord,
+    ValueFactory,
+    tensor_names,
 )
-_STORAGE_DTYPES = {
-    'FloatStorage': torch.float32,
-    'HalfStorage': torch.float16,
-    'BFloat16Storage': torch.bfloat16,
-    'DoubleStorage': torch.float64,
-    'LongStorage': torch.int64,
-    'IntStorage': torch.int32,
-    'ShortStorage': torch.int16,
-    'CharStorage': torch.int8,
-    'ByteStorage': torch.uint8,
-    'BoolStorage': torch.bool,
-}
+
+_WHAT = 'a module tree'
+_MAX_PICKLE_BYTES = 64 << 20
+_MAX_MODULES = 20_000  # CLIP has about 400
 
 
-class TorchScriptError(ValueError):
+class TorchScriptError(ArgumentError):
     """The file is no TorchScript archive, or not one that only holds modules and tensors."""
 
 
-class _Module:
-    """A module of the archive: whatever attributes the pickle gives it."""
-
-
-class _Storage:
-    """The memory of tensors."""
-
-    def __init__(self, dtype, count, data):
-        self.dtype, self.count, self.data = dtype, count, data
-
-
-def is_torchscript(path):
+def is_torchscript(path: str) -> bool:
     """Tell whether a file is a TorchScript archive (and not a state dict in the same container)."""
     if not zipfile.is_zipfile(path):
         return False
@@ -95,7 +42,7 @@ def is_torchscript(path):
         return any(name.endswith('/constants.pkl') or '/code/' in name for name in archive.namelist())
 
 
-def read_torchscript(path):
+def read_torchscript(path: str) -> dict[str, torch.Tensor]:
     """Return all tensors of the modules in an archive.
 
     Args:
@@ -114,105 +61,80 @@ def read_torchscript(path):
         raise TorchScriptError(f'damaged TorchScript archive ({type(err).__name__}: {err})'[:200]) from err
 
 
-def _read_tree(archive):
+def _read_tree(archive: zipfile.ZipFile) -> Any:
     """Return the record of the outermost module."""
     members = {info.filename: info for info in archive.infolist()}
     roots = [name[: -len('data.pkl')] for name in members if name.endswith('/data.pkl')]
     if len(roots) != 1 or members[roots[0] + 'data.pkl'].file_size > _MAX_PICKLE_BYTES:
         raise TorchScriptError('there must be exactly one data.pkl of ordinary size in it')
     data = archive.read(roots[0] + 'data.pkl')
-    _check_operations(data)
-
-    def read_storage(key):
-        info = members[f'{roots[0]}data/{key}']
-        if info.compress_type != zipfile.ZIP_STORED:  # so sizes cannot exceed that of the file
-            raise TorchScriptError('its tensors are compressed, which TorchScript never does')
-        return archive.read(info)
-
     stored_bytes = sum(
         info.file_size for info in members.values() if info.compress_type == zipfile.ZIP_STORED
     )
-    return _Unpickler(data, read_storage, max_tensor_bytes=2 * stored_bytes).load()
+    # Tensors may share memory, but not without end.
+    factory = ValueFactory(Budget(max(2 * stored_bytes, len(data))), _WHAT)
+    names = _ArchiveNames(factory)
+    storages = {}
+
+    def load_storage(reference: Any) -> StorageRecord:
+        dtype, key, count = names.storage_facts(reference)
+        if key not in storages:
+            info = members[f'{roots[0]}data/{key}']
+            if info.compress_type != zipfile.ZIP_STORED:  # so sizes cannot exceed that of the file
+                raise PickleFormatError('its tensors are compressed, which TorchScript never does')
+            storages[key] = factory.storage(dtype, count, archive.read(info))
+        return storages[key]
+
+    try:
+        return PickleMachine(data, names, factory.budget, _WHAT, persistent_load=load_storage).run()
+    except PickleError as error:
+        raise TorchScriptError(*error.args) from error
 
 
-def _check_operations(data):
-    """Raise TorchScriptError unless a pickle consists of operations that module trees need."""
-    for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name not in _OPCODES:
-            raise TorchScriptError(
-                f'the operation {opcode.name} has no place in a module tree; the file is refused'
-            )
-        if opcode.name.endswith('BINPUT') and argument > _MAX_MEMO:
-            raise TorchScriptError('it counts more objects than a module tree has')
+class _ArchiveNames(dict):
+    """The names that module trees refer to; every class of the archive's own program is an empty module."""
 
+    def __init__(self, factory: ValueFactory) -> None:
+        self._dtypes = {}
+        for name, dtype in STORAGE_DTYPES.items():
+            self['torch', name] = storage_class = Name()
+            self._dtypes[storage_class] = dtype
+        self['torch._utils', '_rebuild_tensor_v2'] = tensor_names(factory)[
+            'torch._utils', '_rebuild_tensor_v2'
+        ]
+        self['torch.jit._pickle', 'restore_type_tag'] = Name(call=lambda value, _type: value)
+        self['collections', 'OrderedDict'] = Name(call=factory.plain_dict)
+        self._module = Name(new=lambda: factory.module('module'))
 
-class _Unpickler(pickle.Unpickler):
-    """Make records of module classes, and tensors of storages; refuse every other name."""
+    def __contains__(self, key: tuple[str, str]) -> bool:
+        return super().__contains__(key) or key[0].split('.')[0] == '__torch__' or _is_typed_list(key)
 
-    def __init__(self, data, read_storage, max_tensor_bytes):
-        super().__init__(io.BytesIO(data))
-        self._read_storage = read_storage
-        self._storages = {}
-        self._tensor_bytes_left = max_tensor_bytes
+    def __missing__(self, key: tuple[str, str]) -> Name:
+        return Name(call=lambda values: values) if _is_typed_list(key) else self._module
 
-    def find_class(self, module, name):
-        if module == '__torch__' or module.startswith('__torch__.'):
-            return type('_ArchiveModule', (_Module,), {})  # a new class each time: nothing in it is shared
-        if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
-            return lambda *arguments: self._tensor(*arguments)
-        if module == 'torch' and name in _STORAGE_DTYPES:
-            return name
-        if module == 'torch.jit._pickle' and name.startswith('build_'):
-            return lambda values: values  # typed lists of numbers or tensors
-        if (module, name) == ('torch.jit._pickle', 'restore_type_tag'):
-            return lambda value, _type: value
-        if (module, name) == ('collections', 'OrderedDict'):
-            return dict
-        raise TorchScriptError(
-            f'refers to {module}.{name}, which weights have no use for; the file is refused'
-        )
-
-    def persistent_load(self, pid):
-        kind, storage_class, key, _location, count = pid
+    def storage_facts(self, reference: Any) -> tuple[torch.dtype, str, int]:
+        """Return (type, key, element count) of a reference to a storage."""
+        if not isinstance(reference, tuple) or len(reference) != 5:
+            raise PickleFormatError('a storage has a malformed reference')
+        kind, storage_class, key, _location, count = reference
         if (
             kind != 'storage'
-            or storage_class not in _STORAGE_DTYPES
+            or not isinstance(storage_class, Name)
+            or storage_class not in self._dtypes
             or not isinstance(key, str)
             or type(count) is not int
         ):
-            raise TorchScriptError('a storage has a malformed reference')
-        if key not in self._storages:
-            dtype, data = _STORAGE_DTYPES[storage_class], self._read_storage(key)
-            if len(data) != count * dtype.itemsize:
-                raise TorchScriptError(
-                    f'a storage of {count} elements of {dtype.itemsize} bytes comes with {len(data)} bytes'
-                )
-            self._storages[key] = _Storage(dtype, count, data)
-        return self._storages[key]
-
-    def _tensor(self, storage, offset, size, stride, _requires_grad, _hooks):
-        if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)) or len(size) != len(stride):
-            raise TorchScriptError('offset, sizes and strides of a tensor must be ints >= 0')
-        elements = math.prod(size)
-        span = 1 + sum((n - 1) * step for n, step in zip(size, stride)) if elements else 0
-        # A stride of 0 would repeat elements, so that a small file could fill the memory.
-        if offset + span > storage.count or elements > span:
-            raise TorchScriptError(
-                f'a tensor of {elements} elements does not fit into its storage of {storage.count}'
-            )
-        if not elements:
-            return torch.zeros(tuple(size), dtype=storage.dtype)
-        item = storage.dtype.itemsize
-        self._tensor_bytes_left -= span * item
-        if self._tensor_bytes_left < 0:  # tensors may share memory, but not without end
-            raise TorchScriptError('its tensors together are larger than the file')
-        raw = np.frombuffer(storage.data, dtype=np.uint8, count=span * item, offset=offset * item).copy()
-        return torch.from_numpy(raw).view(storage.dtype).as_strided(tuple(size), tuple(stride)).contiguous()
+            raise PickleFormatError('a storage has a malformed reference')
+        return self._dtypes[storage_class], key, count
 
 
-def _tensors_below(module):
+def _is_typed_list(key: tuple[str, str]) -> bool:
+    return key[0] == 'torch.jit._pickle' and key[1].startswith('build_')
+
+
+def _tensors_below(module: Any) -> dict[str, torch.Tensor]:
     """Collect the tensors of a module and its children, by dotted name."""
-    if not isinstance(module, _Module):
+    if not isinstance(module, ModuleRecord):
         raise TorchScriptError('it does not hold a module')
     found, waiting, seen = {}, [('', module)], 0
     while waiting:
@@ -220,9 +142,9 @@ def _tensors_below(module):
         seen += 1
         if seen > _MAX_MODULES:
             raise TorchScriptError('its modules are nested without end')
-        for name, value in vars(module).items():
-            if isinstance(value, torch.Tensor):
-                found[prefix + name] = value
-            elif isinstance(value, _Module):
+        for name, value in module.state.items():
+            if isinstance(value, TensorRecord):
+                found[f'{prefix}{name}'] = value.to_tensor()
+            elif isinstance(value, ModuleRecord):
                 waiting.append((f'{prefix}{name}.', value))
     return found

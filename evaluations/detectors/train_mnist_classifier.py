@@ -14,36 +14,43 @@ Legend: N batch or number of images, C channels, H W pixels, K classes.
 
 import math
 import os
+from collections.abc import Callable
 
 import click
 import numpy as np
 import torch
 import tqdm
 
-from dnnlib.cli import run_script
+from dnnlib.cli import one_line_errors, run_script
+from dnnlib.errors import ArgumentError, arg
 from dnnlib.util import atomic_write
-from evaluations.detectors.mnist_classifier import NUM_CLASSES, RESOLUTION, MnistClassifier, to_bytes
-from evaluations.metrics.frechet import class_accuracy
+from evaluations.detectors.mnist_classifier import (
+    NUM_CLASSES,
+    RESOLUTION,
+    MnistClassifier,
+    class_accuracy,
+    to_bytes,
+)
 from training.dataset import ImageFolderDataset
 
 
-def load_digits(path, option):
+def load_digits(path: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Read all images and labels of a digit data set into memory.
 
     Args:
         path: Folder or zip in EDM format with labels 0..9.
-        option: Name of the command-line option that gave the path, for messages.
     Returns:
         (images uint8 [N, 1, 32, 32]; labels int64 [N]).
     Raises:
-        ValueError: The data set is not one of 32x32 grey images of ten classes.
+        ArgumentError: The data set is not one of 32x32 grey images of ten classes.
     """
     dataset = ImageFolderDataset(path, use_labels=True)
     if tuple(dataset.image_shape) != (1, RESOLUTION, RESOLUTION) or dataset.label_dim != NUM_CLASSES:
-        raise ValueError(
-            f'{option}={path} holds images of shape {tuple(dataset.image_shape)} with {dataset.label_dim} classes; '
+        raise ArgumentError(
+            arg('path', path),
+            f' holds images of shape {tuple(dataset.image_shape)} with {dataset.label_dim} classes; '
             f'the classifier needs (1, {RESOLUTION}, {RESOLUTION}) and {NUM_CLASSES} classes, '
-            'as dataset_tool.py makes from MNIST'
+            'as dataset_tool.py makes from MNIST',
         )
     pairs = [dataset[i] for i in tqdm.trange(len(dataset), desc=f'Reading {path}', disable=None)]
     images = torch.from_numpy(np.stack([image for image, _ in pairs]))
@@ -51,7 +58,13 @@ def load_digits(path, option):
     return images, labels
 
 
-def augment(x, generator, max_shift=2.5, max_angle=12, max_zoom=0.1):
+def augment(
+    x: torch.Tensor,
+    generator: torch.Generator,
+    max_shift: float = 2.5,
+    max_angle: float = 12,
+    max_zoom: float = 0.1,
+) -> torch.Tensor:
     """Shift, rotate and zoom each image at random, with black outside.
 
     Args:
@@ -72,7 +85,7 @@ def augment(x, generator, max_shift=2.5, max_angle=12, max_zoom=0.1):
     return torch.nn.functional.grid_sample(x, grid, align_corners=False)  # [N, 1, H, W]
 
 
-def accuracy(model, images, labels, batch=500):
+def accuracy(model: MnistClassifier, images: torch.Tensor, labels: torch.Tensor, batch: int = 500) -> float:
     """Return the fraction of images that a classifier names correctly, 0..1."""
     model.eval()
     with torch.no_grad():
@@ -80,7 +93,15 @@ def accuracy(model, images, labels, batch=500):
     return class_accuracy(logits, labels)
 
 
-def fit(images, labels, epochs, batch, lr, seed, report=print):
+def fit(
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    epochs: int,
+    batch: int,
+    lr: float,
+    seed: int,
+    report: Callable[[str], object] = print,
+) -> MnistClassifier:
     """Train a fresh classifier with AdamW and a one-cycle learning rate.
 
     Args:
@@ -117,40 +138,47 @@ def fit(images, labels, epochs, batch, lr, seed, report=print):
     return model
 
 
-def check_outfile(path):
-    """Raise ValueError, before any training, when the weights could not be written to `path`."""
+def check_outfile(path: str) -> None:
+    """Raise ArgumentError, before any training, when the weights could not be written to `path`."""
     folder = os.path.dirname(path) or '.'
     if os.path.isdir(path) or not os.access(folder, os.W_OK):
-        raise ValueError(
-            f'--outfile={path} cannot be written: it must be a file in an existing, writable folder; '
-            'try --outfile=mnist-classifier.pt'
+        raise ArgumentError(
+            arg('outfile', path),
+            ' cannot be written: it must be a file in an existing, writable folder; try ',
+            arg('outfile', 'mnist-classifier.pt'),
         )
 
 
 # fmt: off
 @click.command()
-@click.option('--data', help='Training images, folder or zip with labels', metavar='ZIP|DIR', type=str, required=True)
+@click.option('--data', help='Training images, folder or zip with labels', metavar='ZIP|DIR', type=str,
+              required=True)
 @click.option('--test-data', help='Test images, never trained on', metavar='ZIP|DIR', type=str, required=True)
-@click.option('--outfile', help='Where to write the weights', metavar='PT', type=str, default='pretrained/mnist-classifier.pt', show_default=True)
-@click.option('--epochs', help='Passes over the training images', metavar='INT', type=click.IntRange(min=1), default=8, show_default=True)
-@click.option('--batch', help='Images per step', metavar='INT', type=click.IntRange(min=2), default=128, show_default=True)
-@click.option('--lr', help='Highest learning rate', metavar='FLOAT', type=click.FloatRange(min=0, min_open=True), default=3e-3, show_default=True)
-@click.option('--seed', help='Seed of weights, order and augmentation', metavar='INT', type=click.IntRange(min=0), default=0, show_default=True)
+@click.option('--outfile', help='Where to write the weights', metavar='PT', type=str,
+              default='pretrained/mnist-classifier.pt', show_default=True)
+@click.option('--epochs', help='Passes over the training images', metavar='INT',
+              type=click.IntRange(min=1), default=8, show_default=True)
+@click.option('--batch', help='Images per step', metavar='INT', type=click.IntRange(min=2), default=128,
+              show_default=True)
+@click.option('--lr', help='Highest learning rate', metavar='FLOAT', type=click.FloatRange(min=0,
+              min_open=True), default=3e-3, show_default=True)
+@click.option('--seed', help='Seed of weights, order and augmentation', metavar='INT',
+              type=click.IntRange(min=0), default=0, show_default=True)
 def main(data, test_data, outfile, epochs, batch, lr, seed):
     """Train the MNIST classifier that `--detector=mnist-classifier` uses."""
-    try:
-        images, labels = load_digits(data, '--data')
-        test_images, test_labels = load_digits(test_data, '--test-data')
+    with one_line_errors(path='data'):
+        images, labels = load_digits(data)
         check_outfile(outfile)
-    except ValueError as err:
-        raise click.ClickException(str(err)) from err
+    with one_line_errors(path='test_data'):
+        test_images, test_labels = load_digits(test_data)
     if batch > len(images):
         raise click.ClickException(f'--batch={batch} is more than the {len(images)} images of --data={data}; '
                                    f'try --batch={len(images)}')
     click.echo(f'Training on {len(images)} images, {epochs} epochs of {len(images) // batch} steps')
     model = fit(images, labels, epochs=epochs, batch=batch, lr=lr, seed=seed, report=click.echo)
     score = accuracy(model, test_images, test_labels)
-    content = to_bytes(model, test_accuracy=score, num_train=len(images), epochs=epochs, batch=batch, lr=lr, seed=seed)
+    content = to_bytes(model, test_accuracy=score, num_train=len(images), epochs=epochs, batch=batch, lr=lr,
+                       seed=seed)
     with atomic_write(outfile) as f:
         f.write(content)
     click.echo(f'Test accuracy {100 * score:.2f} % on {len(test_images)} images; weights in {outfile}')

@@ -12,12 +12,15 @@ Legend: N batch, C channels, H W pixels, D features, T tokens, G patches per sid
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import torch
 from torch.nn import functional
 
+from dnnlib.errors import ArgumentError
 from training.backbones.stages import IMAGENET_MEAN, IMAGENET_STD
 
 INPUT_SIZE = 224
@@ -28,7 +31,7 @@ _DINOV2_FILE_SIZE = 518  # resolution that DINOv2's position embedding was train
 _POSITION_OFFSET = 0.1  # see resample_positions
 
 
-def preprocess_clip(images):
+def preprocess_clip(images: torch.Tensor) -> torch.Tensor:
     """Resize, crop and normalise images as clean-fid does for CLIP.
 
     Args:
@@ -46,7 +49,7 @@ def preprocess_clip(images):
     return _normalise(x, CLIP_MEAN, CLIP_STD)
 
 
-def _resize_and_crop(image):
+def _resize_and_crop(image: np.ndarray) -> np.ndarray:
     """Bring the shorter side to 224 with Pillow and keep the centre, uint8 [224, 224, 3]."""
     height, width = image.shape[:2]
     short = min(height, width)
@@ -57,7 +60,7 @@ def _resize_and_crop(image):
     return np.asarray(resized)[top : top + INPUT_SIZE, left : left + INPUT_SIZE]
 
 
-def preprocess_dinov2(images):
+def preprocess_dinov2(images: torch.Tensor) -> torch.Tensor:
     """Resize and normalise images as EDM2 does for DINOv2.
 
     Args:
@@ -71,7 +74,7 @@ def preprocess_dinov2(images):
     return _normalise(x, IMAGENET_MEAN, IMAGENET_STD)
 
 
-def _normalise(x, mean, std):
+def _normalise(x: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """Return (x / 255 - mean) / std in float32, channel by channel."""
     mean, std = (
         torch.tensor(values, dtype=torch.float32, device=x.device).reshape(1, 3, 1, 1)
@@ -80,7 +83,7 @@ def _normalise(x, mean, std):
     return (x.to(torch.float32) / 255 - mean) / std
 
 
-def resample_positions(pos_embed, grid):
+def resample_positions(pos_embed: torch.Tensor, grid: int) -> torch.Tensor:
     """Bring DINOv2's position embedding to another number of patches, as the authors' code does.
 
     Bicubic without antialiasing, at a scale of (G_out + 0.1) / G_in: their guard against a rounding
@@ -104,21 +107,21 @@ def resample_positions(pos_embed, grid):
     )  # [1, 1 + G_out * G_out, D]
 
 
-def create_clip(**arguments):
+def create_clip(**arguments: Any) -> torch.nn.Module:
     """Return timm's network for CLIP's image tower, not filled; `arguments` replace timm's."""
     return _create('vit_base_patch32_clip_quickgelu_224', num_classes=CLIP_DIM, **arguments)
 
 
-def create_dinov2(**arguments):
-    """Return timm's network for DINOv2 at the resolution of its files, not filled; `arguments` replace timm's."""
+def create_dinov2(**arguments: Any) -> torch.nn.Module:
+    """Return timm's DINOv2 at the resolution of its files, not filled; `arguments` replace timm's."""
     return _create('vit_large_patch14_dinov2', img_size=_DINOV2_FILE_SIZE, num_classes=0, **arguments)
 
 
-def _create(name, **arguments):
+def _create(name: str, **arguments: Any) -> torch.nn.Module:
     try:
         import timm  # late: the import takes seconds
     except ImportError as err:
-        raise ValueError(
+        raise ArgumentError(
             'the detectors clip-vit-b-32 and dinov2-vit-l-14 need timm; run `pip install timm`'
         ) from err
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn but not used here
@@ -129,13 +132,13 @@ def _create(name, **arguments):
     return model
 
 
-def fill_clip(model, state):
+def fill_clip(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.nn.Module:
     """Put complete weights under timm's names into the network of `create_clip`, ready to measure."""
     model.load_state_dict(state, assign=True)
     return model.eval().requires_grad_(False)
 
 
-def fill_dinov2(model, state):
+def fill_dinov2(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.nn.Module:
     """Put complete weights into the network of `create_dinov2`, and set it to 224x224 pixels."""
     model.load_state_dict(state, assign=True)
     patch = model.patch_embed.patch_size[0]
@@ -145,11 +148,11 @@ def fill_dinov2(model, state):
     return model.eval().requires_grad_(False)
 
 
-def clip_features(model, images):
+def clip_features(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Return CLIP's image embedding, not normalised, float32 [N, 512], of uint8 images [N, 3, H, W]."""
     return model(preprocess_clip(images))  # [N, D]
 
 
-def dinov2_features(model, images):
+def dinov2_features(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Return DINOv2's class token after the last norm, float32 [N, 1024], of uint8 images [N, 3, H, W]."""
     return model(preprocess_dinov2(images))  # [N, D]

@@ -83,8 +83,8 @@ _HF_DINO_BLOCK = (
 )
 
 
-def read_vit_weights(path):
-    """Read the tensors of a weights file (state dict, safetensors or TorchScript) without running anything in it.
+def read_vit_weights(path: str) -> dict[str, torch.Tensor]:
+    """Read the tensors of a weights file (state dict, safetensors, TorchScript); nothing in it is run.
 
     Raises:
         WeightsError: The file cannot be read.
@@ -97,7 +97,9 @@ def read_vit_weights(path):
     return read_weights(path)
 
 
-def clip_state(state, model, source):
+def clip_state(
+    state: dict[str, torch.Tensor], model: torch.nn.Module, source: str
+) -> dict[str, torch.Tensor]:
     """Return the weights of CLIP's image tower under timm's names.
 
     Args:
@@ -122,7 +124,9 @@ def clip_state(state, model, source):
     return _checked(state, model, source, 'CLIP ViT-B/32')
 
 
-def dinov2_state(state, model, source):
+def dinov2_state(
+    state: dict[str, torch.Tensor], model: torch.nn.Module, source: str
+) -> dict[str, torch.Tensor]:
     """Return the weights of DINOv2 under timm's names, position embedding as in the file.
 
     Args:
@@ -176,6 +180,7 @@ def _checked(state, model, source, what):
     )
     if text:
         raise WeightsError(
-            f'{source} does not hold the weights of {what}: {text}; see pretrained/README.md for the file to use'
+            f'{source} does not hold the weights of {what}: {text}; '
+            'see pretrained/README.md for the file to use'
         )
     return {name: tensor.to(torch.float32) for name, tensor in state.items()}

@@ -14,12 +14,13 @@ import os
 
 import torch
 
+from dnnlib.errors import ArgumentError, arg
 from dnnlib.util import file_sha256, make_cache_dir_path, open_url
 
 _DOWNLOAD_ATTEMPTS = 2
 
 
-class DetectorWeightsError(ValueError):
+class DetectorWeightsError(ArgumentError):
     """Weights of a detector are missing, or are not the published ones."""
 
 
@@ -47,22 +48,26 @@ PUBLISHED = {
     'inception': (
         PublishedFile(
             'pt_inception-2015-12-05-6726825d.pth',
-            'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth',
+            'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/'
+            'pt_inception-2015-12-05-6726825d.pth',
             _INCEPTION_PTH,
         ),
         PublishedFile(
             'weights-inception-2015-12-05-6726825d.pth',
-            'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth',
+            'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/'
+            'weights-inception-2015-12-05-6726825d.pth',
             _INCEPTION_PTH,
         ),
         PublishedFile(
             'inception-2015-12-05.pt',
-            'https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt',
+            'https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/'
+            'inception-2015-12-05.pt',
             'f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4',
         ),
         PublishedFile(
             'classify_image_graph_def.pb',
-            'https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches/classify_image_graph_def.pb',
+            'https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches/'
+            'classify_image_graph_def.pb',
             '009d6814d1bc560d4e7b236e170e9b2d5ca6f4b57bd8037f6db05776204415c6',
         ),
     ),
@@ -84,15 +89,13 @@ PUBLISHED = {
 }
 
 
-def find_weights(name, pretrained_dir, path=None):
+def find_weights(name: str, pretrained_dir: str, path: str | None = None) -> FoundFile:
     """Return the weights file of a detector, downloading it last of all.
 
     Args:
         name: Detector, a key of `PUBLISHED`.
         pretrained_dir: Folder searched first.
         path: File to use instead, whatever its hash; or a folder to search instead of `pretrained_dir`.
-    Returns:
-        The `FoundFile`.
     Raises:
         DetectorWeightsError: Nothing found, or a file with a published name and another content.
     """
@@ -112,7 +115,7 @@ def find_weights(name, pretrained_dir, path=None):
     raise DetectorWeightsError(missing_message(name, path or pretrained_dir, reasons[0]))
 
 
-def missing_message(name, folder, reason):
+def missing_message(name: str, folder: str, reason: str) -> str:
     """Return the line that says which file to fetch from where and where to put it."""
     file = PUBLISHED[name][0]
     others = ', '.join(f'{other.name} ({other.url})' for other in PUBLISHED[name][1:])
@@ -123,7 +126,7 @@ def missing_message(name, folder, reason):
     )
 
 
-def _places(name, folder):
+def _places(name: str, folder: str) -> list[tuple[PublishedFile, str]]:
     """List (published file, path where it might be), in the order of the search."""
     files = PUBLISHED[name]
     # The caches of pytorch-fid, torch-fidelity and torch.hub, and that of OpenAI's CLIP package.
@@ -142,19 +145,22 @@ def _places(name, folder):
     return places
 
 
-def _given_file(name, path):
+def _given_file(name: str, path: str) -> FoundFile:
     """Accept a file that the user named, and say whether it is a published one."""
     try:
         sha256 = file_sha256(path)
-    except OSError as err:
+    except ArgumentError as error:  # a pipe or a device
+        raise error.renamed(path='detector_path') from error
+    except OSError as error:
         file = PUBLISHED[name][0]
         raise DetectorWeightsError(
-            f'--detector-path={path} cannot be read ({err.strerror}); give a weights file of {name}, '
-            f'such as {file.name} from {file.url}'
-        ) from err
+            arg('detector_path', path),
+            f' cannot be read ({error.strerror}); give a weights file of {name}, '
+            f'such as {file.name} from {file.url}',
+        ) from error
     known = [file for file in PUBLISHED[name] if file.sha256 == sha256]
     stated = all(file.sha256 for file in PUBLISHED[name])
-    note = f'--detector-path={path} has SHA-256 {sha256}, which is not that of ' + (
+    note = f'{path} has SHA-256 {sha256}, which is not that of ' + (
         'a published file' if stated else 'any file known here; its authors state none'
     )
     return FoundFile(
@@ -162,7 +168,7 @@ def _given_file(name, path):
     )
 
 
-def _checked(name, file, path):
+def _checked(name: str, file: PublishedFile, path: str) -> FoundFile:
     """Make sure that a file found under a published name is that file."""
     sha256 = file_sha256(path)
     if file.sha256 is None:
@@ -171,13 +177,15 @@ def _checked(name, file, path):
         )
     if sha256 != file.sha256:
         raise DetectorWeightsError(
-            f'{path} has SHA-256 {sha256}, but {file.name} as published has {file.sha256}; fetch it again from {file.url}, '
-            f'or give it with --detector-path, which accepts any {name} weights and names the numbers after them'
+            f'{path} has SHA-256 {sha256}, but {file.name} as published has {file.sha256}; '
+            f'fetch it again from {file.url}, or give it with ',
+            arg('detector_path'),
+            f', which accepts any {name} weights and names the numbers after them',
         )
     return FoundFile(path, sha256, True)
 
 
-def state_sha256(state):
+def state_sha256(state: dict[str, torch.Tensor]) -> str:
     """Hash the values of a network's weights, whatever file they came from.
 
     Two files of different formats with the same weights have the same hash: two detectors are

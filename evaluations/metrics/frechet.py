@@ -9,23 +9,25 @@ Legend: N images, D features, K classes.
 import numpy as np
 import torch
 
+Array = np.ndarray | torch.Tensor
 _ROUNDING = 1e-6  # negative eigenvalues up to this fraction of the largest are rounding, not an error
 
 
-def _matrix(values, device=None):
+def _matrix(values: Array, device: torch.device | None = None) -> torch.Tensor:
     """Return an argument as a float64 tensor; NumPy arrays go to `device`, tensors stay where they are."""
     if isinstance(values, torch.Tensor):
         return values.detach().to(device=device, dtype=torch.float64)
     return torch.as_tensor(np.asarray(values, dtype=np.float64), device=device)
 
 
-def _symmetric(name, sigma, mu):
+def _symmetric(name: str, sigma: Array, mu: torch.Tensor) -> torch.Tensor:
     """Check one covariance argument and return it as a symmetric float64 matrix."""
     sigma = _matrix(sigma, mu.device)
     dim = len(mu)
     if sigma.shape != (dim, dim):
         raise ValueError(
-            f'{name} has shape {tuple(sigma.shape)}, but its mean has {dim} entries; it must be ({dim}, {dim})'
+            f'{name} has shape {tuple(sigma.shape)}, but its mean has {dim} entries; '
+            f'it must be ({dim}, {dim})'
         )
     if not sigma.isfinite().all():
         raise ValueError(
@@ -34,7 +36,7 @@ def _symmetric(name, sigma, mu):
     return (sigma + sigma.T) / 2
 
 
-def _factor(name, sigma):
+def _factor(name: str, sigma: torch.Tensor) -> torch.Tensor:
     """Return A of shape [D, R] with A A^T = sigma, where R is the rank.
 
     Cholesky where it succeeds (one third of the time of an eigendecomposition). A matrix of fewer
@@ -51,7 +53,7 @@ def _factor(name, sigma):
     return v[:, kept] * w[kept].sqrt()  # [D, R]
 
 
-def frechet_parts(mu1, sigma1, mu2, sigma2):
+def frechet_parts(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> tuple[float, float]:
     """Return the two terms of the Frechet distance between two Gaussians.
 
     With S1 = A A^T, the nonzero eigenvalues of S1 S2 are those of the symmetric matrix
@@ -73,7 +75,8 @@ def frechet_parts(mu1, sigma1, mu2, sigma2):
     mu2 = _matrix(mu2, mu1.device)
     if mu1.ndim != 1 or mu1.shape != mu2.shape:
         raise ValueError(
-            f'the means have shapes {tuple(mu1.shape)} and {tuple(mu2.shape)}; both must be vectors of the same length'
+            f'the means have shapes {tuple(mu1.shape)} and {tuple(mu2.shape)}; '
+            'both must be vectors of the same length'
         )
     if not (mu1.isfinite().all() and mu2.isfinite().all()):
         raise ValueError('a mean holds values that are not finite; the features it was made from were broken')
@@ -90,7 +93,7 @@ def frechet_parts(mu1, sigma1, mu2, sigma2):
     return float((mu1 - mu2).square().sum()), float(cov_term)
 
 
-def frechet_distance(mu1, sigma1, mu2, sigma2):
+def frechet_distance(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> float:
     """Return the Frechet distance between two Gaussians.
 
     |mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), Heusel et al. 2017, Eq. (6).
@@ -106,7 +109,7 @@ def frechet_distance(mu1, sigma1, mu2, sigma2):
     return sum(frechet_parts(mu1, sigma1, mu2, sigma2))
 
 
-def as_features(name, features):
+def as_features(name: str, features: Array) -> torch.Tensor:
     """Return features as a tensor [N, D] without copying them, after checking them.
 
     Args:
@@ -128,7 +131,7 @@ def as_features(name, features):
     return features
 
 
-def as_feature_pair(samples, reference):
+def as_feature_pair(samples: Array, reference: Array) -> tuple[torch.Tensor, torch.Tensor]:
     """Return both sets as `as_features` does, the reference on the device of the samples.
 
     Raises:
@@ -141,28 +144,3 @@ def as_feature_pair(samples, reference):
             'both must come from the same detector'
         )
     return samples, reference.to(samples.device)
-
-
-def class_accuracy(logits, labels):
-    """Return the fraction of images whose largest logit is that of their label.
-
-    Args:
-        logits: Class scores, float tensor [N, K].
-        labels: Class indices 0..K-1, int tensor [N].
-    Returns:
-        Accuracy, 0..1.
-    Raises:
-        ValueError: Shapes that do not fit, no images, or a label outside 0..K-1.
-    """
-    logits, labels = torch.as_tensor(logits), torch.as_tensor(labels)
-    if logits.ndim != 2 or labels.shape != logits.shape[:1] or labels.numel() == 0:
-        raise ValueError(
-            f'logits have shape {tuple(logits.shape)} and labels {tuple(labels.shape)}; '
-            'they must be [N, K] and [N] with N >= 1'
-        )
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise ValueError(
-            f'labels reach from {int(labels.min())} to {int(labels.max())}, but there are '
-            f'{logits.shape[1]} classes, 0..{logits.shape[1] - 1}'
-        )
-    return float((logits.argmax(dim=1) == labels.to(logits.device)).double().mean())

@@ -7,6 +7,7 @@ Legend: N images, K classes.
 """
 
 import typing
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -33,23 +34,23 @@ class InceptionScore:
         split_size: Images per group; the last group may be smaller and counts as much as the others.
     """
 
-    def __init__(self, split_size=SPLIT_SIZE):
+    def __init__(self, split_size: int = SPLIT_SIZE) -> None:
         if split_size < 1:
             raise ValueError(f'split_size={split_size} must be at least 1; {SPLIT_SIZE} is usual')
         self._split_size = split_size
         self._groups = []
         self._clear()
 
-    def _clear(self):
+    def _clear(self) -> None:
         self._count = 0
         self._negative_entropy = 0  # sum of p ln p over images and classes
         self._probabilities = 0  # sum of p over images, [K]
 
-    def _group_score(self):
+    def _group_score(self) -> float:
         marginal = self._probabilities / self._count  # [K]
         return float((self._negative_entropy / self._count - torch.xlogy(marginal, marginal).sum()).exp())
 
-    def append(self, logits):
+    def append(self, logits: torch.Tensor) -> None:
         """Add a batch.
 
         Args:
@@ -74,7 +75,7 @@ class InceptionScore:
                 self._groups.append(self._group_score())
                 self._clear()
 
-    def result(self):
+    def result(self) -> Score:
         """Return the `Score` of all images so far.
 
         Raises:
@@ -86,7 +87,7 @@ class InceptionScore:
         return Score(float(np.mean(groups)), groups)
 
 
-def inception_score(logits, split_size=SPLIT_SIZE):
+def inception_score(logits: torch.Tensor | np.ndarray, split_size: int = SPLIT_SIZE) -> Score:
     """Return the Inception Score of class scores in file order; see `InceptionScore`.
 
     Args:
@@ -103,7 +104,7 @@ def inception_score(logits, split_size=SPLIT_SIZE):
     return score.result()
 
 
-def seems_sorted(labels, split_size=SPLIT_SIZE):
+def seems_sorted(labels: Sequence[int] | np.ndarray, split_size: int = SPLIT_SIZE) -> bool:
     """Tell whether the order of the classes spoils the Inception Score.
 
     A group of a file sorted by class sees only a few classes, which makes the score far too low.

@@ -11,13 +11,13 @@ import typing
 import numpy as np
 import torch
 
-from evaluations.metrics.frechet import as_feature_pair
+from evaluations.metrics.frechet import Array, as_feature_pair
 
 NUM_SUBSETS, SUBSET_SIZE = 100, 1000  # of published numbers
 
 
 class KernelDistance(typing.NamedTuple):
-    """Mean and population standard deviation of the distance over random subsets, and how these were drawn."""
+    """Mean and population standard deviation over random subsets, and how these were drawn."""
 
     mean: float
     std: float
@@ -26,12 +26,12 @@ class KernelDistance(typing.NamedTuple):
     seed: int
 
 
-def polynomial_kernel(x, y):
+def polynomial_kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Return (x y / D + 1)^3 for all pairs of rows: float [N, D], [M, D] -> [N, M]."""
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
-def squared_mmd(x, y):
+def squared_mmd(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Return the unbiased estimate of the squared maximum mean discrepancy of two sets.
 
     Pairs of an image with itself are left out; the result may be below 0.
@@ -48,7 +48,14 @@ def squared_mmd(x, y):
     return self_terms - 2 * polynomial_kernel(x, y).mean()
 
 
-def kernel_distance(*, samples, reference, num_subsets=NUM_SUBSETS, subset_size=SUBSET_SIZE, seed=0):
+def kernel_distance(
+    *,
+    samples: Array,
+    reference: Array,
+    num_subsets: int = NUM_SUBSETS,
+    subset_size: int = SUBSET_SIZE,
+    seed: int = 0,
+) -> KernelDistance:
     """Estimate the kernel distance on random subsets of both sets.
 
     One NumPy generator draws all subsets without replacement, that of the samples before that
@@ -71,8 +78,9 @@ def kernel_distance(*, samples, reference, num_subsets=NUM_SUBSETS, subset_size=
     size = min(subset_size, len(samples), len(reference))
     if size < 2 or num_subsets < 1:
         raise ValueError(
-            f'KID of {len(samples)} samples and {len(reference)} reference images with num_subsets={num_subsets}, '
-            f'subset_size={subset_size} is not defined; it needs 1 subset and 2 images at least, '
+            f'KID of {len(samples)} samples and {len(reference)} reference images with '
+            f'num_subsets={num_subsets}, subset_size={subset_size} is not defined; '
+            'it needs 1 subset and 2 images at least, '
             f'{NUM_SUBSETS} and {SUBSET_SIZE} are usual'
         )
     rng = np.random.RandomState(seed)

@@ -11,10 +11,14 @@ Legend: N M images, D features, R C rows and columns of a tile.
 """
 
 import typing
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
-from evaluations.metrics.frechet import as_feature_pair, as_features
+from evaluations.metrics.frechet import Array, as_feature_pair, as_features
+
+# Of items, what is done, their number and name; yields the items, as dnnlib.progress.with_progress does.
+Progress = Callable[[list, str, int, str], Iterable]
 
 MODES = ('exact', 'openai-fp16')
 BLOCK = 4096  # rows and columns of a tile
@@ -52,31 +56,31 @@ class _Exact:
 
     period = None
 
-    def __init__(self, x, y):
+    def __init__(self, x: torch.Tensor, y: torch.Tensor) -> None:
         self._x, self._y = x, y
         self._dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
         self._centre = y.to(self._dtype).mean(dim=0).round()  # [D]
         self._x_norm, self._y_norm = self._norms(x), self._norms(y)  # [N], [M]
         self._last = None, None
 
-    def _load(self, features, rows):
+    def _load(self, features: torch.Tensor, rows: slice) -> torch.Tensor:
         return features[rows].to(self._dtype) - self._centre  # [R, D]
 
-    def _norm(self, values):
+    def _norm(self, values: torch.Tensor) -> torch.Tensor:
         return values.square().sum(dim=1)  # [R]
 
-    def _norms(self, features):
+    def _norms(self, features: torch.Tensor) -> torch.Tensor:
         return torch.cat(
             [self._norm(self._load(features, part)) for part in _slices(slice(0, len(features)), BLOCK)]
         )
 
-    def _load_rows(self, rows):
+    def _load_rows(self, rows: slice) -> torch.Tensor:
         """Return rows of the first set; tiles come row by row, so the last ones are kept."""
         if self._last[0] != rows:
             self._last = rows, self._load(self._x, rows)
         return self._last[1]
 
-    def tile(self, rows, cols):
+    def tile(self, rows: slice, cols: slice) -> torch.Tensor:
         """Return the squared distances [R, C] between two slices of the sets."""
         product = torch.addmm(
             self._y_norm[cols], self._load_rows(rows), self._load(self._y, cols).T, alpha=-2
@@ -93,22 +97,22 @@ class _OpenAIFp16(_Exact):
 
     period = _OPENAI_BLOCK
 
-    def __init__(self, x, y):
+    def __init__(self, x: torch.Tensor, y: torch.Tensor) -> None:
         super().__init__(x, y)
         self._exact = _Exact(x, y)
         self._overflow = {}
 
-    def _load(self, features, rows):
+    def _load(self, features: torch.Tensor, rows: slice) -> torch.Tensor:
         return features[rows].half().float()  # [R, D]
 
-    def _norm(self, values):
+    def _norm(self, values: torch.Tensor) -> torch.Tensor:
         return values.square().half().float().sum(dim=1).half()  # [R]
 
-    def _half_tile(self, rows, cols):
+    def _half_tile(self, rows: slice, cols: slice) -> torch.Tensor:
         product = (self._load_rows(rows) @ self._load(self._y, cols).T).half()  # [R, C]
         return (self._x_norm[rows, None] - 2 * product + self._y_norm[cols]).clamp_(min=0)
 
-    def _overflows(self, rows, cols):
+    def _overflows(self, rows: slice, cols: slice) -> bool:
         """Tell whether any distance of a large block is not finite; looks at all of them only if it must."""
         largest = float(self._x_norm[rows].max()), float(self._y_norm[cols].max())
         if sum(norm**0.5 for norm in largest) ** 2 <= _SAFE_HALF:  # triangle inequality
@@ -117,7 +121,7 @@ class _OpenAIFp16(_Exact):
             self._half_tile(r, c).isfinite().all() for r in _slices(rows, BLOCK) for c in _slices(cols, BLOCK)
         )
 
-    def tile(self, rows, cols):
+    def tile(self, rows: slice, cols: slice) -> torch.Tensor:
         """Return the squared distances [R, C] between two slices of the sets, float32."""
         large = [
             slice(p := part.start // self.period * self.period, min(p + self.period, len(features)))
@@ -132,7 +136,7 @@ class _OpenAIFp16(_Exact):
 _ARITHMETIC = dict(zip(MODES, (_Exact, _OpenAIFp16)))
 
 
-def _slices(whole, block, period=None):
+def _slices(whole: slice, block: int, period: int | None = None) -> list[slice]:
     """Cut a slice into slices of at most `block`, none of which crosses a multiple of `period`."""
     period = period or whole.stop
     return [
@@ -142,7 +146,15 @@ def _slices(whole, block, period=None):
     ]
 
 
-def _tiles(distances, x, y, block, progress, desc, upper=False):
+def _tiles(
+    distances: _Exact,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    block: int,
+    progress: Progress | None,
+    desc: str,
+    upper: bool = False,
+) -> Iterator[tuple[slice, slice, torch.Tensor]]:
     """Yield (rows, columns, squared distances) of all tiles, or of those not below the diagonal."""
     pairs = [
         (rows, cols)
@@ -150,11 +162,11 @@ def _tiles(distances, x, y, block, progress, desc, upper=False):
         for cols in _slices(slice(0, len(y)), block, distances.period)
         if not upper or cols.start >= rows.start
     ]
-    for rows, cols in progress(pairs, desc) if progress else pairs:
+    for rows, cols in progress(pairs, desc, len(pairs), 'batches') if progress else pairs:
         yield rows, cols, distances.tile(rows, cols)
 
 
-def _smallest(values, count):
+def _smallest(values: torch.Tensor, count: int) -> torch.Tensor:
     """Return the `count` smallest of each row, [R, C] -> [R, count], in any order.
 
     They lie in the `count` groups of columns with the smallest minima. Finding those takes one fast
@@ -172,20 +184,27 @@ def _smallest(values, count):
     return candidates.topk(count, dim=1, largest=False).values
 
 
-def _require_neighbours(name, features, k):
+def _require_neighbours(name: str, features: torch.Tensor, k: int) -> None:
     if not 1 <= k < len(features):
         raise ValueError(
-            f'{name} has {len(features)} images and k={k}; k must be at least 1 and less than the number of images'
+            f'{name} has {len(features)} images and k={k}; '
+            'k must be at least 1 and less than the number of images'
         )
 
 
-def _make_arithmetic(mode):
+def _make_arithmetic(mode: str) -> type[_Exact]:
     if mode not in _ARITHMETIC:
         raise ValueError(f'mode={mode!r} is not known; choose one of {", ".join(MODES)}')
     return _ARITHMETIC[mode]
 
 
-def manifold_radii(features, k=PR_NEIGHBOURS, mode='exact', block=BLOCK, progress=None):
+def manifold_radii(
+    features: Array,
+    k: int = PR_NEIGHBOURS,
+    mode: str = 'exact',
+    block: int = BLOCK,
+    progress: Progress | None = None,
+) -> torch.Tensor:
     """Return the squared distance of each point to its k-th nearest other point.
 
     The point itself is counted at rank 0, as in OpenAI's program, so a point with k copies has radius 0.
@@ -195,7 +214,7 @@ def manifold_radii(features, k=PR_NEIGHBOURS, mode='exact', block=BLOCK, progres
         k: Rank of the neighbour, at least 1.
         mode: 'exact', or 'openai-fp16' for the rounding of published numbers.
         block: Rows and columns of a tile; a tile takes 4 block^2 bytes and a few times that for a moment.
-        progress: Function of (list of tiles, description) that yields the tiles, or None.
+        progress: Yields tiles and shows how many are done, such as `dnnlib.progress.with_progress`; or None.
     Returns:
         Squared radii, float tensor [N] on the device of the features.
     Raises:
@@ -218,7 +237,15 @@ def manifold_radii(features, k=PR_NEIGHBOURS, mode='exact', block=BLOCK, progres
     return torch.cat([found.amax(dim=1) for found in nearest if found is not None])
 
 
-def precision_recall(*, samples, reference, k=PR_NEIGHBOURS, mode='exact', block=BLOCK, progress=None):
+def precision_recall(
+    *,
+    samples: Array,
+    reference: Array,
+    k: int = PR_NEIGHBOURS,
+    mode: str = 'exact',
+    block: int = BLOCK,
+    progress: Progress | None = None,
+) -> PrecisionRecall:
     """Return the improved precision and recall of samples, as OpenAI's evaluator defines them.
 
     Precision is the fraction of samples within the radius of some reference point; recall is the
@@ -250,7 +277,14 @@ def precision_recall(*, samples, reference, k=PR_NEIGHBOURS, mode='exact', block
     return PrecisionRecall(float(precise.double().mean()), float(recalled.double().mean()))
 
 
-def density_coverage(*, samples, reference, k=DC_NEIGHBOURS, block=BLOCK, progress=None):
+def density_coverage(
+    *,
+    samples: Array,
+    reference: Array,
+    k: int = DC_NEIGHBOURS,
+    block: int = BLOCK,
+    progress: Progress | None = None,
+) -> DensityCoverage:
     """Return density and coverage of samples.
 
     Unlike `precision_recall`, and as in the authors' program, a distance equal to the radius does not count.
@@ -269,7 +303,7 @@ def density_coverage(*, samples, reference, k=DC_NEIGHBOURS, block=BLOCK, progre
     radii = manifold_radii(reference, k, 'exact', block, progress)
     inside_count = 0
     covered = torch.zeros(len(reference), dtype=torch.bool, device=samples.device)
-    for rows, cols, tile in _tiles(
+    for rows, _cols, tile in _tiles(
         _Exact(reference, samples), reference, samples, block, progress, 'Density and coverage'
     ):
         inside = tile < radii[rows, None]  # [R, C]

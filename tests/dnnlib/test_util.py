@@ -15,16 +15,7 @@ import threading
 import pytest
 
 from dnnlib import EasyDict
-from dnnlib.util import (
-    Logger,
-    atomic_write,
-    construct_class_by_name,
-    file_sha256,
-    format_time,
-    is_url,
-    make_cache_dir_path,
-    open_url,
-)
+from dnnlib.util import Logger, atomic_write, file_sha256, format_time, is_url, make_cache_dir_path, open_url
 
 
 def test_easy_dict():
@@ -116,27 +107,6 @@ def test_logger_leaves_the_streams_of_others(monkeypatch):
     other = sys.stdout = io.StringIO()
     logger.close()
     assert sys.stdout is other
-
-
-def test_construct_class_by_name():
-    loss = construct_class_by_name(class_name='training.loss.EDMLoss', P_mean=-2.0)
-    assert loss.P_mean == -2.0
-    for name in (
-        'os.system',
-        'training.loss',
-        'training.loss.torch',
-        'training.loss.Missing',
-        'training.missing.Class',
-        'trainingx.loss.EDMLoss',
-        'training..loss',
-        'dnnlib.util.EasyDict',
-        'training.training_loop.Logger',
-        3,
-    ):
-        with pytest.raises(
-            ValueError, match='must name a class defined in a module of training or evaluations'
-        ):
-            construct_class_by_name(class_name=name)
 
 
 def test_cache_folder(monkeypatch, tmp_path):

@@ -10,8 +10,7 @@ import zipfile
 
 import pytest
 
-from tests.support import tiny_runs
-from tests.training.test_dataset import ROOT
+from tests.support import ROOT, tiny_runs
 from training.dataset import DatasetError, ImageFolderDataset, InfiniteSampler, load_batches
 
 BATCH = 8

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.synthetic_data import SyntheticDataset
 from benchmarks.throughput import synthetic_config
 from tests.support import ROOT, tiny_runs
 from torch_utils import randomness, training_stats
@@ -55,7 +56,7 @@ def run(request, monkeypatch):
         tiny_runs.make_config('--data=cifar10-32x32.zip', '--cond=1', *args), 1, device='cpu'
     )
     config['dataset_kwargs'].update(resolution=8, classes=3, max_size=40)
-    return TrainingRun(config)
+    return TrainingRun(config, SyntheticDataset(**config['dataset_kwargs']))
 
 
 def test_no_value_is_read_back_in_an_iteration(run):

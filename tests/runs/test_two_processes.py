@@ -21,7 +21,6 @@ import torch
 
 from tests.support import ROOT, tiny_runs
 from torch_utils import distributed, training_stats
-from training.training_loop import TrainingRun
 
 TEACHER_NAMES = ('Loss/loss', 'Grad/norm')
 INSTANCE_NAMES = ('Loss/dist/fake', 'Grad/G/norm')
@@ -44,7 +43,7 @@ GAN_NAMES = (
 def train(config, folder, names, prepare=lambda run: None):
     """Train and return, on rank 0: means per tick, the flattened parameters, which tensors differ between the ranks."""
     training_stats._counters.clear()
-    run = TrainingRun(config)
+    run = tiny_runs.make_run(config)
     prepare(run)
     start = torch.cat([p.detach().flatten() for p in run.task.trained.parameters()])
     if run.rank == 0:
@@ -164,7 +163,7 @@ def differ_on_rank_1(data, teacher, folder):
 
 def fail_on_rank_1(data, folder):
     """Train a teacher whose second iteration fails on rank 1, while rank 0 waits for its gradients."""
-    run = TrainingRun(
+    run = tiny_runs.make_run(
         tiny_runs.make_config(*tiny_runs.TEACHER_ARGS, f'--data={data}', tiny_runs.duration(48))
     )
     original = run.task.step

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from evaluations.detectors.registry import get_detector
-from evaluations.metrics.moments import load_reference
+from evaluations.inputs.reference import load_reference
 from training.sampling.samplers import sample_batch, to_uint8
 from training.snapshots.snapshot import load_network
 

@@ -17,8 +17,7 @@ import export
 import generate
 from dnnlib.files import claim
 from tests.support.tiny_exports import ARCHITECTURES, draw, fail, invoke, need, one_step, run, write_snapshot
-from tests.support.upstream_files import small_network, upstream_bytes
-from tests.training.snapshots.test_trusted_pickle import module_state, persistent
+from tests.support.upstream_files import module_state, persistent, small_network, upstream_bytes
 from training import networks
 from training.sampling import samplers
 from training.snapshots import export_formats

@@ -15,10 +15,11 @@ from click.testing import CliRunner
 
 import fid
 import generate
-from evaluations import comparison as comparisons
+from dnnlib.errors import ArgumentError
+from evaluations import comparison
 from evaluations.detectors.registry import Detector, Measured, get_detector
+from evaluations.inputs.reference import load_reference
 from evaluations.metrics.frechet import frechet_distance
-from evaluations.metrics.moments import load_reference
 from training.networks import EDMPrecond, GDDPrecond
 from training.sampling.options import SAMPLER_PARAMETERS
 from training.snapshots.snapshot import save_snapshot
@@ -275,8 +276,8 @@ def stub(monkeypatch):
             preprocessing='quarters',
         )
 
-    monkeypatch.setattr(comparisons, 'get_detector', get)
-    monkeypatch.setattr(comparisons, 'find_missing', lambda names, path: [])
+    monkeypatch.setattr(comparison, 'get_detector', get)
+    monkeypatch.setattr(comparison, 'find_missing', lambda names, path: [])
 
 
 def numbers(path):
@@ -396,9 +397,9 @@ def test_weights_can_be_given(data, tmp_path, stub):
 
 def test_missing_weights_are_listed_before_any_work(data, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        comparisons,
+        comparison,
         'find_missing',
-        lambda names, path: [f'detector {name}: nothing at {path}' for name in names],
+        lambda names, path: [ArgumentError(f'detector {name}: nothing at {path}') for name in names],
     )
     output = run(
         'ref', f'--data={data["a"]}', f'--dest={tmp_path}/new/x.npz', '--detector-path=here', FAST, ok=False
@@ -458,9 +459,9 @@ def test_image_pack_equals_its_images(data, tmp_path):
 )
 def test_refusals(data, snapshots, tmp_path, monkeypatch, command, changes, words):
     if changes.get('detector') == 'tf_efficientnet_lite0':
-        monkeypatch.setattr(comparisons, 'find_missing', lambda names, path: [])
+        monkeypatch.setattr(comparison, 'find_missing', lambda names, path: [])
         monkeypatch.setattr(
-            comparisons, 'get_detector', lambda name, device, path: Detector(name, None, 64, 'ab', device)
+            comparison, 'get_detector', lambda name, device, path: Detector(name, None, 64, 'ab', device)
         )
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     args = {

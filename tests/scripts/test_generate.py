@@ -9,26 +9,15 @@ import json
 import tracemalloc
 
 import numpy as np
-import PIL.Image
 import pytest
 import torch
 from click.testing import CliRunner
 
 import generate
 from tests.golden import fill
+from tests.support.generated_images import TINY, read
 from training import networks
 from training.snapshots.snapshot import save_snapshot
-
-TINY = dict(
-    img_resolution=8,
-    img_channels=3,
-    model_type='SongUNet',
-    model_channels=8,
-    channel_mult=[1],
-    num_blocks=1,
-    attn_resolutions=[],
-    dropout=0,
-)
 
 
 @pytest.fixture(scope='session')
@@ -64,11 +53,6 @@ def run(snapshot, outdir, *options):
     result = invoke(snapshot, outdir, *options)
     assert result.exit_code == 0, result.output
     return result.output
-
-
-def read(outdir, name='000000.png'):
-    with PIL.Image.open(outdir / name) as image:
-        return np.asarray(image)
 
 
 def assert_same_images(a, b):

@@ -23,8 +23,8 @@ import export
 import generate
 from tests.scripts import test_generate
 from tests.support import tiny_exports
+from tests.support.image_files import encode, random_pixels, write_files
 from tests.support.upstream_files import small_network, upstream_bytes
-from tests.training.test_dataset import encode, random_pixels, write_files
 from torch_utils import persistence
 from training import networks
 

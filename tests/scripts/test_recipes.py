@@ -16,7 +16,7 @@ from click.testing import CliRunner
 import train
 from tests.support import ROOT
 from training import config as config_lib
-from training import networks
+from training import networks, recipes
 from training.adversarial.discriminator import ProjectedDiscriminator
 from training.adversarial.features import FEATURE_CHANNELS, nominal_resolutions
 from training.snapshots.snapshot import load_network
@@ -27,14 +27,13 @@ DEMO = ['demo', 'demo-long', 'demo-teacher']
 METHODS = ['demo-gdd', 'demo-cd', 'demo-ctm', 'demo-pd', 'demo-rcd', 'demo-two-step']
 
 
+VARIABLES = ('NPROC', 'DATA', 'TEACHER', 'OUTDIR', 'TORCHRUN', 'COMPARE')
+
+
 def run_script(*args, **variables):
     """Run train.sh with the Python of the tests."""
     variables = dict(dict(VENV='none', PYTHON=sys.executable), **variables)
-    kept = {
-        key: value
-        for key, value in os.environ.items()
-        if key not in ('NPROC', 'DATA', 'TEACHER', 'OUTDIR', 'TORCHRUN')
-    }
+    kept = {key: value for key, value in os.environ.items() if key not in VARIABLES}
     return subprocess.run(
         ['sh', str(ROOT / 'train.sh'), *args], capture_output=True, text=True, env=dict(kept, **variables)
     )
@@ -57,14 +56,18 @@ def stand_in(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def resolved(listed, stand_in):
-    """Resolved options of every recipe: what the script gives to train.py, resolved here."""
+def resolved(listed):
+    """Resolved options of every recipe."""
     configs = {}
     for name in listed:
-        script, *args = run_script(name, '--dry-run', PYTHON=stand_in).stdout.split()
-        assert script == 'train.py' and args[-1] == '--dry-run'
-        configs[name] = json.loads(CliRunner().invoke(train.main, args).output)
+        configs[name] = json.loads(invoke(name, '--dry-run').output)
     return configs
+
+
+def invoke(name, *args, **variables):
+    """Run a recipe in this process, with variables of the environment."""
+    env = dict.fromkeys(VARIABLES) | variables
+    return CliRunner().invoke(train.main, [f'--recipe={name}', *args], env=env)
 
 
 @pytest.mark.parametrize('name', ['gdd-i-cifar10-cond', 'edm-imagenet-64x64-cond-adm'])
@@ -308,7 +311,14 @@ def test_published_distillations_have_the_published_sizes(name, resolved):
 )
 def test_strength_of_r1_is_the_published_one_with_four_processes(name, gammas, resolved):
     for processes, gamma in zip((4, 8, 1), gammas):
-        line = describe_r1(resolved[name], processes)
+        config = resolved[name]
+        line = describe_r1(
+            config['compat'],
+            config['batch_size'],
+            config['r1_interval'],
+            config['loss_kwargs']['r1_gamma'],
+            processes,
+        )
         assert f'effective gamma {gamma}' in line and ('with 4 processes, which' in line) == (processes != 4)
 
 
@@ -374,8 +384,7 @@ def test_official_command_lines_run_unchanged(name, resolved):
         assert result.exit_code == 0, result.output
         return without_spelling(json.loads(result.output))
 
-    table = [f'--class-embed={TABLE}'] if GDD[name][4] else []
-    assert resolve('--compat=official', *table) == without_spelling(resolved[name])
+    assert resolve('--compat=official') == without_spelling(resolved[name])
     # As they are: the accidents repaired, and class embeddings drawn at random. Nothing else differs.
     plain = resolve()
     ours = dict(without_spelling(resolved[name]), compat='clean', nan='skip')
@@ -497,70 +506,98 @@ def test_later_options_and_variables_win():
     ],
 )
 def test_missing_data_is_one_line_that_says_how_to_make_it(name, how):
-    result = run_script(name, DATA='no/such.zip', PYTHON='false')
-    assert result.returncode == 2 and result.stdout == '' and result.stderr.count('\n') == 1
+    result = invoke(name, DATA='no/such.zip')
+    assert result.exit_code == 2 and result.stdout == '' and result.stderr.count('\n') == 1
     assert result.stderr.startswith('Error: no/such.zip is missing; make it with ') and how in result.stderr
     assert result.stderr.endswith(', or set DATA=FILE.zip\n')
 
 
-def test_missing_teacher_and_class_table_are_one_line_each(tmp_path):
+def test_the_script_ends_with_the_same_line_and_code():
+    result = run_script('edm-ffhq-64x64-uncond-vp', DATA='no/such.zip')
+    assert result.returncode == 2 and result.stdout == ''
+    assert (
+        result.stderr.startswith('Error: no/such.zip is missing; make it with ')
+        and result.stderr.count('\n') == 1
+    )
+
+
+def test_missing_teacher_and_class_table_are_one_line_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for name in ('data.zip', 'teacher.pkl'):
         (tmp_path / name).touch()
-    data = dict(DATA=f'{tmp_path}/data.zip', PYTHON='false')
-    teacher = run_script('gdd-i-afhqv2', **data)
-    assert (
-        teacher.returncode == 2
-        and teacher.stdout == ''
-        and teacher.stderr
-        == (
-            'Error: pretrained/edm-afhqv2-64x64-uncond-ve.pkl is missing; download https://nvlabs-fi-cdn.nvidia.com/edm/pretrained/'
-            'edm-afhqv2-64x64-uncond-ve.pkl, or set TEACHER=FILE.pkl or TEACHER=URL\n'
-        )
+    teacher = invoke('gdd-i-afhqv2', DATA='data.zip')
+    assert (teacher.exit_code, teacher.stdout) == (2, '') and teacher.stderr == (
+        'Error: pretrained/edm-afhqv2-64x64-uncond-ve.pkl is missing; download https://nvlabs-fi-cdn.nvidia.com/edm/pretrained/'
+        'edm-afhqv2-64x64-uncond-ve.pkl, or set TEACHER=FILE.pkl or TEACHER=URL\n'
     )
-    table = run_script('gdd-cifar10-cond', TEACHER=f'{tmp_path}/teacher.pkl', **data)
-    assert (
-        table.returncode == 2
-        and table.stdout == ''
-        and table.stderr
-        == (
+    for given in ('teacher.pkl', 'https://example.com/teacher.pkl'):
+        table = invoke('gdd-cifar10-cond', TEACHER=given, DATA='data.zip')
+        assert (table.exit_code, table.stdout) == (2, '') and table.stderr == (
             f'Error: {TABLE} is missing; pretrained/README.md says how to make it (ImageNet class embeddings, 1000 x 320), '
             'or give --class-embed=FILE.npy, random or computed\n'
         )
+
+
+def test_what_the_user_gives_is_no_matter_of_the_recipe(tmp_path, monkeypatch):
+    """Such files are looked for where any run looks for them, with its message and code."""
+    monkeypatch.chdir(tmp_path)
+    result = invoke(
+        'gdd-imagenet', '--data=x.zip', '--transfer=y.pkl', '--class-embed=random', '--device=cpu'
     )
+    assert result.exit_code == 1 and '--data=x.zip does not exist' in result.stderr and os.listdir() == []
+    assert result.stderr.startswith('Note: gdd-imagenet was published with 4 processes, this run has NPROC=1')
 
 
-def test_teacher_and_class_table_can_be_given(stand_in, tmp_path):
-    (tmp_path / 'data.zip').touch()
-    (tmp_path / 'my teacher.pkl').touch()
-    for teacher in (f'{tmp_path}/my teacher.pkl', 'https://example.com/teacher.pkl'):
-        result = run_script(
-            'gdd-imagenet',
-            '--class-embed=random',
-            PYTHON=stand_in,
-            DATA=f'{tmp_path}/data.zip',
-            TEACHER=teacher,
-            NPROC='4',
+def test_teacher_can_be_given():
+    config = json.loads(invoke('gdd-imagenet', '-n', TEACHER='my teacher.pkl', DATA='d.zip').output)
+    assert config['transfer'] == 'my teacher.pkl' and config['dataset_kwargs']['path'] == 'd.zip'
+    config = json.loads(invoke('gdd-imagenet', '-n', '--transfer=x.pkl', TEACHER='my teacher.pkl').output)
+    assert config['transfer'] == 'x.pkl'
+    for result in (invoke('demo-teacher', TEACHER='x.pkl'), invoke('demo-teacher', '-n', TEACHER='x.pkl')):
+        assert result.exit_code == 2 and result.stderr == (
+            'Error: TEACHER=x.pkl: recipe demo-teacher starts without a teacher; unset TEACHER\n'
         )
-        assert result.returncode == 0 and result.stderr == '' and result.stdout.count('--transfer=') == 1
-        assert result.stdout.endswith(f' --transfer={teacher} --class-embed=random\n')
-    result = run_script(
-        'gdd-imagenet',
-        '--class-embed=random',
-        '--transfer=x.pkl',
-        PYTHON=stand_in,
-        DATA=f'{tmp_path}/data.zip',
-        NPROC='4',
-    )
-    assert result.returncode == 0 and result.stdout.endswith(' --class-embed=random --transfer=x.pkl\n')
-    result = run_script('demo-teacher', TEACHER='x.pkl')
-    assert result.returncode == 2 and result.stderr == (
-        'Error: TEACHER=x.pkl: recipe demo-teacher starts without a teacher; unset TEACHER\n'
-    )
+
+
+@pytest.mark.parametrize(
+    'name, option, key, expected',
+    [
+        ('gdd-cifar10', '--fp16=0', 'precision', 'fp32'),
+        ('gdd-cifar10', '--precision=fp32', 'precision', 'fp32'),
+        ('edm-imagenet-64x64-cond-adm', '--fp16=0', 'precision', 'fp32'),
+        ('edm-ffhq-64x64-uncond-vp', '--precond=ve', 'loss', 've'),
+        ('demo-cd', '--lpips=1', 'instance_kwargs', dict(kind='cd', max_steps=16, distance='lpips')),
+        ('gdd-ffhq', '--use-gp=0', 'r1_interval', 0),
+        ('demo', '--cres=1,2 --arch=ncsnpp', 'arch', 'ncsnpp'),
+    ],
+)
+def test_a_recipe_fills_only_what_is_left_out(name, option, key, expected):
+    """Whichever of two spellings the user takes."""
+    result = invoke(name, *option.split(), '-n')
+    assert result.exit_code == 0 and json.loads(result.output)[key] == expected, result.output
+
+
+def test_published_numbers():
+    """Frechet distances with their source, or None; the same as in docs/metrics.md."""
+    for name, recipe in recipes.RECIPES.items():
+        assert (recipe.fid is None) == (recipe.source is None) and (recipe.fid is None) == (
+            name.startswith('demo')
+            or name in ('gdd-i-cifar10-cond',)
+            or name.startswith('gdd-')
+            and 'gdd-i-' not in name
+            and name != 'gdd-ffhq'
+        )
+    text = (ROOT / 'docs/metrics.md').read_text()
+    [line] = [line for line in text.splitlines() if line.startswith('| GDD-I, 1 evaluation')]
+    published = [recipes.RECIPES[f'gdd-i-{name}'].fid for name in ('cifar10', 'ffhq', 'afhqv2', 'imagenet')]
+    assert line.split('|')[2:7] == [f' {published[0]} ', ' - ', *(f' {fid} ' for fid in published[1:])]
+    [line] = [line for line in text.splitlines() if line.startswith('| EDM teacher, 35')]
+    assert all(f'{recipes.RECIPES[name].fid}' in line for name in list(PUBLISHED) if 'uncond-ve' not in name)
 
 
 def test_unknown_recipe_is_one_line():
-    result = run_script('nope')
-    assert result.returncode == 2 and result.stdout == ''
+    result = invoke('nope')
+    assert result.exit_code == 2 and result.stdout == ''
     assert re.fullmatch(
         r"Error: unknown recipe 'nope'; a recipe is one of: demo, .*, edm-imagenet-64x64-cond-adm; "
         r'try: sh train.sh demo\n',
@@ -569,34 +606,28 @@ def test_unknown_recipe_is_one_line():
 
 
 @pytest.mark.parametrize(
-    'variables, launcher, note',
+    'variables, launcher',
     [
-        (
-            dict(),
-            '--nproc_per_node=1 --standalone',
-            'Note: edm-cifar10-32x32-cond-ve was published with 8 processes, this run has NPROC=1',
-        ),
-        (dict(NPROC='8'), '--nproc_per_node=8 --standalone', ''),
-        (dict(NPROC='4', TORCHRUN='--nnodes=2 --rdzv-id=x'), '--nproc_per_node=4 --nnodes=2 --rdzv-id=x', ''),
+        (dict(), '--nproc_per_node=1 --standalone'),
+        (dict(NPROC='8'), '--nproc_per_node=8 --standalone'),
+        (dict(NPROC='4', TORCHRUN='--nnodes=2 --rdzv-id=x'), '--nproc_per_node=4 --nnodes=2 --rdzv-id=x'),
     ],
 )
-def test_launch(variables, launcher, note, stand_in, tmp_path):
-    (tmp_path / 'data.zip').touch()
-    result = run_script(
-        'edm-cifar10-32x32-cond-ve',
-        '--batch=64',
-        PYTHON=stand_in,
-        DATA=f'{tmp_path}/data.zip',
-        OUTDIR='out',
-        **variables,
-    )
-    assert (
-        result.returncode == 0 and result.stderr.startswith(note) and result.stderr.count('\n') == bool(note)
-    )
+def test_launch(variables, launcher, stand_in):
+    result = run_script('edm-cifar10-32x32-cond-ve', '--batch=64', PYTHON=stand_in, OUTDIR='out', **variables)
+    assert result.returncode == 0 and result.stderr == ''
     assert result.stdout == (
-        f'-m torch_utils.launch {launcher} train.py --outdir=out --data={tmp_path}/data.zip --loss=edm '
-        '--precond=edm --cond=1 --arch=ncsnpp --batch=64\n'
+        f'-m torch_utils.launch {launcher} train.py --recipe=edm-cifar10-32x32-cond-ve --batch=64\n'
     )
+
+
+@pytest.mark.parametrize('processes, rank, noted', [('1', '0', True), ('8', '0', False), ('4', '1', False)])
+def test_note_about_the_number_of_processes(processes, rank, noted, monkeypatch, capsys):
+    monkeypatch.setenv('WORLD_SIZE', processes)
+    monkeypatch.setenv('RANK', rank)
+    train.note_processes('edm-cifar10-32x32-cond-ve', recipes.RECIPES['edm-cifar10-32x32-cond-ve'])
+    text = 'Note: edm-cifar10-32x32-cond-ve was published with 8 processes, this run has NPROC=1; --batch-gpu=N limits its memory'
+    assert capsys.readouterr().err == (text + '\n' if noted else '')
 
 
 @pytest.mark.parametrize('options, run_dir', [((), '00010-new'), (('--nosubdir',), '.')])
@@ -609,7 +640,7 @@ def test_demo_ends_with_a_comparison_of_its_last_snapshot(options, run_dir, stan
     trained, compared = result.stdout.splitlines()
     assert (
         trained.startswith('-m torch_utils.launch --nproc_per_node=1 --standalone train.py ')
-        and '--loss=gdd' in trained
+        and '--recipe=demo' in trained
     )
     folder = f'{tmp_path}/out' + ('' if options else f'/{run_dir}')
     assert compared == (

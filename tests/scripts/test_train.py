@@ -14,9 +14,10 @@ import torch
 from click.testing import CliRunner
 
 import train
+from dnnlib import cli
 from tests.support import ROOT, tiny_runs
 from torch_utils import training_stats
-from training import networks
+from training import networks, options
 from training.snapshots.snapshot import load_network
 
 
@@ -161,6 +162,12 @@ BAD_INPUT = {
         'training-state-*.pt',
     ),
     'freeze level': (GDD, '--freeze=4', "'--freeze': 4 is not in the range 0<=x<=3", ''),
+    'class table of the official code': (
+        GDD[:3],
+        '--compat=official',
+        'pretrained/imagenet-class-embeddings-tf_efficientnet_lite0.npy is missing; pretrained/README.md says how',
+        'or give --class-embed=FILE.npy, random or computed',
+    ),
     'option unknown': (GDD, '--lpips=1', '--lpips', ''),
     'option of the other loss': (EDM, '--dlr=0.1', '--dlr=0.1 needs --loss=gdd', 'leave it out'),
     'option of teachers': (GDD, '--ls=10', '--ls=10 needs --loss=edm', 'leave it out'),
@@ -376,15 +383,16 @@ def test_state_in_the_current_folder_can_be_resumed(command, files, monkeypatch)
 def test_only_rank_0_reports_at_once(files, tmp_path, monkeypatch):
     """Another process waits before it speaks, so that it cannot end the run before rank 0 has said what is wrong."""
     waits = []
-    monkeypatch.setattr(train.time, 'sleep', waits.append)
+    monkeypatch.setattr(cli.time, 'sleep', waits.append)
     for rank, prefix, waited in (('0', '', []), ('1', 'process 1: ', [5])):
         monkeypatch.setenv('RANK', rank)
         result = CliRunner().invoke(train.main, ['--outdir=runs', '--data=d.zip'])
         assert error_line(result).startswith(f'Error: {prefix}--transfer is missing') and waits == waited
 
 
-def test_diverged_run_stops_in_one_line_after_the_options(command, files):
-    """A learning rate beyond reason: the second step on has NaN gradients."""
+def test_diverged_run_stops_in_one_line_after_the_options(command, files, monkeypatch):
+    """A learning rate beyond what the command line takes: the second step on has NaN gradients."""
+    monkeypatch.setattr(options.RATE, 'most', 1e38)
     result = command(
         *[arg.format(**files) for arg in EDM],
         tiny_runs.duration(80),

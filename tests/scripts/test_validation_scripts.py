@@ -5,12 +5,15 @@
 
 import os
 import re
+import shlex
 import subprocess
+import sys
 
 import pytest
 
 import fid
 import generate
+from evaluations import published
 from tests.support import ROOT
 
 CHECKPOINTS = (
@@ -35,7 +38,11 @@ def files(tmp_path):
     for name in (*CHECKPOINTS, *REFERENCES.values(), 'VIRTUAL_imagenet64_labeled.npz', 'mine.pkl'):
         (tmp_path / name).touch()
     stub = tmp_path / 'python'
-    stub.write_text('#!/bin/sh\necho "$*"\ncase "$*" in *"${FAILING:-nothing}"*) exit 3 ;; esac\n')
+    stub.write_text(
+        '#!/bin/sh\n'
+        f'case "$1" in evaluations/published.py) exec {shlex.quote(sys.executable)} "$@" ;; esac\n'
+        'echo "$*"\ncase "$*" in *"${FAILING:-nothing}"*) exit 3 ;; esac\n'
+    )
     stub.chmod(0o755)
     return tmp_path
 
@@ -118,7 +125,7 @@ def test_demo_teacher(files):
     assert all(os.path.isfile(os.path.join(ROOT, found[name])) for name in ('network', 'ref'))
 
 
-def test_newest_demo_run(tmp_path):
+def test_newest_demo_run(tmp_path, monkeypatch):
     # Later runs have larger numbers, whether they are short or long; other recipes do not count.
     for run_dir, kimg in (
         ('00003-mnist-demo', 5),
@@ -128,19 +135,23 @@ def test_newest_demo_run(tmp_path):
     ):
         (tmp_path / 'training-runs' / run_dir).mkdir(parents=True, exist_ok=True)
         (tmp_path / 'training-runs' / run_dir / f'network-snapshot-{kimg:06d}.pkl').touch()
-    script = f'. {ROOT}/evaluations/checkpoints.sh; find_checkpoint demo && echo "$found"; find_checkpoint ffhq || echo "code $failed"'
-    result = subprocess.run(
-        ['sh', '-euc', script],
-        cwd=tmp_path,
-        env={**os.environ, 'NETWORK': ''},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert result.stdout == 'training-runs/00010-mnist-demo-long/network-snapshot-000002.pkl\ncode 0\n'
-    assert result.stderr.startswith(
-        'ffhq: skipped, there is no checkpoint pretrained/ffhq*.pkl; put it there'
-    )
+    monkeypatch.chdir(tmp_path)
+    for name in ('NETWORK', 'CHECKPOINTS'):
+        monkeypatch.delenv(name, raising=False)
+    newest = published.find_checkpoint(published.CHECKPOINTS['demo'])
+    assert newest == 'training-runs/00010-mnist-demo-long/network-snapshot-000002.pkl'
+    with pytest.raises(
+        published.AbsentError, match=r'there is no checkpoint pretrained/ffhq\*.pkl; put it there'
+    ):
+        published.find_checkpoint(published.CHECKPOINTS['ffhq'])
+
+
+def test_names_with_spaces_and_quotes(files):
+    """They cross from Python to the shell and back."""
+    odd = files / "a b 'c' $(d).pkl"
+    odd.touch()
+    code, output, error = run('validation_fid.sh', files, 'ffhq', NETWORK=str(odd))
+    assert code == 0 and error == '' and f'--network={odd} --ref=' in output
 
 
 def test_what_is_absent_is_skipped(files):

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import torch
 
-from evaluations.detectors.inception_names import UNITS
+from evaluations.detectors.inception_weights import UNITS
 from tests.support.upstream_files import UpstreamPickler
 from torch_utils import persistence
 

@@ -11,7 +11,6 @@ import PIL.Image
 import torch
 
 import train
-from training import config as config_lib
 from training import networks
 from training.adversarial.features import ProjectedFeatures
 from training.dataset import ImageFolderDataset
@@ -24,7 +23,13 @@ NETWORK_ARGS = ('--arch=ncsnpp', '--cbase=8', '--cres=1,1', '--num-blocks=1', '-
 COMMON_ARGS = ('--batch=8', '--workers=0', '--grid=2x3', '--seed=3', '--device=cpu')
 TEACHER_ARGS = ('--loss=edm', '--lr=0.01', '--lr-rampup=0', '--augment=0', *NETWORK_ARGS, *COMMON_ARGS)
 # A real discriminator on one small backbone.
-GAN_ARGS = ('--backbone=3', '--d-resolution=32', '--d-channel-max=16', *COMMON_ARGS)
+GAN_ARGS = (
+    '--backbone=3',
+    '--d-resolution=32',
+    '--d-channel-max=16',
+    '--class-embed=random',
+    *COMMON_ARGS,
+)
 UNET = dict(
     model_type='SongUNet',
     embedding_type='fourier',
@@ -70,18 +75,39 @@ def write_teacher(path, resolution=RESOLUTION, channels=3, classes=3, cls=networ
 
 def make_config(*args):
     """Resolve options of train.py as its command does; the tick is the one option that cannot be small enough."""
-    params = dict(train.main.make_context('train.py', ['--outdir=none', *args]).params)
-    for name in ('outdir', 'desc', 'nosubdir', 'dry_run'):
-        params.pop(name)
-    return dict(config_lib.build_config(params), tick_nimg=16)
+    config = train.resolve(train.main.make_context('train.py', ['--outdir=none', *args]))
+    return frozen(dict(config, tick_nimg=16))
 
 
-def make_task(material, *args, **changes):
+class Frozen(dict):
+    """A dict that refuses to be changed in place: nothing below the options may do so."""
+
+    def _refuse(self, *_args, **_kwargs):
+        raise TypeError('resolved options are complete, and nobody changes them')
+
+    __setitem__ = __delitem__ = __ior__ = update = pop = popitem = clear = setdefault = _refuse
+
+
+def frozen(value):
+    """Freeze nested dicts, of the options of a run."""
+    return Frozen({k: frozen(v) for k, v in value.items()}) if isinstance(value, dict) else value
+
+
+def make_run(config):
+    """Build a TrainingRun as train.py does, from options that nobody can change."""
+    return train.build_run(frozen(config))
+
+
+def make_task(material, *args, micro_batch=None, **changes):
     """Build a DistillationTask on (data, teacher), with options of train.py and changes of its resolved options."""
     data, teacher = material
     config = make_config(f'--data={data}', '--cond=1', f'--transfer={teacher}', *GAN_ARGS, *args)
-    config.update(dict(micro_batch=config['batch_size']), **changes)
-    return DistillationTask(config, ImageFolderDataset(data, use_labels=True), torch.device('cpu'))
+    return DistillationTask(
+        frozen(dict(config, **changes)),
+        ImageFolderDataset(data, use_labels=True),
+        torch.device('cpu'),
+        micro_batch or config['batch_size'],
+    )
 
 
 def duration(nimg):
@@ -90,11 +116,11 @@ def duration(nimg):
 
 
 def use_random_backbones(setattr_=None):
-    """Let training.distillation build its features without pretrained weights; `setattr_` as monkeypatch.setattr."""
-    from training.tasks import distillation
+    """Let the features be built without pretrained weights; `setattr_` as monkeypatch.setattr."""
+    from training.adversarial import builders
 
     (setattr_ or setattr)(
-        distillation,
+        builders,
         'ProjectedFeatures',
         lambda *args, **kwargs: ProjectedFeatures(*args, **dict(kwargs, weights='random')),
     )
@@ -114,11 +140,11 @@ def remove_normalisation(module, setattr_=setattr):
 def use_small_steps(setattr_=setattr):
     """Let train.py end ticks every 16 images, run R1 every 3 iterations and name states by images."""
 
-    def build_config(opts, original=config_lib.build_config):
-        return dict(original(opts), tick_nimg=16)
+    def build_run(config, original=train.build_run):
+        r1 = dict(r1_interval=3) if config.get('r1_interval') else {}
+        return original(frozen(dict(config, tick_nimg=16, **r1)))
 
-    setattr_(config_lib, 'build_config', build_config)
-    setattr_(config_lib, 'R1_INTERVAL', 3)
+    setattr_(train, 'build_run', build_run)
     setattr_(training_state, 'state_path', lambda run_dir, nimg: f'{run_dir}/training-state-{nimg:06d}.pt')
 
 

@@ -192,3 +192,15 @@ def network_output(net):
 def empty_hooks():
     """Return an empty hook dictionary, as tensors carry it."""
     return OrderedDict()
+
+
+def persistent(source, class_name, state):
+    """An object that pickles as one of a persistent class whose text is `source`."""
+    meta = dict(type='class', version=6, module_src=source, class_name=class_name, state=state)
+    return Call(persistence._reconstruct_persistent_obj, meta)
+
+
+def module_state(**attributes):
+    """State of a bare torch.nn.Module with further attributes; `modules` are its children by name."""
+    modules = attributes.pop('modules', {})
+    return dict(torch.nn.Module().__dict__, training=True, _modules=modules, **attributes)

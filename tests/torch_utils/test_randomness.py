@@ -94,3 +94,19 @@ def test_seeds_are_63_bit_and_differ_in_the_bits_that_each_generator_reads():
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert len(set(seeds)) == len({seed % 2**32 for seed in seeds}) == len(parts)
     assert derive_seed('a', 1) == derive_seed('a', 1) != derive_seed('a1')
+
+
+def test_nested_draws_are_shared_as_flat_ones():
+    """Every tensor of nested dicts: position b of process r is image b * W + r."""
+
+    def draw(count, generator):
+        return dict(
+            a=torch.rand([count], generator=generator), b=dict(c=torch.rand([count, 2], generator=generator))
+        )
+
+    whole = BatchRandom(1, 0).share(draw, 6, 'G/fake')
+    for rank in range(2):
+        own = BatchRandom(1, 0, rank, 2).share(draw, 3, 'G/fake')
+        assert torch.equal(own['a'], whole['a'][rank::2]) and torch.equal(
+            own['b']['c'], whole['b']['c'][rank::2]
+        )

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/augment.py: EDM's numbers, every operation against plain arithmetic, draws, and wrong versions."""
+"""Tests of training/augment.py: EDM's numbers, every operation by plain arithmetic, draws, wrong versions."""
 
 import math
 
@@ -139,7 +139,7 @@ def test_whole_pixel_shifts():
 
 
 def slow_resample(image, matrix):
-    """Transform one channel [H, W]: mirror, upsample by matrices of filter taps, interpolate point by point, downsample."""
+    """Transform one channel [H, W]: mirror, upsample by filter matrices, interpolate, downsample."""
     height, width = image.shape
     taps = np.array(augment.SYM6)
     padded = np.pad(image, [(height - 1, height - 1), (width - 1, width - 1)], mode='reflect')
@@ -155,7 +155,7 @@ def slow_resample(image, matrix):
     fine = up(padded.shape[0]) @ padded @ up(padded.shape[1]).T
     warped = np.zeros([2 * (height + 6), 2 * (width + 6)])
     for j, i in np.ndindex(*warped.shape):
-        # Fine sample k lies at (k + 1/2 - middle) / 2 + 1/4 pixels from the centre: the filter has an even length.
+        # Fine sample k lies at (k + 1/2 - middle) / 2 + 1/4 pixels from the centre: the filter is even.
         point = [(i - (warped.shape[1] - 1) / 2 + 0.5) / 2, (j - (warped.shape[0] - 1) / 2 + 0.5) / 2, 1]
         x, y = (matrix @ point)[:2] * 2 - 0.5 + (np.array(fine.shape[::-1]) - 1) / 2
         for row in (math.floor(y), math.floor(y) + 1):
@@ -188,7 +188,7 @@ def shift(x, y):
     return np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])
 
 
-# Draws of the pipe, and the matrix from the result to the source that the specification gives for them (8x6 pixels).
+# Draws of the pipe, and the matrix from the result to the source that the specification gives (8x6 pixels).
 TRANSFORMS = {
     'zoom in': (dict(scale=1.5), stretch(2**-0.3, 2**-0.3)),
     'zoom out': (dict(scale=-3.0), stretch(2**0.6, 2**0.6)),
@@ -239,7 +239,7 @@ def test_shifts_by_whole_pixels_are_exact():
 
 
 def test_direction_of_rotation():
-    """A smooth image turned by 90 degrees, counted from x (right) to y (down); exact only up to the asymmetry of the filter."""
+    """A smooth image turned by 90 degrees, from x (right) to y (down); exact but for an asymmetric filter."""
     image = torch.linspace(-1, 1, 16).expand(1, 1, 16, 16) + 0.3 * torch.linspace(-1, 1, 16)[:, None]
     found, labels = AugmentPipe().apply(image, dict(rotate_frac=column(math.pi / 2)))
     inner = (slice(None), slice(None), slice(4, 12), slice(4, 12))
@@ -349,7 +349,7 @@ def test_frequencies_of_the_draws():
 
 
 def test_processes_take_their_shares_of_one_draw():
-    """Image b * world_size + r of the batch belongs to process r; `official` gives each process a stream of its own."""
+    """Image b * world_size + r belongs to process r; `official` gives each process a stream of its own."""
     pipe = everything(p=0.5)
     whole = BatchRandom(3, 80).share(pipe.draw, 8, 'augment')
     shares = [BatchRandom(3, 80, rank, 2).share(pipe.draw, 4, 'augment') for rank in range(2)]

@@ -6,13 +6,19 @@ import json
 import os
 import pathlib
 import re
+import types
 
+import click
 import pytest
 from click.testing import CliRunner
 
 import train
+from dnnlib.errors import ArgumentError, as_option
+from dnnlib.param_types import IntList, Number
 from training import config as config_lib
-from training.config import ConfigError, plan_batch
+from training import options
+from training.config import plan_batch
+from training.run import folder
 
 GDD = ('--outdir=runs', '--data=some/cifar10-32x32.zip', '--transfer=teacher.pkl')
 EDM = ('--outdir=runs', '--data=some/cifar10-32x32.zip', '--loss=edm')
@@ -20,10 +26,7 @@ TEACHERS = ('edm', 'vp', 've')
 
 
 def build(*args):
-    params = dict(train.main.make_context('train.py', list(args)).params)
-    for name in ('outdir', 'desc', 'nosubdir', 'dry_run'):
-        params.pop(name)
-    return config_lib.build_config(params)
+    return train.resolve(train.main.make_context('train.py', list(args)))
 
 
 # ------------------------------------------------------------------------------------------------
@@ -45,9 +48,9 @@ def test_batch_is_split(batch, batch_gpu, world_size, expected):
 
 
 def test_batch_error_shows_the_arithmetic():
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ArgumentError) as caught:
         plan_batch(500, 32, 4)
-    assert str(caught.value) == (
+    assert caught.value.spell(as_option) == (
         '--batch=500 must be a multiple of 4 processes x 32 images per forward pass '
         '(--batch-gpu) = 128; try --batch=512'
     )
@@ -60,7 +63,7 @@ def test_every_batch_is_split_evenly_or_refused_with_a_batch_that_works():
             for batch in range(1, 70):
                 try:
                     local, micro = plan_batch(batch, batch_gpu, world_size)
-                except ConfigError as error:
+                except ArgumentError as error:
                     refused += 1
                     local, micro = plan_batch(int(str(error).rsplit('=', 1)[1]), batch_gpu, world_size)
                 else:
@@ -168,7 +171,7 @@ def test_precision(base, args, precision, use_fp16):
     """use_fp16 is what the network itself can express: float16 in EDM's preconditioners, bfloat16 in GDD's."""
     config = build(*base, *args)
     assert config['precision'] == precision and config['network_options']['use_fp16'] == use_fp16
-    assert config_lib.run_description(config, 1).endswith(f'-{precision}')
+    assert folder.run_description(config, 1).endswith(f'-{precision}')
 
 
 def test_discriminator_pays_for_lazy_r1():
@@ -293,9 +296,110 @@ def test_official_accidents_are_one_switch():
     ],
 )
 def test_options_that_exclude_or_need_each_other(args, text):
-    with pytest.raises(ConfigError, match=text) as caught:
+    with pytest.raises(ArgumentError) as caught:
         build(*args)
-    assert '\n' not in str(caught.value)
+    message = caught.value.spell(as_option)
+    assert re.search(text, message) and '\n' not in message
+
+
+def test_r1_off_is_paid_for_in_the_official_code():
+    """There the rate of D is x 16/17 whatever the R1 option says, which --compat=official keeps."""
+    clean = build(*GDD, '--dlr=1e-4', '--r1-type=none')
+    official = build(*GDD, '--dlr=1e-4', '--r1-type=none', '--compat=official')
+    assert clean['r1_interval'] == official['r1_interval'] == 0
+    assert clean['d_optimizer_kwargs']['lr'] == 1e-4 and clean['d_optimizer_kwargs']['betas'] == [0, 0.99]
+    assert official['d_optimizer_kwargs'] == build(*GDD, '--dlr=1e-4')['d_optimizer_kwargs']
+    assert build(*GDD, '--dlr=1e-4', '--r1-type=empty') | dict(options=0) == build(
+        *GDD, '--dlr=1e-4', '--use-gp=0'
+    ) | dict(options=0)
+
+
+@pytest.mark.parametrize(
+    'args, expected',
+    [
+        ((), 'random'),
+        (('--cond=1',), 'random'),
+        (('--compat=official',), 'random'),  # no classes, no table
+        (('--compat=official', '--cond=1'), config_lib.OFFICIAL_CLASS_TABLE),
+        (('--compat=official', '--cond=1', '--class-embed=random'), 'random'),
+        (('--compat=official', '--cond=1', '--class-embed=computed'), 'computed'),
+    ],
+)
+def test_class_table(args, expected):
+    """The official code always loads its ImageNet rows."""
+    assert build(*GDD, *args)['discriminator_kwargs']['class_embed'] == expected
+
+
+@pytest.mark.parametrize('text', ['4', '17', '-1', '', '0,1', 'vgg16_bn,,resnet50', 'a b', ' '])
+def test_backbones_that_cannot_be(text):
+    result = CliRunner().invoke(train.main, [*GDD, f'--backbone={text}', '--dry-run'])
+    assert result.exit_code == 1 and result.output.startswith(f'Error: --backbone={text}: ')
+    assert 'is neither an official set, 0 to 3, nor the name of a backbone; use --backbone=3' in result.output
+
+
+# The commands of EDM's README: the one in its text, and the rows of its table.
+EDM_COMMANDS = [
+    '--cond=1 --arch=ddpmpp',
+    '--cond=1 --arch=ncsnpp',
+    '--cond=0 --arch=ddpmpp',
+    '--cond=0 --arch=ncsnpp',
+    '--cond=0 --arch=ddpmpp --batch=256 --cres=1,2,2,2 --lr=2e-4 --dropout=0.05 --augment=0.15',
+    '--cond=0 --arch=ncsnpp --batch=256 --cres=1,2,2,2 --lr=2e-4 --dropout=0.05 --augment=0.15',
+    '--cond=0 --arch=ddpmpp --batch=256 --cres=1,2,2,2 --lr=2e-4 --dropout=0.25 --augment=0.15',
+    '--cond=0 --arch=ncsnpp --batch=256 --cres=1,2,2,2 --lr=2e-4 --dropout=0.25 --augment=0.15',
+    '--cond=1 --arch=adm --duration=2500 --batch=4096 --lr=1e-4 --ema=50 --dropout=0.10 --augment=0 --fp16=1 --ls=100 '
+    '--tick=200',
+]
+
+
+@pytest.mark.parametrize('command', EDM_COMMANDS)
+def test_commands_of_edm_say_what_they_need(command):
+    """They train a teacher without saying so; what the error asks for is all that is missing."""
+    args = [*GDD[:2], *command.split(), '-n']
+    result = CliRunner().invoke(train.main, args)
+    assert result.exit_code == 1 and result.output.startswith(
+        'Error: --transfer is missing: --loss=gdd distils'
+    )
+    [added] = re.findall('needs (--[^ ]*) added, and nothing else', result.output)
+    config = json.loads(CliRunner().invoke(train.main, [*args, added]).output)
+    assert (
+        config['loss'] == 'edm'
+        and config['arch'] in command
+        and config['augment_kwargs']
+        or '--augment=0 ' in command
+    )
+
+
+def numbers():
+    """Yield every numeric option of train.py."""
+    for option in options.OPTIONS:
+        if isinstance(option.type, (Number, IntList)) or option.name in ('ema', 'grid'):
+            yield option.opts[-1]
+
+
+@pytest.mark.parametrize(
+    'value', ['inf', '-inf', 'nan', '1e300', '9' * 5000, '1' + '0' * 12, '-1e12', '', '1-' + '9' * 12]
+)
+def test_numbers_beyond_reason_are_refused(value):
+    """By each option that takes a number, whatever it is about."""
+    for option in numbers():
+        result = CliRunner().invoke(train.main, [*GDD, f'{option}={value}', '-n'])
+        assert result.exit_code == 2 and isinstance(result.exception, SystemExit), (
+            option,
+            result.output[:300],
+        )
+        assert f"Invalid value for '{option}'" in result.output or option in ('--dry-run',), result.output[
+            :300
+        ]
+
+
+def test_options_that_take_numbers_have_a_range():
+    """Click's own types let `nan` pass."""
+    assert len(list(numbers())) > 40
+    for option in options.OPTIONS:
+        assert not isinstance(option.type, (click.types.FloatParamType, click.types.IntParamType)), (
+            option.name
+        )
 
 
 def test_half_lives():
@@ -317,12 +421,7 @@ def test_non_finite_gradients_are_treated_as_officially_on_request():
 def test_metrics_are_resolved():
     assert build(*GDD)['metrics_kwargs'] is None
     assert build(*MEASURED, '--metrics= FD2k,is50K')['metrics_kwargs'] == dict(
-        class_name='evaluations.live_metrics.LiveMetrics',
-        metrics=['fd2k', 'is50k'],
-        ref='ref.npz',
-        detector=None,
-        detector_path=None,
-        batch=64,
+        metrics=['fd2k', 'is50k'], ref='ref.npz', detector=None, detector_path=None, batch=64
     )
 
 
@@ -372,34 +471,6 @@ def test_malformed_values_are_refused_by_the_command_line(option):
     assert (
         result.exit_code == 2 and option.split('=')[0] in result.output and 'Traceback' not in result.output
     )
-
-
-# ------------------------------------------------------------------------------------------------
-# Run folders.
-
-
-def test_run_folder_names():
-    config = build(*GDD, '--batch=256', '--arch=ncsnpp', '--fp16=1', '--cond=1')
-    assert config_lib.run_description(config, 4) == 'cifar10-32x32-cond-ncsnpp-gdd-gdd-gpus4-batch256-bf16'
-    assert (
-        config_lib.run_description(build(*GDD), 1, 'x')
-        == 'cifar10-32x32-uncond-teacher-gdd-gdd-gpus1-batch512-fp32-x'
-    )
-
-
-@pytest.mark.parametrize(
-    'path', ['a/b/afhqv2-64x64.zip', 'afhqv2-64x64', 'a/afhqv2-64x64/', 'a/afhqv2-64x64.ZIP']
-)
-def test_dataset_names(path):
-    assert config_lib.dataset_name(path) == 'afhqv2-64x64'
-
-
-def test_run_folders_count_on(tmp_path):
-    assert config_lib.next_run_dir(str(tmp_path / 'none'), 'd') == str(tmp_path / 'none' / '00000-d')
-    assert not (tmp_path / 'none').exists()
-    for name in ('00000-x', '00007-y', '00003', 'notes', '123456-z', '00009x'):
-        (tmp_path / name).mkdir()
-    assert config_lib.next_run_dir(str(tmp_path), 'd') == str(tmp_path / '00008-d')
 
 
 # ------------------------------------------------------------------------------------------------
@@ -487,6 +558,7 @@ EFFECTS = {
     'grid': (GDD, '--grid=2x2'),
     'seed': (GDD, '--seed=1'),
     'dry_run': None,
+    'recipe': (('--recipe=demo',), '--recipe=demo-gdd'),
     'use_gp': (GDD, '--use-gp=0'),
     'd_pretrained': (GDD, '--d-pretrained=0'),
     'interp224': (GDD, '--interp224=0'),
@@ -503,8 +575,16 @@ def resolve(monkeypatch):
 
     def run(*args):
         found = []
-        monkeypatch.setattr('training.training_loop.TrainingRun', lambda config: config)
-        monkeypatch.setattr(train, 'launch', lambda config, run_dir: found.append((config, run_dir)))
+        monkeypatch.setattr(train, 'build_run', lambda config: types.SimpleNamespace(config=config))
+        monkeypatch.setattr(
+            folder,
+            'claim_run_dir',
+            lambda outdir, text, nosubdir, _options: (
+                outdir if nosubdir else folder.next_run_dir(outdir, text)
+            ),
+        )
+        monkeypatch.setattr(train, 'check_files', lambda *_: None)
+        monkeypatch.setattr(train, 'launch', lambda run, run_dir: found.append((run.config, run_dir)))
         result = CliRunner().invoke(train.main, list(args), catch_exceptions=False)
         assert result.exit_code == 0, result.output
         return found[0]
@@ -524,8 +604,8 @@ def test_option_changes_the_run(name, resolve):
 
 def test_every_resolved_value_is_read():
     """What build_config returns must be used by the modules that get it, not only printed."""
-    folder = pathlib.Path(config_lib.__file__).parent
-    text = ''.join(path.read_text() for path in [*folder.rglob('*.py'), pathlib.Path(train.__file__)])
+    root = pathlib.Path(config_lib.__file__).parent
+    text = ''.join(path.read_text() for path in [*root.rglob('*.py'), pathlib.Path(train.__file__)])
     keys = set(build(*GDD)) | set(build(*EDM))
     assert keys == {key for key in keys if f"config['{key}']" in text or f"c['{key}']" in text}
 

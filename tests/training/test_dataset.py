@@ -1,15 +1,12 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/dataset.py and training/images/files.py: reading, labels, subsets, errors, and the sampler."""
+"""Tests of training/dataset.py: reading, labels, subsets, errors, and the sampler."""
 
 import hashlib
 import io
 import itertools
 import json
 import pickle
-import struct
-import zipfile
-import zlib
 
 import numpy as np
 import PIL.Image
@@ -17,34 +14,11 @@ import pytest
 import torch
 
 from tests.support import ROOT
+from tests.support.image_files import encode, png_16bit_rgb, random_pixels, write_files
 from training.dataset import DatasetError, ImageFolderDataset, InfiniteSampler
 
 # SHA-256 of bytes 16 .. 16 + 10000*784 of the original file train-images-idx3-ubyte.
 MNIST_SUBSET_SHA256 = '2f7182bf021ffc5c1f62db987487f14d899b5c639f421a80f3095affc09a7db2'
-
-
-def encode(pixels, kind='png', **options):
-    """Bytes of an image file from uint8 [H, W] or [H, W, 3]."""
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(buffer, format=kind, **options)
-    return buffer.getvalue()
-
-
-def random_pixels(seed, shape=(8, 8, 3)):
-    return np.random.RandomState(seed).randint(256, size=shape).astype(np.uint8)
-
-
-def write_files(path, files):
-    """Store {name: bytes} in a new zip archive or folder."""
-    if path.suffix == '.zip':
-        with zipfile.ZipFile(path, 'w') as archive:
-            for name, data in files.items():
-                archive.writestr(name, data)
-        return path
-    for name, data in files.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(data)
-    return path
 
 
 def small_files(count=10, labels=None):
@@ -53,22 +27,6 @@ def small_files(count=10, labels=None):
         pairs = [[name, label] for name, label in zip(files, labels)]
         files['dataset.json'] = json.dumps({'labels': pairs}).encode()
     return files
-
-
-def png_16bit_rgb(side=8):
-    """A valid RGB PNG with 16 bits per channel, which Pillow opens as 8-bit RGB without a word."""
-
-    def chunk(kind, body):
-        return struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
-
-    rows = b''.join(b'\0' + b'\x12\x34' * (3 * side) for _ in range(side))
-    header = struct.pack('>IIBBBBB', side, side, 16, 2, 0, 0, 0)
-    return (
-        b'\x89PNG\r\n\x1a\n'
-        + chunk(b'IHDR', header)
-        + chunk(b'IDAT', zlib.compress(rows))
-        + chunk(b'IEND', b'')
-    )
 
 
 # ------------------------------------------------------------------------------------------------
@@ -210,7 +168,7 @@ def test_backslashes_in_label_names(tmp_path):
             for labels, words in [
                 ([0, -1, 2], 'from -1 to 2'),
                 ([0, 1, 1 << 70], '0..999999'),
-                (['cat', 'cat', 'dog'], 'first label is cat'),
+                (['cat', 'cat', 'dog'], 'label of 00000/img00000000.png is cat'),
                 ([[1], [2], [1, 2]], 'one length'),
                 *[
                     (odd, 'must give every image a class number')
@@ -235,7 +193,7 @@ def test_bad_label_files(tmp_path, content, words):
     with pytest.raises(DatasetError) as caught:
         ImageFolderDataset(path, use_labels=True)
     assert (
-        words in str(caught.value) and f'--data={path}' in str(caught.value) and '\n' not in str(caught.value)
+        words in str(caught.value) and f'path={path}' in str(caught.value) and '\n' not in str(caught.value)
     )
 
 
@@ -279,7 +237,7 @@ def test_bad_image_is_named(tmp_path, target, data, words):
     assert (
         words in message
         and '00000/img00000001.png' in message
-        and f'--data={path}' in message
+        and f'path={path}' in message
         and '\n' not in message
     )
 
@@ -298,7 +256,7 @@ def test_bad_paths(tmp_path):
     ]:
         with pytest.raises(DatasetError, match=words) as caught:
             ImageFolderDataset(tmp_path / name)
-        assert f'--data={tmp_path / name}' in str(caught.value)
+        assert f'path={tmp_path / name}' in str(caught.value)
 
 
 def test_damaged_zip_entry(tmp_path):
@@ -393,7 +351,7 @@ def head(count, *args, **kwargs):
 
 
 def slow_sampler(n, rank, replicas, seed, window_size, count, exchange_first=False):
-    """Independent reference: one legacy draw and one exchange per position; `exchange_first` is the wrong version."""
+    """Independent reference: one legacy draw and one exchange per position; `exchange_first` is wrong."""
     rng = np.random.RandomState(seed)
     order = rng.permutation(n)
     window = round(n * window_size)

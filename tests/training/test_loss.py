@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/loss.py: EDM's numbers, pixel-by-pixel references, and sigmas and weights that must not pass."""
+"""Tests of training/loss.py: EDM's numbers, pixel-by-pixel references, wrong sigmas and weights."""
 
 import ast
 import math
@@ -157,9 +157,9 @@ def test_snapshots_can_hold_them():
 
 @pytest.mark.parametrize('module', [loss, augment])
 def test_texts_run_where_edm_runs(module):
-    """Snapshots carry these files, and EDM's loader runs them: Python 3.8, nothing but torch and the persistence module."""
+    """Snapshots carry these files, and EDM's loader runs them: Python 3.8 and torch alone."""
     text = pathlib.Path(module.__file__).read_text()
     tree = ast.parse(text, feature_version=(3, 8))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imported <= {'math', 'torch', 'torch.nn', 'torch_utils'}
+    assert imported <= {'__future__', 'collections.abc', 'math', 'torch', 'torch.nn', 'torch_utils'}

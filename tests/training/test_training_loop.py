@@ -16,7 +16,7 @@ from tests.support import tiny_runs
 from torch_utils import distributed, training_stats
 from training.run import state as training_state
 from training.snapshots.snapshot import load_network
-from training.training_loop import TrainingRun, run_training, write_stats
+from training.training_loop import run_training, write_stats
 
 BATCH = 8
 PROGRESS = [
@@ -51,7 +51,8 @@ R1_STATS = ['Loss/r1_penalty', 'Loss/D/r1_loss', 'Grad/R1/nonfinite', 'Grad/R1/n
 
 
 def isolate(patch):
-    """Forget other tests' statistics, name states by images (tiny runs stay below 1000), need no GPU and no weights."""
+    """Forget other tests' statistics, name states by images (tiny runs stay below 1000), need no GPU and no
+    weights."""
     patch.setattr(distributed, '_device', torch.device('cpu'))
     patch.setattr(training_stats, '_counters', {})
     patch.setattr(
@@ -66,7 +67,8 @@ def isolated(monkeypatch):
 
 
 def config_of(kind, material, nimg, *args):
-    """Resolve a run with all that is random switched on: dropout, mirrored images, augmentation, R1 every 3 iterations."""
+    """Resolve a run with all that is random switched on: dropout, mirrored images, augmentation, R1 every 3
+    iterations."""
     data, teacher = material
     args = (
         f'--data={data}',
@@ -88,7 +90,7 @@ def config_of(kind, material, nimg, *args):
 
 
 def train_to_the_end(config, run_dir):
-    run = TrainingRun(config)
+    run = tiny_runs.make_run(config)
     return run, run_training(run, str(run_dir))
 
 
@@ -231,7 +233,8 @@ def training_part(run):
 
 
 def test_interrupted_run_goes_on_bit_for_bit(unbroken, material, tmp_path):
-    """From the state of iteration 3 to the end: states, ticks and statistics equal those of the unbroken run."""
+    """From the state of iteration 3 to the end: states, ticks and statistics equal those of the unbroken
+    run."""
     kind, _run, run_dir, _path = unbroken
     shutil.copy(f'{run_dir}/training-state-000024.pt', tmp_path)
     config = config_of(kind, material, 8 * BATCH, f'--resume={tmp_path}/training-state-000024.pt')
@@ -250,7 +253,8 @@ def test_interrupted_run_goes_on_bit_for_bit(unbroken, material, tmp_path):
 
 
 def test_states_by_the_clock_lie_anywhere_in_a_tick(unbroken, material, tmp_path):
-    """With a state after every iteration, go on from the middle of a tick: the line of that tick covers both parts."""
+    """With a state after every iteration, go on from the middle of a tick: the line of that tick covers both
+    parts."""
     kind, _run, run_dir, _path = unbroken
     train_to_the_end(config_of(kind, material, 8 * BATCH, '--dump=1000', '--dump-min=1e-9'), tmp_path)
     states = training_state.list_states(str(tmp_path))
@@ -267,7 +271,8 @@ def test_states_by_the_clock_lie_anywhere_in_a_tick(unbroken, material, tmp_path
 
 
 def test_finished_run_can_be_prolonged(unbroken, material, tmp_path):
-    """k iterations, then a second command up to 2k: equal to 2k at once. Ticks end elsewhere, so their number differs."""
+    """k iterations, then a second command up to 2k: equal to 2k at once. Ticks end elsewhere, so their number
+    differs."""
     kind, run, _run_dir, _path = unbroken
     train_to_the_end(config_of(kind, material, 4 * BATCH), tmp_path)
     state = f'{tmp_path}/training-state-000032.pt'
@@ -329,7 +334,7 @@ def test_resume_with_other_options_is_one_line(unbroken, material):
     state = f'{run_dir}/training-state-000024.pt'
     for args, text in MISFITS[kind]:
         with pytest.raises(training_state.StateError, match=f'was written with {text}') as caught:
-            TrainingRun(config_of(kind, material, 64, f'--resume={state}', *args))
+            tiny_runs.make_run(config_of(kind, material, 64, f'--resume={state}', *args))
         assert '\n' not in str(caught.value) and str(caught.value).startswith(
             f'--resume={state} was written with '
         )
@@ -351,7 +356,7 @@ def test_documented_options_may_change(unbroken, material):
         '--channels-last=0',
     )
     assert (
-        TrainingRun(
+        tiny_runs.make_run(
             config_of(kind, material, 640, f'--resume={run_dir}/training-state-000024.pt', *args)
         ).nimg
         == 24
@@ -364,7 +369,7 @@ def test_number_of_processes_may_change_with_a_line(unbroken, material, tmp_path
     state['run']['processes'] = 2
     path = f'{tmp_path}/training-state-000024.pt'
     training_state.save_state(path, state)
-    TrainingRun(config_of(kind, material, 64, f'--resume={path}'))
+    tiny_runs.make_run(config_of(kind, material, 64, f'--resume={path}'))
     assert 'Processes: 1, before 2; the same data and noise' in capsys.readouterr().out
 
 
@@ -379,7 +384,7 @@ def test_state_that_does_not_fit_the_networks_is_one_line(unbroken, material, tm
     with pytest.raises(
         training_state.StateError, match='does not fit the networks of this run .*Missing key'
     ) as caught:
-        TrainingRun(config_of(kind, material, 64, f'--resume={path}'))
+        tiny_runs.make_run(config_of(kind, material, 64, f'--resume={path}'))
     assert '\n' not in str(caught.value)
 
 
@@ -388,7 +393,8 @@ def test_state_that_does_not_fit_the_networks_is_one_line(unbroken, material, tm
 
 
 def test_schedule_of_snapshots_and_states(material, tmp_path, monkeypatch):
-    """--snap counts ticks from 0, --dump too but never tick 0; the end gets both. --keep removes older states."""
+    """--snap counts ticks from 0, --dump too but never tick 0; the end gets both. --keep removes older
+    states."""
     saved = []
     monkeypatch.setattr(
         'training.run.artifacts.save_all', lambda run_dir, nimg, *_rest: saved.append(nimg) or f'at {nimg}'
@@ -411,7 +417,7 @@ def test_schedule_of_snapshots_and_states(material, tmp_path, monkeypatch):
 
 def test_position_in_the_data(material):
     """Images arrive in the sampler's order from the position of the run, as float32 in -1..1."""
-    run = TrainingRun(config_of('teacher', material, 64, '--max-size=20'))
+    run = tiny_runs.make_run(config_of('teacher', material, 64, '--max-size=20'))
     batches = run.batches()
     seen = torch.cat([next(batches)[0] for _ in range(3)])
     assert seen.dtype == torch.float32 and seen.min() >= -1 and seen.max() <= 1
@@ -427,7 +433,7 @@ def test_position_in_the_data(material):
 
 def test_average_counts_the_images_before_the_iteration(material):
     """First iteration: a copy. Second: half-life 10 * 8 images, of which 8 pass."""
-    run = TrainingRun(config_of('teacher', material, 64, '--ema-warmup=10'))
+    run = tiny_runs.make_run(config_of('teacher', material, 64, '--ema-warmup=10'))
     weights = []
     for images, labels in run.batches():
         run.train_step(images, labels)
@@ -443,7 +449,7 @@ def test_average_counts_the_images_before_the_iteration(material):
 def test_loader_processes_give_the_same_batches(material):
     batches = []
     for workers in (0, 1):
-        run = TrainingRun(config_of('teacher', material, 64, f'--workers={workers}'))
+        run = tiny_runs.make_run(config_of('teacher', material, 64, f'--workers={workers}'))
         source = run.batches()
         batches.append([next(source) for _ in range(2)])
         source.close()
@@ -453,7 +459,9 @@ def test_loader_processes_give_the_same_batches(material):
 def test_channels_last_is_a_matter_of_memory_only(material):
     losses = []
     for value in (0, 1):
-        run = TrainingRun(config_of('teacher', material, 64, f'--channels-last={value}', '--dropout=0'))
+        run = tiny_runs.make_run(
+            config_of('teacher', material, 64, f'--channels-last={value}', '--dropout=0')
+        )
         images, labels = next(run.batches())
         assert images.is_contiguous(memory_format=torch.channels_last) == bool(value)
         collector = training_stats.Collector('Loss/loss')
@@ -461,3 +469,34 @@ def test_channels_last_is_a_matter_of_memory_only(material):
         collector.update()
         losses.append(collector.mean('Loss/loss'))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize('kind, named', [('teacher', ''), ('distillation', ' (G 2)')])
+def test_skipped_steps_are_said_at_the_next_tick(kind, named, material, tmp_path, capsys):
+    """Ticks end after iterations 1, 3 and 5: non-finite steps in iterations 2 and 4, none in the last."""
+    run = tiny_runs.make_run(config_of(kind, material, 7 * BATCH))
+    original = run.task.guard.step
+
+    def step(name, optimizer, params, *scaling):
+        if name in ('', 'G') and run.iteration in (1, 3):
+            params[0].grad.fill_(float('nan'))
+        return original(name, optimizer, params, *scaling)
+
+    run.task.guard.step = step
+    run_training(run, str(tmp_path))
+    printed = capsys.readouterr().out.splitlines()
+    lines = [line for line in printed if line.startswith(('tick', 'Warning'))]
+    assert [line[:10].strip() for line in lines] == [
+        'tick 0',
+        'tick 1',
+        'Warning: 1',
+        'tick 2',
+        'Warning: 2',
+        'tick 3',
+    ]
+    assert lines[4] == (
+        f'Warning: 2 optimizer step(s){named} had non-finite gradients so far and were skipped; '
+        'the run stops at 100 (--nan-limit)'
+    )
+    with open(f'{tmp_path}/log.txt', encoding='utf-8') as file:
+        assert lines[4] in file.read().splitlines()

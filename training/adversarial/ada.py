@@ -13,6 +13,7 @@ pixels from the image centre.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -37,10 +38,10 @@ class AdaPipe:
            more apply everything.
     """
 
-    def __init__(self, p):
+    def __init__(self, p: float | torch.Tensor) -> None:
         self.p = p
 
-    def __call__(self, images):
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Augment images with fresh draws from the default generator of their device.
 
         Args:
@@ -50,7 +51,7 @@ class AdaPipe:
         """
         return self.apply(images, draw(len(images), device=images.device))
 
-    def apply(self, images, draws):
+    def apply(self, images: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
         """Augment images as drawn.
 
         Args:
@@ -62,7 +63,9 @@ class AdaPipe:
         return transform(images, gate(draws, self.p))
 
 
-def draw(count, generator=None, device=None):
+def draw(
+    count: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
+) -> dict[str, torch.Tensor]:
     """Draw the parameters of all transformations and their gates, in the official order; p plays no part.
 
     Args:
@@ -70,20 +73,20 @@ def draw(count, generator=None, device=None):
         generator: Generator to draw from, on whose device the numbers then are; None for the default one.
         device:    Device of the numbers without a generator.
     Returns:
-        Dict of float32 tensors [N], of shifts [N, 2], in the order of application: name -> parameter,
+        float32 tensors [N], of shifts [N, 2], in the order of application: name -> parameter,
         'gate/name' -> number uniform in 0..1. A parameter of 0 means that nothing happens. mirror and
         luma_flip are 0 or 1, quarter_turns 0..3, shifts parts of the image side, turns and hue
         radians, zoom, stretch, contrast and saturation base-2 logarithms of factors, brightness an offset.
     """
     options = dict(generator=generator, device=device if generator is None else generator.device)
 
-    def uniform(*columns):
+    def uniform(*columns: int) -> torch.Tensor:
         return torch.rand([count, *columns], **options)
 
-    def normal(*columns):
+    def normal(*columns: int) -> torch.Tensor:
         return torch.randn([count, *columns], **options)
 
-    def angle():
+    def angle() -> torch.Tensor:
         return (uniform() * 2 - 1) * math.pi
 
     values = dict(
@@ -108,14 +111,14 @@ def draw(count, generator=None, device=None):
     return draws
 
 
-def gate(draws, p):
+def gate(draws: dict[str, torch.Tensor], p: float | torch.Tensor) -> dict[str, torch.Tensor]:
     """Set the parameters of an image to 0 where its gates are closed.
 
     Args:
         draws: Numbers as `draw` returns them.
-        p:     Probability, number or tensor without dimensions.
+        p:     Probability; a tensor has no dimensions.
     Returns:
-        Dict of parameters, without the gates.
+        The parameters, without the gates.
     """
     p = torch.as_tensor(p, dtype=torch.float32)
     turn = 1 - (1 - p).clamp(0, 1).sqrt()
@@ -127,12 +130,12 @@ def gate(draws, p):
     return parameters
 
 
-def transform(images, parameters):
+def transform(images: torch.Tensor, parameters: dict[str, torch.Tensor]) -> torch.Tensor:
     """Transform images by parameters; with all of them 0 they stay as they are, up to 1e-5.
 
     Args:
         images:     Float [N, C, H, W], C 1 or 3.
-        parameters: Dict as `gate` returns it.
+        parameters: As `gate` returns them.
     Returns:
         Images of the same shape.
     """
@@ -141,7 +144,7 @@ def transform(images, parameters):
     return recolour(images, colours(parameters))
 
 
-def geometry(parameters, height, width):
+def geometry(parameters: dict[str, torch.Tensor], height: int, width: int) -> torch.Tensor:
     """Return the matrices [N, 3, 3] from points of the result to points of the source."""
     get = parameters.__getitem__
     mirror, zoom, stretch = 1 - 2 * get('mirror'), 2 ** -get('zoom'), 2 ** get('stretch')
@@ -159,7 +162,7 @@ def geometry(parameters, height, width):
     )
 
 
-def colours(parameters):
+def colours(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
     """Return the matrices [N, 4, 4] from red, green, blue, 1 to the new red, green, blue, 1."""
     get = parameters.__getitem__
     offset, gain, saturation = get('brightness'), 2 ** get('contrast'), 2 ** get('saturation')
@@ -188,14 +191,22 @@ class AdaptiveStrength:
         device:     Device of p and of the sums.
     """
 
-    def __init__(self, p, target, batch_size, limit=1.0, device='cpu'):
+    def __init__(
+        self,
+        p: float,
+        target: float,
+        batch_size: int,
+        limit: float | None = 1.0,
+        device: torch.device | str = 'cpu',
+    ) -> None:
         self.p = torch.tensor(float(p), device=device)
         self.target, self.limit = target, limit
         self.adjustment = batch_size * ADJUST_INTERVAL / ADJUST_NIMG
-        # Number of logits and sum of their signs: of this process in this iteration, and of all since the last change.
+        # Number of logits and sum of their signs: of this process in this iteration, and of all processes
+        # since the last change.
         self.new, self.sums = (torch.zeros(2, dtype=torch.float64, device=device) for _ in range(2))
 
-    def observe(self, logits):
+    def observe(self, logits: Sequence[torch.Tensor]) -> None:
         """Take in the logits of real images of this process.
 
         Args:
@@ -205,7 +216,7 @@ class AdaptiveStrength:
             signs = values.detach().sign().sum(dtype=torch.float64)
             self.new += torch.stack([torch.full_like(signs, values.numel()), signs])
 
-    def finish_iteration(self, iteration):
+    def finish_iteration(self, iteration: int) -> None:
         """Add up the processes and change p when it is time.
 
         Args:
@@ -222,11 +233,11 @@ class AdaptiveStrength:
             self.p.clamp_(0, self.limit)
             self.sums.zero_()
 
-    def state_dict(self):
-        """Return what a resume needs, as tensors."""
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return what a resume needs."""
         return dict(p=self.p.clone(), sums=self.sums.clone())
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Continue from `state_dict()`; with a fixed p the option of this run counts."""
         if self.target:
             self.p.copy_(state['p'])

@@ -2,11 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What keeps an iteration the same however its batch is split over micro-batches and processes.
 
-Losses and gradients are sums over images and need nothing. Two layers of the discriminator do: spectral norms, which
-advance with every forward pass, and batch norms, which look at the images of one forward pass of one process.
+Losses and gradients are sums over images and need nothing. Two layers of the discriminator do: spectral
+norms, which advance with every forward pass, and batch norms, which look at the images of one forward pass of
+one process.
 
 Letters in shape comments: N batch, C channels, H W pixels, P processes.
 """
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -14,42 +18,48 @@ from torch import nn
 from torch_utils import distributed
 from training.adversarial.discriminator import SpectralNormConv2d
 
+Part = TypeVar('Part')
+
 
 class SpectralVectors:
-    """Let every micro-batch of a stage meet the spectral-norm vectors that the undivided batch would have met.
+    """Let every micro-batch meet the spectral-norm vectors that the undivided batch would have met.
 
-    Weights do not change within a stage, so the power iterations of each micro-batch repeat those of the first
-    one exactly when they start from the same vectors.
+    Weights do not change within a stage, so the power iterations of each micro-batch repeat those of the
+    first one exactly when they start from the same vectors.
 
     Args:
         module: Network with `SpectralNormConv2d` layers.
     """
 
-    def __init__(self, module):
+    def __init__(self, module: nn.Module) -> None:
         layers = [layer for layer in module.modules() if isinstance(layer, SpectralNormConv2d)]
         self._vectors = [vector for layer in layers for vector in (layer.u, layer.v)]
 
-    def micro_batches(self, count, size):
-        """Divide a batch of `count` images into slices of at most `size`, with the vectors of the first before each."""
-        start = [vector.clone() for vector in self._vectors] if size < count else []
-        for begin in range(0, count, size):
-            if begin and start:
+    def same_for_each(self, parts: Sequence[Part]) -> Iterator[Part]:
+        """Yield the micro-batches of a stage, each with the vectors that the first one has met.
+
+        Args:
+            parts: All micro-batches of a stage; what they are does not matter.
+        """
+        start = [vector.clone() for vector in self._vectors] if len(parts) > 1 else []
+        for i, part in enumerate(parts):
+            if i and start:
                 torch._foreach_copy_(self._vectors, start)
-            yield slice(begin, begin + size)
+            yield part
 
 
 class RunningStatistics:
     """Keep the running statistics of batch norms equal on all processes.
 
-    Nothing in training reads them, but they are part of states, which must not depend on the rank. Averaging in
-    every iteration costs one reduction of a few thousand numbers; averaging only when a state is written would
-    make their last bits depend on when that was.
+    Nothing in training reads them, but they are part of states, which must not depend on the rank. Averaging
+    in every iteration costs one reduction of a few thousand numbers; averaging only when a state is written
+    would make their last bits depend on when that was.
 
     Args:
         module: Network with nn.BatchNorm2d layers.
     """
 
-    def __init__(self, module):
+    def __init__(self, module: nn.Module) -> None:
         self._buffers = [
             buffer
             for norm in module.modules()
@@ -58,7 +68,7 @@ class RunningStatistics:
         ]
 
     @torch.no_grad()
-    def average(self):
+    def average(self) -> None:
         """Replace the statistics by their means over the processes. All ranks call this."""
         if distributed.get_world_size() > 1 and self._buffers:
             flat = torch.cat(self._buffers).div_(distributed.get_world_size())
@@ -74,7 +84,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     Arguments are those of nn.BatchNorm2d.
     """
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         processes = distributed.get_world_size()
         if not self.training or processes == 1:
             return super().forward(x)
@@ -89,7 +99,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         return x * self.weight[:, None, None] + self.bias[:, None, None]
 
     @torch.no_grad()
-    def _update_running_statistics(self, mean, var, count):
+    def _update_running_statistics(self, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
         self.num_batches_tracked += 1
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(var * (count / max(count - 1, 1)), self.momentum)
@@ -102,17 +112,20 @@ class SumOverProcesses(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(_ctx, x):
+    def forward(_ctx: Any, x: torch.Tensor) -> torch.Tensor:
         return distributed.all_reduce_sum_(x.detach().clone())
 
     @staticmethod
-    def backward(_ctx, grad):
+    def backward(_ctx: Any, grad: torch.Tensor) -> torch.Tensor:
         return SumOverProcesses.apply(grad)
 
 
-def synchronise_batch_norms(module):
+def synchronise_batch_norms(module: nn.Module) -> nn.Module:
     """Turn every nn.BatchNorm2d of a network into a `GlobalBatchNorm2d`, in place; weights and names stay."""
     for layer in module.modules():
         if type(layer) is nn.BatchNorm2d:
-            layer.__class__ = GlobalBatchNorm2d  # the same data and constructor, another forward
+            # The same data and constructor, another forward. A new layer would have to be hung into its
+            # parent, with the parameters that optimizers and states refer to; this is the one place where a
+            # class is exchanged.
+            layer.__class__ = GlobalBatchNorm2d
     return module

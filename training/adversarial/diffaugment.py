@@ -17,7 +17,9 @@ SHIFT_RATIO = 0.125  # largest translation, as a part of the image side
 CUTOUT_RATIO = 0.2  # side of the erased square, as a part of the image side
 
 
-def draw(x, count=None, generator=None):
+def draw(
+    x: torch.Tensor, count: int | None = None, generator: torch.Generator | None = None
+) -> dict[str, torch.Tensor]:
     """Draw the parameters for a batch, in the official order.
 
     Args:
@@ -26,7 +28,7 @@ def draw(x, count=None, generator=None):
         generator: Generator to draw from, on whose device the numbers then are; None for the default
                    one of the device of `x`.
     Returns:
-        Dict: brightness, saturation, contrast uniform in 0..1, [N, 1, 1, 1]; shift_y, shift_x and
+        By name: brightness, saturation, contrast uniform in 0..1, [N, 1, 1, 1]; shift_y, shift_x and
         cut_y, cut_x int64 [N], in pixels.
     """
     n, _, *size = x.shape
@@ -45,7 +47,7 @@ def draw(x, count=None, generator=None):
     return draws
 
 
-def apply_draws(x, draws):
+def apply_draws(x: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
     """Augment images with given parameters.
 
     Args:
@@ -62,7 +64,7 @@ def apply_draws(x, draws):
     return _cutout(_translate(x, draws['shift_y'], draws['shift_x']), draws['cut_y'], draws['cut_x'])
 
 
-def _translate(x, shift_y, shift_x):
+def _translate(x: torch.Tensor, shift_y: torch.Tensor, shift_x: torch.Tensor) -> torch.Tensor:
     # out[i, j] = x[i + shift_y, j + shift_x], zero outside.
     n, _, height, width = x.shape
     pad_y, pad_x = (int(SHIFT_RATIO * side + 0.5) for side in (height, width))
@@ -74,7 +76,7 @@ def _translate(x, shift_y, shift_x):
     return shifted.permute(0, 3, 1, 2)  # [N, C, H, W]
 
 
-def _cutout(x, cut_y, cut_x):
+def _cutout(x: torch.Tensor, cut_y: torch.Tensor, cut_x: torch.Tensor) -> torch.Tensor:
     # Parts of the square outside the image are lost; nothing is wrapped or moved inside.
     inside = []
     for side, offset in zip(x.shape[2:], (cut_y, cut_x)):
@@ -86,5 +88,5 @@ def _cutout(x, cut_y, cut_x):
     return x.masked_fill(erased[:, None], 0)
 
 
-def _cutout_side(side):
+def _cutout_side(side: int) -> int:
     return int(CUTOUT_RATIO * side + 0.5)

@@ -11,11 +11,14 @@ Letters in shape comments: N batch, C channels, s side of a map, K classes, L lo
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from dnnlib.errors import ArgumentError, arg
 from training.backbones.spec import backbone_key
 
 SIZE_TO_CHANNELS = {
@@ -42,13 +45,13 @@ class SpectralNormConv2d(nn.Conv2d):
     Buffers: `u` [C_out] and `v` [C_in*k*k], unit vectors. Arguments are those of nn.Conv2d.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         rows, columns = self.weight.flatten(1).shape
         self.register_buffer('u', functional.normalize(torch.randn(rows), dim=0, eps=1e-12))
         self.register_buffer('v', functional.normalize(torch.randn(columns), dim=0, eps=1e-12))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         matrix = self.weight.flatten(1)  # [C_out, C_in*k*k]
         if self.training:
             with torch.no_grad():
@@ -67,12 +70,12 @@ class DownBlock(nn.Module):
         out_channels: Channels of the output.
     """
 
-    def __init__(self, in_channels, out_channels):
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv = SpectralNormConv2d(in_channels, out_channels, 4, stride=2, padding=1)
         self.norm = nn.BatchNorm2d(out_channels)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.norm(self.conv(x))  # [N, C_out, s/2, s/2]
         return functional.leaky_relu(x, 0.2, inplace=True)
 
@@ -85,12 +88,12 @@ class EqualizedLinear(nn.Module):
         out_features: Width of the result.
     """
 
-    def __init__(self, in_features, out_features):
+    def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_features, in_features))
         self.bias = nn.Parameter(torch.zeros(out_features))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = functional.linear(x, self.weight * (1 / math.sqrt(self.weight.shape[1]))) + self.bias
         return functional.leaky_relu(x, 0.2) * math.sqrt(2)
 
@@ -105,7 +108,9 @@ class LevelHead(nn.Module):
                      head. Every head trains a copy of its own.
     """
 
-    def __init__(self, channels, out_kernel, class_table=None):
+    def __init__(
+        self, channels: Sequence[int], out_kernel: int, class_table: torch.Tensor | None = None
+    ) -> None:
         super().__init__()
         self.num_blocks = len(channels) - 1
         for index in range(self.num_blocks):
@@ -118,7 +123,7 @@ class LevelHead(nn.Module):
             self.embed = nn.Embedding.from_pretrained(class_table.clone(), freeze=False)
             self.proj = EqualizedLinear(class_table.shape[1], CMAP_CHANNELS)
 
-    def forward(self, x, classes=None):
+    def forward(self, x: torch.Tensor, classes: torch.Tensor | None = None) -> torch.Tensor:
         for index in range(self.num_blocks):
             x = self.get_submodule(f'down{index}')(x)  # [N, C, s, s]
         x = self.out(x)  # [N, 1 or 64, s', s']
@@ -137,13 +142,21 @@ class ProjectedDiscriminator(nn.Module):
         resolutions: Nominal sizes of the four maps, `ProjectedFeatures.resolutions`.
         label_dim:   Number of classes, 0 = unconditional.
         class_table: Start values of the class embedding, float32 [>= label_dim, D], see
-                     `training.class_table`; needed if label_dim > 0.
+                     adversarial/class_table.py; needed if label_dim > 0.
         channel_max: Upper bound on the channels after a DownBlock; None = official widths.
     Raises:
         ValueError: The class table is missing or too short, or the nominal sizes do not fit.
     """
 
-    def __init__(self, names, channels, resolutions, label_dim=0, class_table=None, channel_max=None):
+    def __init__(
+        self,
+        names: Sequence[str],
+        channels: Sequence[int],
+        resolutions: Sequence[int],
+        label_dim: int = 0,
+        class_table: torch.Tensor | None = None,
+        channel_max: int | None = None,
+    ) -> None:
         super().__init__()
         if label_dim > 0 and (class_table is None or class_table.shape[0] < label_dim):
             rows = 'none' if class_table is None else class_table.shape[0]
@@ -162,7 +175,9 @@ class ProjectedDiscriminator(nn.Module):
             )
             self.add_module(name, heads)
 
-    def forward(self, features, labels=None):
+    def forward(
+        self, features: dict[str, list[torch.Tensor]], labels: torch.Tensor | None = None
+    ) -> list[torch.Tensor]:
         """Score a batch.
 
         Args:
@@ -180,7 +195,7 @@ class ProjectedDiscriminator(nn.Module):
             logits.append(torch.cat(levels, dim=1))  # [N, L]
         return logits
 
-    def _class_indices(self, labels):
+    def _class_indices(self, labels: torch.Tensor | None) -> torch.Tensor:
         if labels is None or labels.shape[1] != self.label_dim:
             given = 'none' if labels is None else list(labels.shape)
             raise ValueError(
@@ -190,24 +205,28 @@ class ProjectedDiscriminator(nn.Module):
         return labels.argmax(dim=1)  # [N]
 
 
-def head_end_size(resolutions):
+def head_end_size(resolutions: Sequence[int]) -> int:
     """Return the map side at which all levels stop halving.
 
     Args:
         resolutions: Nominal sizes of the four maps, fine to coarse.
     Raises:
-        ValueError: A coarsest map below 8 that is not a power of two.
+        ArgumentError: A coarsest map below 8 that is not a power of two.
     """
     coarsest = resolutions[3]
     if coarsest < 8 and coarsest not in (1, 2, 4):
-        raise ValueError(
-            f'resolutions={list(resolutions)}: the coarsest map has side {coarsest}; below 8 it must be '
-            '1, 2 or 4 (image side 32 or 64), or let the images be resized (interpolate=True)'
+        raise ArgumentError(
+            f'maps of {", ".join(map(str, resolutions))} pixels: the coarsest map has side {coarsest}; below '
+            '8 it must be 1, 2 or 4 (images of 32 or 64 pixels); let the images be resized, as ',
+            arg('d_resolution', 1 << (16 * coarsest - 1).bit_length()),
+            ' does',
         )
     return min(coarsest, 8)
 
 
-def head_channels(start_size, end_size, in_channels, channel_max=None):
+def head_channels(
+    start_size: int, end_size: int, in_channels: int, channel_max: int | None = None
+) -> list[int]:
     """List the channels before, between and after the DownBlocks of one level.
 
     Args:

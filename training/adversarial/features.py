@@ -10,13 +10,16 @@ training state and must be the same on every process, see docs/differences_from_
 Letters in shape comments: N batch, C channels, H W pixels of the image, S side of the resized image.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional
 
+from dnnlib.errors import ArgumentError
 from training.adversarial.diffaugment import apply_draws, draw
-from training.backbones import stages as backbones
-from training.backbones.spec import backbone_key
+from training.backbones.spec import BackboneSpec, backbone_key
+from training.backbones.stages import fold_batch_norms, get_spec, move_statistics
 from training.backbones.weights import build_stages
 
 CCM_CHANNELS = (64, 128, 256, 512)  # after cross-channel mixing, per stage
@@ -31,7 +34,7 @@ class TokenReadout(nn.Module):
         channels: Token width of the transformer.
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         a, b, c, d = READOUT_CHANNELS
         # The keys 3 and 4 are the official layer numbers, which the golden numbers use.
@@ -46,7 +49,7 @@ class TokenReadout(nn.Module):
             {'3': nn.Conv2d(channels, d, 1), '4': nn.Conv2d(d, d, 3, stride=2, padding=1)}
         )
 
-    def forward(self, maps):
+    def forward(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         pyramid = []
         for x, post in zip(maps, (self.post1, self.post2, self.post3, self.post4)):
             for layer in post.values():
@@ -56,10 +59,10 @@ class TokenReadout(nn.Module):
 
 
 class RandomProjection(nn.Module):
-    """Mix channels within each stage (CCM), then stages from coarse to fine (CSM), by random 1x1 convolutions.
+    """Mix channels within each stage (CCM), then stages from coarse to fine (CSM), by 1x1 convolutions.
 
-    Sauer et al. 2021, "Projected GANs Converge Faster", section 3.2. PyTorch's default
-    initialisation, no activation.
+    Sauer et al. 2021, "Projected GANs Converge Faster", section 3.2. Random weights
+    by PyTorch's default initialisation, no activation.
 
     Args:
         in_channels: Channels of the four maps, fine to coarse.
@@ -67,7 +70,7 @@ class RandomProjection(nn.Module):
                      commutes with upsampling up to rounding, and then needs a quarter of the work.
     """
 
-    def __init__(self, in_channels, fused=False):
+    def __init__(self, in_channels: Sequence[int], fused: bool = False) -> None:
         super().__init__()
         self.fused = fused
         for level in range(4):
@@ -75,7 +78,7 @@ class RandomProjection(nn.Module):
         for level in reversed(range(4)):
             self.add_module(f'csm{level}', nn.Conv2d(CCM_CHANNELS[level], FEATURE_CHANNELS[level], 1))
 
-    def forward(self, maps):
+    def forward(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         features = []
         x = None
         for level in reversed(range(4)):
@@ -87,11 +90,11 @@ class RandomProjection(nn.Module):
         return features
 
 
-def _upsample(x):
+def _upsample(x: torch.Tensor) -> torch.Tensor:
     return functional.interpolate(x, scale_factor=2, mode='bilinear', align_corners=True)
 
 
-def nominal_resolutions(input_size, interpolate=True):
+def nominal_resolutions(input_size: int, interpolate: bool = True) -> list[int]:
     """Return the four map sizes that the discriminator is built for, fine to coarse.
 
     They do not look at the backbone (official rule): r = 256 for images resized to 224, whose
@@ -114,14 +117,14 @@ class ProjectedFeatures(nn.Module):
     initialisation, backbones in the given order.
 
     Args:
-        names:            Backbone names, see `training.backbones.get_spec`.
+        names:            Backbone names, see `training.backbones.stages.get_spec`.
         input_size:       Side that images are resized to for convolutional backbones, a multiple of
                           32 (official 224). Without `interpolate`: the side that the images have.
         interpolate:      Resize (bilinear, no antialiasing). Transformers always resize to 224, or
-                          about that, see `timm_backbones.transformer_size`.
+                          about that, see `timm_models.transformer_size`.
         weights:          'pretrained', 'random', or {backbone key: state dict}.
         moved_statistics: Reproduce the official accident that moves batch-norm statistics, see
-                          `backbones.move_statistics`.
+                          `stages.move_statistics`.
         pretrained_dir:   Folder searched first for weight files.
         diffaugment:      Augment the images, with draws of its own for every backbone.
         fused:            Merge batch norms into convolutions and reorder linear layers. The same
@@ -129,23 +132,24 @@ class ProjectedFeatures(nn.Module):
                           flips a few ReLUs, so single gradients then differ from the official
                           code's by up to 1e-2; keep it off to compare numbers.
     Raises:
-        ValueError: Unknown backbone, no weights, or `input_size` is no multiple of 32.
+        ArgumentError: Unknown backbone (BackboneError), no weights (WeightsError), or `input_size` is no
+            multiple of 32.
     """
 
     def __init__(
         self,
-        names,
-        input_size,
-        interpolate,
-        weights='pretrained',
-        moved_statistics=False,
-        pretrained_dir='pretrained',
-        diffaugment=False,
-        fused=False,
-    ):
+        names: Sequence[str],
+        input_size: int,
+        interpolate: bool,
+        weights: str | dict[str, dict[str, torch.Tensor]] = 'pretrained',
+        moved_statistics: bool = False,
+        pretrained_dir: str = 'pretrained',
+        diffaugment: bool = False,
+        fused: bool = False,
+    ) -> None:
         super().__init__()
         _require_valid(names, input_size)
-        specs = [backbones.get_spec(name, input_size) for name in names]
+        specs = [get_spec(name, input_size) for name in names]
         self.names = [spec.key for spec in specs]
         self.specs = dict(zip(self.names, specs))
         self.input_size, self.interpolate, self.diffaugment = input_size, interpolate, diffaugment
@@ -157,12 +161,9 @@ class ProjectedFeatures(nn.Module):
             chosen = weights if isinstance(weights, str) else weights[spec.key]
             stages, report = build_stages(spec.name, chosen, pretrained_dir)
             if moved_statistics:
-                backbones.move_statistics(stages, spec.input_size or 256)
-            if fused and spec.family in (
-                'efficientnet',
-                'vgg',
-            ):  # known to be convolutions followed by their norms
-                backbones.fold_batch_norms(stages.eval())
+                move_statistics(stages, spec.input_size or 256)
+            if fused and spec.family in ('efficientnet', 'vgg'):  # convolutions followed by their norms
+                fold_batch_norms(stages.eval())
             self.weights_report.append(report)
             self.backbones[spec.key] = stages
             self._register_normalisation(spec)
@@ -174,11 +175,13 @@ class ProjectedFeatures(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> 'ProjectedFeatures':
         """Stay in eval mode: the features must not depend on the batch."""
         return super().train(False)
 
-    def forward(self, x, draws=None):
+    def forward(
+        self, x: torch.Tensor, draws: dict[str, dict[str, torch.Tensor]] | None = None
+    ) -> dict[str, list[torch.Tensor]]:
         """Compute the features.
 
         Args:
@@ -202,7 +205,7 @@ class ProjectedFeatures(nn.Module):
         return features
 
     @torch.no_grad()
-    def pooled_features(self, x):
+    def pooled_features(self, x: torch.Tensor) -> torch.Tensor:
         """Return the spatial mean of the last stage of one backbone, for class tables.
 
         It is the first EfficientNet of the official sets, whose width is that of the official table,
@@ -214,18 +217,18 @@ class ProjectedFeatures(nn.Module):
             [N, C], before any projection; C = 320 for an official EfficientNet.
         """
 
-        def preference(name):
+        def preference(name: str) -> tuple[bool, bool]:
             spec = self.specs[name]
             return spec.family != 'efficientnet', spec.is_transformer
 
         name = min(self.names, key=preference)
         return self._stage_maps(name, self._as_rgb(x))[-1].mean(dim=[2, 3])
 
-    def projection_state(self):
+    def projection_state(self) -> dict[str, torch.Tensor]:
         """Return a copy of the random layers, {'BACKBONE.LAYER.weight': tensor} on the CPU."""
         return {name: tensor.detach().cpu().clone() for name, tensor in self._random_layers().items()}
 
-    def load_projection_state(self, state):
+    def load_projection_state(self, state: dict[str, torch.Tensor]) -> None:
         """Fill the random layers.
 
         Args:
@@ -246,7 +249,7 @@ class ProjectedFeatures(nn.Module):
             for name, tensor in own.items():
                 tensor.copy_(state[name])
 
-    def _random_layers(self):
+    def _random_layers(self) -> dict[str, torch.Tensor]:
         parts = {}
         for name in self.names:
             modules = [self.projections[name]] + ([self.readouts[name]] if name in self.readouts else [])
@@ -254,18 +257,18 @@ class ProjectedFeatures(nn.Module):
                 parts.update({f'{name}.{key}': tensor for key, tensor in module.named_parameters()})
         return parts
 
-    def _register_normalisation(self, spec):
+    def _register_normalisation(self, spec: BackboneSpec) -> None:
         for kind, values in (('mean', spec.mean), ('std', spec.std)):
             self.register_buffer(
                 f'{kind}_{spec.key}', torch.tensor(values).reshape(1, 3, 1, 1), persistent=False
             )
 
-    def _as_rgb(self, x):
+    def _as_rgb(self, x: torch.Tensor) -> torch.Tensor:
         if x.ndim != 4 or x.shape[1] not in (1, 3):
             raise ValueError(f'images of shape {list(x.shape)}: expected [N, C, H, W] with C = 1 or 3')
         return x.expand(-1, 3, -1, -1)
 
-    def _stage_maps(self, name, x):
+    def _stage_maps(self, name: str, x: torch.Tensor) -> list[torch.Tensor]:
         spec = self.specs[name]
         # Normalised before the resize, as in the official code.
         x = ((x + 1) / 2 - self.get_buffer(f'mean_{name}')) / self.get_buffer(f'std_{name}')
@@ -280,13 +283,13 @@ class ProjectedFeatures(nn.Module):
         return self.backbones[name](x)
 
 
-def _require_valid(names, input_size):
+def _require_valid(names: Sequence[str], input_size: int) -> None:
     if not names:
-        raise ValueError('names is empty; give at least one backbone, such as tf_efficientnet_lite0')
+        raise ArgumentError('no backbone is named; give at least one, such as tf_efficientnet_lite0')
     if len({backbone_key(name) for name in names}) != len(names):
-        raise ValueError(f'names={list(names)} holds a backbone twice; each may be used once')
+        raise ArgumentError(f'{",".join(names)} names a backbone twice; each may be used once')
     if input_size < 32 or input_size % 32:
-        raise ValueError(
-            f'input_size={input_size} must be a multiple of 32 (four stages halve it exactly); '
-            f'try {max(32, round(input_size / 32) * 32)}'
+        raise ArgumentError(
+            f'the backbones would get images of {input_size} pixels, and the side must be a multiple of 32 '
+            f'(four stages halve it exactly); try {max(32, round(input_size / 32) * 32)}'
         )

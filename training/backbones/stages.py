@@ -81,7 +81,7 @@ _SPECS = (
 BACKBONES = {spec.key: spec for spec in _SPECS}
 
 
-def get_spec(name, input_size=224):
+def get_spec(name: str, input_size: int = 224) -> BackboneSpec:
     """Return the `BackboneSpec` of a backbone name, with or without its tag.
 
     The five official backbones keep their official cut also with other weights of timm's, such as
@@ -91,7 +91,7 @@ def get_spec(name, input_size=224):
         name:       Official backbone or timm model.
         input_size: Side of the images that convolutional backbones get; other models are checked with it.
     Raises:
-        ValueError: The name is unknown, or the model cannot be used.
+        BackboneError: The name is unknown, or the model cannot be used.
     """
     spec = BACKBONES.get(backbone_key(name))
     if spec is None:
@@ -115,13 +115,13 @@ class EfficientNetStages(nn.Module):
 
     TAPS = (1, 2, 4, 6)
 
-    def __init__(self, model):
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.conv_stem = model.conv_stem
         self.bn1 = model.bn1
         self.blocks = model.blocks
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         maps = []
         x = self.bn1(self.conv_stem(x))  # [N, 32, H/2, W/2]
         for index, block in enumerate(self.blocks):
@@ -140,7 +140,7 @@ class VGGStages(nn.Module):
     WIDTHS = (64, 64, None, 128, 128, None, 256, 256, 256, None, 512, 512, 512, None, 512, 512, 512)
     TAPS = (12, 22, 32, 42)
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         layers, channels = [], 3
         for width in self.WIDTHS:  # None = max-pool
@@ -155,7 +155,7 @@ class VGGStages(nn.Module):
                 channels = width
         self.features = nn.Sequential(*layers)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         maps = []
         for index, layer in enumerate(self.features):
             x = layer(x)
@@ -175,7 +175,7 @@ class TransformerStages(nn.Module):
 
     TAPS = (2, 5, 8, 11)
 
-    def __init__(self, model):
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.patch_embed = model.patch_embed
         self.cls_token = model.cls_token
@@ -184,7 +184,7 @@ class TransformerStages(nn.Module):
         self.blocks = model.blocks
         allow_second_derivatives(self.blocks)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         x = self.patch_embed.proj(x)  # [N, C, 14, 14]
         grid = x.shape[2:]
         prefix = [t for t in (self.cls_token, self.dist_token) if t is not None]
@@ -198,13 +198,13 @@ class TransformerStages(nn.Module):
         return maps  # 4 x [N, C, 14, 14]
 
 
-def create_stages(name):
+def create_stages(name: str) -> tuple[nn.Module, dict[str, tuple[int, ...]]]:
     """Build the trunk of one backbone with random weights.
 
     Args:
         name: Backbone name, see `get_spec`.
     Returns:
-        (stages, names): the stage network, and the ordered {state-dict name: shape} of the
+        The stage network, and the shapes of the tensors by state-dict name, in the order of the
         whole classifier (for VGG: of the trunk), which weight files are checked against.
     """
     spec = get_spec(name)
@@ -220,12 +220,12 @@ def create_stages(name):
     return stages, _shapes(model)
 
 
-def _shapes(module):
+def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
 
 
 @torch.no_grad()
-def move_statistics(stages, size=256):
+def move_statistics(stages: nn.Module, size: int = 256) -> None:
     """Advance all batch-norm running statistics by one step on a zero image.
 
     The official code counts channels by passing a zero image [1, 3, 256, 256] through the
@@ -244,7 +244,7 @@ def move_statistics(stages, size=256):
 
 
 @torch.no_grad()
-def fold_batch_norms(stages):
+def fold_batch_norms(stages: nn.Module) -> None:
     """Merge every batch norm into the convolution before it; the eval-mode function stays the same.
 
     A frozen batch norm is a per-channel affine map, so scaling the convolution saves one full
@@ -267,7 +267,7 @@ def fold_batch_norms(stages):
         raise ValueError(f'cannot fold batch norm {left[0]}: it must directly follow a convolution')
 
 
-def _fold_pair(conv, norm):
+def _fold_pair(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # [C]
     bias = norm.bias - norm.running_mean * scale
     if conv.bias is not None:

@@ -1,7 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Any timm model as a feature backbone: convolutional ones by a generic cut, transformers as the official ones.
+"""Any timm model as a feature backbone: convolutional ones by a generic cut, transformers as officially.
 
 A convolutional (or hierarchical) model gives its last maps at strides 4, 8, 16 and 32, as timm's
 `feature_info` lists them. A model whose blocks all have one stride, such as a ViT, gives the tokens
@@ -19,6 +19,8 @@ import functools
 import math
 import os
 import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -33,13 +35,16 @@ from training.backbones.spec import (
     file_names,
 )
 
+if TYPE_CHECKING:
+    import timm
+
 STRIDES = (4, 8, 16, 32)
 # In some files, but tables that can be computed, or parts that only pretraining needs.
 NEEDLESS = ('relative_position_index', 'attn_mask', 'mask_token', 'num_batches_tracked')
 
 
 @functools.cache
-def timm_spec(name, input_size=224):
+def timm_spec(name: str, input_size: int = 224) -> BackboneSpec:
     """Describe a timm model as a backbone.
 
     Args:
@@ -55,10 +60,8 @@ def timm_spec(name, input_size=224):
         raise BackboneError(
             f'backbone {name!r} is for images of {config.input_size[0]} channels; use one for 3'
         )
-    with (
-        torch.random.fork_rng(devices=[]),
-        torch.device('meta'),
-    ):  # cached: must not leave traces in the random state
+    # The result is cached, so making it must not leave traces in the random state.
+    with torch.random.fork_rng(devices=[]), torch.device('meta'):
         model = _create(name)
         infos = [(info['num_chs'], info['reduction']) for info in getattr(model, 'feature_info', [])]
     if len(infos) >= 4 and len({stride for _, stride in infos}) == 1:
@@ -86,7 +89,7 @@ def timm_spec(name, input_size=224):
     return dataclasses.replace(spec, channels=channels)
 
 
-def pretrained_config(name):
+def pretrained_config(name: str) -> 'timm.models.PretrainedCfg':
     """Return timm's `PretrainedCfg` of a model.
 
     Raises:
@@ -115,14 +118,14 @@ def pretrained_config(name):
     return config or timm.models.PretrainedCfg()
 
 
-def transformer_size(pretrained_size, patch):
-    """Return the side of a transformer's input: that of its pretraining, at most 224, with an even grid of patches.
+def transformer_size(pretrained_size: int, patch: int) -> int:
+    """Return the side of a transformer's input: that of its pretraining, at most 224, rounded to the grid.
 
-    The pyramid made of the tokens halves them once, so the grid must be even.
+    The grid of patches is even, because the pyramid made of the tokens halves it once.
 
     Args:
-        pretrained_size: Side in timm's configuration.
-        patch:           Side of a patch.
+        pretrained_size: Side in timm's configuration, pixels.
+        patch:           Side of a patch, pixels.
     """
     return 2 * max(1, round(min(pretrained_size, TRANSFORMER_SIZE) / patch / 2)) * patch
 
@@ -135,16 +138,15 @@ class TimmStages(nn.Module):
         is_nhwc: Whether it returns [N, H, W, C].
     """
 
-    def __init__(self, net, is_nhwc=False):
+    def __init__(self, net: nn.Module, is_nhwc: bool = False) -> None:
         super().__init__()
         self.net, self.is_nhwc = net, is_nhwc
         allow_second_derivatives(net)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         maps = self.net(x)
-        return (
-            [m.permute(0, 3, 1, 2) for m in maps] if self.is_nhwc else list(maps)
-        )  # [N, C, H/4, W/4] .. [N, C', H/32, W/32]
+        maps = [m.permute(0, 3, 1, 2) for m in maps] if self.is_nhwc else list(maps)
+        return maps  # [N, C, H/4, W/4] .. [N, C', H/32, W/32]
 
 
 class TimmTransformerStages(nn.Module):
@@ -155,26 +157,27 @@ class TimmTransformerStages(nn.Module):
         depth: Number of its blocks; with 12, the taps are blocks 2, 5, 8 and 11 (official).
     """
 
-    def __init__(self, net, depth):
+    def __init__(self, net: nn.Module, depth: int) -> None:
         super().__init__()
         self.net = net
         self.taps = [depth * (k + 1) // 4 - 1 for k in range(4)]
         allow_second_derivatives(net)
 
-    def forward(self, x):
-        return self.net.forward_intermediates(
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        maps = self.net.forward_intermediates(
             x, indices=self.taps, norm=False, output_fmt='NCHW', intermediates_only=True
-        )  # 4 x [N, C, H/patch, W/patch]
+        )
+        return maps  # 4 x [N, C, H/patch, W/patch]
 
 
 class PlainHardsigmoid(nn.Module):
     """Hard sigmoid from operations that PyTorch can differentiate twice, unlike its own."""
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return functional.relu6(x + 3) / 6
 
 
-def allow_second_derivatives(net):
+def allow_second_derivatives(net: nn.Module) -> None:
     """Replace what PyTorch cannot differentiate twice, as R1 needs: fused attention and hard sigmoids."""
     for module in list(net.modules()):
         if hasattr(module, 'fused_attn'):
@@ -184,13 +187,13 @@ def allow_second_derivatives(net):
                 setattr(module, name, PlainHardsigmoid())
 
 
-def create_timm_stages(spec):
+def create_timm_stages(spec: BackboneSpec) -> tuple[nn.Module, dict[str, tuple[int, ...]]]:
     """Build the trunk of a timm model with random weights, on the default device.
 
     Args:
         spec: From `timm_spec`.
     Returns:
-        (stages, shapes): the stage network, and {state-dict name: shape} of the whole classifier.
+        The stage network, and the shapes of the whole classifier's tensors by state-dict name.
     Raises:
         BackboneError: The model cannot be cut.
     """
@@ -220,14 +223,13 @@ def create_timm_stages(spec):
     return TimmStages(net, str(getattr(net, 'output_fmt', '')).endswith('NHWC')), shapes
 
 
-def _create(name, **options):
+def _create(name: str, **options: Any) -> nn.Module:
     import timm
 
     try:
         return timm.create_model(name, pretrained=False, **options)
-    except (
-        Exception
-    ) as error:  # Constructors of a thousand models; whatever they raise, the model cannot be used.
+    # Constructors of a thousand models; whatever they raise, the model cannot be used.
+    except Exception as error:
         reason = ' '.join(str(error).split())[:160]
         raise BackboneError(
             f'backbone {name!r} cannot be built with {options or "its defaults"} '
@@ -235,12 +237,12 @@ def _create(name, **options):
         ) from error
 
 
-def _image_size(model, name):
+def _image_size(model: nn.Module, name: str) -> int:
     size = getattr(getattr(model, 'patch_embed', None), 'img_size', None)
     return size[0] if size else pretrained_config(name).input_size[1]
 
 
-def _probe(stages, spec, size):
+def _probe(stages: nn.Module, spec: BackboneSpec, size: int) -> tuple[int, ...]:
     """Return the channels of the four maps, after checking their sizes on an image of zeros."""
     try:
         maps = stages(torch.zeros([1, 3, size, size]))
@@ -266,19 +268,19 @@ def _probe(stages, spec, size):
     return tuple(m.shape[1] for m in maps)
 
 
-def match_names(trunk, whole):
+def match_names(trunk: Iterable[str], whole: Iterable[str]) -> dict[str, str]:
     """Match the names of a trunk, which timm rewrites in several ways, with those of the whole classifier.
 
     Args:
         trunk: Names in the state dict of `TimmStages` or `TimmTransformerStages`.
         whole: Names in the state dict of the classifier.
     Returns:
-        {name in the classifier: name in the trunk}.
+        Name in the classifier -> name in the trunk.
     Raises:
         BackboneError: A tensor of the trunk has no counterpart, or two.
     """
 
-    def plain(name):
+    def plain(name: str) -> str:
         return name.replace('.', '_')
 
     originals = {}
@@ -297,8 +299,8 @@ def match_names(trunk, whole):
     return matched
 
 
-def resize_positions(table, length):
-    """Resize the patch part of positional embeddings bilinearly (align_corners False), as the official code does.
+def resize_positions(table: torch.Tensor, length: int) -> torch.Tensor:
+    """Resize the patch part of positional embeddings, bilinearly without aligned corners (official).
 
     Args:
         table:  [1, T, C]: prefix tokens, then a square grid row by row.

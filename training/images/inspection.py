@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a source holds, before anything is made of it: counts, sizes, classes, duplicates, damage, sample images.
+"""What a source holds, before anything is made of it: counts, sizes, classes, duplicates, damage, samples.
 
 Legend: H W pixels, K classes. Images are uint8 [H, W] or [H, W, 3], 0..255.
 """
@@ -11,15 +11,20 @@ import dataclasses
 import functools
 import hashlib
 import os
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
 
-from dnnlib.parallel import map_ordered, with_progress
-from training.images.files import LABEL_FILE, DatasetError, label_array
+from dnnlib.errors import ArgumentError
+from dnnlib.parallel import map_ordered
+from dnnlib.progress import with_progress
+from training.images.decoding import MAX_PIXELS, has_more_frames, orientation
+from training.images.files import DatasetError
+from training.images.items import Source, SourceItem, load_image, to_pixels
+from training.images.labels import label_array
 from training.images.png import BACKGROUND, save_grid
-from training.images.sources import load_image, to_pixels
 
 _THUMBNAIL = 128  # longest side of a sample in the grid, in pixels
 _EXAMPLES = 5  # sizes and duplicates that are written out
@@ -29,69 +34,82 @@ _CLASSES = 100  # classes up to which each has a line
 class Examined(NamedTuple):
     """What is remembered of one readable image."""
 
-    size: tuple  # (width, height) in pixels
+    size: tuple[int, int]  # (width, height) in pixels
     mode: str  # Pillow's mode, as stored
     digest: bytes  # hash of shape and pixels after conversion to grayscale or RGB
     thumbnail: np.ndarray | None  # uint8 [h, w, 3] of a chosen sample
+    is_rotated: bool  # by its EXIF orientation
+    has_more_frames: bool
 
 
 @dataclasses.dataclass
 class Inspection:
     """Result of `inspect_source`; `lines()` are for the user, `healthy` is for the exit status."""
 
-    source: object  # the Source, used up
+    source: Source  # used up
     sizes: collections.Counter = dataclasses.field(
         default_factory=collections.Counter
     )  # (size, mode) -> images
-    unreadable: list = dataclasses.field(default_factory=list)  # one line per image
-    same_pixels: list = dataclasses.field(default_factory=list)  # (index, earlier index)
-    same_names: list = dataclasses.field(default_factory=list)  # lists of names
-    thumbnails: dict = dataclasses.field(default_factory=dict)  # index -> uint8 [h, w, 3]
-    label_lines: list = dataclasses.field(default_factory=list)
+    unreadable: list[DatasetError] = dataclasses.field(default_factory=list)
+    same_pixels: list[tuple[int, int]] = dataclasses.field(default_factory=list)  # (index, earlier index)
+    same_names: list[list[str]] = dataclasses.field(default_factory=list)
+    rotated: list[int] = dataclasses.field(default_factory=list)  # indices
+    more_frames: list[int] = dataclasses.field(default_factory=list)  # indices
+    thumbnails: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)  # uint8 [h, w, 3]
+    label_lines: list[str] = dataclasses.field(default_factory=list)
+    label_error: DatasetError | None = None
     labels_usable: bool = True
 
     @property
-    def healthy(self):
+    def healthy(self) -> bool:
         """Whether every image can be read, and names and labels are unambiguous."""
         return not self.unreadable and not self.source.repeated and self.labels_usable
 
-    def lines(self):
-        """Return the report as a list of lines."""
+    def lines(self, describe: Callable[[ArgumentError], str] = str) -> list[str]:
+        """Return the report; `describe` spells an error for the user."""
         count = self.source.count
+        name_of = self.source.name_of
         lines = [
             f'Source:       {self.source.kind}',
             f'Images:       {count}, {len(self.unreadable)} of them unreadable',
         ]
         if self.source.ignored:
-            lines.append(
-                f'Other files:  {len(self.source.ignored)}, not images by name, such as {self.source.ignored[0]}'
-            )
+            ignored = self.source.ignored
+            lines.append(f'Other files:  {len(ignored)}, not images by name, such as {ignored[0]}')
         lines += _size_lines(self.sizes) + self.label_lines
+        if self.label_error is not None:
+            lines.append(f'Labels:       unusable: {describe(self.label_error)}')
         if self.source.repeated:
             lines.append(f'Stored twice: {_shorten(self.source.repeated)}')
         if self.same_names:
-            lines.append(
-                f'Same names:   {_shorten([" = ".join(names) for names in self.same_names])} (up to case and extension)'
-            )
+            groups = [' = '.join(names) for names in self.same_names]
+            lines.append(f'Same names:   {_shorten(groups)} (up to case and extension)')
         if self.same_pixels:
-            name_of = self.source.name_of
             pairs = [f'{name_of(index)} = {name_of(first)}' for index, first in self.same_pixels]
             lines.append(f'Same pixels:  {_shorten(pairs)}')
-        return lines + [f'Unreadable:   {message}' for message in self.unreadable]
+        if self.rotated:
+            lines.append(f'EXIF rotated: {_shorten(list(map(name_of, self.rotated)))}')
+        if self.more_frames:
+            lines.append(f'More frames:  {_shorten(list(map(name_of, self.more_frames)))}; the first is used')
+        lines += [f'Note:         {describe(ArgumentError(*note))}' for note in self.source.notes]
+        return lines + [f'Unreadable:   {describe(error)}' for error in self.unreadable]
 
 
-def examine_item(chosen, numbered_item):
+def examine_item(
+    chosen: frozenset[int], max_pixels: int, numbered_item: tuple[int, SourceItem]
+) -> Examined | DatasetError:
     """Decode one image completely; all that worker processes do.
 
     Args:
         chosen:        Indices whose thumbnails are wanted.
+        max_pixels:    Largest H x W that is read.
         numbered_item: (index, SourceItem).
     Returns:
         Examined, or the DatasetError of an unusable image.
     """
     index, item = numbered_item
     try:
-        image = load_image(item)
+        image = load_image(item, max_pixels)
         pixels = to_pixels(image, item.where)
     except DatasetError as error:
         return error
@@ -101,39 +119,50 @@ def examine_item(chosen, numbered_item):
         sample = PIL.Image.fromarray(pixels).convert('RGB')
         sample.thumbnail((_THUMBNAIL, _THUMBNAIL), PIL.Image.Resampling.LANCZOS)
         thumbnail = np.asarray(sample)
-    return Examined(image.size, image.mode, digest, thumbnail)
+    size, mode, is_rotated = image.size, image.mode, orientation(image) != 1
+    return Examined(size, mode, digest, thumbnail, is_rotated, has_more_frames(image))
 
 
-def inspect_source(source, chosen=(), workers=1):
+def inspect_source(
+    source: Source, chosen: Iterable[int] = (), max_pixels: int = MAX_PIXELS, workers: int = 1
+) -> Inspection:
     """Decode all images of a source and gather what they have in common.
 
     Args:
-        source:  training.dataset_sources.Source, opened with strict=False.
-        chosen:  Indices of images to keep as thumbnails.
-        workers: Number of processes.
-    Returns:
-        Inspection.
+        source:     What to look into, opened with strict=False.
+        chosen:     Indices of images to keep as thumbnails.
+        max_pixels: Largest H x W that is read.
+        workers:    Number of processes.
     """
     found = Inspection(source)
-    found.label_lines, found.labels_usable = _judge_labels(source)
+    _judge_labels(found)
     found.same_names = _same_names(source.names)
     first_with = {}
-    job = functools.partial(examine_item, frozenset(chosen))
+    job = functools.partial(examine_item, frozenset(chosen), max_pixels)
     with contextlib.closing(map_ordered(job, enumerate(source.items), workers, source.count)) as results:
-        for index, result in enumerate(with_progress(results, source.count)):
+        for index, result in enumerate(with_progress(results, 'Inspecting', source.count)):
             if isinstance(result, DatasetError):
-                found.unreadable.append(str(result))
-                continue
-            found.sizes[result.size, result.mode] += 1
-            first = first_with.setdefault(result.digest, index)
-            if first != index:
-                found.same_pixels.append((index, first))
-            if result.thumbnail is not None:
-                found.thumbnails[index] = result.thumbnail
+                found.unreadable.append(result)
+            else:
+                _remember(found, index, result, first_with)
     return found
 
 
-def _size_lines(sizes):
+def _remember(found: Inspection, index: int, result: Examined, first_with: dict[bytes, int]) -> None:
+    """Count one readable image; `first_with` maps digests to the first image that has them."""
+    found.sizes[result.size, result.mode] += 1
+    first = first_with.setdefault(result.digest, index)
+    if first != index:
+        found.same_pixels.append((index, first))
+    if result.is_rotated:
+        found.rotated.append(index)
+    if result.has_more_frames:
+        found.more_frames.append(index)
+    if result.thumbnail is not None:
+        found.thumbnails[index] = result.thumbnail
+
+
+def _size_lines(sizes: collections.Counter) -> list[str]:
     lines = [
         f'Size:         {width}x{height} {mode}: {count}'
         for ((width, height), mode), count in sizes.most_common(_EXAMPLES)
@@ -142,20 +171,20 @@ def _size_lines(sizes):
     if rest:
         shorter_sides = [min(size) for (size, _mode), _count in rest]
         lines.append(
-            f'Size:         {len(rest)} others: {sum(count for _key, count in rest)}; their shorter sides are '
-            f'{min(shorter_sides)} to {max(shorter_sides)}'
+            f'Size:         {len(rest)} others: {sum(count for _key, count in rest)}; '
+            f'their shorter sides are {min(shorter_sides)} to {max(shorter_sides)}'
         )
     return lines
 
 
-def _same_names(names):
+def _same_names(names: Iterable[str]) -> list[list[str]]:
     groups = collections.defaultdict(list)
     for name in names:
         groups[os.path.splitext(name.lower())[0]].append(name)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _shorten(texts):
+def _shorten(texts: list[str]) -> str:
     more = f', and {len(texts) - _EXAMPLES} more' if len(texts) > _EXAMPLES else ''
     return f'{len(texts)}: ' + ', '.join(texts[:_EXAMPLES]) + more
 
@@ -164,27 +193,36 @@ def _shorten(texts):
 # Labels.
 
 
-def _judge_labels(source):
-    """Lines about the labels, and whether a conversion could use them."""
+def _judge_labels(found: Inspection) -> None:
+    """Describe the labels, and whether a conversion could use them."""
+    source = found.source
     missing = [index for index, label in enumerate(source.labels) if label is None]
-    if len(missing) == source.count:
-        return ['Labels:       none'], True
+    labelled = [index for index, label in enumerate(source.labels) if label is not None]
+    found.labels_usable = source.label_error is None and not (missing and labelled)
+    found.label_error = source.label_error
+    if not labelled:
+        found.label_lines = ['Labels:       none'] if source.label_error is None else []
+        return
     try:
-        array = label_array([label for label in source.labels if label is not None], LABEL_FILE)
+        array = label_array(
+            [source.labels[index] for index in labelled],
+            source.label_where,
+            lambda number: source.name_of(labelled[number]),
+        )
     except DatasetError as error:
-        return [f'Labels:       unusable: {error}'], False
+        found.label_error, found.labels_usable = error, False
+        return
     if array.ndim == 2:
-        lines = [f'Labels:       vectors of length {array.shape[1]}']
+        found.label_lines = [f'Labels:       vectors of length {array.shape[1]}']
     else:
-        lines = _class_lines(*np.unique(array, return_counts=True), source.class_names or [])
+        found.label_lines = _class_lines(*np.unique(array, return_counts=True), source.class_names or [])
     if missing:
-        lines.append(
+        found.label_lines.append(
             f'Unlabelled:   {len(missing)} of {source.count}, the first is {source.name_of(missing[0])}'
         )
-    return lines, not missing
 
 
-def _class_lines(classes, counts, names):
+def _class_lines(classes: np.ndarray, counts: np.ndarray, names: list[str]) -> list[str]:
     extent = f'{counts.min()} to {counts.max()}' if counts.min() < counts.max() else counts.min()
     head = f'Labels:       {len(classes)} class(es) of {extent} images'
     absent = int(classes.max()) + 1 - len(classes)
@@ -202,7 +240,7 @@ def _class_lines(classes, counts, names):
 # Sample grid.
 
 
-def choose_samples(labels, cells, seed):
+def choose_samples(labels: list, cells: int, seed: int) -> list[int]:
     """Choose images for a grid, at random but the same for the same seed.
 
     Args:
@@ -210,8 +248,8 @@ def choose_samples(labels, cells, seed):
         cells:  Number of images wanted, >= 1.
         seed:   Seed of the choice.
     Returns:
-        List of at most `cells` indices. With class numbers they are ordered by class, and the K classes that occur
-        share the n cells evenly: class floor(i K / n) for cell i. A class with too few images shows them all.
+        List of at most `cells` indices. With class numbers they are ordered by class, and the K classes that
+        occur share the n cells evenly: class floor(i K / n) for cell i. One with too few images shows all.
     """
     rng = np.random.RandomState(seed)
     order = rng.permutation(len(labels)).tolist()
@@ -226,7 +264,7 @@ def choose_samples(labels, cells, seed):
     return [index for number in classes for index in members[number][: wanted[number]]]
 
 
-def save_samples(path, found, chosen, columns):
+def save_samples(path: str, found: Inspection, chosen: Iterable[int], columns: int) -> int:
     """Write the thumbnails in the order of `chosen` as one PNG, each centred in a white cell.
 
     Args:

@@ -5,16 +5,19 @@
 import contextlib
 import os
 import secrets
+from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
+from dnnlib.files import naming
+
 CAPTION_HEIGHT = 14  # pixels below an image, for Pillow's built-in font
 BACKGROUND = 255
 
 
-def save_png(path, pixels):
+def save_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
     """Write one image to a PNG file; the file appears under its name only when it is complete.
 
     Args:
@@ -31,16 +34,17 @@ def save_png(path, pixels):
     image = PIL.Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     # Not dnnlib's atomic_write: its fsync would cost more than the sampling of a 50 000-image set.
     temporary = os.path.join(os.path.dirname(path), f'.tmp-{os.getpid()}-{secrets.token_hex(6)}')
-    try:
-        image.save(temporary, format='PNG')
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-        raise
+    with naming(path):
+        try:
+            image.save(temporary, format='PNG')
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.remove(temporary)
+            raise
 
 
-def make_grid(images, columns, captions=None):
+def make_grid(images: np.ndarray, columns: int, captions: Sequence[object] | None = None) -> np.ndarray:
     """Arrange images in rows, left to right and top to bottom.
 
     Args:
@@ -68,7 +72,7 @@ def make_grid(images, columns, captions=None):
     return grid
 
 
-def draw_caption(text, width):
+def draw_caption(text: str, width: int) -> np.ndarray:
     """Return a strip with centred black text, cut at its sides: uint8 [CAPTION_HEIGHT, width, 1]."""
     strip = PIL.Image.new('L', (width, CAPTION_HEIGHT), BACKGROUND)
     draw = PIL.ImageDraw.Draw(strip)
@@ -76,7 +80,9 @@ def draw_caption(text, width):
     return np.asarray(strip)[:, :, np.newaxis]
 
 
-def save_grid(path, images, columns, captions=None):
+def save_grid(
+    path: str | os.PathLike, images: np.ndarray, columns: int, captions: Sequence[object] | None = None
+) -> None:
     """Write images as one PNG file (see `make_grid`); the file appears only when it is complete.
 
     Args:

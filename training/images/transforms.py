@@ -5,11 +5,13 @@
 Legend: H W pixels. Images are uint8 [H, W] or [H, W, 3], 0..255.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import PIL.Image
 
 
-def resize(pixels, width=None, height=None):
+def resize(pixels: np.ndarray, width: int | None = None, height: int | None = None) -> np.ndarray:
     """Resize with Pillow's Lanczos filter, ignoring the aspect; None keeps that extent.
 
     Args:
@@ -25,7 +27,7 @@ def resize(pixels, width=None, height=None):
     return np.asarray(PIL.Image.fromarray(pixels).resize(size, PIL.Image.Resampling.LANCZOS))
 
 
-def center_crop(pixels, width, height):
+def center_crop(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     """Cut the central square, make it RGB, and resize it. Arguments and result as for `resize`."""
     side = min(pixels.shape[:2])
     top, left = ((extent - side) // 2 for extent in pixels.shape[:2])
@@ -33,7 +35,7 @@ def center_crop(pixels, width, height):
     return resize(_to_rgb(pixels[top:bottom, left:right]), width, height)
 
 
-def center_crop_wide(pixels, width, height):
+def center_crop_wide(pixels: np.ndarray, width: int, height: int) -> np.ndarray | None:
     """Cut a central band, resize it to width x height, and centre it in a black square.
 
     The band is round(width * H / W) rows high, as in EDM; this distorts unless the image is `width` wide.
@@ -43,7 +45,7 @@ def center_crop_wide(pixels, width, height):
         width:  Side of the resulting square in pixels.
         height: Height of the band in the result in pixels, at most `width`.
     Returns:
-        uint8 [width, width, 3], or None when the image is narrower than `width` or the band lower than `height`.
+        uint8 [width, width, 3]; None when the image is narrower than `width` or the band lower than `height`.
     """
     rows, columns = pixels.shape[:2]
     band = round(width * rows / columns)
@@ -55,12 +57,12 @@ def center_crop_wide(pixels, width, height):
     return canvas
 
 
-def _to_rgb(pixels):
+def _to_rgb(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(pixels[:, :, np.newaxis], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
 # Name on the command line -> function of (pixels, width, height); None as a result skips the image.
-TRANSFORMS = {
+TRANSFORMS: dict[str | None, Callable[..., np.ndarray | None]] = {
     None: resize,
     'resize': resize,
     'center-crop': center_crop,

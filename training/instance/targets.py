@@ -3,15 +3,17 @@
 """Instance-based distillation: time indices, jumps and targets of PD, CD, CTM and RCD as pure functions.
 
 A noisy image is moved from a start t over a middle u to a destination s along the trajectory of the
-probability-flow ODE, and the student learns to name the end of the jump in one call. PD is progressive distillation
-(Salimans & Ho 2022), CD consistency distillation (Song et al. 2023, Eq. 7), CTM the trajectory model of Kim et al. 2024,
-RCD a relative of CTM that starts at the highest level only. All follow the official GDD code (distillation spec 6.2 to
-6.5), without its destination argument, which no released network accepts.
+probability-flow ODE, and the student learns to name the end of the jump in one call. PD is progressive
+distillation (Salimans & Ho 2022), CD consistency distillation (Song et al. 2023, Eq. 7), CTM the trajectory
+model of Kim et al. 2024, RCD a relative of CTM that starts at the highest level only. All follow the official
+GDD code (distillation spec 6.2 to 6.5), without its destination argument, which no released network accepts.
 
-Letters in shape comments: N batch, C channels, H W pixels, K classes, n images of one branch, M = `max_steps`.
+Letters in shape comments: N batch, C channels, H W pixels, K classes, n images of one branch,
+M = `max_steps`.
 """
 
 import functools
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -19,16 +21,17 @@ from training.config import TEACHER_TYPES, check_max_steps
 from training.sampling.noise_levels import edm_levels
 
 INSTANCE_TYPES = TEACHER_TYPES[1:]
+Denoiser = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
 @functools.lru_cache(maxsize=8)
-def index_levels(max_steps):
-    """Return the noise level of every time index, float64 [M + 1]: 0.002 at index 0, 80 at index M, EDM's spacing."""
+def index_levels(max_steps: int) -> torch.Tensor:
+    """Return the noise level of every time index, float64 [M + 1]: EDM's spacing from 0.002 (0) to 80 (M)."""
     return edm_levels(max_steps + 1).flip(0)
 
 
-def uniform_between(low, high, generator):
-    """Draw integers uniform in low..high, both included (the official rule, whose end bins are 1e-4 narrower).
+def uniform_between(low: torch.Tensor, high: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Draw integers uniform in low..high, both included (official: the end bins are 1e-4 narrower).
 
     Args:
         low, high: int64 [N], low <= high.
@@ -40,7 +43,9 @@ def uniform_between(low, high, generator):
     return (u * (high - low + 0.9998) + low - 0.4999).round().long()
 
 
-def draw_indices(kind, max_steps, count, generator):
+def draw_indices(
+    kind: str, max_steps: int, count: int, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
     """Draw the time indices of a batch (distillation spec 6.3).
 
     Args:
@@ -49,9 +54,10 @@ def draw_indices(kind, max_steps, count, generator):
         count:     Number of images N.
         generator: torch.Generator, on the CPU.
     Returns:
-        Dict of t (start), u (middle) and s (destination), int64 [N], M >= t > u >= s >= 0; u = s never occurs.
+        Dict of t (start), u (middle) and s (destination), int64 [N], M >= t > u >= s >= 0; u = s never
+        occurs.
     Raises:
-        ValueError: `kind` or `max_steps` is impossible.
+        ArgumentError: `kind` or `max_steps` is impossible.
     """
     check_max_steps(kind, max_steps)
     ones = torch.ones([count], dtype=torch.int64)
@@ -71,7 +77,9 @@ def draw_indices(kind, max_steps, count, generator):
     return dict(t=t, u=u, s=uniform_between(0 * ones, u - 1, generator))
 
 
-def euler_jump(denoise, v, start, end, labels):
+def euler_jump(
+    denoise: Denoiser, v: torch.Tensor, start: torch.Tensor, end: torch.Tensor, labels: torch.Tensor | None
+) -> torch.Tensor:
     """Jump from one noise level to another in a straight line through the denoised image.
 
     Args:
@@ -85,23 +93,36 @@ def euler_jump(denoise, v, start, end, labels):
     return v + (denoise(v, start, labels) - v) / start * (start - end)
 
 
-def heun_step(denoise, v, start, end, labels):
-    """Take one step of Heun's second-order method (EDM, Algorithm 1 without noise); arguments as `euler_jump`."""
+def heun_step(
+    denoise: Denoiser, v: torch.Tensor, start: torch.Tensor, end: torch.Tensor, labels: torch.Tensor | None
+) -> torch.Tensor:
+    """Take one step of Heun's method (EDM, Algorithm 1 without noise); arguments as `euler_jump`."""
     slope = (denoise(v, start, labels) - v) / start  # [n, C, H, W], minus dx/dsigma
     middle = v + slope * (start - end)
     correction = (denoise(middle, end, labels) - middle) / end
     return v + (slope + correction) / 2 * (start - end)
 
 
-def hop(student, teacher, v, start, end, labels, max_steps):
-    """Move every image from a time index to another: Heun by the teacher over one interval, Euler by the student over more.
+def hop(
+    student: Denoiser,
+    teacher: Denoiser,
+    v: torch.Tensor,
+    start: torch.Tensor,
+    end: torch.Tensor,
+    labels: torch.Tensor | None,
+    max_steps: int,
+) -> torch.Tensor:
+    """Move every image from a time index to another.
 
-    Only the branch that an image needs is computed; where start equals end nothing is.
+    Heun by the teacher over one interval, Euler by the student over more. Only the branch that an image needs
+    is computed; where start equals end nothing is.
 
     Args:
-        student, teacher: Networks called as net(x, sigma, class_labels), without gradients where none are wanted.
+        student, teacher: Networks called as net(x, sigma, class_labels), without gradients where none are
+                          wanted.
         v:                Noisy images [N, C, H, W].
-        start, end:       Time indices, int64 [N] on the CPU (so that choosing a branch never waits for a GPU), start >= end.
+        start, end:       Time indices, int64 [N] on the CPU (so that choosing a branch never waits for a
+                          GPU), start >= end.
         labels:           One-hot labels [N, K] or None.
         max_steps:        Number of intervals M.
     Returns:
@@ -127,18 +148,28 @@ def hop(student, teacher, v, start, end, labels, max_steps):
     return v
 
 
-def image_levels(values, images):
+def image_levels(values: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """Bring one noise level per image [N] into the type and place of the images, [N, 1, 1, 1]."""
     return values.to(images.dtype).to(images.device, non_blocking=True).reshape(-1, 1, 1, 1)
 
 
-def distillation_target(kind, student, teacher, v, indices, labels, max_steps):
+def distillation_target(
+    kind: str,
+    student: Denoiser,
+    teacher: Denoiser,
+    v: torch.Tensor,
+    indices: Mapping[str, torch.Tensor],
+    labels: torch.Tensor | None,
+    max_steps: int,
+) -> torch.Tensor:
     """Compute what the student's output at the start shall become (distillation spec 6.4).
 
     Args:
-        kind:             'cd': the image reached at s = 0; 'ctm': the one reached when a last hop leads from s to 0;
-                          'pd', 'rcd': the clean image whose straight jump from t to s ends where two hops end.
-        student, teacher: Networks called as net(x, sigma, class_labels): the generator in training, the frozen denoiser.
+        kind:             'cd': the image reached at s = 0; 'ctm': the one reached when a last hop leads from
+                          s to 0; 'pd', 'rcd': the clean image whose straight jump from t to s ends where two
+                          hops end.
+        student, teacher: Networks called as net(x, sigma, class_labels): the generator in training, the
+                          frozen denoiser.
         v:                Noisy images at the level of t, [N, C, H, W].
         indices:          Dict of t, u, s as from `draw_indices`.
         labels:           One-hot labels [N, K] or None.

@@ -3,7 +3,9 @@
 """What a run leaves behind at a snapshot: the network pickle and a grid of samples from fixed seeds."""
 
 import os
+from typing import Any
 
+import numpy as np
 import torch
 
 from training.images.png import save_grid
@@ -13,7 +15,7 @@ from training.snapshots.snapshot import save_snapshot
 GRID_BATCH = 64
 
 
-def grid_labels(label_dim, rows, columns, device):
+def grid_labels(label_dim: int, rows: int, columns: int, device: torch.device) -> torch.Tensor | None:
     """Give every column of the grid a class, in order: one-hot float32 [rows * columns, K], or None."""
     if not label_dim:
         return None
@@ -21,8 +23,8 @@ def grid_labels(label_dim, rows, columns, device):
     return torch.eye(label_dim, device=device)[classes]
 
 
-def trained_sampler(config):
-    """Return how the network of a run is meant to be sampled: a name in `samplers.SAMPLERS` and its arguments."""
+def trained_sampler(config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return how a run's network is meant to be sampled: a name in `samplers.SAMPLERS`, and its arguments."""
     if config['loss'] != 'gdd':
         return 'edm', {}
     arguments = config['sampler_kwargs']
@@ -30,7 +32,15 @@ def trained_sampler(config):
 
 
 @torch.no_grad()
-def sample_grid(net, rows, columns, sampler, device, seed=0, **arguments):
+def sample_grid(
+    net: torch.nn.Module,
+    rows: int,
+    columns: int,
+    sampler: str,
+    device: torch.device,
+    seed: int = 0,
+    **arguments: Any,
+) -> np.ndarray:
     """Sample rows x columns images whose noise depends on the seed alone.
 
     Args:
@@ -54,7 +64,9 @@ def sample_grid(net, rows, columns, sampler, device, seed=0, **arguments):
     return samplers.to_uint8(torch.cat(images).nan_to_num())
 
 
-def save_all(run_dir, nimg, ema, entries, config, device):
+def save_all(
+    run_dir: str, nimg: int, ema: Any, entries: dict[str, Any], config: dict[str, Any], device: torch.device
+) -> str:
     """Write network-snapshot-KKKKKK.pkl and fakes-KKKKKK.png; call on rank 0 only.
 
     Args:

@@ -6,8 +6,9 @@ import os
 import re
 import sys
 import types
+from typing import Any
 
-from training.config import ConfigError
+from dnnlib.errors import ArgumentError, arg
 
 FILE_PATTERN = re.compile(r'(network-snapshot|training-state)-(\d+)\.(?:pkl|pt)')
 
@@ -16,22 +17,24 @@ class TensorBoard:
     """Write the means of all statistics as TensorBoard events, at kimg as the step.
 
     Raises:
-        ConfigError: The package tensorboard is missing.
+        ArgumentError: The package tensorboard is missing.
     """
 
-    def __init__(self):
-        # Where TensorFlow is installed tensorboard would load it: seconds, GPU memory, and a crash once triton comes along.
+    def __init__(self) -> None:
+        # Where TensorFlow is installed tensorboard would load it: seconds, GPU memory, and a crash beside
+        # triton.
         sys.modules.setdefault('tensorboard.compat.notf', types.ModuleType('tensorboard.compat.notf'))
         try:
             from torch.utils.tensorboard import SummaryWriter  # late: the package is optional
         except ImportError as error:
-            raise ConfigError(
-                f'--tensorboard=True needs the package tensorboard ({error}); '
-                'pip install -r requirements_tensorboard.txt, or leave it out'
+            raise ArgumentError(
+                arg('tensorboard', True),
+                f' needs the package tensorboard ({error}); pip install -r requirements/tensorboard.txt, or '
+                'leave it out',
             ) from error
         self._make_writer, self._writer = SummaryWriter, None
 
-    def write(self, run_dir, stats):
+    def write(self, run_dir: str, stats: dict[str, dict[str, Any]]) -> None:
         """Add the statistics of a tick.
 
         Args:
@@ -47,7 +50,7 @@ class TensorBoard:
         self._writer.flush()
 
 
-def describe_files(run_dir):
+def describe_files(run_dir: str) -> str:
     """Say which snapshot and which training state of a run folder are the newest."""
     newest = {}
     for name in os.listdir(run_dir) if os.path.isdir(run_dir) else []:

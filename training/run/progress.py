@@ -1,10 +1,11 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a person sees while a run goes on: a bar on a terminal, one status line per tick, and the numbers behind it."""
+"""What a person sees while a run goes on: a bar on a terminal, a status line per tick, its numbers."""
 
 import resource
 import sys
 import time
+from typing import Any, TextIO
 
 import torch
 from tqdm import tqdm
@@ -26,7 +27,14 @@ class Progress:
         state:      `state_dict()` to let the clock go on from; the time in between does not count.
     """
 
-    def __init__(self, total_nimg, nimg=0, visible=True, terminal=None, state=None):
+    def __init__(
+        self,
+        total_nimg: int,
+        nimg: int = 0,
+        visible: bool = True,
+        terminal: TextIO | None = None,
+        state: dict[str, Any] | None = None,
+    ) -> None:
         terminal = sys.__stderr__ if terminal is None else terminal
         shown = visible and terminal is not None and terminal.isatty()
         self.total_nimg, self.visible = total_nimg, visible
@@ -46,16 +54,16 @@ class Progress:
         self.tick_start = self.tick_end = now - state['tick_sec']
         self.tick_nimg = state['tick_nimg']
 
-    def state_dict(self):
-        """Return the seconds since the start of the run and of the tick, and the images seen at the start of the tick."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return the seconds since run and tick have begun, and the images seen when the tick did."""
         now = time.perf_counter()
         return dict(total_sec=now - self.start, tick_sec=now - self.tick_start, tick_nimg=self.tick_nimg)
 
-    def advance(self, count):
+    def advance(self, count: int) -> None:
         """Count the images of one iteration."""
         self.bar.update(count)
 
-    def end_of_tick(self, tick, nimg, device):
+    def end_of_tick(self, tick: int, nimg: int, device: torch.device) -> None:
         """Print the status line of a tick and report its numbers.
 
         Args:
@@ -83,24 +91,26 @@ class Progress:
             tqdm.write(
                 f'tick {tick:<5d} kimg {nimg / 1e3:<9.1f} time {format_time(now - self.start):<12s} '
                 f'left {left:<12s} img/s {rate:<8.1f} sec/tick {seconds:<7.1f} '
-                f'sec/kimg {values["Timing/sec_per_kimg"]:<7.2f} maintenance {values["Timing/maintenance_sec"]:<6.1f} '
-                f'cpumem {values["Resources/cpu_mem_gb"]:<6.2f} gpumem {values["Resources/peak_gpu_mem_gb"]:<6.2f} '
+                f'sec/kimg {values["Timing/sec_per_kimg"]:<7.2f} '
+                f'maintenance {values["Timing/maintenance_sec"]:<6.1f} '
+                f'cpumem {values["Resources/cpu_mem_gb"]:<6.2f} '
+                f'gpumem {values["Resources/peak_gpu_mem_gb"]:<6.2f} '
                 f'reserved {values["Resources/peak_gpu_mem_reserved_gb"]:<6.2f}',
                 file=sys.stdout,
             )
         self.tick_end = now
         self.tick_nimg = nimg
 
-    def maintenance_done(self):
+    def maintenance_done(self) -> None:
         """Start the clock of the next tick."""
         self.tick_start = time.perf_counter()
 
-    def close(self):
+    def close(self) -> None:
         """Take the bar away."""
         self.bar.close()
 
 
-def memory_gb(device):
+def memory_gb(device: torch.device) -> dict[str, float]:
     """Return peak memory in GiB under the official names; GPU peaks restart at each call."""
     gpu = reserved = 0.0
     if device.type == 'cuda':

@@ -1,56 +1,33 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Which run goes on, whether its options allow it, and what its folder must look like then (docs/training.md)."""
+"""Which run goes on, whether its options allow it, what its folder must look like then (docs/training.md)."""
 
 import json
 import os
 import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
+from dnnlib.errors import Arg, ArgumentError, arg
 from dnnlib.util import atomic_write
-from training.config import ConfigError, dataset_name, next_run_dir, run_description
+from training.options import OPTIONS, translate
 from training.run import state as training_state
+from training.run.folder import OPTIONS_FILE, TEMPORARY_PATTERN, dataset_name
 
-# Options of train.py that a resumed run may change: how long, where and how it runs, what it leaves behind.
-FREE_OPTIONS = (
-    'resume',
-    'duration',
-    'device',
-    'batch_gpu',
-    'workers',
-    'persistent_workers',
-    'cache',
-    'bench',
-    'channels_last',
-    'trust_pickle',
-    'tick',
-    'snap',
-    'dump',
-    'dump_min',
-    'keep',
-    'grid',
-    'nan_limit',
-    'tensorboard',
-    'metrics',
-    'metrics_ref',
-    'metrics_detector',
-    'metrics_detector_path',
-    'metrics_batch',
-)
-# Files may lie elsewhere: their contents are compared instead, see `identity`.
-FILE_OPTIONS = ('data', 'transfer', 'target', 'max_size')
-TEMPORARY_PATTERN = re.compile(r'\.tmp-\d+-[0-9a-f]{12}')
+# Options that are no part of what makes two runs the same: they may change, or stand for files whose content
+# is compared instead, see `identity`.
+UNCOMPARED = {option.name for option in OPTIONS if option.resume != 'fixed'}
+
+Parts = tuple[str | Arg, ...]  # a text with arguments in it, as in ArgumentError
 
 
-def identity(config, processes):
+def identity(config: dict[str, Any], processes: int) -> dict[str, Any]:
     """Return what makes two runs the same one: plain values by option name, and the files behind them.
 
     Args:
         config:    Resolved options, completed by the run.
         processes: Number of processes.
     """
-    fixed = {
-        name: value for name, value in config['options'].items() if name not in FREE_OPTIONS + FILE_OPTIONS
-    }
     data = config['dataset_kwargs']
     files = dict(
         data=dataset_name(data['path']),
@@ -58,53 +35,53 @@ def identity(config, processes):
         teacher=(config.get('teacher') or {}).get('sha256'),
         target=config.get('target_sha256'),
     )
-    return json.loads(json.dumps(dict(options=fixed, files=files, processes=processes)))
+    return json.loads(
+        json.dumps(dict(options=_compared(config['options']), files=files, processes=processes))
+    )
 
 
-def compare(stored, own):
+def _compared(options: dict[str, Any]) -> dict[str, Any]:
+    # Earlier versions of this code kept second spellings.
+    options = translate(options, weak=options)
+    return {name: value for name, value in options.items() if name not in UNCOMPARED}
+
+
+def compare(stored: dict[str, Any], own: dict[str, Any]) -> list[tuple[Parts, Parts]]:
     """Compare two identities.
 
     Args:
         stored: That of the run to go on with.
         own:    That of this command.
     Returns:
-        List of (text about the stored run, text about this one) for each difference that changes results.
+        List of (parts of a text about the stored run, parts about this one), one for each difference that
+        changes results.
     """
     differences = []
-    for name in {**stored['options'], **own['options']}:
-        old, new = (side['options'].get(name, 'unknown') for side in (stored, own))
+    old_options, new_options = _compared(stored['options']), own['options']
+    for name in {**old_options, **new_options}:
+        old, new = (options.get(name, 'unknown') for options in (old_options, new_options))
         if old != new:
             differences.append((_option(name, old), _option(name, new)))
-    for name, option in (
-        ('data', '--data'),
-        ('images', 'images of --data'),
-        ('teacher', 'SHA-256 of --transfer'),
-        ('target', 'SHA-256 of --target'),
+    for key, text, name in (
+        ('data', '', 'data'),
+        ('images', 'images of ', 'data'),
+        ('teacher', 'SHA-256 of ', 'transfer'),
+        ('target', 'SHA-256 of ', 'target'),
     ):
-        old, new = stored['files'].get(name), own['files'].get(name)
+        old, new = stored['files'].get(key), own['files'].get(key)
         if old != new:
-            differences.append((f'{option}={str(old)[:32]}', str(new)[:32]))
-    if own['options'].get('compat') == 'official' and stored['processes'] != own['processes']:
-        differences.append(
-            (f'{stored["processes"]} processes under --compat=official', str(own['processes']))
-        )
+            differences.append(((text, arg(name, str(old)[:32])), (str(new)[:32],)))
+    old, new = stored['processes'], own['processes']
+    if new_options.get('compat') == 'official' and old != new:
+        differences.append(((f'{old} processes under ', arg('compat', 'official')), (str(new),)))
     return differences
 
 
-def _option(name, value):
-    text = (
-        ','.join(map(str, value))
-        if isinstance(value, list)
-        else f'{value:g}'
-        if isinstance(value, float)
-        else str(value)
-    )
-    return (
-        f'--{name.replace("_", "-")}={text}' if value is not None else f'--{name.replace("_", "-")} not given'
-    )
+def _option(name: str, value: Any) -> Parts:
+    return (arg(name, value),) if value is not None else (arg(name), ' not given')
 
 
-def require_same_run(where, stored, own):
+def require_same_run(where: str | Arg, stored: dict[str, Any], own: dict[str, Any]) -> None:
     """Refuse to go on with a run that was another one.
 
     Args:
@@ -118,76 +95,133 @@ def require_same_run(where, stored, own):
         old, new = differences[0]
         more = f' (and {len(differences) - 1} more)' if len(differences) > 1 else ''
         raise training_state.StateError(
-            f'{where} was written with {old}, this run has {new}{more}; give the options of the '
-            'interrupted run, or start a new one without --resume'
+            where,
+            ' was written with ',
+            *old,
+            ', this run has ',
+            *new,
+            f'{more}; give the options of the interrupted run, or start a new one without ',
+            arg('resume'),
         )
 
 
 # ------------------------------------------------------------------------------------------------
-# --resume=auto.
+# Resuming by 'auto'.
 
 
-def find_run(config, processes, outdir, desc, nosubdir):
-    """Find the run that the same command has begun earlier, for --resume=auto; call on rank 0.
+class Found(NamedTuple):
+    """What `find_run` has found.
+
+    Attributes:
+        run_dir: Folder of the run to go on with, or None for a new one.
+        state:   Path of its newest complete state, or None to start it again.
+        notes:   Texts to print, each as parts.
+    """
+
+    run_dir: str | None
+    state: str | None
+    notes: list[Parts]
+
+
+def find_run(config: dict[str, Any], processes: int, outdir: str, description: str, nosubdir: bool) -> Found:
+    """Find the run that the same command has begun earlier; call on rank 0.
 
     Args:
-        config:    Resolved options, completed by the run.
-        processes: Number of processes.
-        outdir, desc, nosubdir: Options of train.py.
-    Returns:
-        Run folder (a new one if there is none to go on with), path of its newest complete state or None, lines to print.
+        config:      Resolved options, completed by the run.
+        processes:   Number of processes.
+        outdir:      Folder for the run folders, or with `nosubdir` the one of the run.
+        description: Part of a run folder's name that follows the number.
     Raises:
-        ConfigError: With `nosubdir`, the folder holds another run; or none of the run's states can be read.
+        ArgumentError: A folder's training_options.json is damaged; with `nosubdir`, the folder holds another
+                       run; or none of the run's states can be read.
     """
     own, notes = identity(config, processes), []
-    description = run_description(config, processes, desc)
     for run_dir in [outdir] if nosubdir else _run_folders(outdir, description, config['compat']):
-        try:
-            with open(os.path.join(run_dir, 'training_options.json'), encoding='utf-8') as file:
-                options = json.load(file)
-            differences = compare(identity(options, options['processes']), own)
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # no run of ours
+        stored = read_identity(run_dir)
+        if stored is None:
+            continue
+        differences = compare(stored, own)
         if not differences:
-            return run_dir, *_usable_state(run_dir)
+            return _usable_state(run_dir)
         old, new = differences[0]
         if nosubdir:
-            raise ConfigError(
-                f'--outdir={run_dir} with --nosubdir holds a run with {old}, this one has {new}; give the '
-                'options of that run, or another folder'
+            raise ArgumentError(
+                arg('outdir', run_dir),
+                ' with ',
+                arg('nosubdir'),
+                ' holds a run with ',
+                *old,
+                ', this one has ',
+                *new,
+                '; give the options of that run, or another folder',
             )
-        notes.append(f'Not going on with {run_dir}: it has {old}, this run {new}')
-    return (outdir if nosubdir else next_run_dir(outdir, description)), None, notes[:1]
+        notes.append((f'Not going on with {run_dir}: it has ', *old, ', this run ', *new))
+    return Found(None, None, notes[:1])
 
 
-def _usable_state(run_dir):
-    path, notes = training_state.newest_complete_state(run_dir)
-    if path is None and notes:
-        raise ConfigError(
-            f'--resume=auto: none of the {len(notes)} states in {run_dir} can be read; delete them to start '
-            'that run from its beginning, or move the folder away'
+def read_identity(run_dir: str) -> dict[str, Any] | None:
+    """Read which run a folder holds, from its training_options.json.
+
+    Returns:
+        Its identity; None for a folder without a run, or with one of the official code.
+    Raises:
+        ArgumentError: The file is missing beside the files of a run, or is damaged.
+        OSError:       It cannot be read.
+    """
+    path = os.path.join(run_dir, OPTIONS_FILE)
+    if not os.path.lexists(path):
+        if os.path.isdir(run_dir) and training_state.list_states(run_dir):
+            raise _damaged(path, 'it is missing, though training states lie beside it')
+        return None
+    try:
+        with open(path, 'rb') as file:
+            options = json.loads(file.read())
+        if isinstance(options, dict) and options and 'options' not in options and 'dataset_kwargs' in options:
+            return None
+        found = identity(options, options['processes'])
+        if not isinstance(found['processes'], int):
+            raise TypeError('the number of processes')
+        return found
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(path, f'it is damaged ({type(error).__name__})') from error
+
+
+def _damaged(path: str, problem: str) -> ArgumentError:
+    return ArgumentError(
+        arg('resume', 'auto'),
+        f': {path} cannot tell which run this is: {problem}; restore the file, move its folder away, or give '
+        'a state of it by name, such as ',
+        arg('resume', os.path.join(os.path.dirname(path), 'training-state-000100.pt')),
+    )
+
+
+def _usable_state(run_dir: str) -> Found:
+    path, skipped = training_state.newest_complete_state(run_dir)
+    if path is None and skipped:
+        raise ArgumentError(
+            arg('resume', 'auto'),
+            f': none of the {len(skipped)} states in {run_dir} can be read; delete them to start that run '
+            'from its beginning, or move the folder away',
         )
-    return path, notes if path else [*notes, f'{run_dir} has no state yet: its run starts again']
+    notes = [(line,) for line in skipped]
+    return Found(run_dir, path, notes if path else [(f'{run_dir} has no state yet: its run starts again',)])
 
 
-def _run_folders(outdir, description, compat):
-    """List the run folders of a description, newest first; in `clean` the number of processes may differ."""
+def _run_folders(outdir: str, description: str, compat: str) -> Iterator[str]:
+    """Yield the run folders of a description, newest first; in `clean` the number of processes may differ."""
     pattern = re.escape(description)
     if compat == 'clean':
         pattern = re.sub(r'gpus\d+', r'gpus\\d+', pattern)
-    names = (
-        [name for name in os.listdir(outdir) if re.fullmatch(r'\d{5}-' + pattern, name)]
-        if os.path.isdir(outdir)
-        else []
-    )
-    return [os.path.join(outdir, name) for name in sorted(names, reverse=True)]
+    for name in sorted(os.listdir(outdir) if os.path.isdir(outdir) else [], reverse=True):
+        if re.fullmatch(r'\d{5}-' + pattern, name):
+            yield os.path.join(outdir, name)
 
 
 # ------------------------------------------------------------------------------------------------
 # The folder of a run that goes on.
 
 
-def tidy_run_dir(run_dir, nimg):
+def tidy_run_dir(run_dir: str, nimg: int) -> list[str]:
     """Make the files of a folder agree with a run that goes on at `nimg` images.
 
     Nothing is deleted but the half-written temporary files of a killed process: lines and states beyond the
@@ -215,7 +249,7 @@ def tidy_run_dir(run_dir, nimg):
     return notes
 
 
-def discard_lines(path, beyond):
+def discard_lines(path: str, beyond: Callable[[Any], bool]) -> int:
     """Move lines of a JSON-lines file to PATH.discarded.
 
     Args:
@@ -239,7 +273,7 @@ def discard_lines(path, beyond):
     return len(discarded)
 
 
-def _is_beyond(line, beyond):
+def _is_beyond(line: bytes, beyond: Callable[[Any], bool]) -> bool:
     try:
         return beyond(json.loads(line))
     except (ValueError, KeyError, TypeError):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import torch
 
-from dnnlib.errors import ArgumentError, arg
+from dnnlib.errors import ArgumentError, arg, message_parts
 from dnnlib.util import atomic_write
 from torch_utils.torch_files import read_torch_file
 
@@ -117,12 +117,15 @@ def taking_over(path: str) -> Iterator[None]:
     except StateError:
         raise
     except FOREIGN as error:
-        reason = ' '.join(str(error).split())[:200]
-        if not isinstance(error, (RuntimeError, ValueError)):  # KeyError is only the name
-            reason = f'{type(error).__name__}: {reason}'
+        reason = message_parts(error)
+        if not isinstance(error, ArgumentError):  # torch's own may have many lines
+            kind = '' if isinstance(error, (RuntimeError, ValueError)) else f'{type(error).__name__}: '
+            reason = [kind + ' '.join(str(error).split())[:200]]  # KeyError is only the name
         raise StateError(
             arg('resume', path),
-            f' does not fit the networks of this run ({reason}); give the options of the interrupted run',
+            ' does not fit the networks of this run (',
+            *reason,
+            '); give the options of the interrupted run',
         ) from error
 
 

@@ -8,8 +8,10 @@
         name, kwargs = build_sampler(net, options, metadata=info.metadata)
         images, labels = sample_batch(net, seeds, name, **kwargs)
 
-The parameters are called sampler, steps, sigma_min, sigma_max, rho, S_churn, S_min, S_max, S_noise, middle_sigma, solver,
-disc, schedule and scaling (SAMPLER_PARAMETERS); their names on the command line are those of the official EDM and GDD scripts.
+The parameters are called sampler, steps, sigma_min, sigma_max, rho, S_churn, S_min, S_max, S_noise,
+middle_sigma, solver, disc, schedule and scaling (SAMPLER_PARAMETERS). Their names on the command line are
+those of the official EDM and GDD scripts, underscores included; so the messages of this file, which declares
+them, spell them.
 """
 
 import math
@@ -133,7 +135,7 @@ def add_sampler_options(command):
 
 
 def add_key_options(command):
-    """Add --ema and --key to a function that click.command() turns into a command; see `training.snapshots.entries.choose_key`."""
+    """Add --ema and --key to a function that click.command() turns into a command. See `choose_key`."""
     key = click.option('--key', help='Entry: ema, net, ema-0.05, ...  [default: ema]', metavar='NAME')
     return click.option('--ema', help='1 is --key=ema, 0 is --key=net', metavar='BOOL', type=bool)(
         key(command)
@@ -145,12 +147,12 @@ def build_sampler(net, opts, metadata=None, warn=None):
 
     Args:
         net:      The network; GDD's (`is_generator`) is made for one step, the others for many.
-        opts:     Parameters of the command: name -> value, None where not given. Names other than SAMPLER_PARAMETERS are
-                  left alone.
-        metadata: Metadata of the snapshot, or None. `num_steps` and `middle_sigma` are those of training, if present.
+        opts:     Parameters of the command: name -> value, None where not given. Names other than
+                  SAMPLER_PARAMETERS are left alone.
+        metadata: Metadata of the snapshot, or None; `num_steps` and `middle_sigma` are those of training.
         warn:     Called with one line for every option without effect; None prints it on rank 0.
     Returns:
-        (name, keyword arguments) for `training.samplers.sample_batch`.
+        (name, keyword arguments) for `samplers.sample_batch`.
     Raises:
         ValueError: A value that the sampler cannot work with; nothing has been sampled yet.
     """
@@ -171,7 +173,7 @@ def build_sampler(net, opts, metadata=None, warn=None):
 
 
 def choose_sampler(net, sampler, given, metadata):
-    """Return (name in training.samplers.SAMPLERS, number of steps, middle sigma), from --sampler (or None) and defaults.
+    """Return (name in samplers.SAMPLERS, number of steps, middle sigma), from --sampler and defaults.
 
     Raises:
         ValueError: two_step with another number of steps.
@@ -216,7 +218,7 @@ def used_options(name, num_steps, given):
 
 
 def describe_unused(option, value, name, num_steps):
-    """Return the warning about an option that the chosen sampler ignores, with the reason where it is another option."""
+    """Return the warning about an option that the chosen sampler ignores, with the reason if there is one."""
     place, advice = name, 'leave it out, or choose another sampler'
     if name == 'multi_step':
         place = f'{name} and {num_steps} steps'
@@ -239,7 +241,7 @@ def print_warning(text):
 
 
 def check_values(given):
-    """Raise ValueError for NaN and numbers beyond float32, which Click lets through; only S_max may be infinite."""
+    """Raise ValueError for NaN and numbers beyond float32, which Click takes; only S_max may be infinite."""
     for option, value in given.items():
         if (
             isinstance(value, float)

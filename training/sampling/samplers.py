@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Samplers: from noise to images, and the random numbers that make an image depend on its seed alone.
 
-`edm_sampler` is EDM's Algorithm 2, `one_step_sampler` a single network call (GDD), and `multi_step_sampler` a few
-deterministic jumps for networks distilled to more than one step. State and arithmetic are float64 outside the
-network; the network itself computes in float32 (or its reduced precision).
+`edm_sampler` is EDM's Algorithm 2, `one_step_sampler` a single network call (GDD), and `multi_step_sampler` a
+few deterministic jumps for networks distilled to more than one step. State and arithmetic are float64 outside
+the network; the network itself computes in float32 (or its reduced precision).
 Legend: N batch, C channels, H W pixels, K classes, M steps.
 """
 
@@ -12,6 +12,7 @@ import math
 
 import torch
 
+from dnnlib.errors import ArgumentError, arg
 from training.sampling.noise_levels import (
     DISCRETIZATIONS,
     SCALINGS,
@@ -170,7 +171,7 @@ def ablation_sampler(
     Arguments that `edm_sampler` has mean the same here.
 
     Args:
-        sigma_min, sigma_max: Noise range; None takes the one of `discretization`. Limited to the network's range.
+        sigma_min, sigma_max: Noise range; None: that of `discretization`. Limited to the network's range.
         solver, discretization, schedule, scaling: See SOLVERS, DISCRETIZATIONS, SCHEDULES, SCALINGS.
         epsilon_s:   Smallest time of the `vp` choices.
         C_1, C_2, M: Constants of the iDDPM table.
@@ -256,9 +257,9 @@ def jump_levels(num_steps, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=7, midd
         raise ValueError(f'num_steps={num_steps}: at least 1 step is needed; use 2')
     if num_steps == 2:
         if not 0 < middle_sigma < sigma_max:
-            raise ValueError(
-                f'--middle-sigma={middle_sigma:g} must lie between 0 and sigma_max={sigma_max:g}; '
-                f'{MIDDLE_SIGMA} is the value of training'
+            raise ArgumentError(
+                arg('middle_sigma', middle_sigma),
+                f' must lie between 0 and sigma_max={sigma_max:g}; {MIDDLE_SIGMA} is the value of training',
             )
         return [float(sigma_max), float(middle_sigma)]
     if num_steps > 2 and not 0 < sigma_min < sigma_max:
@@ -276,8 +277,8 @@ def jump_levels(num_steps, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=7, midd
 def jump_chain(net, x, levels, class_labels=None, **net_kwargs):
     """Run a few-step generator: Euler jumps from each noise level to the next, the last output is the image.
 
-    Gradients flow through every step, so that training and sampling share this function. The official code passes
-    the destination level to the network as well, which no released network accepts; here it is left out.
+    Gradients flow through every step, so that training and sampling share this function. The official code
+    passes the destination level to the network as well, which no released network accepts; it is left out.
 
     Args:
         net:          Distilled network `net(x, sigma, class_labels)`.
@@ -315,7 +316,7 @@ def multi_step_sampler(
         latents:      Standard normal noise, [N, C, H, W].
         class_labels: One-hot labels [N, K] or None.
         num_steps:    Number of network calls, >= 1.
-        sigma_min, sigma_max, rho: Range and spacing of the noise levels; only sigma_max matters for 1 or 2 steps.
+        sigma_min, sigma_max, rho: Range and spacing of the levels; for 1 or 2 steps only sigma_max counts.
         middle_sigma: Second noise level when num_steps is 2.
     Returns:
         Images, float64 [N, C, H, W], nominally -1..1.
@@ -389,12 +390,12 @@ def check_class(label_dim, class_idx):
     if class_idx is None:
         return
     if not label_dim:
-        raise ValueError(
-            f'--class={class_idx}: the network is unconditional (no class labels); leave the option out'
+        raise ArgumentError(
+            arg('class', class_idx), ': the network is unconditional (no class labels); leave the option out'
         )
     if not 0 <= class_idx < label_dim:
-        raise ValueError(
-            f'--class={class_idx}: the network has {label_dim} classes; choose 0 to {label_dim - 1}'
+        raise ArgumentError(
+            arg('class', class_idx), f': the network has {label_dim} classes; choose 0 to {label_dim - 1}'
         )
 
 

@@ -6,49 +6,50 @@ import re
 
 import numpy as np
 
+from dnnlib.errors import ArgumentError, arg
+
 MAX_SEEDS = 100_000_000
 LARGEST_SEED = (1 << 63) - 1  # exclusive: ranges end one above their last seed
 
 
-def parse_seeds(text):
-    """Return the seeds of a comma-separated list of integers and inclusive ranges, in the given order, int64 [N].
+def parse_seeds(text: str) -> np.ndarray:
+    """Return the seeds of a list of integers and inclusive ranges with commas, in that order, int64 [N].
 
     Raises:
-        ValueError: An empty list, a reversed range, or something that is no number.
+        ArgumentError: An empty list, a reversed range, or something that is no number.
     """
     parts, count = [], 0
     for part in text.split(','):
         match = re.fullmatch(r'\s*(\d+)(?:\s*-\s*(\d+))?\s*', part)
         if match is None:
-            raise ValueError(
-                f'--seeds={text}: {part.strip()!r} is neither a number nor a range; '
-                'write for example 0-63 or 1,5,10-20'
+            raise ArgumentError(
+                arg('seeds', text),
+                f': {part.strip()!r} is neither a number nor a range; write for example 0-63 or 1,5,10-20',
             )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
-            raise ValueError(f'--seeds={text}: the range {part.strip()} is reversed; write {last}-{first}')
+            raise ArgumentError(
+                arg('seeds', text), f': the range {part.strip()} is reversed; write {last}-{first}'
+            )
         count += last - first + 1
         if count > MAX_SEEDS or last >= LARGEST_SEED:
-            raise ValueError(
-                f'--seeds={text}: more than {MAX_SEEDS} seeds, or a seed of 64 bits; use 0-49999, and several '
-                'calls for more'
+            raise ArgumentError(
+                arg('seeds', text),
+                f': more than {MAX_SEEDS} seeds, or a seed of 64 bits; use 0-49999, or several calls',
             )
         parts.append(np.arange(first, last + 1, dtype=np.int64))
     return np.concatenate(parts)
 
 
-def split_positions(count, max_batch):
+def split_positions(count: int, max_batch: int) -> list[np.ndarray]:
     """Split 0..count-1 into consecutive batches; process r of P makes batches r, r + P, ....
 
-    Which images share a batch does not depend on the number of processes, so neither does rounding: the files of one
-    process and of eight are equal to the byte. The official rule makes the batches of the last round smaller instead.
-
-    Returns:
-        List of int arrays.
+    Which images share a batch does not depend on the number of processes, so neither does rounding: the files
+    of one process and of eight are equal to the byte. The official rule makes the last batches smaller.
     """
     return np.array_split(np.arange(count), range(max_batch, count, max_batch))
 
 
-def find_repeats(seeds):
-    """Return the positions of seeds that occur earlier in the list, as a set: they are the same image and need no file."""
+def find_repeats(seeds: np.ndarray) -> set[int]:
+    """Return the positions of seeds that occur earlier in the list: the same image, which needs no file."""
     return set(np.delete(np.arange(len(seeds)), np.unique(seeds, return_index=True)[1]).tolist())

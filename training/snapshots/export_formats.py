@@ -26,7 +26,7 @@ from training.sampling import samplers
 from training.sampling.noise_levels import SIGMA_MAX, SIGMA_MIN
 from training.snapshots.safetensors_file import dump_config, is_own_class
 
-INSTALL_HINT = 'pip install -r requirements_export.txt'
+INSTALL_HINT = 'pip install -r requirements/export.txt'
 TRACE_BATCH = 2
 MAX_BATCH = 1 << 20
 FUNCTIONS = ('generator', 'denoiser')

@@ -11,6 +11,10 @@ other official rule, of the loss, misses the up and down blocks and only wastes 
 
 import re
 
+import torch
+
+from dnnlib.errors import ArgumentError, arg, as_option
+
 LEVEL_LAYERS = {
     0: (),
     1: ('conv0', 'conv1', 'proj'),
@@ -20,7 +24,7 @@ LEVEL_LAYERS = {
 BLOCK_PATTERN = re.compile(r'model\.(?:enc|dec)\.\d+x\d+_(block\d+|in\d+|up|down)\.(\w+)\.(?:weight|bias)')
 
 
-def layer_kind(name):
+def layer_kind(name: str) -> tuple[str, bool]:
     """Describe where a parameter lies: 'conv0' ... inside a block, else the layer's own name.
 
     Args:
@@ -35,22 +39,24 @@ def layer_kind(name):
     return re.sub(r'^\d+x\d+_', '', layer), False
 
 
-def is_frozen(name, level):
+def is_frozen(name: str, level: int) -> bool:
     """Tell whether a parameter is frozen at a level.
 
     Args:
         name:  Full parameter name, 'model....'.
         level: 0..3.
     Raises:
-        ValueError: Unknown level.
+        ArgumentError: Unknown level.
     """
     if level not in LEVEL_LAYERS:
-        raise ValueError(f'--freeze={level} is unknown; levels are 0 (nothing) to 3, GDD-I uses --freeze=1')
+        raise ArgumentError(
+            arg('freeze', level), ' is unknown; levels are 0 (nothing) to 3, GDD-I uses ', arg('freeze', 1)
+        )
     layer, inside = layer_kind(name)
     return inside and layer in LEVEL_LAYERS[level]
 
 
-def freeze_layers(net, level):
+def freeze_layers(net: torch.nn.Module, level: int) -> list[torch.nn.Parameter]:
     """Switch off gradients of the frozen parameters, on for all others.
 
     Returns:
@@ -61,8 +67,8 @@ def freeze_layers(net, level):
     return [param for param in net.parameters() if param.requires_grad]
 
 
-def block_kind(name):
-    """Name the row of a parameter in the table: 'block: conv0', 'up/down: conv0', or the layer outside the blocks.
+def block_kind(name: str) -> str:
+    """Name the row of a parameter in the table: 'block: conv0', 'up/down: conv0', or a layer outside.
 
     Args:
         name: Full parameter name, 'model....'.
@@ -73,7 +79,7 @@ def block_kind(name):
     return f'{"up/down" if match.group(1) in ("up", "down") else "block"}: {match.group(2)}'
 
 
-def count_by_kind(net, level):
+def count_by_kind(net: torch.nn.Module, level: int) -> dict[str, list[int]]:
     """Count parameters.
 
     Returns:
@@ -85,13 +91,13 @@ def count_by_kind(net, level):
     return counts
 
 
-def freeze_table(net, level):
+def freeze_table(net: torch.nn.Module, level: int) -> list[str]:
     """Return lines with the number of frozen and trained parameters by kind of block and layer."""
     counts = count_by_kind(net, level)
     frozen, trained = (sum(row[i] for row in counts.values()) for i in (0, 1))
     lines = [
-        f'Generator at --freeze={level}: {frozen:,} of {frozen + trained:,} parameters frozen '
-        f'({100 * frozen / (frozen + trained):.3f} %)',
+        f'Generator at {as_option(arg("freeze", level))}: {frozen:,} of {frozen + trained:,} parameters '
+        f'frozen ({100 * frozen / (frozen + trained):.3f} %)',
         f'  {"layer":<24s}{"frozen":>14s}{"trained":>14s}',
     ]
     return lines + [f'  {name:<24s}{row[0]:>14,d}{row[1]:>14,d}' for name, row in counts.items()]

@@ -1,95 +1,126 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What every run that starts from a teacher (`--transfer`) does with it, be it distillation or further training."""
+"""What every run that starts from a teacher does with it, be it distillation or further training."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
 
 from dnnlib import EasyDict
+from dnnlib.errors import ArgumentError, arg
 from torch_utils import distributed
-from training.config import RANDOM_TEACHER, ConfigError
+from training.config import RANDOM_TEACHER
 from training.snapshots.snapshot import copy_params_and_buffers, load_network
 
 
-def load_teacher(config):
-    """Load the network of --transfer, rank 0 first, and note in the options which file it was.
+def load_teacher(transfer: str, trust_pickle: bool) -> tuple[torch.nn.Module | None, EasyDict]:
+    """Load the network of a teacher, rank 0 first.
 
     Args:
-        config: Resolved options (training/config.py); gets the entry `teacher`.
+        transfer:     File, URL, or 'random'.
+        trust_pickle: Whether code inside the file may run.
     Returns:
         What `load_network` returns: the network, float32 on the CPU, and the facts about its file. With
-        --transfer=random no network, and no constructor arguments (init_kwargs) among the facts.
+        'random' no network, and no constructor arguments (init_kwargs) among the facts.
     """
-    if config['transfer'] == RANDOM_TEACHER:
-        config['teacher'] = dict(sha256='none', class_name='GDDPrecond')
-        return None, EasyDict(class_name='GDDPrecond', init_kwargs=None)
-    teacher, info = distributed.rank0_first(
-        lambda: load_network(config['transfer'], option='transfer', trust=config['trust_pickle'])
+    if transfer == RANDOM_TEACHER:
+        return None, EasyDict(sha256='none', class_name='GDDPrecond', init_kwargs=None)
+    return distributed.rank0_first(
+        lambda: load_network(transfer, option='transfer', trust=trust_pickle)
     )
-    config['teacher'] = dict(sha256=info.sha256, class_name=info.class_name)
-    return teacher, info
 
 
-def complete_network_kwargs(config, info, dataset, drop):
-    """Complete the constructor arguments of a network that starts from a teacher, and check teacher against data.
+def teacher_facts(info: EasyDict) -> dict[str, str]:
+    """Return what a run remembers about its teacher: which file it was, and of which class."""
+    return dict(sha256=info.sha256, class_name=info.class_name)
+
+
+def complete_network_kwargs(
+    info: EasyDict,
+    dataset: Any,
+    *,
+    data: str,
+    transfer: str,
+    network_kwargs: Mapping | None,
+    network_options: Mapping,
+    drop: Sequence[str],
+) -> dict[str, Any]:
+    """Complete the constructor arguments of a network, and check the teacher against the data.
 
     Args:
-        config:  Resolved options; network_kwargs None takes the architecture from the teacher.
-        info:    What `load_teacher` tells about the teacher.
-        dataset: Training images.
-        drop:    Arguments of the teacher that are not taken over.
+        info:            What `load_teacher` tells about the teacher.
+        dataset:         Training images.
+        data, transfer:  Their files, for messages.
+        network_kwargs:  Architecture; None takes that of the teacher.
+        network_options: Arguments that every run chooses anew, also with a teacher's architecture.
+        drop:            Arguments of the teacher that are not taken over.
     Returns:
         Dict of keyword arguments.
     Raises:
-        ConfigError: Resolution, channels or number of classes differ.
+        ArgumentError: Resolution, channels or number of classes differ.
     """
-    if info.init_kwargs is None:
-        return config['network_kwargs'] | dict(
-            img_resolution=dataset.resolution, img_channels=dataset.num_channels, label_dim=dataset.label_dim
-        )
-    data, teacher, kept = config['dataset_kwargs']['path'], config['transfer'], info.init_kwargs
-    label_dim = kept.get('label_dim', 0)
+    if info.init_kwargs is not None:
+        _check_data(dataset, info.init_kwargs, arg('data', data), arg('transfer', transfer))
+    if network_kwargs is None:
+        kept = {key: value for key, value in info.init_kwargs.items() if key not in drop}
+        network_kwargs = kept | network_options
+    return network_kwargs | dict(
+        img_resolution=dataset.resolution, img_channels=dataset.num_channels, label_dim=dataset.label_dim
+    )
+
+
+def _check_data(dataset: Any, kept: Mapping, data: Any, transfer: Any) -> None:
+    """Refuse a teacher of other images."""
     for what, ours, theirs in [
         ('resolution', dataset.resolution, kept['img_resolution']),
         ('channels', dataset.num_channels, kept['img_channels']),
     ]:
         if ours != theirs:
-            raise ConfigError(
-                f'--data={data} has {what} {ours}, but the teacher --transfer={teacher} has {theirs}; '
-                f'convert the data with dataset_tool.py to {what} {theirs}, or use another teacher'
+            raise ArgumentError(
+                data,
+                f' has {what} {ours}, but the teacher ',
+                transfer,
+                f' has {theirs}; convert the data with dataset_tool.py to {what} {theirs}, or use another '
+                'teacher',
             )
-    if dataset.label_dim != label_dim:
-        hint = '--cond=False' if label_dim == 0 else f'--cond=True with data of {label_dim} classes'
-        raise ConfigError(
-            f'--data={data} with --cond={config["dataset_kwargs"]["use_labels"]} gives '
-            f'{dataset.label_dim} classes, but the teacher --transfer={teacher} has {label_dim}; use {hint}'
+    classes = kept.get('label_dim', 0)
+    if dataset.label_dim != classes:
+        hint = f' with data of {classes} classes' if classes else ''
+        raise ArgumentError(
+            data,
+            ' with ',
+            arg('cond', dataset.label_dim > 0),
+            f' gives {dataset.label_dim} classes, but the teacher ',
+            transfer,
+            f' has {classes}; use ',
+            arg('cond', classes > 0),
+            hint,
         )
-    kwargs = config['network_kwargs']
-    if kwargs is None:
-        kwargs = {key: value for key, value in kept.items() if key not in drop} | config['network_options']
-    return kwargs | dict(
-        img_resolution=dataset.resolution, img_channels=dataset.num_channels, label_dim=label_dim
-    )
 
 
-def copy_teacher(config, teacher, net):
+def copy_teacher(teacher: torch.nn.Module | None, net: torch.nn.Module, transfer: str) -> None:
     """Copy the weights of the teacher into a network, all of them.
 
     Args:
-        config:  Resolved options.
-        teacher: Network to copy from; only its augmentation layer may be left over. None leaves `net` as it is.
-        net:     Network to overwrite.
+        teacher:  Network to copy from; only its augmentation layer may be left over. None leaves `net` as it
+                  is.
+        net:      Network to overwrite.
+        transfer: File of the teacher, for messages.
     Raises:
-        ConfigError: Names or shapes differ.
+        ArgumentError: Names or shapes differ.
     """
     if teacher is None:
         return
     try:
         copy_params_and_buffers(teacher, net)
     except ValueError as error:
-        hint = "leave out --arch to take the teacher's"
-        if 'augment_dim' in config['network_options'] and not has_augmentation(teacher):
-            hint = 'this teacher was trained without augmentation, use --augment=0'
-        raise ConfigError(f'--transfer={config["transfer"]}: {error}; {hint}') from error
+        hint = ['leave out ', arg('arch'), " to take the teacher's"]
+        if has_augmentation(net) and not has_augmentation(teacher):
+            hint = ['this teacher was trained without augmentation, use ', arg('augment', 0)]
+        raise ArgumentError(arg('transfer', transfer), f': {error}; ', *hint) from error
 
 
-def has_augmentation(net):
+def has_augmentation(net: torch.nn.Module) -> bool:
     """Tell whether a network takes augmentation labels."""
     return any(name.endswith('map_augment.weight') for name, _parameter in net.named_parameters())

@@ -1,155 +1,155 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Adversarial distillation of a teacher: what one iteration of `--loss=gdd` does (GDD, algorithm of section 4).
+"""Adversarial distillation of a teacher: what one iteration does with loss='gdd' (GDD, section 4).
 
 Per iteration, on one batch of real images: G main, D main and, every `r1_interval` iterations, R1.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 
+from dnnlib.errors import ArgumentError, arg, as_option
 from torch_utils import distributed, misc
-from torch_utils.randomness import derive_seed
+from torch_utils.randomness import BatchRandom
 from training.adversarial.batch_split import RunningStatistics, SpectralVectors, synchronise_batch_norms
-from training.adversarial.class_table import make_class_table
-from training.adversarial.discriminator import ProjectedDiscriminator
-from training.adversarial.features import ProjectedFeatures
+from training.adversarial.builders import build_discriminator, build_features
 from training.adversarial.input_augment import InputAugment
-from training.adversarial.losses import GDDLoss
-from training.config import REFERENCE_PROCESSES, ConfigError
+from training.adversarial.stages import GDDLoss
+from training.config import REFERENCE_PROCESSES
 from training.sampling.samplers import jump_levels
 from training.student.freeze import freeze_layers, freeze_table
+from training.student.frozen_cast import refresh_twin
 from training.student.generator import build_generator, computing_twin, describe_generator
-from training.tasks.instance import build_instance_loss
+from training.tasks.inputs import StageInputs
+from training.tasks.score_network import build_instance_loss, describe_instance_loss
 from training.update.gradients import StepGuard
 from training.update.optimizers import make_optimizer
 
-CLASS_TABLE_IMAGES = 4096
-
 
 class DistillationTask:
-    """Generator, discriminator, frozen features and their optimizers.
+    """Generator, discriminator, frozen features and their optimizers. A `Task` (training/tasks/task.py).
 
     Args:
-        config:  Resolved options (training/config.py); network_kwargs and teacher facts are filled in.
-        dataset: Training images.
-        device:  Device to train on.
+        config:      Resolved options (training/config.py); read, never changed.
+        dataset:     Training images.
+        device:      Device to train on.
+        micro_batch: Images of one forward pass.
     Raises:
         ValueError: Teacher, data and options do not fit.
     """
 
-    def __init__(self, config, dataset, device):
-        self.config, self.device = config, device
-        self.layout = layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
-        self.G, teacher = build_generator(config, dataset, device)
-        self.trained = self.G
-        self.g_params = freeze_layers(self.G, config['freeze'])
-
-        self.F = build_features(config, dataset, device).to(memory_format=layout)
-        torch.manual_seed(derive_seed(config['seed'], 'discriminator'))
-        self.D = build_discriminator(config, self.F, dataset, device).to(memory_format=layout).train()
-        if config['sync_bn']:
-            synchronise_batch_norms(self.D)
+    def __init__(self, config: dict, dataset: Any, device: torch.device, micro_batch: int) -> None:
+        self.config, self.micro_batch, self.r1_interval = config, micro_batch, config['r1_interval']
+        self.layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
+        teacher = self._build_generator(dataset, device)
+        self._build_judges(dataset, device)
         for module in (self.G, self.D, self.F if config['compat'] == 'clean' else self.F.backbones):
             for _name, tensor in misc.named_params_and_buffers(module):
                 distributed.broadcast_(tensor.detach())
-        self.guard = StepGuard(config['nan'])
-        self.spectral_vectors, self.running_statistics = SpectralVectors(self.D), RunningStatistics(self.D)
-        self.augment = InputAugment(config['ada_kwargs'], self.F.diffaugment, self.F.names, device)
+        self.twin = computing_twin(self.G)
         self.loss = GDDLoss(
-            computing_twin(self.G),
+            self.twin,
             self.D,
             self.F,
             levels=jump_levels(**config['sampler_kwargs']),
-            observe=self.augment.observe,
+            augment=self.augment,
             **config['loss_kwargs'],
         )
-        self.instance = (
-            build_instance_loss(config, self.loss.G, teacher, device) if config['instance_kwargs'] else None
-        )
+        self.instance = self._build_instance_loss(teacher, device) if config['instance_kwargs'] else None
+        self.guard = StepGuard(config['nan'])
         self.d_params = list(self.D.parameters())
-        self.g_optimizer = make_optimizer(
-            config['optimizer_type'], self.g_params, **config['optimizer_kwargs']
-        )
-        self.d_optimizer = make_optimizer(
-            config['optimizer_type'], self.d_params, **config['d_optimizer_kwargs']
-        )
+        kind = config['optimizer_type']
+        self.g_optimizer = make_optimizer(kind, self.g_params, **config['optimizer_kwargs'])
+        self.d_optimizer = make_optimizer(kind, self.d_params, **config['d_optimizer_kwargs'])
 
-    def loss_gain(self, local_batch):
-        """Return the factor on the summed main losses, before gradients are averaged over the processes.
+    # --------------------------------------------------------------------------------------------
+    # One iteration.
 
-        The official loss is a sum over the images of one process, so R1 (a mean) weighs more the
-        more processes share a batch. `clean` gives any number of processes the balance of four.
-        """
-        if self.config['compat'] == 'official':
-            return 1.0
-        return self.config['batch_size'] / REFERENCE_PROCESSES / local_batch
-
-    def step(self, images, labels, rng, iteration):
-        """Run one iteration.
-
-        Args:
-            images:    Real images of this process, float32 [N, C, H, W], -1..1.
-            labels:    One-hot labels [N, K]; K = 0 without classes.
-            rng:       BatchRandom of this iteration.
-            iteration: Index of the iteration, from 0.
-        Returns:
-            What the averages shall know of G's step, as `StepGuard.step`.
-        """
-        gain = self.loss_gain(len(images))
-        add_distance = self.instance.batch(rng, len(images)) if self.instance else lambda x, y, z: None
-        skipped = self._stage(
-            'G',
-            self.g_optimizer,
-            self.g_params,
-            images,
-            labels,
-            rng,
-            lambda x, y, z, augment: (
-                self.loss.generator_stage(x, y, z, gain=gain, augment=augment),
-                add_distance(x, y, z),
-            ),
-        )
-        self._stage(
-            'D',
-            self.d_optimizer,
-            self.d_params,
-            images,
-            labels,
-            rng,
-            lambda x, y, z, augment: self.loss.discriminator_stage(x, y, z, gain=gain, augment=augment),
-        )
-        interval = self.config['r1_interval']
-        if interval and iteration and iteration % interval == 0:
-            self._stage(
-                'R1',
-                self.d_optimizer,
-                self.d_params,
-                images,
-                labels,
-                rng,
-                lambda x, y, _z, augment: self.loss.r1_stage(
-                    x, y, gain=float(interval), fraction=len(x) / len(images), augment=augment
-                ),
-            )
+    def step(
+        self, images: torch.Tensor, labels: torch.Tensor, rng: BatchRandom, iteration: int
+    ) -> torch.Tensor | None:
+        """Run one iteration, as `Task.step`."""
+        skipped = self.generator_step(self.inputs('G', images, labels, rng))
+        self.discriminator_step(self.inputs('D', images, labels, rng))
+        if self.r1_interval and iteration and iteration % self.r1_interval == 0:
+            self.r1_step(self.inputs('R1', images, labels, rng))
         self.augment.finish_iteration(iteration)
         self.running_statistics.average()
         return skipped
 
-    def _stage(self, name, optimizer, params, images, labels, rng, backward):
-        """Accumulate the gradients of one stage over the micro-batches and take the optimizer step."""
-        optimizer.zero_grad(set_to_none=True)
-        z = rng.randn(images.shape, name).contiguous(memory_format=self.layout)
-        augment = self.augment.stage(name, images, rng)
-        for part in self.spectral_vectors.micro_batches(len(images), self.config['micro_batch']):
-            backward(images[part], labels[part], z[part], augment(part.start, part.stop))
-        return self.guard.step(name, optimizer, params)
+    def generator_step(self, inputs: StageInputs) -> torch.Tensor | None:
+        """Let the generator's images look more real, and with a score network lie nearer to its targets."""
+        self.g_optimizer.zero_grad(set_to_none=True)
+        for part in self.spectral_vectors.same_for_each(inputs.micro_batches(self.micro_batch)):
+            for loss in self.generator_losses(part):  # one graph at a time
+                loss.backward()
+        return self.guard.step('G', self.g_optimizer, self.g_params)
 
-    def snapshot_entries(self):
+    def generator_losses(self, part: StageInputs) -> Iterator[torch.Tensor]:
+        """Yield the losses of a micro-batch: adversarial, a sum; then the distance, a mean over the batch."""
+        yield self.loss.generator_loss(part.images, part.labels, part.z, part.draws) * self.gain(part.batch)
+        if self.instance:
+            yield self.instance.mean_distance(part.images, part.labels, part.z, part.indices) * part.share
+
+    def discriminator_step(self, inputs: StageInputs) -> None:
+        """Tell generated and real images apart."""
+        self.d_optimizer.zero_grad(set_to_none=True)
+        for part in self.spectral_vectors.same_for_each(inputs.micro_batches(self.micro_batch)):
+            self.discriminator_loss(part).backward()
+        self.guard.step('D', self.d_optimizer, self.d_params)
+
+    def discriminator_loss(self, part: StageInputs) -> torch.Tensor:
+        """Return the main loss of a micro-batch, a sum over images."""
+        loss = self.loss.discriminator_loss(part.images, part.labels, part.z, part.draws)
+        return loss * self.gain(part.batch)
+
+    def r1_step(self, inputs: StageInputs) -> None:
+        """Let the logits depend less on the real images; as strong as if it were done in every iteration."""
+        self.d_optimizer.zero_grad(set_to_none=True)
+        for part in self.spectral_vectors.same_for_each(inputs.micro_batches(self.micro_batch)):
+            # Only these gradients: those for the images are of second order, too, and an eighth of the time.
+            # The loss has no name, so it is gone before the next, with all of its graph that was not needed.
+            self.r1_loss(part).backward(inputs=self.d_params)
+        self.guard.step('R1', self.d_optimizer, self.d_params)
+
+    def r1_loss(self, part: StageInputs) -> torch.Tensor:
+        """Return the penalty of a micro-batch, a mean over the batch, for all iterations up to the next."""
+        loss = self.loss.r1_loss(part.images, part.labels, part.draws)
+        return float(self.r1_interval) * part.share * loss
+
+    def inputs(self, stage: str, images: torch.Tensor, labels: torch.Tensor, rng: BatchRandom) -> StageInputs:
+        """Draw what a stage ('G', 'D' or 'R1') needs beside the images; stages share no random numbers."""
+        z = None
+        if stage != 'R1':
+            z = rng.randn(images.shape, stage).contiguous(memory_format=self.layout)
+        draws = self.augment.draw(stage, images, rng)
+        indices = self.instance.draw(rng, len(images)) if self.instance and stage == 'G' else {}
+        return StageInputs(images, labels, z, draws, indices, len(images))
+
+    def gain(self, batch: int) -> float:
+        """Return the factor on the summed main losses, before gradients are averaged over the processes.
+
+        The official loss is a sum over the images of one process, so R1 (a mean) weighs more the
+        more processes share a batch. `clean` gives any number of processes the balance of four.
+
+        Args:
+            batch: Images of this process in the undivided batch.
+        """
+        if self.config['compat'] == 'official':
+            return 1.0
+        return self.config['batch_size'] / REFERENCE_PROCESSES / batch
+
+    # --------------------------------------------------------------------------------------------
+    # What the loop asks for.
+
+    def snapshot_entries(self) -> dict[str, Any]:
         """Return what to store beside the EMA."""
         return dict(net=self.G, augment_pipe=self.augment.description())
 
-    def state_dict(self):
-        """Return everything a resume needs. All ranks call this together, as each may have a projection of its own."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything a resume needs. All ranks call this: each may have a projection of its own."""
         digests = distributed.gather_objects(misc.checksum(self.F.projection_state()))
         return dict(
             G=self.G.state_dict(),
@@ -161,12 +161,10 @@ class DistillationTask:
             augment=self.augment.state_dict(),
         )
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`."""
         self.G.load_state_dict(state['G'])
-        self.loss.G = computing_twin(self.G)
-        if self.instance:
-            self.instance.student = self.loss.G
+        refresh_twin(self.twin, self.G)
         self.D.load_state_dict(state['D'])
         self.g_optimizer.load_state_dict(state['g_optimizer'])
         self.d_optimizer.load_state_dict(state['d_optimizer'])
@@ -176,128 +174,117 @@ class DistillationTask:
         else:  # every process has redrawn its own from the seed
             rank = distributed.get_rank()
             if misc.checksum(self.F.projection_state()) != state['projection_digests'][rank]:
-                raise ValueError(
-                    f'--compat=official draws the random projection of process {rank} from --seed, and here the '
-                    'draw differs from that of the interrupted run; another version of torch?'
+                raise ArgumentError(
+                    arg('compat', 'official'),
+                    f' draws the random projection of process {rank} from ',
+                    arg('seed'),
+                    ', and here the draw differs from that of the interrupted run; another version of torch?',
                 )
 
-    def replicas(self):
+    def replicas(self) -> list[torch.nn.Module]:
         """Return the networks that are equal on all processes."""
         return [self.G, self.D]
 
-    def summary(self):
+    def summary(self) -> list[str]:
         """Return lines that describe what is trained and against what."""
-        config = self.config
-        notice = [config['augment_notice']] if config['augment_notice'] else []
-        return [
+        config, levels = self.config, self.loss.levels
+        lines = [
             *freeze_table(self.G, config['freeze']),
-            *describe_generator(config, self.G),
-            *(
-                [
-                    f'Generator: {len(self.loss.levels)} steps, at {", ".join(f"{level:.4g}" for level in self.loss.levels)}'
-                ]
-                if len(self.loss.levels) > 1
-                else []
-            ),
-            *(self.instance.summary(config) if self.instance else []),
+            *describe_generator(self.G, config['precision'], config['transfer'], self.facts['teacher']),
+        ]
+        if len(levels) > 1:
+            lines.append(
+                f'Generator: {len(levels)} steps, at {", ".join(f"{level:.4g}" for level in levels)}'
+            )
+        if self.instance:
+            lines.append(describe_instance_loss(self.instance, config['instance_kwargs'], config['target']))
+        lines += [
             *self.F.weights_report,
-            f'Discriminator: {sum(p.numel() for p in self.D.parameters()):,} parameters on {", ".join(self.F.names)} '
-            f'at {self.F.input_size} pixels',
+            f'Discriminator: {sum(p.numel() for p in self.D.parameters()):,} parameters on '
+            f'{", ".join(self.F.names)} at {self.F.input_size} pixels',
             f'Augmentation: {self.augment}',
-            *notice,
-            describe_r1(config, distributed.get_world_size()),
+        ]
+        if config['augment_notice']:
+            lines.append(config['augment_notice'])
+        gamma, processes = config['loss_kwargs']['r1_gamma'], distributed.get_world_size()
+        return [
+            *lines,
+            describe_r1(config['compat'], config['batch_size'], self.r1_interval, gamma, processes),
         ]
 
+    # --------------------------------------------------------------------------------------------
+    # Construction.
 
-def describe_r1(config, world_size):
-    """Say in one line how strong R1 is with so many processes, and how to get the strength of the published ones.
+    def _build_generator(self, dataset: Any, device: torch.device) -> torch.nn.Module | None:
+        """Build the student; returns its teacher."""
+        config = self.config
+        self.G, teacher, self.facts = build_generator(
+            dataset,
+            device,
+            self.layout,
+            data=config['dataset_kwargs']['path'],
+            transfer=config['transfer'],
+            trust_pickle=config['trust_pickle'],
+            network_kwargs=config['network_kwargs'],
+            network_options=config['network_options'],
+        )
+        self.trained = self.G
+        self.g_params = freeze_layers(self.G, config['freeze'])
+        return teacher
 
-    The main losses are sums over the images of one process, R1 is a mean over them, however they are accumulated.
+    def _build_judges(self, dataset: Any, device: torch.device) -> None:
+        """Build what judges the student, and what keeps it independent of how a batch is divided."""
+        config, seed, compat = self.config, self.config['seed'], self.config['compat']
+        features = build_features(config['feature_kwargs'], dataset.resolution, device, seed, compat)
+        self.F = features.to(memory_format=self.layout)
+        D = build_discriminator(config['discriminator_kwargs'], self.F, dataset, device, seed, compat)
+        self.D = D.to(memory_format=self.layout).train()
+        if config['sync_bn']:
+            synchronise_batch_norms(self.D)
+        self.spectral_vectors, self.running_statistics = SpectralVectors(self.D), RunningStatistics(self.D)
+        self.augment = InputAugment(config['ada_kwargs'], self.F.diffaugment, self.F.names, device)
+
+    def _build_instance_loss(self, teacher: torch.nn.Module | None, device: torch.device) -> Any:
+        config = self.config
+        loss, facts = build_instance_loss(
+            self.twin,
+            teacher,
+            device,
+            self.layout,
+            transfer=config['transfer'],
+            target=config['target'],
+            trust_pickle=config['trust_pickle'],
+            **config['instance_kwargs'],
+        )
+        self.facts.update(facts)
+        return loss
+
+
+def describe_r1(compat: str, batch_size: int, interval: int, gamma: float, processes: int) -> str:
+    """Say in one line how strong R1 is with so many processes, and how to get the published strength.
+
+    The main losses are sums over the images of one process, R1 is a mean over them, however they are
+    accumulated.
 
     Args:
-        config:     Resolved options.
-        world_size: Number of processes.
+        compat:     'clean' or 'official'.
+        batch_size: Images per iteration, all processes together.
+        interval:   Iterations from one R1 to the next; 0 for none.
+        gamma:      Its weight.
+        processes:  Number of processes.
     """
-    if not config['r1_interval']:
+    if not interval:
         return 'R1: off'
-    official = config['compat'] == 'official'
-    gamma = config['loss_kwargs']['r1_gamma']
-    share = config['batch_size'] / (world_size if official else REFERENCE_PROCESSES)
+    official = compat == 'official'
+    share = batch_size / (processes if official else REFERENCE_PROCESSES)
     line = (
-        f'R1: --r1-gamma={gamma:g} against the loss of {share:g} images (--compat={config["compat"]}): '
-        f'effective gamma {gamma / share:.3g}'
+        f'R1: {as_option(arg("r1_gamma", float(gamma)))} against the loss of {share:g} images '
+        f'({as_option(arg("compat", compat))}): effective gamma {gamma / share:.3g}'
     )
-    if official and world_size != REFERENCE_PROCESSES:
+    if official and processes != REFERENCE_PROCESSES:
+        same = as_option(arg('r1_gamma', gamma * REFERENCE_PROCESSES / processes))
         line += (
-            f'; {gamma * REFERENCE_PROCESSES / config["batch_size"]:.3g} with {REFERENCE_PROCESSES} processes, '
-            f'which --r1-gamma={gamma * REFERENCE_PROCESSES / world_size:g} gives here'
+            f'; {gamma * REFERENCE_PROCESSES / batch_size:.3g} with {REFERENCE_PROCESSES} processes, '
+            f'which {same} gives here'
         )
     return line
-
-
-def build_features(config, dataset, device):
-    """Build the frozen feature networks; `clean` draws one projection, `official` one per rank."""
-    rank = distributed.get_rank() if config['compat'] == 'official' else 0
-    kwargs = dict(config['feature_kwargs'])
-    target = kwargs.pop('input_size') or dataset.resolution
-    interpolate = dataset.resolution < target
-    torch.manual_seed(derive_seed(config['seed'], 'projection', rank))
-    try:
-        return ProjectedFeatures(
-            input_size=target if interpolate else dataset.resolution, interpolate=interpolate, **kwargs
-        ).to(device)
-    except ValueError as error:
-        raise ConfigError(
-            f'--backbone={",".join(kwargs["names"])} with --d-resolution={target} on images of '
-            f'{dataset.resolution} pixels: {error}'
-        ) from error
-
-
-def build_discriminator(config, features, dataset, device):
-    """Build the discriminator, with start values for its class embeddings where there are classes."""
-    kwargs = dict(config['discriminator_kwargs'])
-    source = kwargs.pop('class_embed')
-    table = None
-    if dataset.label_dim:
-        try:
-            table = build_class_table(config, source, features, dataset, device)
-        except ValueError as error:
-            raise ConfigError(f'--class-embed={source}: {error}') from error
-    return ProjectedDiscriminator(
-        features.names,
-        features.channels,
-        features.resolutions,
-        label_dim=dataset.label_dim,
-        class_table=table,
-        **kwargs,
-    ).to(device)
-
-
-def build_class_table(config, source, features, dataset, device):
-    """Make the start values of the discriminator's class embeddings, as --class-embed says."""
-    pooled = labels = None
-    if source == 'random':
-        source = f'random:{config["seed"]}'
-    elif source == 'computed':
-        pooled, labels = pooled_dataset_features(features, dataset, device)
-    return distributed.rank0_first(
-        lambda: make_class_table(  # one process downloads
-            dataset.label_dim, source, pooled, labels, all_rows=config['compat'] == 'official'
-        )
-    )
-
-
-@torch.no_grad()
-def pooled_dataset_features(features, dataset, device, batch=64):
-    """Return pooled backbone features and labels of up to 4096 images spread evenly over the data set."""
-    count = min(len(dataset), CLASS_TABLE_IMAGES)
-    indices = [i * len(dataset) // count for i in range(count)]
-    pooled, labels = [], []
-    for begin in range(0, count, batch):
-        items = [dataset[i] for i in indices[begin : begin + batch]]
-        images = (
-            torch.stack([torch.as_tensor(image) for image, _ in items]).to(device, torch.float32) / 127.5 - 1
-        )
-        pooled.append(features.pooled_features(images).cpu())
-        labels += [torch.as_tensor(label) for _, label in items]
-    return torch.cat(pooled), torch.stack(labels)

@@ -8,21 +8,25 @@ micro-batches then need no special cases, and the order of summation is fixed.
 
 Whether a step is skipped depends on the averaged gradient, which is the same on every process, so
 all decide alike without talking. On a GPU the decision stays there: fused Adam reads it from a
-tensor (the interface that torch made for its GradScaler), and the host never waits.
+tensor (`optimizers.step_unless`), and the host never waits.
 """
+
+from collections.abc import Callable, Sequence
 
 import torch
 
+from dnnlib.errors import ArgumentError, arg, as_option
 from torch_utils import distributed, training_stats
+from training.update.optimizers import step_unless
 
 NAN_MODES = ('skip', 'zero')
 
 
-class NonFiniteError(ValueError):
+class NonFiniteError(ArgumentError):
     """Too many optimizer steps with non-finite gradients; the message is one line for the user."""
 
 
-def average_over_processes(params):
+def average_over_processes(params: Sequence[torch.nn.Parameter]) -> None:
     """Replace every gradient by its mean over the processes.
 
     Args:
@@ -34,14 +38,18 @@ def average_over_processes(params):
     _replace([p.grad for p in params], lambda flat: distributed.all_reduce_sum_(flat.div_(world_size)))
 
 
-def _replace(grads, function):
-    # Apply an in-place function to all gradients at once, as one vector; no loop over them in Python.
+def _replace(grads: Sequence[torch.Tensor], function: Callable[[torch.Tensor], object]) -> None:
+    # Apply an in-place function to all gradients at once, as one vector. torch has no public name for these
+    # two, which do without a loop over the parameters in Python; DistributedDataParallel uses them. This is
+    # the one place that does here.
     flat = torch._C._nn.flatten_dense_tensors(grads)
     function(flat)
     torch._foreach_copy_(grads, torch._C._nn.unflatten_dense_tensors(flat, grads))
 
 
-def finish_gradients(params, mode='skip'):
+def finish_gradients(
+    params: Sequence[torch.nn.Parameter], mode: str = 'skip'
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Average gradients over the processes, and tell whether they are finite.
 
     Judged by the norm: it is finite only if every entry is, and overflows (above 1.8e19) where the squares
@@ -51,8 +59,8 @@ def finish_gradients(params, mode='skip'):
         params: Parameters; those without a gradient are left out.
         mode:   'skip' leaves non-finite gradients as they are, for the optimizer to pass over; or 'zero'.
     Returns:
-        Whether the norm is not finite, 1.0 or 0.0, and the norm before any replacement: float32 scalar tensors on the
-        device of the gradients, the same on every process. Nothing is read back from a GPU.
+        Whether the norm is not finite, 1.0 or 0.0, and the norm before any replacement: float32 scalar
+        tensors on the device of the gradients, the same on every process. Nothing is read back from a GPU.
     """
     params = [p for p in params if p.grad is not None]
     average_over_processes(params)
@@ -74,13 +82,20 @@ class StepGuard:
         mode: 'skip' for this, or 'zero' to replace non-finite entries and take the step, as EDM and GDD do.
     """
 
-    def __init__(self, mode='skip'):
+    def __init__(self, mode: str = 'skip') -> None:
         self.mode = mode
         self._optimizers = {}  # optimizer -> name of its first step
         self._counts = {}  # name -> float32 scalar tensor on the device
         self._before = {}  # name -> int, from before a resume
+        self._told = {}  # name -> int, as `news` has said last
 
-    def step(self, name, optimizer, params, scaling=1.0):
+    def step(
+        self,
+        name: str,
+        optimizer: torch.optim.Optimizer,
+        params: Sequence[torch.nn.Parameter],
+        scaling: float = 1.0,
+    ) -> torch.Tensor | None:
         """Finish the gradients and take one step; report Grad/NAME/norm and Grad/NAME/nonfinite.
 
         Args:
@@ -89,7 +104,8 @@ class StepGuard:
             params:    Its parameters.
             scaling:   Factor of the loss, which the reported norm is divided by.
         Returns:
-            1.0 if the step was skipped, else 0.0, as a tensor on the device; None if this guard skips nothing.
+            1.0 if the step was skipped, else 0.0, as a tensor on the device; None if this guard skips
+            nothing.
         """
         found, norm = finish_gradients(params, self.mode)
         label = _label('Grad', name)
@@ -97,11 +113,11 @@ class StepGuard:
         training_stats.report(f'{label}/norm', norm / scaling)
         self._counts[name] = self._counts[name] + found if name in self._counts else found
         self._optimizers.setdefault(optimizer, name)
-        optimizer.found_inf = found if self.mode == 'skip' else None
-        optimizer.step()
-        return optimizer.found_inf
+        skip = found if self.mode == 'skip' else None
+        step_unless(optimizer, skip)
+        return skip
 
-    def counts(self):
+    def counts(self) -> dict[str, int]:
         """Return name -> non-finite steps of the whole run, int. Waits for the GPU."""
         names = list(self._counts)
         new = torch.stack([self._counts[name] for name in names]).tolist() if names else []
@@ -110,18 +126,36 @@ class StepGuard:
             total[name] = total.get(name, 0) + round(count)
         return total
 
-    def report(self):
+    def report(self) -> None:
         """Report the learning rates and the number of non-finite steps; call once per tick, on all ranks."""
         for optimizer, name in self._optimizers.items():
             training_stats.report0(_label('LearningRate', name), optimizer.param_groups[0]['lr'])
         training_stats.report0('Progress/nonfinite_steps', sum(self.counts().values()))
 
-    def check(self, limit, nimg, describe_files):
+    def news(self, limit: int) -> str | None:
+        """Say how many steps were not finite, if there are more than at the last call. Waits for the GPU.
+
+        A run that goes on says it once again, as the lines before may be in another log.
+
+        Args:
+            limit: As for `check`.
+        Returns:
+            One line, or None if there is nothing new.
+        """
+        counts = {name: count for name, count in self.counts().items() if count}
+        if counts == self._told:
+            return None
+        self._told = counts
+        done = 'skipped' if self.mode == 'skip' else 'taken with the entries replaced'
+        end = f'; the run stops at {limit} ({as_option(arg("nan_limit"))})' if limit else ''
+        return f'Warning: {_describe(counts)} had non-finite gradients so far and were {done}{end}'
+
+    def check(self, limit: int, nimg: int, describe_files: Callable[[], str]) -> None:
         """Stop a run that has had too many non-finite steps.
 
         Args:
-            limit:   Steps allowed are one fewer; 0 allows any number.
-            nimg:    Images seen.
+            limit:          Steps allowed are one fewer; 0 allows any number.
+            nimg:           Images seen.
             describe_files: Function that says what the run has left behind.
         Raises:
             NonFiniteError: On every rank alike.
@@ -130,19 +164,31 @@ class StepGuard:
         if sum(counts.values()) >= max(limit, 1):
             named = ', '.join(f'{name} {count}' for name, count in counts.items() if name)
             raise NonFiniteError(
-                f'--nan-limit={limit} is reached: {sum(counts.values())} optimizer steps had non-finite gradients'
-                f'{f" ({named})" if named else ""} by {nimg / 1000:g} kimg; {describe_files()}; go on from there with a lower --lr '
-                'or --precision=fp32, or with --nan-limit=0 for any number'
+                arg('nan_limit', limit),
+                f' is reached: {sum(counts.values())} optimizer steps had non-finite gradients'
+                f'{f" ({named})" if named else ""} by {nimg / 1000:g} kimg; {describe_files()}; go on from '
+                'there with a lower ',
+                arg('lr'),
+                ' or ',
+                arg('precision', 'fp32'),
+                ', or with ',
+                arg('nan_limit', 0),
+                ' for any number',
             )
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, int]:
         """Return the numbers of non-finite steps."""
         return self.counts()
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue from `state_dict()`."""
-        self._before, self._counts = dict(state), {}
+        self._before, self._counts, self._told = dict(state), {}, {}
 
 
-def _label(prefix, name):
+def _label(prefix: str, name: str) -> str:
     return f'{prefix}/{name}' if name else prefix
+
+
+def _describe(counts: dict[str, int]) -> str:
+    named = ', '.join(f'{name} {count}' for name, count in counts.items() if name)
+    return f'{sum(counts.values())} optimizer step(s){f" ({named})" if named else ""}'

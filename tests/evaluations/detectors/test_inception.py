@@ -10,8 +10,8 @@ import torch
 
 from evaluations.detectors import inception
 from evaluations.detectors.graphdef import read_constants
-from evaluations.detectors.inception_names import UNITS
 from evaluations.detectors.inception_weights import (
+    UNITS,
     InceptionWeightsError,
     from_graph,
     from_nvidia,

@@ -15,9 +15,8 @@ import torch
 from click.testing import CliRunner
 
 from evaluations.detectors import train_mnist_classifier as training
-from evaluations.detectors.mnist_classifier import MnistClassifier, load_classifier, to_bytes
+from evaluations.detectors.mnist_classifier import MnistClassifier, class_accuracy, load_classifier, to_bytes
 from evaluations.detectors.registry import PRETRAINED_DIR
-from evaluations.metrics.frechet import class_accuracy
 from training.dataset import ImageFolderDataset
 
 WEIGHTS = os.path.join(PRETRAINED_DIR, 'mnist-classifier.pt')
@@ -148,3 +147,18 @@ def test_script_refuses_other_data(tmp_path):
     refuse('holds images of shape (3, 32, 32)', **{'test-data': colour})
     refuse('--batch=128 is more than the 20 images')
     refuse('cannot be written', batch=10, epochs=1, outfile=tmp_path / 'no' / 'w.pt')
+
+
+def test_class_accuracy():
+    logits = torch.tensor([[1.0, 3, 2], [5, 4, 0], [0, 0, 1], [2, 1, 0]])
+    assert class_accuracy(logits, torch.tensor([1, 0, 2, 2])) == 0.75
+    # A version that compares classes with the smallest score must fail here.
+    assert class_accuracy(-logits, torch.tensor([1, 0, 2, 2])) == 0.25
+
+
+@pytest.mark.parametrize(
+    'labels, words', [([0, 1, 2], 'must be'), ([0, 3], '3 classes'), ([-1, 0], 'from -1')]
+)
+def test_class_accuracy_rejects(labels, words):
+    with pytest.raises(ValueError, match=words):
+        class_accuracy(torch.zeros(2, 3), torch.tensor(labels))

@@ -145,5 +145,7 @@ def test_search_for_the_graph(tmp_path, monkeypatch):
 
 def test_absence_of_tensorflow_is_explained(monkeypatch):
     monkeypatch.setitem(sys.modules, 'tensorflow', None)
-    with pytest.raises(ValueError, match='pip install -r requirements-tf.txt, or use --backend=torch'):
+    with pytest.raises(
+        ValueError, match='pip install -r requirements/tensorflow.txt, or use --backend=torch'
+    ):
         tensorflow_backend.load_frozen_graph('cpu', 'any.pb')

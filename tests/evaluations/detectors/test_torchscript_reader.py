@@ -92,10 +92,21 @@ class Call:
             '_rebuild_tensor_v3',
         ),
         (lambda data: b"(S'x'\ni__main__\nf\n.", 'has no place in a module tree'),
-        (lambda data: b'\x80\x02Nr\xff\xff\xff\x7f.', 'counts more objects'),  # a memo of two billion entries
+        (
+            lambda data: b'\x80\x02Nr\xff\xff\xff\x7f.',
+            'does not hold a module',
+        ),  # a memo of two billion entries takes no memory
+        (
+            lambda data: (
+                b'\x80\x02N'
+                + b''.join(b'q' + bytes([i]) + (b'h' + bytes([i])) * 2 + b'\x86' for i in range(60))
+                + b'}h\x01Ns.'
+            ),
+            'a tuple is used as a key',
+        ),  # nested tuples whose hash never ends
         (lambda data: data[: len(data) // 2], 'damaged'),
         (lambda data: pickle.dumps({'a': 1}, protocol=2), 'does not hold a module'),
-        (lambda data: b'', 'damaged'),
+        (lambda data: b'', 'truncated'),
     ],
 )
 def test_hostile_pickles_are_refused(archive, tmp_path, capsys, edit, words):

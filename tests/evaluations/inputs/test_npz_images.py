@@ -107,7 +107,7 @@ def test_statistics(save):
 )
 def test_bad_statistics_are_named(save, arrays, words):
     with pytest.raises(ValueError, match=words):
-        NpzImages(save(**arrays), option='REF').statistics()
+        NpzImages(save(**arrays)).statistics()
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ def test_bad_images_are_named(save, arrays, words):
 
 
 def test_files_that_are_no_npz(tmp_path):
-    with pytest.raises(ValueError, match='SAMPLE=.*absent.npz cannot be read: No such file'):
-        NpzImages(tmp_path / 'absent.npz', option='SAMPLE')
+    with pytest.raises(ValueError, match='path=.*absent.npz cannot be read: No such file'):
+        NpzImages(tmp_path / 'absent.npz')
     with pytest.raises(ValueError, match='cannot be read: Is a directory'):
         NpzImages(tmp_path)
     np.save(tmp_path / 'single.npy', IMAGES)

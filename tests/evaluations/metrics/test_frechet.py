@@ -8,7 +8,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from evaluations.metrics.frechet import class_accuracy, frechet_distance, frechet_parts
+from evaluations.metrics.frechet import frechet_distance, frechet_parts
 
 RS = np.random.RandomState
 
@@ -171,18 +171,3 @@ def test_rejects_wrong_versions():
 def test_bad_statistics_are_named(args, words):
     with pytest.raises(ValueError, match=words):
         frechet_distance(*args)
-
-
-def test_class_accuracy():
-    logits = torch.tensor([[1.0, 3, 2], [5, 4, 0], [0, 0, 1], [2, 1, 0]])
-    assert class_accuracy(logits, torch.tensor([1, 0, 2, 2])) == 0.75
-    # A version that compares classes with the smallest score must fail here.
-    assert class_accuracy(-logits, torch.tensor([1, 0, 2, 2])) == 0.25
-
-
-@pytest.mark.parametrize(
-    'labels, words', [([0, 1, 2], 'must be'), ([0, 3], '3 classes'), ([-1, 0], 'from -1')]
-)
-def test_class_accuracy_rejects(labels, words):
-    with pytest.raises(ValueError, match=words):
-        class_accuracy(torch.zeros(2, 3), torch.tensor(labels))

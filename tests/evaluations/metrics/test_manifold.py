@@ -206,7 +206,7 @@ def test_tiles_respect_the_period():
 def test_progress_sees_all_tiles(sets):
     seen = []
 
-    def progress(items, desc):
+    def progress(items, desc, total, unit):
         seen.append((desc, len(items)))
         return items
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/adversarial/ada.py: official numbers, every transformation by plain arithmetic, gates, control, wrong versions."""
+"""Test training/adversarial/ada.py: official numbers, plain arithmetic, gates, control, wrong versions."""
 
 import math
 
@@ -59,7 +59,7 @@ def noise(shape=(1, 3, 12, 16), dtype=torch.float64):
 
 
 def at_percentile(q):
-    """The official debug mode: every parameter at its q-th percentile (with its own idea of a normal distribution)."""
+    """The official debug mode: every parameter at its q-th percentile (with its own normal distribution)."""
     e, turn = float(scipy.special.erfinv(2 * q - 1)), (2 * q - 1) * math.pi
     return parameters(
         2,

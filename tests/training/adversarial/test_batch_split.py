@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/adversarial/batch_split.py in one process: accumulated gradients against those of the undivided batch.
+"""Tests of training/adversarial/batch_split.py in one process: accumulated gradients against those of the
+undivided batch.
 
 tests/runs/test_two_processes.py compares one process with two.
 """
@@ -31,14 +32,16 @@ def task(tmp_path_factory):
             '--channels-last=0',
         )
         return DistillationTask(
-            dict(config, r1_interval=1, micro_batch=N),
+            dict(config, r1_interval=1),
             ImageFolderDataset(config['dataset_kwargs']['path'], use_labels=True),
             torch.device('cpu'),
+            N,
         )
 
 
 def gradients(task, monkeypatch, micro_batch):
-    """Gradients of the three stages from the same start, flattened, and the spectral-norm vectors after them."""
+    """Gradients of the three stages from the same start, flattened, and the spectral-norm vectors after
+    them."""
     found = []
     monkeypatch.setattr(
         task.guard,
@@ -48,7 +51,7 @@ def gradients(task, monkeypatch, micro_batch):
         ),
     )  # and no step is taken
     state = {name: tensor.clone() for name, tensor in task.D.state_dict().items()}
-    task.config['micro_batch'] = micro_batch
+    task.micro_batch = micro_batch
     images = torch.rand([N, 3, 8, 8], generator=torch.Generator().manual_seed(1)) * 2 - 1
     task.step(images, torch.eye(3)[torch.arange(N) % 3], BatchRandom(0, 0), 1)
     vectors = torch.cat(
@@ -59,7 +62,8 @@ def gradients(task, monkeypatch, micro_batch):
 
 
 def distances(task, monkeypatch, micro_batch):
-    """Relative distance of each stage's gradient from that of the undivided batch, and that of the vectors."""
+    """Relative distance of each stage's gradient from that of the undivided batch, and that of the
+    vectors."""
     (whole, u), (split, v) = (gradients(task, monkeypatch, size) for size in (N, micro_batch))
     return {name: ((whole[name] - split[name]).norm() / whole[name].norm()).item() for name in whole}, (
         u - v
@@ -82,7 +86,8 @@ def test_vectors_that_advance_with_every_micro_batch_are_noticed(task, monkeypat
 
 
 def test_batch_norm_looks_at_one_forward_pass(task, monkeypatch):
-    """What accumulation cannot hide: gradients differ with the real batch norm; the spectral norms still do not."""
+    """What accumulation cannot hide: gradients differ with the real batch norm; the spectral norms still do
+    not."""
     found, moved = distances(task, monkeypatch, 4)
     assert min(found.values()) > 1e-2 and moved == 0, found
 
@@ -97,7 +102,8 @@ def test_global_batch_norm_of_one_process_is_the_ordinary_one():
 
 
 def test_global_batch_norm_of_two_emulated_processes(monkeypatch):
-    """Both halves of a batch in turn, with sums over both: outputs and running statistics of the whole batch."""
+    """Both halves of a batch in turn, with sums over both: outputs and running statistics of the whole
+    batch."""
     x = torch.randn(6, 3, 4, 4) * 2 + 5
     halves = x[:3], x[3:]
     whole = torch.nn.BatchNorm2d(3)

@@ -55,7 +55,7 @@ def test_start_size_is_rounded_to_the_table():
 
 def test_end_size_rule():
     assert [head_end_size([r, r // 2, r // 4, r // 8]) for r in (128, 32, 16)] == [8, 4, 2]
-    with pytest.raises(ValueError, match='coarsest map has side 6'):
+    with pytest.raises(ValueError, match='coarsest map has side 6.* as d_resolution=128 does'):
         head_end_size([48, 24, 12, 6])
 
 
@@ -236,7 +236,8 @@ def test_hand_logits_and_sigma():
     close(conv.u @ conv.weight.flatten(1) @ conv.v, 6.4409588212)
 
 
-HAND = {  # (label_dim, kind): G loss, its gradient's norm and two entries; D loss, gradient norms: all, conv, out
+# (label_dim, kind): G loss, its gradient's norm and two entries; D loss, gradient norms: all, conv, out.
+HAND = {
     (0, 'ns'): (
         1.4407374836,
         1.3839321333e-01,
@@ -382,7 +383,7 @@ def test_official_class_table(shared_dir):
 
 
 def test_rows_without_a_class_change_no_result():
-    """All rows (official) or those of the data set (clean): the same logits and gradients, and no gradient for the rest."""
+    """All rows (official) or those of the data set (clean): equal logits and gradients, none for the rest."""
     table = make_class_table(9, 'random:0')
     maps = {'x': [torch.randn(4, c, r, r) for c, r in zip(CHANNELS, [16, 8, 4, 2])]}
     results = []

@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/adversarial/input_augment.py and of ADA, DiffAugment, hinge and missing R1 in whole iterations and runs."""
+"""Tests of training/adversarial/input_augment.py and of ADA, DiffAugment, hinge and missing R1 in whole
+iterations and runs."""
 
 import copy
 
@@ -16,8 +17,9 @@ from training import training_loop
 from training.adversarial import diffaugment
 from training.adversarial.ada import AdaPipe
 from training.adversarial.input_augment import InputAugment
-from training.adversarial.losses import GDDLoss
+from training.adversarial.stages import GDDLoss
 from training.snapshots.snapshot import load_network
+from training.tasks.inputs import StageInputs
 
 N = 8
 
@@ -43,11 +45,11 @@ def make_augment(p=0.6, diffaug=True, names=('one', 'two')):
 
 def test_nothing_to_do():
     augment = make_augment(p=0, diffaug=False)
-    assert all(augment.stage(name, batch()[0], None)(0, N) is None for name in ('G', 'D', 'R1'))
+    assert all(augment.draw(stage, batch()[0], None) == {} for stage in ('G', 'D', 'R1'))
     assert augment.state_dict() == {} and augment.description() is None and str(augment) == 'none'
     augment.observe([torch.ones(2, 3)])
     augment.finish_iteration(3)
-    assert make_augment(diffaug=False).stage('R1', batch()[0], None)(0, N) is None
+    assert make_augment(diffaug=False).draw('R1', batch()[0], None) == {}
 
 
 def test_stages_kinds_and_backbones_have_draws_of_their_own():
@@ -55,10 +57,11 @@ def test_stages_kinds_and_backbones_have_draws_of_their_own():
     augment = make_augment()
     results = {}
     for stage, kinds in dict(G=['fake'], D=['fake', 'real'], R1=['real']).items():
-        part = augment.stage(stage, images, rng)(0, N)
+        drawn = augment.draw(stage, images, rng)
+        assert list(drawn) == kinds
         for kind in kinds:
-            augmented, draws = part(images, kind)
-            assert torch.equal(augmented, part(images, kind)[0])  # the same draws each time
+            augmented, draws = augment.apply(images, drawn[kind])
+            assert torch.equal(augmented, augment.apply(images, drawn[kind])[0])  # the same draws each time
             assert list(draws) == ['one', 'two'] and list(draws['one']) == list(diffaugment.draw(images))
             results[stage, kind] = augmented
             results[stage, kind, 'one'], results[stage, kind, 'two'] = (
@@ -67,21 +70,23 @@ def test_stages_kinds_and_backbones_have_draws_of_their_own():
     assert torch.equal(results.pop(('R1', 'real')), images)  # R1 goes without the pipe ...
     values = [tuple(value.flatten().tolist()) for value in results.values()]
     assert len(set(values)) == len(values) == 3 + 2 * 4  # ... but with DiffAugment
-    other = augment.stage('G', images, BatchRandom(0, N))(0, N)(images, 'fake')[0]
+    other = augment.apply(images, augment.draw('G', images, BatchRandom(0, N))['fake'])[0]
     assert not torch.equal(other, results['G', 'fake'])
 
 
 def test_micro_batches_and_processes_share_the_draws():
     images = batch()[0]
     augment = make_augment(p=1.0)
-    whole, draws = augment.stage('D', images, BatchRandom(0, 0))(0, N)(images, 'real')
-    stage = augment.stage('D', images, BatchRandom(0, 0))
-    parts = [stage(begin, begin + 4)(images[begin : begin + 4], 'real') for begin in (0, 4)]
+    drawn = augment.draw('D', images, BatchRandom(0, 0))
+    whole, draws = augment.apply(images, drawn['real'])
+    inputs = StageInputs(images, images[:, 0, 0], None, drawn, {}, N).micro_batches(4)
+    parts = [augment.apply(part.images, part.draws['real']) for part in inputs]
     np.testing.assert_allclose(torch.cat([part[0] for part in parts]), whole, atol=1e-5)
     assert torch.equal(torch.cat([part[1]['two']['cut_x'] for part in parts]), draws['two']['cut_x'])
     for rank in range(2):
         own = images[rank::2]
-        part, own_draws = augment.stage('D', own, BatchRandom(0, 0, rank, 2))(0, 4)(own, 'real')
+        share = augment.draw('D', own, BatchRandom(0, 0, rank, 2))
+        part, own_draws = augment.apply(own, share['real'])
         np.testing.assert_allclose(part, whole[rank::2], atol=1e-5)
         assert torch.equal(own_draws['one']['saturation'], draws['one']['saturation'][rank::2])
 
@@ -113,22 +118,25 @@ class Linear(torch.nn.Module):
         return [x.flatten(1) @ self.weight]
 
 
-def test_what_reaches_the_backbones():
-    """Fakes and reals pass the pipe in both stages, R1 takes the images as they are; gradients pass through the pipe."""
+def test_what_reaches_the_backbones(monkeypatch):
+    """Fakes and reals pass the pipe in both stages, R1 takes the images as they are; gradients pass through
+    the pipe."""
     images, labels = batch()
     pixels = torch.nn.Parameter(torch.randn(N, 3, 8, 8))
     F, observed = Recorder(), []
-    loss = GDDLoss(lambda z, sigma, labels: pixels * 1, Linear(), F, observe=observed.append)
     augment, rng, z = make_augment(names=['one']), BatchRandom(0, 0), torch.zeros(N, 3, 8, 8)
-    stages = {name: augment.stage(name, images, rng)(0, N) for name in ('G', 'D', 'R1')}
-    loss.generator_stage(images, labels, z, augment=stages['G'])
+    monkeypatch.setattr(augment, 'observe', observed.append)
+    loss = GDDLoss(lambda z, sigma, labels: pixels * 1, Linear(), F, augment=augment)
+    drawn = {stage: augment.draw(stage, images, rng) for stage in ('G', 'D', 'R1')}
+    loss.generator_loss(images, labels, z, drawn['G']).backward()
     assert pixels.grad.abs().flatten(1).sum(dim=1).min() > 0 and not observed
-    loss.discriminator_stage(images, labels, z, augment=stages['D'])
-    loss.r1_stage(images, labels, augment=stages['R1'])
-    sources = [(stages['G'], pixels, 'fake'), (stages['D'], pixels, 'fake'), (stages['D'], images, 'real')]
+    loss.discriminator_loss(images, labels, z, drawn['D'])
+    loss.r1_loss(images, labels, drawn['R1'])
+    sources = [('G', pixels, 'fake'), ('D', pixels, 'fake'), ('D', images, 'real')]
     for (seen, draws), (stage, source, kind) in zip(F.seen, sources):
-        assert torch.equal(seen, stage(source.detach(), kind)[0]) and not torch.equal(seen, source)
-        assert torch.equal(draws['one']['contrast'], stage(source.detach(), kind)[1]['one']['contrast'])
+        expected, numbers = augment.apply(source.detach(), drawn[stage][kind])
+        assert torch.equal(seen, expected) and not torch.equal(seen, source)
+        assert torch.equal(draws['one']['contrast'], numbers['one']['contrast'])
     assert torch.equal(F.seen[3][0], images) and len(F.seen) == 4
     assert len(observed) == 1 and torch.equal(observed[0][0], loss.D(F.seen[2][0])[0])
 
@@ -221,7 +229,7 @@ def test_runs_end_to_end(args, material, tmp_path):
         tiny_runs.duration(4 * N),
         *args,
     )
-    run = training_loop.TrainingRun(dict(config, r1_interval=config['r1_interval'] and 2))
+    run = tiny_runs.make_run(dict(config, r1_interval=config['r1_interval'] and 2))
     path = training_loop.run_training(run, str(tmp_path))
     line = tiny_runs.read_stats(tmp_path)[-1]
     stored = load_network(path)[1].extras['augment_pipe']
@@ -245,7 +253,7 @@ def test_runs_end_to_end(args, material, tmp_path):
         )
     else:
         assert (
-            pipe is None
+            stored is None
             and line.get('Loss/r1_penalty', dict(num=0))['num'] == 0
             and 'Grad/R1/norm' not in line
         )
@@ -253,22 +261,23 @@ def test_runs_end_to_end(args, material, tmp_path):
 
 
 def test_hinge_without_r1_against_the_equations(material):
-    """G: -D(fake); D: relu(1 + D(fake)) + relu(1 - D(real)); no third step in any iteration; lr and betas uncorrected."""
+    """G: -D(fake); D: relu(1 + D(fake)) + relu(1 - D(real)); no third step in any iteration; lr and betas
+    uncorrected."""
     task = tiny_runs.make_task(material, '--loss-type=hinge', '--r1-type=none', '--dlr=0.001')
     images, labels = batch()
     stages = []
-    original = task._stage
-    task._stage = lambda name, *args, **options: (stages.append(name), original(name, *args, **options))
+    original = task.guard.step
+    task.guard.step = lambda name, *args: (stages.append(name), original(name, *args))[1]
     task.step(images, labels, BatchRandom(0, 0), 16)
     assert stages == ['G', 'D']
     assert task.d_optimizer.param_groups[0]['lr'] == 0.001 and tuple(
         task.d_optimizer.param_groups[0]['betas']
     ) == (0.0, 0.99)
 
-    # The loss that discriminator_stage returns, for the state that D has now.
+    # The loss that discriminator_loss returns, for the state that D has now.
     state = {name: tensor.clone() for name, tensor in task.D.state_dict().items()}
     z = BatchRandom(0, 0).randn(images.shape, 'D')
-    loss = task.loss.discriminator_stage(images, labels, z)
+    loss = task.loss.discriminator_loss(images, labels, z)
     task.D.load_state_dict(state)
     with torch.no_grad():
         fakes = task.G(80 * z, torch.full([N], 80.0), labels)

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/backbones/timm_models.py: any timm model as a backbone, its cut, its weights and what is refused."""
+"""Tests of training/backbones/timm_models.py: any timm model as a backbone, its weights, what is refused."""
 
 import pytest
 import timm
@@ -21,7 +21,7 @@ from training.backbones.timm_models import (
 )
 from training.backbones.weights import WeightsError, build_stages
 
-# Small models of the kinds that differ: names rewritten by timm or not, four or five maps, NHWC, hard sigmoids.
+# Small models of the kinds that differ: names rewritten by timm or not, 4 or 5 maps, NHWC, hard sigmoids.
 CONVOLUTIONAL = {
     'resnet10t': (64, 128, 256, 512),
     'convnext_atto': (40, 80, 160, 320),
@@ -46,7 +46,7 @@ def normalise(model, seed=0):
 
 @pytest.mark.parametrize('name', CONVOLUTIONAL)
 def test_convolutional_models(name, tmp_path):
-    """Weights from a file; the maps are those of timm's own feature extractor on the whole classifier; R1 works."""
+    """Weights from a file; the maps are those of timm's own feature extractor on the classifier; R1 works."""
     torch.manual_seed(0)
     model = normalise(timm.create_model(name))
     save_file(model.state_dict(), tmp_path / f'{name}.safetensors')
@@ -109,7 +109,7 @@ def forget_models():
 
 
 def test_transformer(monkeypatch, tmp_path):
-    """Tokens after blocks 2, 5, 8 and 11 without the final norm, class token dropped, as in a loop over the blocks."""
+    """Tokens after blocks 2, 5, 8 and 11 without final norm and class token, like a loop over the blocks."""
     tiny_vit(monkeypatch)
     torch.manual_seed(0)
     model = normalise(timm.create_model('vit_tiny_patch16_224'))
@@ -131,7 +131,7 @@ def test_transformer(monkeypatch, tmp_path):
 
 
 def test_transformer_in_the_features(monkeypatch):
-    """With the official post-processing, beside a convolutional backbone; each has a size, mean and std of its own."""
+    """With the official post-processing, beside a convolutional backbone; size, mean and std are its own."""
     tiny_vit(monkeypatch)
     F = ProjectedFeatures(
         ['vit_tiny_patch16_224', 'resnet10t'], 64, True, weights='random', fused=True, moved_statistics=True

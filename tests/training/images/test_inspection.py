@@ -9,9 +9,18 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.scripts.test_dataset_tool import colour, invoke
-from tests.training.images.test_sources import python2_batch, write_cifar10, write_mnist
-from tests.training.test_dataset import ROOT, encode, png_16bit_rgb, random_pixels, write_files
+from tests.support import ROOT
+from tests.support.conversions import invoke
+from tests.support.image_files import (
+    colour,
+    encode,
+    png_16bit_rgb,
+    python2_batch,
+    random_pixels,
+    write_cifar10,
+    write_files,
+    write_mnist,
+)
 from training.images import inspection as dataset_inspection
 from training.images.inspection import choose_samples
 from training.images.png import CAPTION_HEIGHT
@@ -23,7 +32,7 @@ def inspect(source, *args, status=0):
     assert result.exit_code == status and (
         result.exception is None or isinstance(result.exception, SystemExit)
     ), result.output
-    return result.output.splitlines()
+    return result.stdout.splitlines()
 
 
 def line(lines, head):
@@ -150,7 +159,8 @@ def test_same_pixels_in_another_format_or_shape(tmp_path):
         (
             [['a.png', 'cat'], ['b.png', 'dog']],
             'Labels',
-            'unusable: dataset.json must give every image a class number',
+            'must give every image a class number (such as 3) or a vector of numbers, all of one length; '
+            'the label of a.png is cat',
         ),
     ],
 )

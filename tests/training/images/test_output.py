@@ -86,7 +86,7 @@ def test_no_label_file_without_labels(tmp_path):
     write_labels(tmp_path, ['a.png'], None)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / 'dataset.json').write_text('{"labels": 3}')
-    with pytest.raises(ValueError, match='--outdir'):
+    with pytest.raises(ValueError, match='outdir='):
         read_labels(tmp_path)
 
 

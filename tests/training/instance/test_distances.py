@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/instance/distances.py: values by hand, LPIPS against a slow second program, weights that are missing or wrong."""
+"""Tests of training/instance/distances.py: values by hand, LPIPS against a slow second program, weights that
+are missing or wrong."""
 
 import math
 import os
@@ -13,7 +14,8 @@ from training.backbones.weights import WeightsError
 from training.instance import distances
 from training.instance.distances import LPIPSDistance, build_distance, find_vgg, huber_distance, l2_distance
 
-# VGG16: output channels of the 3x3 convolutions up to relu5_3; M halves the size. LPIPS looks at the last of each group.
+# VGG16: output channels of the 3x3 convolutions up to relu5_3; M halves the size. LPIPS looks at the last of
+# each group.
 VGG = [64, 64, 'M', 128, 128, 'M', 256, 256, 256, 'M', 512, 512, 512, 'M', 512, 512, 512]
 
 

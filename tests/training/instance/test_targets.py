@@ -1,12 +1,15 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/instance/targets.py: schedule and targets by hand, by a slow reference and on an exactly known trajectory."""
+"""Tests of training/instance/targets.py: schedule and targets by hand, by a slow reference and on an exactly
+known trajectory."""
 
 import math
+import re
 
 import pytest
 import torch
 
+from dnnlib.errors import ArgumentError, as_option
 from training.config import check_max_steps
 from training.instance.targets import (
     INSTANCE_TYPES,
@@ -109,7 +112,8 @@ def test_indices_of_each_method():
 
 
 def test_indices_of_progressive_distillation():
-    """Levels of 1, 2, 4 steps at M = 8, equally often; middle halfway; a gap of 1 at the finest level only."""
+    """Levels of 1, 2, 4 steps at M = 8, equally often; middle halfway; a gap of 1 at the finest level
+    only."""
     drawn = draw_indices('pd', 8, 6000, generator())
     t, u, s = (drawn[name] for name in 'tus')
     width = t - s
@@ -139,8 +143,9 @@ def test_with_two_intervals_pd_and_rcd_are_one_method():
 )
 def test_impossible_numbers_of_steps(kind, steps, text):
     for call in (lambda: check_max_steps(kind, steps), lambda: draw_indices(kind, steps, 2, generator())):
-        with pytest.raises(ValueError, match=text):
+        with pytest.raises(ArgumentError) as caught:
             call()
+        assert re.search(text, caught.value.spell(as_option))
     check_max_steps('cd', 12)
 
 
@@ -290,8 +295,8 @@ def ideal_student(x, sigma, _labels):
 def test_consistency_targets_are_the_end_of_the_exact_trajectory(kind):
     """Where the path stays on the trajectory: by the teacher's steps, then by one jump of the student to 0.
 
-    One Heun step of 64 over the range is exact to 1e-3. (CTM's other jumps, of the student to a level above 0, leave a curved
-    trajectory, since without a destination the student knows straight lines only.)
+    One Heun step of 64 over the range is exact to 1e-3. (CTM's other jumps, of the student to a level above
+    0, leave a curved trajectory, since without a destination the student knows straight lines only.)
     """
     steps, count = 64, 200
     drawn = draw_indices(kind, steps, count, generator(3))
@@ -318,7 +323,8 @@ def test_consistency_targets_are_the_end_of_the_exact_trajectory(kind):
 
 @pytest.mark.parametrize('kind', ['pd', 'rcd'])
 def test_straight_jumps_to_the_target_land_on_the_trajectory(kind):
-    """With the finest jumps, which the teacher alone makes: from t by the target to s is the exact point at s."""
+    """With the finest jumps, which the teacher alone makes: from t by the target to s is the exact point at
+    s."""
     steps = 64
     t = ints(*range(2, steps + 1, 2))
     drawn = dict(t=t, u=t - 1, s=t - 2)

@@ -3,14 +3,15 @@
 """Tests of training/run/logs.py: TensorBoard events, with the package and without, and words for the files of a run."""
 
 import os
+import re
 import sys
 import types
 
 import pytest
 
+from dnnlib.errors import ArgumentError, as_option
 from tests.support import ROOT
 from torch_utils import training_stats
-from training.config import ConfigError
 from training.run import logs
 from training.training_loop import write_stats
 
@@ -55,13 +56,14 @@ def test_every_tick_is_written_at_once(tmp_path, monkeypatch):
 
 def test_missing_package_is_said_in_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
-    with pytest.raises(
-        ConfigError,
-        match=r'^--tensorboard=True needs the package tensorboard .* requirements_tensorboard.txt, or leave it out$',
-    ):
+    with pytest.raises(ArgumentError) as caught:
         logs.TensorBoard()
+    assert re.fullmatch(
+        '--tensorboard=True needs the package tensorboard .* requirements/tensorboard.txt, or leave it out',
+        caught.value.spell(as_option),
+    )
     root = str(ROOT)
-    assert os.path.isfile(os.path.join(root, 'requirements_tensorboard.txt'))
+    assert os.path.isfile(os.path.join(root, 'requirements/tensorboard.txt'))
 
 
 def test_newest_files_are_named(tmp_path):

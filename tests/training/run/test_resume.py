@@ -10,9 +10,10 @@ import torch
 from click.testing import CliRunner
 
 import train
-from tests.support import tiny_runs
+from dnnlib.errors import ArgumentError, arg, as_option
+from tests.support import ROOT, tiny_runs
 from torch_utils import training_stats
-from training import config as config_lib
+from training import options as options_lib
 from training.run import resume
 from training.run import state as training_state
 
@@ -21,7 +22,7 @@ RUN = '00000-data-cond-ncsnpp-edm-edm-gpus1-batch8-fp32'
 
 def config_of(*args, images=20, teacher=None):
     config = tiny_runs.make_config(*tiny_runs.TEACHER_ARGS, '--data=a/data.zip', '--cond=1', *args)
-    config['dataset_kwargs']['max_size'] = images
+    config = dict(config, dataset_kwargs=dict(config['dataset_kwargs'], max_size=images))
     return dict(config, teacher=dict(sha256=teacher)) if teacher else config
 
 
@@ -39,11 +40,29 @@ def test_identity_is_plain_and_free_options_are_not_part_of_it():
         and one['options']['cres'] == [1, 1]
         and one['options']['precision'] == 'fp32'
     )
-    assert not set(resume.FREE_OPTIONS) & set(one['options'])
+    assert not resume.UNCOMPARED & set(one['options'])
 
 
-def test_free_options_exist():
-    assert set(resume.FREE_OPTIONS + resume.FILE_OPTIONS) <= {param.name for param in train.main.params}
+def test_every_option_says_how_a_resumed_run_may_differ():
+    kinds = {name: {o.name for o in options_lib.OPTIONS if o.resume == name} for name in ('free', 'file')}
+    assert kinds['file'] == {'data', 'transfer', 'target', 'max_size'}
+    assert kinds['free'] == set(
+        'resume duration device batch_gpu workers cache bench channels_last trust_pickle tick snap dump dump_min keep '
+        'grid nan_limit tensorboard metrics metrics_ref metrics_detector metrics_detector_path metrics_batch'.split()
+    )
+    assert {o.resume for o in options_lib.OPTIONS} == {'fixed', 'free', 'file', 'spelling', None}
+
+
+def test_the_document_lists_what_may_change():
+    text = (ROOT / 'docs/training.md').read_text().split('### What may change')[1].split('###')[0]
+    for option in options_lib.OPTIONS:
+        if option.resume in ('free', 'file') and option.name not in ('resume', 'max_size'):
+            name = 'metrics-*' if option.name.startswith('metrics_') else option.name.replace('_', '-')
+            assert f'`--{name}`' in text, option.name
+
+
+def spelled(side):
+    return ArgumentError(*side).spell(as_option)
 
 
 @pytest.mark.parametrize(
@@ -59,46 +78,62 @@ def test_free_options_exist():
 )
 def test_differences_are_named_with_both_values(args, options, expected):
     stored, own = resume.identity(config_of(), 1), resume.identity(config_of(*args, **options), 1)
-    assert resume.compare(stored, own)[0] == expected
+    assert tuple(map(spelled, resume.compare(stored, own)[0])) == expected
     with pytest.raises(training_state.StateError) as caught:
-        resume.require_same_run('--resume=x.pt', stored, own)
-    assert str(caught.value).startswith(
+        resume.require_same_run(arg('resume', 'x.pt'), stored, own)
+    assert caught.value.spell(as_option).startswith(
         f'--resume=x.pt was written with {expected[0]}, this run has {expected[1]}'
     )
 
 
 def test_spelling_does_not_count():
-    base = ('--outdir=none', '--data=d.zip', '--loss=edm')
     runs = [
         resume.identity(
-            dict(
-                config_lib.build_config(params_of(*base, *args)),
-                dataset_kwargs=dict(path='d.zip', max_size=1),
-            ),
+            tiny_runs.make_config('--data=d.zip', *args)
+            | dict(dataset_kwargs=dict(path='d.zip', max_size=1)),
             1,
         )
-        for args in (('--fp16=1',), ('--precision=fp16', '--precond=edm'), ('--precision=bf16',))
+        for args in (
+            ('--loss=edm', '--fp16=1'),
+            ('--loss=edm', '--precision=fp16', '--precond=edm'),
+            ('--loss=edm', '--precision=bf16'),
+        )
     ]
     assert runs[0] == runs[1] != runs[2]
 
 
-def params_of(*args):
-    params = dict(train.main.make_context('train.py', list(args)).params)
-    return {
-        name: value for name, value in params.items() if name not in ('outdir', 'desc', 'nosubdir', 'dry_run')
-    }
+@pytest.mark.parametrize(
+    'option, kept, changed',
+    [
+        ('--r1-gamma=0.01', {}, []),
+        ('--use-gp=0', dict(use_gp=False), []),
+        ('--interp224=0', dict(interp224=False), []),
+        ('--r1-gamma=0.01', dict(use_gp=False), ['--r1-type=empty']),
+    ],
+)
+def test_runs_of_earlier_versions_go_on(option, kept, changed):
+    """Their files hold the second spellings beside the options."""
+    config = tiny_runs.make_config('--data=d.zip', '--transfer=t.pkl', option)
+    old = dict(use_gp=True, interp224=True, d_type='xl', persistent_workers=True, lpips=None) | kept
+    old_options = config['options'] | dict(r1_type='r1', d_resolution=224) | old
+    stored = dict(resume.identity(config, 1), options=old_options)
+    found = resume.compare(stored, resume.identity(config, 1))
+    named = [spelled(side) for side, _ in found if 'not given' not in spelled(side)]
+    assert [text for text in named if text.startswith('--r1') or text.startswith('--d-')] == changed
 
 
 def test_number_of_processes_may_change_in_clean_only():
     for compat, expected in (('clean', []), ('official', [('2 processes under --compat=official', '4')])):
         config = config_of(f'--compat={compat}')
-        assert resume.compare(resume.identity(config, 2), resume.identity(config, 4)) == expected
+        found = resume.compare(resume.identity(config, 2), resume.identity(config, 4))
+        assert [tuple(map(spelled, pair)) for pair in found] == expected
 
 
 def test_option_of_another_version_is_a_difference():
     stored, own = resume.identity(config_of(), 1), resume.identity(config_of(), 1)
     del stored['options']['lr_rampup']
-    assert resume.compare(stored, own) == [('--lr-rampup=unknown', '--lr-rampup=0')]
+    found = resume.compare(stored, own)
+    assert [tuple(map(spelled, pair)) for pair in found] == [('--lr-rampup=unknown', '--lr-rampup=0')]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -279,3 +314,69 @@ def test_states_need_no_code(command):
     command(16)
     state = torch.load(f'runs/{RUN}/training-state-000016.pt', weights_only=True)
     assert set(training_state.STATE_TYPES) <= set(state)
+
+
+# ------------------------------------------------------------------------------------------------
+# Damaged options, and what a kill leaves.
+
+DAMAGES = {
+    'empty': b'',
+    'cut': b'{"loss": "edm", "opti',
+    'no text': b'\xff\xfe\x00{}',
+    'another type': b'[1, 2]',
+    'nothing in it': b'{}',
+    'options of another type': b'{"options": 3, "processes": 1, "dataset_kwargs": {"path": "a", "max_size": 1}}',
+    'deeply nested': b'[' * 100_000,
+    'no processes': b'{"options": {}, "dataset_kwargs": {"path": "a", "max_size": 1}}',
+}
+
+
+@pytest.mark.parametrize('name', DAMAGES)
+def test_damaged_options_are_named(name, tmp_path):
+    path = tmp_path / 'training_options.json'
+    path.write_bytes(DAMAGES[name])
+    with pytest.raises(ArgumentError) as caught:
+        resume.read_identity(str(tmp_path))
+    line = caught.value.spell(as_option)
+    assert (
+        line.startswith(f'--resume=auto: {path} cannot tell which run this is: it is damaged (')
+        and '\n' not in line
+    )
+
+
+@pytest.mark.parametrize('content', [None, b''])
+@pytest.mark.parametrize('nosubdir', [(), ('--nosubdir',)])
+def test_damaged_options_end_the_command_and_nothing_is_written(content, nosubdir, command):
+    command(8, *nosubdir)
+    run_dir = 'runs' if nosubdir else f'runs/{RUN}'
+    path = f'{run_dir}/training_options.json'
+    os.remove(path)
+    if content is not None:
+        with open(path, 'wb') as file:
+            file.write(content)
+    before = {entry: os.path.getmtime(f'{run_dir}/{entry}') for entry in os.listdir(run_dir)}
+    result = command(24, *nosubdir, '--seed=9')
+    line = result.output.splitlines()[-1]
+    assert result.exit_code == 1 and line.startswith(
+        f'Error: --resume=auto: {path} cannot tell which run this is: '
+    )
+    assert before == {entry: os.path.getmtime(f'{run_dir}/{entry}') for entry in os.listdir(run_dir)}
+    assert nosubdir or os.listdir('runs') == [RUN]
+
+
+def test_run_of_the_official_code_is_passed_over(command):
+    os.makedirs(f'runs/{RUN}')
+    with open(f'runs/{RUN}/training_options.json', 'w', encoding='utf-8') as file:
+        json.dump(dict(dataset_kwargs=dict(path='data.zip'), network_kwargs={}), file)
+    assert command(8).exit_code == 0 and len(os.listdir('runs')) == 2
+
+
+@pytest.mark.parametrize('args', [(), ('--resume=',)])
+def test_folder_of_a_start_that_was_killed_is_taken_over(args, command):
+    os.makedirs(f'runs/{RUN}')
+    open(f'runs/{RUN}/.tmp-12-0123456789ab', 'w').close()
+    result = command(8, *args)
+    assert result.exit_code == 0 and os.listdir('runs') == [RUN], result.output
+    assert os.path.exists(f'runs/{RUN}/stats.jsonl') and not os.path.exists(
+        f'runs/{RUN}/.tmp-12-0123456789ab'
+    )

@@ -144,7 +144,7 @@ def test_warnings_are_printed_unless_collected(edm, capsys):
         (dict(sigma_min=90.0), 'sigma_min=90'),
         (dict(sigma_min=5.0, sigma_max=4.0), 'sigma_min=5'),
         (dict(sampler='multi_step', steps=4, sigma_min=90.0), 'sigma_min=90'),
-        (dict(sampler='multi_step', middle_sigma=80.0), '--middle-sigma=80'),
+        (dict(sampler='multi_step', middle_sigma=80.0), '^middle_sigma=80'),
         (dict(rho=float('nan')), '--rho=nan'),
         (dict(sigma_max=float('inf')), '--sigma_max=inf'),
         (dict(sampler='one_step', sigma_max=1e300), '--sigma_max=1e\\+300: a finite number below 1e\\+30'),

@@ -21,5 +21,5 @@ def test_seed_lists():
     assert parse_seeds('1, 5,3-5 ,5').tolist() == [1, 5, 3, 4, 5, 5]
     assert parse_seeds('9223372036854775806').tolist() == [(1 << 63) - 2]
     for text in ('', '1,', '5-3', 'a', '-1', '1-2-3', '0-100000000', '9223372036854775807'):
-        with pytest.raises(ValueError, match='--seeds='):
+        with pytest.raises(ValueError, match='^seeds='):
             parse_seeds(text)

@@ -18,7 +18,9 @@ from tests.support.upstream_files import (
     TINY,
     Call,
     edm_content,
+    module_state,
     network_output,
+    persistent,
     small_network,
     upstream_bytes,
 )
@@ -55,16 +57,6 @@ class OddPrecond(torch.nn.Module):
     def round_sigma(self, sigma):
         return torch.as_tensor(sigma)
 """
-
-
-def persistent(source, class_name, state):
-    meta = dict(type='class', version=6, module_src=source, class_name=class_name, state=state)
-    return Call(persistence._reconstruct_persistent_obj, meta)
-
-
-def module_state(**attributes):
-    modules = attributes.pop('modules', {})
-    return dict(torch.nn.Module().__dict__, training=True, _modules=modules, **attributes)
 
 
 def foreign_file(tmp_path, source=FOREIGN_SOURCE, **changes):

@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/student/freeze.py: the counts of the official code, its substring rule, and the rule that is not meant."""
+"""Tests of training/student/freeze.py: the counts of the official code, its substring rule, and the rule that
+is not meant."""
 
 import functools
 
@@ -32,7 +33,8 @@ TOTALS = {
     'cifar ddpmpp': (55732739, 416),
     '64 ddpmpp': (61804419, 540),
 }
-# (network, level): frozen elements and tensors, per cent, trained elements; then rule B's elements and tensors.
+# (network, level): frozen elements and tensors, per cent, trained elements; then rule B's elements and
+# tensors.
 COUNTS = {
     ('cifar ncsnpp', 1): (47597568, 144, 84.400, 8797955, 42876928, 128),
     ('cifar ncsnpp', 2): (48781824, 156, 86.499, 7613699, 44061184, 140),
@@ -49,8 +51,9 @@ COUNTS = {
     ('cifar ddpmpp', 1): (47597568, 144, 85.403, 8135171, 42876928, 128),
     ('64 ddpmpp', 1): (52614144, 188, 85.130, 9190275, 46418176, 164),
 }
-# Elements by kind in the three published architectures, all of them: plain blocks (with the bottleneck's), up and down
-# blocks, the rest. Sums stand where the specification gives a sum. Level 1 freezes the first three, 2 adds qkv, 3 skips.
+# Elements by kind in the three published architectures, all of them: plain blocks (with the bottleneck's), up
+# and down blocks, the rest. Sums stand where the specification gives a sum. Level 1 freezes the first three,
+# 2 adds qkv, 3 skips.
 KINDS = {
     'block: conv0, block: conv1': (42482176, 46023424, 196441344),
     'up/down: conv0, up/down: conv1': (4720640, 6195968, 28538496),
@@ -174,7 +177,8 @@ def test_freeze_layers_returns_what_is_trained_and_can_be_repeated():
 @pytest.mark.parametrize('level', range(4))
 @pytest.mark.parametrize('name', NETWORKS)
 def test_table_adds_up_and_names_what_is_frozen(name, level):
-    """The printed table, for every network and level: each row wholly frozen or wholly trained, totals those of the official code."""
+    """The printed table, for every network and level: each row wholly frozen or wholly trained, totals those
+    of the official code."""
     lines = freeze.freeze_table(network(name), level)
     rows = {
         line[2:26].strip(): [int(cell.replace(',', '')) for cell in line[26:].split()] for line in lines[2:]
@@ -203,6 +207,6 @@ def test_kinds_of_the_published_networks(name):
 @pytest.mark.parametrize('level', [4, -1])
 def test_unknown_level_is_explained(level):
     with pytest.raises(
-        ValueError, match=f'--freeze={level} is unknown; levels are 0 .nothing. to 3, GDD-I uses --freeze=1'
+        ValueError, match=f'^freeze={level} is unknown; levels are 0 .nothing. to 3, GDD-I uses freeze=1'
     ):
         freeze.is_frozen('model.enc.32x32_conv.weight', level)

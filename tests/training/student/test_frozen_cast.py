@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/student/frozen_cast.py: the same bits as converting at every pass, shared training, no conversions."""
+"""Tests of training/student/frozen_cast.py: the same bits as converting at every pass, shared training, no
+conversions."""
 
 import copy
 
@@ -11,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.support import tiny_runs
 from training import networks
 from training.student.freeze import freeze_layers
-from training.student.frozen_cast import with_frozen_cast
+from training.student.frozen_cast import refresh_twin, with_frozen_cast
 
 ARCHITECTURES = {
     'ncsnpp': dict(tiny_runs.UNET, channel_mult=[1, 2]),
@@ -112,3 +113,22 @@ def test_no_frozen_weight_is_converted_in_a_forward_pass():
         names = set(mode.found)
         assert names & frozen == expected and any(name.endswith('skip.weight') for name in names)
         assert any('resample_filter' in name for name in names) == bool(expected)
+
+
+def test_twin_is_refreshed_in_place():
+    """After a state is loaded, the same twin computes what a new one would; references to it stay valid."""
+    (net, twin), (other, _twin) = make_pair(), make_pair()
+    with torch.no_grad():
+        for p in other.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    tensors = list(twin.parameters())
+    net.load_state_dict(other.state_dict())
+    fresh = with_frozen_cast(net, torch.bfloat16)
+    stale = run(twin)[0]
+    refresh_twin(twin, net)
+    assert all(a is b for a, b in zip(tensors, twin.parameters(), strict=True))
+    assert not tiny_runs.differences(twin.state_dict(), fresh.state_dict())
+    assert torch.equal(run(twin)[0], run(fresh)[0]) and not torch.equal(run(twin)[0], stale)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    refresh_twin(net, net)
+    assert not tiny_runs.differences(before, net.state_dict())

@@ -1,20 +1,21 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/tasks/distillation.py: order and scale of the stages, what is frozen, what fits together."""
+"""Tests of training/tasks/distillation.py: order and scale of the stages, what is frozen, what fits
+together."""
 
 import copy
+import weakref
 
 import pytest
 import torch
 
-from dnnlib import EasyDict
+from dnnlib.errors import ArgumentError
 from tests.support import tiny_runs
+from torch_utils import distributed
 from torch_utils.randomness import BatchRandom
 from training import networks
 from training.adversarial.losses import generator_loss
-from training.config import ConfigError
 from training.snapshots.snapshot import load_network
-from training.student import generator
 from training.tasks import distillation
 from training.tasks.distillation import DistillationTask
 
@@ -44,15 +45,15 @@ def test_student_starts_as_the_teacher(material):
     teacher, info = load_network(material[1])
     assert type(task.G) is networks.GDDPrecond and task.G.training and task.D.training and not task.F.training
     assert not tiny_runs.differences(task.G.state_dict(), teacher.state_dict())
-    assert task.config['teacher'] == dict(sha256=info.sha256, class_name='EDMPrecond')
-    assert task.config['network_kwargs'] == dict(info.init_kwargs, dropout=0.0, use_fp16=False)
+    assert task.facts['teacher'] == dict(sha256=info.sha256, class_name='EDMPrecond')
+    assert task.facts['network_kwargs'] == dict(info.init_kwargs, dropout=0.0, use_fp16=False)
 
 
 def test_augmentation_of_the_teacher_is_left_out(material, tmp_path):
     """As in the published teachers; so are noise limits, and label dropout, which a student does not use."""
     path = tiny_runs.write_teacher(tmp_path / 't.pkl', augment_dim=9, label_dropout=0.1, sigma_min=0.1)
     task = tiny_runs.make_task((material[0], path), '--dropout=0.25')
-    kwargs = task.config['network_kwargs']
+    kwargs = task.facts['network_kwargs']
     assert not {'augment_dim', 'label_dropout', 'sigma_min'} & set(kwargs) and kwargs['dropout'] == 0.25
     assert not any('map_augment' in name for name in task.G.state_dict())
 
@@ -61,91 +62,10 @@ def test_architecture_options_must_fit_the_teacher(material):
     task = tiny_runs.make_task(material, *tiny_runs.NETWORK_ARGS)
     assert not tiny_runs.differences(task.G.state_dict(), load_network(material[1])[0].state_dict())
     with pytest.raises(
-        ConfigError, match='--transfer=.*do not fit .*leave out --arch to take the teacher'
+        ArgumentError, match='^transfer=.*do not fit .*leave out arch to take the teacher'
     ) as caught:
         tiny_runs.make_task(material, *tiny_runs.NETWORK_ARGS, '--cbase=16')
     assert '\n' not in str(caught.value)
-
-
-def info_of(class_name='EDMPrecond', **changes):
-    return EasyDict(
-        class_name=class_name,
-        init_kwargs=dict(dict(img_resolution=32, img_channels=3, label_dim=10), **changes),
-    )
-
-
-@pytest.mark.parametrize(
-    'info, text',
-    [
-        (
-            info_of(img_resolution=64),
-            'resolution 32, but the teacher --transfer=t.pkl has 64; .* to resolution 64',
-        ),
-        (info_of(img_channels=1), 'channels 3, but the teacher --transfer=t.pkl has 1; '),
-        (
-            info_of(label_dim=0),
-            '--cond=True gives 10 classes, but the teacher --transfer=t.pkl has 0; use --cond=False',
-        ),
-        (info_of(label_dim=1000), 'gives 10 classes, .* has 1000; use --cond=True with data of 1000 classes'),
-        (
-            info_of('VPPrecond'),
-            '--transfer=t.pkl is a VPPrecond, .* give a teacher trained with --precond=edm',
-        ),
-    ],
-)
-def test_teacher_and_data_must_agree(info, text):
-    config = dict(
-        dataset_kwargs=dict(path='d.zip', use_labels=True),
-        transfer='t.pkl',
-        network_kwargs=None,
-        network_options=dict(dropout=0, use_fp16=False),
-    )
-    data = EasyDict(resolution=32, num_channels=3, label_dim=10)
-    assert generator.generator_kwargs(config, info_of(), data)['img_resolution'] == 32
-    with pytest.raises(ConfigError, match=text) as caught:
-        generator.generator_kwargs(config, info, data)
-    assert '\n' not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    'args, text',
-    [
-        (
-            ('--d-resolution=33',),
-            '--backbone=tf_efficientnet_lite0 with --d-resolution=33 on images of 8 pixels: .*try 32',
-        ),
-        (('--backbone=7',), "--backbone=7 with .*'7' is neither an official set"),
-        (('--class-embed=nothing.npy',), '--class-embed=nothing.npy: .*cannot be read'),
-    ],
-)
-def test_discriminator_options_are_explained(args, text, material):
-    with pytest.raises(ConfigError, match=text):
-        tiny_runs.make_task(material, *args)
-
-
-def test_projection_is_one_in_clean_and_per_process_in_official(material, monkeypatch):
-    states = {}
-    for compat in ('clean', 'official'):
-        for rank in (0, 1):
-            monkeypatch.setattr(distillation.distributed, 'get_rank', lambda rank=rank: rank)
-            states[compat, rank] = tiny_runs.make_task(material, f'--compat={compat}').F.projection_state()
-    assert not tiny_runs.differences(states['clean', 0], states['clean', 1])
-    assert len(tiny_runs.differences(states['official', 0], states['official', 1])) == len(
-        states['official', 0]
-    )
-    assert not tiny_runs.differences(states['clean', 0], states['official', 0])
-
-
-@pytest.mark.parametrize('source', ['random', 'random:5', 'computed'])
-def test_class_tables(source, material):
-    tables = [
-        head.embed.weight
-        for head in tiny_runs.make_task(material, f'--class-embed={source}').D.tf_efficientnet_lite0
-    ]
-    assert tables[0].shape == (3, 320) and all(torch.equal(table, tables[0]) for table in tables)
-    assert tables[0].std().item() == pytest.approx(1.078, rel=0.1)
-    other = tiny_runs.make_task(material, '--class-embed=random:5').D.tf_efficientnet_lite0[0].embed.weight
-    assert torch.equal(tables[0], other) == (source == 'random:5')
 
 
 # ------------------------------------------------------------------------------------------------
@@ -166,24 +86,30 @@ def test_class_tables(source, material):
 def test_scale_of_the_main_losses(compat, batch_size, local, gain):
     task = DistillationTask.__new__(DistillationTask)
     task.config = dict(compat=compat, batch_size=batch_size)
-    assert task.loss_gain(local) == gain
+    assert task.gain(local) == gain
 
 
 def test_order_of_the_stages(material, monkeypatch):
-    """G, then D, then R1 every third iteration but never in the first; fresh noise for each, real images for all."""
+    """G, then D, then R1 every third iteration but never in the first; fresh noise for each, real images for
+    all."""
     task = tiny_runs.make_task(material, r1_interval=3)
     calls = []
 
     def record(name):
-        def stage(x, y, *z, **options):
-            calls.append((name, x, y, *z, options))
-            for p in task.g_params if name == 'G' else task.D.parameters():
-                p.grad = torch.zeros_like(p)
+        def loss(x, y, *rest):
+            calls.append((name, x, y, *rest))
+            return sum(p.sum() for p in (task.g_params if name == 'G' else task.d_params))
 
-        return stage
+        return loss
 
-    for name, method in (('G', 'generator_stage'), ('D', 'discriminator_stage'), ('R1', 'r1_stage')):
+    for name, method in (('G', 'generator_loss'), ('D', 'discriminator_loss'), ('R1', 'r1_loss')):
         monkeypatch.setattr(task.loss, method, record(name))
+    gradients = []
+    monkeypatch.setattr(
+        task.guard,
+        'step',
+        lambda name, _optimizer, params: gradients.append((name, {p.grad.unique().item() for p in params})),
+    )
     images, labels = batch()
     for iteration in range(7):
         task.step(images, labels, BatchRandom(0, iteration * N), iteration)
@@ -191,12 +117,15 @@ def test_order_of_the_stages(material, monkeypatch):
     noises = [call[3] for call in calls if call[0] != 'R1']
     assert all(not torch.equal(a, b) for i, a in enumerate(noises) for b in noises[:i])
     assert all(torch.equal(call[1], images) and torch.equal(call[2], labels) for call in calls)
-    assert [call[-1] for call in calls if call[0] == 'R1'] == [dict(gain=3.0, fraction=1.0, augment=None)] * 2
-    assert [call[-1] for call in calls if call[0] == 'G'] == [dict(gain=0.25, augment=None)] * 7
+    # The factors that the losses have: R1 makes up for the iterations without it, the others count as on 4
+    # processes.
+    factors = dict(G=0.25, D=0.25, R1=3.0)
+    assert gradients == [(call[0], {factors[call[0]]}) for call in calls]
 
 
 def test_generator_step_against_the_equations(material):
-    """sum over images of mean softplus(-D(F(G(80 z, 80)))), times the gain; then Adam with betas (0, 0.99)."""
+    """sum over images of mean softplus(-D(F(G(80 z, 80)))), times the gain; then Adam with betas (0,
+    0.99)."""
     task = tiny_runs.make_task(material, '--lr=0.001')
     images, labels = batch()
     net, heads = copy.deepcopy(task.G), copy.deepcopy(task.D)
@@ -234,28 +163,57 @@ def test_frozen_layers_and_features_do_not_move(material):
 
 def test_accumulation_shares_r1_and_sums_the_rest(material, monkeypatch):
     task = tiny_runs.make_task(material, micro_batch=4, r1_interval=1)
-    gains = []
-    for method in ('generator_stage', 'discriminator_stage', 'r1_stage'):
-        original = getattr(task.loss, method)
+    sizes, found = [], {}
+    for method, params in (
+        ('generator_loss', task.g_params),
+        ('discriminator_loss', task.d_params),
+        ('r1_loss', task.d_params),
+    ):
         monkeypatch.setattr(
             task.loss,
             method,
-            lambda x, *args, original=original, method=method, **options: (
-                gains.append((method, len(x), options)),
-                original(x, *args, **options),
-            ),
+            lambda x, *_rest, method=method, params=params: (
+                sizes.append((method, len(x))),
+                sum(p.sum() for p in params),
+            )[1],
         )
-    task.step(*batch(), BatchRandom(0, 0), 1)
-    main = dict(gain=0.25, augment=None)
-    assert gains == (
-        [('generator_stage', 4, main)] * 2
-        + [('discriminator_stage', 4, main)] * 2
-        + [('r1_stage', 4, dict(gain=1.0, fraction=0.5, augment=None))] * 2
+    monkeypatch.setattr(
+        task.guard,
+        'step',
+        lambda name, _optimizer, params: found.update({name: {p.grad.unique().item() for p in params}}),
     )
+    task.step(*batch(), BatchRandom(0, 0), 1)
+    assert sizes == [
+        (name, 4) for name in ('generator_loss', 'discriminator_loss', 'r1_loss') for _ in range(2)
+    ]
+    # Each part of a sum counts as the whole would (0.25 on one process), each of a mean for its share.
+    assert found == dict(G={2 * 0.25}, D={2 * 0.25}, R1={2 * 0.5})
+
+
+@pytest.mark.parametrize('method', ['discriminator_loss', 'r1_loss'])
+def test_one_graph_is_alive_at_a_time(method, material, monkeypatch):
+    """Before the loss of a micro-batch is made, nothing of the one before is left: memory is that of one."""
+    task = tiny_runs.make_task(material, micro_batch=2, r1_interval=1)
+    original, tokens, alive = getattr(task.loss, method), [], []
+
+    class Token:
+        """Lives as long as the node of a graph that holds it."""
+
+    def watched(*args):
+        alive.append([token() for token in tokens])
+        loss, token = original(*args), Token()
+        loss.grad_fn.metadata['token'] = token
+        tokens.append(weakref.ref(token))
+        return loss
+
+    monkeypatch.setattr(task.loss, method, watched)
+    task.step(*batch(), BatchRandom(0, 0), 1)
+    assert alive == [[None] * i for i in range(4)]
 
 
 def test_state_of_a_run_with_another_seed_is_taken_over(material):
-    """Everything, also the random projection: the seed alone need not give the same one on another machine."""
+    """Everything, also the random projection: the seed alone need not give the same one on another
+    machine."""
     source, target = (tiny_runs.make_task(material, f'--seed={seed}', r1_interval=1) for seed in (1, 2))
     for iteration in range(2):
         source.step(*batch(), BatchRandom(1, iteration * N), iteration)
@@ -268,13 +226,13 @@ def test_official_projections_must_come_out_of_the_seed_again(material, monkeypa
     """Every process has its own, and a state holds checksums of all of them."""
     tasks = []
     for rank in (0, 1):
-        monkeypatch.setattr(distillation.distributed, 'get_rank', lambda rank=rank: rank)
+        monkeypatch.setattr(distributed, 'get_rank', lambda rank=rank: rank)
         tasks.append(tiny_runs.make_task(material, '--compat=official'))
     state = tasks[0].state_dict()
     state['projection_digests'] += tasks[1].state_dict()['projection_digests']
     assert len(set(state['projection_digests'])) == 2
     tasks[1].load_state_dict(state)  # as process 1
-    with pytest.raises(ValueError, match='projection of process 1 from --seed, and here the draw differs'):
+    with pytest.raises(ValueError, match='projection of process 1 from seed, and here the draw differs'):
         tasks[0].load_state_dict(state)
 
 
@@ -293,8 +251,8 @@ def test_summary_states_the_effective_r1(material):
         (
             'official',
             8,
-            'of 32 images (--compat=official): effective gamma 3.13e-06; 1.56e-06 with 4 processes, which --r1-gamma=5e-05 '
-            'gives here',
+            'of 32 images (--compat=official): effective gamma 3.13e-06; 1.56e-06 with 4 processes, which '
+            '--r1-gamma=5e-05 gives here',
         ),
         (
             'official',
@@ -306,14 +264,11 @@ def test_summary_states_the_effective_r1(material):
         ('clean', 8, 'of 64 images (--compat=clean): effective gamma 1.56e-06'),
     ],
 )
-@pytest.mark.parametrize('batch_gpu', [None, 16])
-def test_effective_r1_for_any_number_of_processes(compat, processes, text, batch_gpu):
-    """The values of the published recipes; accumulation does not enter, since sums and means span it."""
-    config = dict(
-        compat=compat, batch_size=256, batch_gpu=batch_gpu, r1_interval=16, loss_kwargs=dict(r1_gamma=1e-4)
-    )
-    assert distillation.describe_r1(config, processes) == f'R1: --r1-gamma=0.0001 against the loss {text}'
-    assert distillation.describe_r1(dict(config, r1_interval=0), processes) == 'R1: off'
+def test_effective_r1_for_any_number_of_processes(compat, processes, text):
+    """The values of the published recipes."""
+    line = distillation.describe_r1(compat, 256, 16, 1e-4, processes)
+    assert line == f'R1: --r1-gamma=0.0001 against the loss {text}'
+    assert distillation.describe_r1(compat, 256, 0, 1e-4, processes) == 'R1: off'
 
 
 # ------------------------------------------------------------------------------------------------
@@ -329,7 +284,7 @@ def test_generator_without_a_teacher(material):
     weights = [copies(task.G) for task in tasks]
     assert not tiny_runs.differences(weights[0], weights[1]) and tiny_runs.differences(weights[0], weights[2])
     assert tiny_runs.differences(weights[0], load_network(material[1])[0].state_dict())
-    kwargs = tasks[0].config['network_kwargs']
+    kwargs = tasks[0].facts['network_kwargs']
     assert (kwargs['img_resolution'], kwargs['img_channels'], kwargs['label_dim']) == (8, 3, 3)
     assert 'Teacher: none, random weights (--transfer=random)' in tasks[0].summary()
     tasks[0].step(*batch(), BatchRandom(0, 0), 0)
@@ -338,7 +293,8 @@ def test_generator_without_a_teacher(material):
 
 @pytest.mark.parametrize('name, decay', [('adam', 0), ('adam', 0.5), ('radam', 0.5)])
 def test_optimizers_against_their_equations(name, decay, material):
-    """First step with beta1 = 0: Adam moves by lr g/|g|, RAdam, not yet rectified, by lr g; decay adds to g."""
+    """First step with beta1 = 0: Adam moves by lr g/|g|, RAdam, not yet rectified, by lr g; decay adds to
+    g."""
     task = tiny_runs.make_task(
         material,
         f'--optimizer-type={name}',
@@ -356,24 +312,10 @@ def test_optimizers_against_their_equations(name, decay, material):
             assert torch.allclose(p, old[key] - 0.001 * step, atol=2e-6, rtol=1e-5), key
 
 
-def test_size_of_the_images_that_backbones_see(material):
-    assert (
-        tiny_runs.make_task(material, '--interp224=1').F.input_size == 32
-        and tiny_runs.make_task(material).F.interpolate
-    )
-    data = EasyDict(resolution=64)
-    config = tiny_runs.make_task(material).config
-    kwargs = dict(config['feature_kwargs'], input_size=None)
-    features = distillation.build_features(dict(config, feature_kwargs=kwargs), data, torch.device('cpu'))
-    assert (features.input_size, features.interpolate, features.resolutions) == (64, False, [32, 16, 8, 4])
-
-
 def test_random_backbones_are_one_for_all_processes(material, monkeypatch):
     """Also where every process draws its own projection: what the processes share is broadcast."""
     sent = []
-    monkeypatch.setattr(
-        distillation.distributed, 'broadcast_', lambda tensor: (sent.append(tensor.data_ptr()), tensor)[1]
-    )
+    monkeypatch.setattr(distributed, 'broadcast_', lambda tensor: (sent.append(tensor.data_ptr()), tensor)[1])
     task = tiny_runs.make_task(material, '--compat=official')
     ours = {name: tensor.data_ptr() for name, tensor in task.F.named_parameters()}
     assert all((pointer in sent) == name.startswith('backbones.') for name, pointer in ours.items())

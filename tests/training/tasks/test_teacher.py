@@ -1,18 +1,20 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/tasks/teacher.py: an iteration against EDM's recipe written out, accumulation, augmentation, precision, transfer."""
+"""Tests of training/tasks/teacher.py: an iteration against EDM's recipe written out, accumulation,
+augmentation, precision, transfer."""
 
 import copy
 
 import pytest
 import torch
 
+from dnnlib.errors import ArgumentError
 from dnnlib.util import EasyDict
 from tests.support import tiny_runs
 from torch_utils.randomness import BatchRandom
 from training import networks
 from training.augment import AugmentPipe
-from training.config import AUGMENT_DIM, AUGMENTATIONS, ConfigError
+from training.config import AUGMENT_DIM, AUGMENTATIONS
 from training.loss import EDMLoss, VELoss, VPLoss
 from training.tasks.teacher import TeacherTask, call_in_dtype, check_network, check_precision
 from training.update.ema import EMA
@@ -26,7 +28,7 @@ def make_task(*args, micro_batch=N):
         '--data=none.zip', *tiny_runs.TEACHER_ARGS, '--dropout=0', '--cond=1', *args
     )
     torch.manual_seed(0)
-    return TeacherTask(dict(config, micro_batch=micro_batch), DATA, torch.device('cpu'))
+    return TeacherTask(config, DATA, torch.device('cpu'), micro_batch)
 
 
 def batch():
@@ -41,7 +43,8 @@ def step(task, nimg=0, seed=0):
 
 
 def test_iteration_against_the_recipe():
-    """Loss: mean over images of the sum over pixels. Adam (0.9, 0.999), eps 1e-8; the gradients decide the first step."""
+    """Loss: mean over images of the sum over pixels. Adam (0.9, 0.999), eps 1e-8; the gradients decide the
+    first step."""
     task = make_task()
     net = copy.deepcopy(task.net)
     rng = BatchRandom(0, 0)
@@ -135,7 +138,8 @@ def test_snapshots_hold_loss_and_augmentation():
 
 
 def test_keywords_are_recorded_in_edms_order():
-    """As in the files of EDM's training; num_blocks and attn_resolutions, which EDM leaves out, come before the shared ones."""
+    """As in the files of EDM's training; num_blocks and attn_resolutions, which EDM leaves out, come before
+    the shared ones."""
     kwargs = list(make_task('--augment=0.15').net._init_kwargs)
     assert kwargs == [
         'model_type',
@@ -158,7 +162,8 @@ def test_keywords_are_recorded_in_edms_order():
 
 
 def test_loss_scaling_stays_in_the_gradients(monkeypatch):
-    """EDM never divides it out: gradients grow, Adam's step does not, where gradients are large against its eps."""
+    """EDM never divides it out: gradients grow, Adam's step does not, where gradients are large against its
+    eps."""
     reported = []
     monkeypatch.setattr(
         'torch_utils.training_stats.report',
@@ -198,12 +203,12 @@ def test_noise_is_that_of_the_position():
     [
         (
             dict(model_channels=9, channel_mult=[1, 1]),
-            '--cbase=9 --cres=1,1 give no working network for 8x8 images .*groups',
+            '^cbase=9 cres=1,1 give no working network for 8x8 images .*groups',
         ),
-        (dict(model_channels=2), '--cbase=2 .* must be multiples of 32'),
+        (dict(model_channels=2), '^cbase=2 .* must be multiples of 32'),
         (
             dict(channel_mult=[1] * 6),
-            '--cres=1,1,1,1,1,1 .* each entry of --cres after the first halves the image: try',
+            'cres=1,1,1,1,1,1 .* each entry of cres after the first halves the image: try',
         ),
     ],
 )
@@ -211,7 +216,7 @@ def test_impossible_networks_are_refused_before_anything_is_written(options, tex
     kwargs = dict(tiny_runs.UNET, img_resolution=8, img_channels=3, label_dim=K)
     state = torch.get_rng_state()
     check_network(networks.EDMPrecond, kwargs)
-    with pytest.raises(ConfigError, match=text) as caught:
+    with pytest.raises(ArgumentError, match=text) as caught:
         check_network(networks.EDMPrecond, dict(kwargs, **options))
     assert '\n' not in str(caught.value) and torch.equal(state, torch.get_rng_state())
 
@@ -230,7 +235,8 @@ def test_learning_rate_factor():
 
 
 def test_bfloat16_is_bfloat16():
-    """The convolutions compute in bfloat16 whatever the device; parameters, gradients and what is saved stay float32."""
+    """The convolutions compute in bfloat16 whatever the device; parameters, gradients and what is saved stay
+    float32."""
     task, full = make_task('--precision=bf16'), make_task()
     seen = []
     hook = task.net.model.enc['8x8_conv'].register_forward_hook(
@@ -256,7 +262,7 @@ def test_network_is_clean_again_after_an_error():
 
 @pytest.mark.parametrize('option', ['--precision=fp16', '--fp16=1'])
 def test_float16_needs_a_gpu(option):
-    with pytest.raises(ConfigError, match='--precision=fp16 .* needs a GPU, .* use --precision=fp32 or bf16'):
+    with pytest.raises(ArgumentError, match='^precision=fp16 .* needs a GPU, .* use precision=fp32 or bf16'):
         make_task(option)
     check_precision('fp16', torch.device('cuda'))
     check_precision('bf16', torch.device('cpu'))
@@ -276,7 +282,7 @@ def teacher(tmp_path_factory):
 def make_transfer_task(path, *args):
     """Without --arch and the options that go with it."""
     args = ('--data=none.zip', '--loss=edm', '--cond=1', f'--transfer={path}', *tiny_runs.COMMON_ARGS, *args)
-    return TeacherTask(dict(tiny_runs.make_config(*args), micro_batch=N), DATA, torch.device('cpu'))
+    return TeacherTask(tiny_runs.make_config(*args), DATA, torch.device('cpu'), N)
 
 
 def test_transfer_takes_architecture_and_weights(teacher):
@@ -291,7 +297,7 @@ def test_transfer_takes_architecture_and_weights(teacher):
     )
     assert not tiny_runs.differences(task.net.state_dict(), source.state_dict())
     assert task.net.model.enc['8x8_block0'].dropout == 0.2
-    assert 'sha256' in task.config['teacher'] and any(
+    assert 'sha256' in task.facts['teacher'] and any(
         f'--transfer={teacher}' in line for line in task.summary()
     )
     # Its average starts at once (EDM): no ramp of the half-life.
@@ -302,19 +308,19 @@ def test_transfer_may_leave_out_the_augmentation_but_not_invent_it(teacher, tmp_
     assert make_transfer_task(teacher, '--augment=0').net.model.map_augment is None
     plain = tiny_runs.write_teacher(tmp_path / 'plain.pkl')
     assert make_transfer_task(plain, '--augment=0').net.model.map_augment is None
-    with pytest.raises(ConfigError, match='map_augment.* trained without augmentation, use --augment=0'):
+    with pytest.raises(ArgumentError, match='map_augment.* trained without augmentation, use augment=0'):
         make_transfer_task(plain, '--augment=0.1')
 
 
 def test_transfer_from_another_kind_is_refused(teacher, tmp_path):
     with pytest.raises(
-        ConfigError, match='is a EDMPrecond, .* under --precond=vp; give a teacher trained with --precond=vp'
+        ArgumentError, match='is a EDMPrecond, .* under precond=vp; give a teacher trained with precond=vp'
     ):
         make_transfer_task(teacher, '--loss=vp')
     large = tiny_runs.write_teacher(tmp_path / 'large.pkl', resolution=16)
-    with pytest.raises(ConfigError, match='has resolution 8, but the teacher .* has 16'):
+    with pytest.raises(ArgumentError, match='has resolution 8, but the teacher .* has 16'):
         make_transfer_task(large)
-    with pytest.raises(ConfigError, match='do not fit .*; leave out --arch'):
+    with pytest.raises(ArgumentError, match='do not fit .*; leave out arch'):
         make_transfer_task(
             teacher, '--arch=ncsnpp', '--cbase=16', '--cres=1,1', '--num-blocks=1', '--attn-res=4'
         )

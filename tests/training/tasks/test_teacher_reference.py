@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train a tiny teacher for 200 iterations beside a slow reference that shares no code with it.
 
-The reference below is written from the formulas of EDM alone: images, order of the data, U-Net, preconditioning, loss,
-Adam, learning rate and moving average, in float64, without torch's convolutions, normalisations, attention or
-optimizers. Both start from the same weights and see the same noise, so that their losses must agree step by step.
+The reference below is written from the formulas of EDM alone: images, order of the data, U-Net,
+preconditioning, loss, Adam, learning rate and moving average, in float64, without torch's convolutions,
+normalisations, attention or optimizers. Both start from the same weights and see the same noise, so that
+their losses must agree step by step.
 """
 
 import io
@@ -20,7 +21,6 @@ import torch
 from tests.support import tiny_runs
 from torch_utils import distributed, training_stats
 from torch_utils.randomness import BatchRandom
-from training.training_loop import TrainingRun
 
 SEED, BATCH, STEPS = 3, 8, 200
 LR, RAMP_NIMG, HALFLIFE_NIMG, WARMUP = 1e-2, 1000, 500_000, 0.2
@@ -128,7 +128,8 @@ class Reference:
         )
 
     def block(self, name, x, emb, size=None):
-        """One residual block; `size` 2 doubles the image by repetition, 0.5 halves it by means over 2x2 pixels."""
+        """One residual block; `size` 2 doubles the image by repetition, 0.5 halves it by means over 2x2
+        pixels."""
 
         def resize(y):
             if size == 2:
@@ -174,7 +175,8 @@ class Reference:
         return self.conv('model.dec.8x8_aux_conv', silu(self.norm('model.dec.8x8_aux_norm', h)))
 
     def loss(self, y, labels, level, noise):
-        """Return the weighted squared error per pixel; EDM, table 1 with P_mean -1.2, P_std 1.2, sigma_data 0.5."""
+        """Return the weighted squared error per pixel; EDM, table 1 with P_mean -1.2, P_std 1.2, sigma_data
+        0.5."""
         sigma = torch.exp(-1.2 + 1.2 * level)
         total = sigma**2 + 0.25
         x = y + sigma * noise
@@ -225,7 +227,7 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distributed, '_device', torch.device('cpu'))
         patch.setattr(training_stats, '_counters', {})
-        run = TrainingRun(config)
+        run = tiny_runs.make_run(config)
         start = {name: tensor.clone() for name, tensor in run.task.net.state_dict().items()}
         collector, losses = training_stats.Collector('Loss/loss'), []
         for images, labels in run.batches():
@@ -245,8 +247,9 @@ def distance(found, expected, start):
     return ((flat[0] - flat[1]).norm() / (flat[1] - flat[2]).norm()).item()
 
 
-# Largest relative difference of a step's loss. Both runs differ by the rounding of float32 alone, which training amplifies:
-# below 1e-7 at first, about 1e-5 after 100 iterations, a few per cent for single steps after 200.
+# Largest relative difference of a step's loss. Both runs differ by the rounding of float32 alone, which
+# training amplifies: below 1e-7 at first, about 1e-5 after 100 iterations, a few per cent for single steps
+# after 200.
 EARLY, EARLY_TOLERANCE, TOLERANCE, MEAN_TOLERANCE = 100, 2e-4, 0.15, 1e-2
 
 
@@ -265,7 +268,8 @@ def test_loss_falls_as_the_reference_says(trained):
 
 @pytest.mark.parametrize('wrong, steps', [('weight', 1), ('c_noise', 45), ('beta2', 12)])
 def test_wrong_trainings_are_rejected(wrong, steps, trained):
-    """One mistake each: the weight of VE, ln sigma instead of a fourth of it, another second moment of Adam."""
+    """One mistake each: the weight of VE, ln sigma instead of a fourth of it, another second moment of
+    Adam."""
     path, start, losses, _state, _average = trained
     reference = Reference(path, start, wrong)
     expected = np.array([reference.step() for _ in range(steps)])

@@ -21,7 +21,8 @@ def small_net(value=0.0):
     'nimg, expected', [(0, 0.0), (100096, 0.965166), (1000192, 0.996458), (4999936, 0.999290)]
 )
 def test_decay_of_the_recipes(nimg, expected):
-    """Batch 256, half-life 0.5 million images, ramp 0.05; the half-life itself is not reached before 10 million."""
+    """Batch 256, half-life 0.5 million images, ramp 0.05; the half-life itself is not reached before 10
+    million."""
     assert EMA(small_net(), 500000, rampup=0.05).decay(nimg, 256) == pytest.approx(expected, abs=5e-7)
     assert EMA(small_net(), 50000000, rampup=0.05).decay(nimg, 256) == pytest.approx(expected, abs=5e-7)
 
@@ -131,7 +132,8 @@ def test_names_are_half_lives_in_millions(nimg, name):
 
 
 def test_skipped_step_changes_nothing():
-    """Not even towards the unchanged network: the average of three steps, of which one was skipped, has seen two."""
+    """Not even towards the unchanged network: the average of three steps, of which one was skipped, has seen
+    two."""
     skipped = train(300, 50, skip_at=[2])
     shorter = train(300, 50, values=(1.0, 4.0))
     following = train(300, 50, skip_at=[2], values=(1.0, 4.0, -2.0))
@@ -141,7 +143,8 @@ def test_skipped_step_changes_nothing():
 
 
 def test_update_on_a_device_agrees_with_the_host_and_is_exact_at_both_ends():
-    """What CUDA runs, with the weight in a tensor: equal up to rounding, and bit for bit where nothing may change."""
+    """What CUDA runs, with the weight in a tensor: equal up to rounding, and bit for bit where nothing may
+    change."""
     generator = torch.Generator().manual_seed(0)
     own, other = (
         [torch.randn(5, generator=generator), torch.randn(2, 3, generator=generator)] for _ in range(2)
@@ -158,7 +161,7 @@ def test_state_holds_all_half_lives():
     ema, fresh = train(300, 50), EMA(small_net(), 300, rampup=0, extra_nimg=[50])
     fresh.load_state_dict(copy.deepcopy(ema.state_dict()))
     assert all(torch.equal(net.weight, ema.nets[key].weight) for key, net in fresh.nets.items())
-    with pytest.raises(ValueError, match='averages of the state are ema, ema-5e-05, those of --ema are ema$'):
+    with pytest.raises(ValueError, match='averages of the state are ema, ema-5e-05, those of ema are ema$'):
         EMA(small_net(), 300).load_state_dict(ema.state_dict())
 
 

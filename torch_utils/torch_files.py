@@ -87,6 +87,10 @@ class _StateDict(collections.OrderedDict):
             raise PickleFormatError('an OrderedDict has other attributes than _metadata')
         self._metadata = state['_metadata']
 
+    def __reduce__(self):
+        # It is written as what it was: a state can be changed and saved again.
+        return collections.OrderedDict, (), vars(self) or None, None, iter(self.items())
+
 
 class _Storages:
     """The memory of the tensors, read when it is first referred to."""

@@ -3,6 +3,7 @@
 """Tests of torch_utils/torch_files.py: as torch.load reads them, but checked and in bounds."""
 
 import collections
+import copy
 import io
 import os
 import pickle
@@ -73,6 +74,9 @@ def test_modules_and_optimizers():
     found = read(dict(net=net.state_dict(), optimizer=optimizer.state_dict()))
     assert isinstance(found['net'], collections.OrderedDict)
     assert found['net']._metadata == net.state_dict()._metadata
+    again = torch.load(saved(found), weights_only=True)  # what was read can be written
+    assert type(again['net']) is collections.OrderedDict and again['net']._metadata == found['net']._metadata
+    assert copy.deepcopy(found['net'])._metadata == found['net']._metadata
     other = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
     other.load_state_dict(found['net'])
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), other.state_dict().values()))

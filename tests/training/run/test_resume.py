@@ -328,7 +328,7 @@ def test_folder_in_use(command):
 def test_states_need_no_code(command):
     command(16)
     state = torch.load(f'runs/{RUN}/training-state-000016.pt', weights_only=True)
-    assert set(training_state.STATE_KEYS) <= set(state)
+    assert set(training_state.STATE_TYPES) <= set(state)
 
 
 # ------------------------------------------------------------------------------------------------

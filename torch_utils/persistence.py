@@ -6,8 +6,8 @@ EDM pickles a network as the call `_reconstruct_persistent_obj(meta)`, where `me
 class name, the attributes and the complete source text of the module that defines the class.
 EDM rebuilds the object by running that text. This module writes such files, so that EDM's and
 GDD's own tools can read our snapshots; it never runs text out of a file. Reading is the work of
-`training.pickle_reader`, `training.checkpoint.load_network` and, where the user asks for it,
-`training.trusted_pickle`.
+`training.snapshots.pickle_reader`, `training.snapshots.snapshot.load_network` and, where the user asks for it,
+`training.snapshots.trusted_pickle`.
 """
 
 import copy
@@ -148,7 +148,7 @@ def _reconstruct_persistent_obj(_meta):
     """Refuse to revive an object: EDM's counterpart runs the source text found in the file."""
     raise pickle.UnpicklingError(
         'this snapshot carries program text that plain unpickling would run, so it is refused; '
-        'read it with training.checkpoint.load_network'
+        'read it with training.snapshots.snapshot.load_network'
     )
 
 

@@ -209,7 +209,7 @@ def _usable_state(run_dir: str) -> Found:
         raise ArgumentError(
             arg('resume', 'auto'),
             f': none of the {len(skipped)} states in {run_dir} can be read; delete them to start that run '
-            'from its beginning, or move the folder away',
+            f'from its beginning, or move the folder away ({skipped[0]})',
         )
     notes = [(line,) for line in skipped]
     return Found(run_dir, path, notes if path else [(f'{run_dir} has no state yet: its run starts again',)])

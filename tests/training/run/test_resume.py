@@ -287,7 +287,7 @@ def test_no_usable_state_is_an_error_and_no_state_a_new_start(command):
     assert result.exit_code == 1 and result.output.splitlines()[-1] == (
         f'Error: --resume=auto: none of the {len(states)} states in runs/{RUN} can be read; delete them to '
         'start that run from '
-        'its beginning, or move the folder away'
+        f'its beginning, or move the folder away (Skipping {states[-1]}: damaged or incomplete (ZipError))'
     )
     for path in states:
         os.remove(path)

@@ -67,6 +67,7 @@ def describe_images(
             )
         labels = source.pack.labels if 'is' in metrics else None
     else:
+        notes += [f'{path}: {remark}' for remark in source.remarks]
         tree = FileTree(path)
         jpegs = sum(name.lower().endswith(('.jpg', '.jpeg')) for name in tree.names)
         if jpegs:

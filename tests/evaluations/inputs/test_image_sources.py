@@ -207,7 +207,7 @@ def test_files_of_services_are_left_out_and_named(tmp_path):
     source, _reason = open_images(littered)
     assert len(source) == 3
     words = 'left out as files of services or hidden: ._1.png, .ipynb_checkpoints'
-    assert words in describe_images(littered, source)
+    assert f'{littered}: {words}' in describe_images(littered, source)
     assert not describe_images(plain, open_images(plain)[0])
     assert hash_dataset(plain) == hash_dataset(littered)
     write_files(littered, {'3.png': colour(3)})

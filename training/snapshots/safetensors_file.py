@@ -119,7 +119,7 @@ def load_safetensors(path: str, key: str) -> tuple[torch.nn.Module, EasyDict]:
         path: Local file.
         key:  'ema', 'net' or a further average: the weights that are expected.
     Returns:
-        (net, info) as `training.checkpoint.load_network` returns them.
+        (net, info) as `training.snapshots.snapshot.load_network` returns them.
     Raises:
         SnapshotError: not a file of ours, or something in it is unknown or does not fit.
     """

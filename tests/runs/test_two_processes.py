@@ -19,7 +19,7 @@ import sys
 import pytest
 import torch
 
-from tests.support import ROOT, tiny_runs
+from tests.support import ROOT, processes, tiny_runs
 from torch_utils import distributed, training_stats
 from training.training_loop import TrainingRun
 
@@ -196,12 +196,6 @@ def script(data, teacher, folder):
 # The tests.
 
 
-def environment():
-    launcher = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
-    kept = {key: value for key, value in os.environ.items() if key not in launcher}
-    return dict(kept, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
-
-
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
     """Results of one process and of two, and how the two ended. Two of the two-process runs accumulate over micro-batches."""
@@ -219,7 +213,7 @@ def runs(tmp_path_factory):
         str(folder),
     ]
     ended = subprocess.run(
-        command, env=environment(), cwd=folder, text=True, capture_output=True, timeout=300
+        command, env=processes.environment(), cwd=folder, text=True, capture_output=True, timeout=300
     )
     assert (folder / 'results.json').exists(), ended.stderr
     with pytest.MonkeyPatch.context() as patch:
@@ -364,7 +358,7 @@ def test_bad_input_is_reported_once(args, message, tmp_path):
         *args,
     ]
     ended = subprocess.run(
-        command, env=environment(), cwd=tmp_path, text=True, capture_output=True, timeout=300
+        command, env=processes.environment(), cwd=tmp_path, text=True, capture_output=True, timeout=300
     )
     assert [line for line in ended.stderr.splitlines() if 'Error' in line] == [f'Error: {message}']
     assert ended.returncode == 1 and 'Traceback' not in ended.stderr and os.listdir(tmp_path) == ['data.zip']

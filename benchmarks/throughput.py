@@ -1,11 +1,11 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How fast a recipe of train.sh trains: its real networks, losses and loop, on random weights and random images.
+"""How fast a recipe of train.sh trains: its real networks, losses and loop; random weights, random images.
 
 \b
   python -m benchmarks.throughput --recipe=gdd-i-cifar10 --seconds=30
   torchrun --standalone --nproc_per_node=4 -m benchmarks.throughput --recipe=gdd-i-cifar10
-  python -m benchmarks.throughput --recipe='gdd-*' --out=throughput      # a table: throughput.md, throughput.json
+  python -m benchmarks.throughput --recipe='gdd-*' --out=throughput   # throughput.md, .json
   python -m benchmarks.throughput --all
 
 Needs no teacher, no data set and no download. One process gets the share of one process of the recipe, so
@@ -223,7 +223,10 @@ def measure(config, seconds):
     stages = dict.fromkeys(STAGES, 0.0) | bench.profile(count)
     if interval:
         stages['R1'] = bench.profile(1, with_r1=True)['R1']
-    mean = lambda plain, with_r1: plain + (with_r1 - plain) / interval if interval else plain
+
+    def mean(plain, with_r1):
+        return plain + (with_r1 - plain) / interval if interval else plain
+
     iteration = mean(times[0][0], times[-1][0])
     per_type = {dtype: mean(count, flops[-1][dtype]) for dtype, count in flops[0].items()}
     peaks = {dtype: matmul_peak(dtype, device) for dtype in per_type}
@@ -269,13 +272,15 @@ def describe(name, result):
     flops = ', '.join(f'{kind} {value:.3g}' for kind, value in result['tflop_per_iteration'].items())
     peaks = ', '.join(f'{kind} {value:.3g}' for kind, value in result['peak_tflops'].items())
     return [
-        f'{name}: batch {result["batch_size"]} on {result["processes"]} process(es), {result["precision"]}, {result["device"]}, '
-        f'torch {result["torch"]}',
-        f'  images/s          {result["images_per_second"]:.2f}, from {" + ".join(map(str, result["iterations"]))} iterations',
+        f'{name}: batch {result["batch_size"]} on {result["processes"]} process(es), {result["precision"]}, '
+        f'{result["device"]}, torch {result["torch"]}',
+        f'  images/s          {result["images_per_second"]:.2f}, '
+        f'from {" + ".join(map(str, result["iterations"]))} iterations',
         f'  iteration         {result["iteration_ms"]:.1f} ms; without R1 {result["plain_ms"]:.1f} ms{each}',
         f'  ms per stage      {stages}',
         f'  peak memory       {result["peak_memory_gib"]:.2f} GiB',
-        f'  matrix products   {flops} TFLOP per iteration; {100 * result["share_of_peak"]:.1f} % of a peak of {peaks} TFLOP/s',
+        f'  matrix products   {flops} TFLOP per iteration; '
+        f'{100 * result["share_of_peak"]:.1f} % of a peak of {peaks} TFLOP/s',
     ]
 
 
@@ -293,8 +298,9 @@ def table(results):
             continue
         stages = ' | '.join(f'{result["stage_ms"][stage]:.1f}' for stage in STAGES)
         lines.append(
-            f'| {name} | {result["batch_size"]} | {result["precision"]} | {result["images_per_second"]:.2f} | '
-            f'{result["iteration_ms"]:.1f} | {stages} | {result["peak_memory_gib"]:.2f} | {100 * result["share_of_peak"]:.1f} % |'
+            f'| {name} | {result["batch_size"]} | {result["precision"]} | {result["images_per_second"]:.2f} '
+            f'| {result["iteration_ms"]:.1f} | {stages} | {result["peak_memory_gib"]:.2f} '
+            f'| {100 * result["share_of_peak"]:.1f} % |'
         )
     done = [result for result in results.values() if 'error' not in result]
     if done:

@@ -1,8 +1,9 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Which tests `sh test.sh --fast` leaves out, and which files begin; whole files, or single tests as FILE::TEST.
+"""Which tests `sh test.sh --fast` leaves out, and which files begin.
 
-The rest takes about 120 CPU seconds. tests/test_layout.py holds that every name still belongs to a test.
+Names are files below tests/, or single tests as FILE::TEST. What is left takes about 120 CPU seconds;
+tests/test_layout.py holds that every name still belongs to a test.
 """
 
 MARKED = {

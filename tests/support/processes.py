@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes for tests that need several: forked from one that has imported torch, timm and our scripts once.
 
-A new interpreter takes 3 to 4 CPU seconds for these imports before it does anything. Tests of the launcher and of the
-command lines themselves start real commands instead.
+A new interpreter takes 3 to 4 CPU seconds for these imports before anything is done. Tests of the launcher
+and of the command lines themselves start real commands instead.
 """
 
 import multiprocessing
@@ -29,7 +29,7 @@ class Ended(NamedTuple):
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Return our environment for a process: one thread, our modules, no variables of a launcher but these changes."""
+    """Return our environment for a process: one thread, our modules, of a launcher only these changes."""
     kept = {key: value for key, value in os.environ.items() if key not in LAUNCHER_VARIABLES}
     return dict(kept, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), **changes)
 

@@ -3,13 +3,13 @@
 """Studies on the demo: several settings, several seeds, one number each, with mean and spread.
 
     python -m benchmarks.demo_study run freeze --kimg=8 --seeds=0-2      # freeze levels 0..3
-    python -m benchmarks.demo_study run methods --kimg=12                # GDD-I, GDD, instance-based methods
-    python -m benchmarks.demo_study report freeze                        # table and figure of the finished cells
+    python -m benchmarks.demo_study run methods --kimg=12                # all methods
+    python -m benchmarks.demo_study report freeze                        # table and figure
 
-Each cell of a study is a recipe of train.sh with a few options on top. A cell is trained in a folder of its own, its
-last snapshot is measured on the same 2,000 seeds as the closing table of `sh train.sh`, and cell.json is written.
-`run` skips cells that have one, so that an interrupted study goes on where it was. Cost is CPU time of the
-training process and its children (start included), which other work on the machine changes little.
+Each cell of a study is a recipe of train.sh with a few options on top. A cell is trained in a folder of its
+own, its last snapshot is measured on the same 2,000 seeds as the closing table of `sh train.sh`, and
+cell.json is written. `run` skips cells that have one, so an interrupted study goes on where it was. Cost is CPU time of
+the training process and its children (start included), which other work on the machine changes little.
 """
 
 import dataclasses

@@ -9,8 +9,8 @@
 
 `straightforward` is a complete program of its own, as one would write it first: Pillow decodes each PNG in
 the loop, PyTorch runs the detector as timm builds it, the sums are updated in float64 after every batch, and
-SciPy takes the matrix square root. It shares no code with evaluations/ but the file format of the weights, and
-gives the same number.
+SciPy takes the matrix square root. It shares no code with evaluations/ but the file format of the weights,
+and gives the same number.
 
 Two detectors work offline. tf_efficientnet_lite0 at 224 pixels is the case that matters: like Inception, it
 takes nearly all of the time. With mnist-classifier both programs mostly wait for `import torch`.

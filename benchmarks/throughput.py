@@ -306,8 +306,10 @@ def table(results):
     if done:
         lines += [
             '',
-            f'{done[0]["device"]}, torch {done[0]["torch"]}, {done[0]["processes"]} process(es). Stages in milliseconds: '
-            f'R1 of one call, of which there is one in {config_lib.R1_INTERVAL} iterations; the others of one iteration.',
+            f'{done[0]["device"]}, torch {done[0]["torch"]}, {done[0]["processes"]} process(es). '
+            'Stages in milliseconds: '
+            f'R1 of one call, of which there is one in {config_lib.R1_INTERVAL} iterations; '
+            'the others of one iteration.',
         ]
     return '\n'.join(lines) + '\n'
 
@@ -342,25 +344,33 @@ Positive = click.IntRange(min=1)
 @click.command(help=__doc__, context_settings=dict(show_default=True, max_content_width=110))
 @click.option('--recipe',    help='Recipe of train.sh; gdd-* makes a table', metavar='NAME|PATTERN', type=str)
 @click.option('--all',       'everything', help='A table of all recipes', is_flag=True)
-@click.option('--seconds',   help='Time for images/s, per recipe', metavar='FLOAT', type=click.FloatRange(min=0), default=30)
-@click.option('--batch',     help='Images per process  [default: the share of the recipe]', metavar='INT', type=Positive)
+@click.option('--seconds',   help='Time for images/s, per recipe', metavar='FLOAT',
+              type=click.FloatRange(min=0), default=30)
+@click.option('--batch',     help='Images per process  [default: the share of the recipe]', metavar='INT',
+              type=Positive)
 @click.option('--batch-gpu', help='Limit of one forward pass', metavar='INT', type=Positive)
-@click.option('--device',    help='Where to train', type=click.Choice(['auto', 'cpu', 'cuda']), default='auto')
-@click.option('--threads',   help='PyTorch threads on the CPU  [default: as torch]', metavar='INT', type=Positive)
+@click.option('--device',    help='Where to train', type=click.Choice(['auto', 'cpu', 'cuda']),
+              default='auto')
+@click.option('--threads',   help='PyTorch threads on the CPU  [default: as torch]', metavar='INT',
+              type=Positive)
 @click.option('--json',      'json_path', help='Also write the result', metavar='FILE', type=str)
-@click.option('--out',       help='Table: write OUT.md and OUT.json', metavar='PREFIX', type=str, default='throughput')
+@click.option('--out',       help='Table: write OUT.md and OUT.json', metavar='PREFIX', type=str,
+              default='throughput')
 def main(recipe, everything, seconds, batch, batch_gpu, device, threads, json_path, out):
     recipes = list_recipes()
     names = fnmatch.filter(recipes, '*' if everything else recipe or '')
     if not names:
-        raise click.ClickException(f'--recipe={recipe} is none of {", ".join(recipes)}; try --recipe=demo, or --all')
+        raise click.ClickException(
+            f'--recipe={recipe} is none of {", ".join(recipes)}; try --recipe=demo, or --all')
     if everything or recipe not in recipes:
         given = dict(seconds=seconds, batch=batch, batch_gpu=batch_gpu, device=device, threads=threads)
         options = [f'--{key.replace("_", "-")}={value}' for key, value in given.items() if value is not None]
         results = {}
         for name in names:
             results[name] = measure_in_process(name, options)
-            print('\n'.join([f'{name}: {results[name]["error"]}'] if 'error' in results[name] else describe(name, results[name])), flush=True)
+            failed = 'error' in results[name]
+            lines = [f'{name}: {results[name]["error"]}'] if failed else describe(name, results[name])
+            print('\n'.join(lines), flush=True)
             write(f'{out}.md', table(results))
             write(f'{out}.json', json.dumps(results, indent=2) + '\n')
         print(f'\n{table(results)}\nWritten to {out}.md and {out}.json')
@@ -369,8 +379,9 @@ def main(recipe, everything, seconds, batch, batch_gpu, device, threads, json_pa
         torch.set_num_threads(threads)
     try:
         distributed.init(None if device == 'auto' else device)
-        config = synthetic_config(json.loads(run_script(recipe, '--dry-run')), recipes[recipe], distributed.get_world_size(),
-                                  batch, batch_gpu, device)
+        options = json.loads(run_script(recipe, '--dry-run'))
+        config = synthetic_config(options, recipes[recipe], distributed.get_world_size(), batch, batch_gpu,
+                                  device)
         result = measure(config, seconds)
     except ValueError as error:
         raise click.ClickException(str(error)) from error

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of benchmarks/throughput.py: what is measured is the recipe, without any file. No timing is asserted."""
+"""Tests of benchmarks/throughput.py: it measures the recipe, without any file. No timing is asserted."""
 
 import json
 

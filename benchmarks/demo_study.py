@@ -7,8 +7,8 @@
     python -m benchmarks.demo_study report freeze                        # table and figure
 
 Each cell of a study is a recipe of train.sh with a few options on top. A cell is trained in a folder of its
-own, its last snapshot is measured on the same 2,000 seeds as the closing table of `sh train.sh`, and
-cell.json is written. `run` skips cells that have one, so an interrupted study goes on where it was. Cost is CPU time of
+own, its last snapshot is measured on the 2,000 seeds of the closing table of `sh train.sh`, and cell.json
+is written. `run` skips cells that have one, so an interrupted study goes on where it was. Cost is CPU time of
 the training process and its children (start included), which other work on the machine changes little.
 """
 

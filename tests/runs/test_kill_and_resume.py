@@ -1,9 +1,11 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Runs that are killed, preempted and resumed by the same command against runs that nobody disturbed, bit for bit.
+"""Runs that are killed, preempted and resumed by the same command against runs that nobody disturbed, bit for
+bit.
 
-This file is the test, and the script that the launcher starts: train.py with tiny networks, ticks of 16 images and
-an accident to order. One chain of runs on two gloo processes, another on one, without the launcher.
+This file is the test, and the script that the launcher starts: train.py with tiny networks, ticks of 16
+images and an accident to order. One chain of runs on two gloo processes, another on one, without the
+launcher.
 """
 
 import contextlib
@@ -136,7 +138,9 @@ def start(folder, phase, count):
 
 @pytest.fixture(scope='module', params=[1, 2])
 def chain(request, tmp_path_factory):
-    """The undisturbed run; one killed while it writes the state after 40 images, then preempted, then finished."""
+    """The undisturbed run; one killed while it writes the state after 40 images, then preempted,
+    then finished.
+    """
     folder = tmp_path_factory.mktemp('chain')
     tiny_runs.write_zip(folder / 'data.zip')
     tiny_runs.write_zip(folder / 'damaged.zip', damaged=(13,))
@@ -221,7 +225,9 @@ def test_a_lost_moment_is_noticed(chain):
 
 
 def test_official_projections_are_drawn_again(chain):
-    """Every process its own, from the seed: the resumed run has found them unchanged, or it would have stopped."""
+    """Every process its own, from the seed: the resumed run has found them unchanged,
+    or it would have stopped.
+    """
     count, folder, _run_dir, ended, _files = chain
     state = training_state.load_state(
         str(folder / 'official' / NAME.format(count) / 'training-state-000040.pt')

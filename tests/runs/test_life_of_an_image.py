@@ -1,6 +1,8 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Follow one image through a distillation step and assert what docs/life_of_an_image.md says about each station."""
+"""Follow one image through a distillation step and assert what docs/life_of_an_image.md says about each
+station.
+"""
 
 import itertools
 

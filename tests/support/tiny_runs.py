@@ -1,6 +1,8 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tiny data sets, teachers and runs for the tests of training; everything fits 8x8 pixels and seconds on a CPU."""
+"""Tiny data sets, teachers and runs for the tests of training;
+everything fits 8x8 pixels and seconds on a CPU.
+"""
 
 import io
 import json
@@ -41,7 +43,8 @@ UNET = dict(
 
 
 def write_zip(path, count=20, resolution=RESOLUTION, channels=3, classes=3, damaged=()):
-    """Write a data set of random images as dataset_tool.py would: PNG files and dataset.json (unless classes is 0).
+    """Write a data set of random images as dataset_tool.py would: PNG files and dataset.json (unless classes
+    is 0).
 
     The images numbered in `damaged` are cut off.
     """
@@ -69,7 +72,9 @@ def write_teacher(path, resolution=RESOLUTION, channels=3, classes=3, cls=networ
 
 
 def make_config(*args):
-    """Resolve options of train.py as its command does; the tick is the one option that cannot be small enough."""
+    """Resolve options of train.py as its command does;
+    the tick is the one option that cannot be small enough.
+    """
     params = dict(train.main.make_context('train.py', ['--outdir=none', *args]).params)
     for name in ('outdir', 'desc', 'nosubdir', 'dry_run'):
         params.pop(name)
@@ -77,7 +82,9 @@ def make_config(*args):
 
 
 def make_task(material, *args, **changes):
-    """Build a DistillationTask on (data, teacher), with options of train.py and changes of its resolved options."""
+    """Build a DistillationTask on (data, teacher),
+    with options of train.py and changes of its resolved options.
+    """
     data, teacher = material
     config = make_config(f'--data={data}', '--cond=1', f'--transfer={teacher}', *GAN_ARGS, *args)
     config.update(dict(micro_batch=config['batch_size']), **changes)
@@ -90,7 +97,9 @@ def duration(nimg):
 
 
 def use_random_backbones(setattr_=None):
-    """Let training.distillation build its features without pretrained weights; `setattr_` as monkeypatch.setattr."""
+    """Let training.distillation build its features without pretrained weights;
+    `setattr_` as monkeypatch.setattr.
+    """
     from training.tasks import distillation
 
     (setattr_ or setattr)(

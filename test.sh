@@ -14,8 +14,6 @@ cd "$(dirname "$0")"
 prepare_python requirements.txt requirements/test.txt ${TEST_TENSORFLOW:+requirements/tensorflow.txt}
 "$PY" -m ruff check . || { echo "Style: what ruff can mend, it mends with: $PY -m ruff check --fix ." >&2; exit 1; }
 "$PY" -m ruff format --quiet --check . || { echo "Style: format the files with: $PY -m ruff format ." >&2; exit 1; }
-# Several processes share few cores: one thread each is faster than threads that wait for each other.
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 # A file stays in one process, since its tests share what they have made; tests/conftest.py has the long files begin.
 TEST_TENSORFLOW='' "$PY" -m pytest tests -q -n "${TEST_PROCESSES:-2}" --dist=loadfile --no-loadscope-reorder --durations=10 "$@"
 if [ -n "${TEST_TENSORFLOW:-}" ]; then

@@ -23,7 +23,7 @@ from training.images.conversion import convert, open_dest
 from training.images.sources import open_source
 
 
-def write_photos(folder, count, size):
+def write_photos(folder: str, count: int, size: int) -> None:
     """Write smooth random JPEG images with a little noise, about as costly to decode as photos."""
     rng = np.random.RandomState(0)
     for k in range(count):
@@ -33,7 +33,7 @@ def write_photos(folder, count, size):
         PIL.Image.fromarray(pixels).save(os.path.join(folder, f'{k:06d}.jpg'), quality=92)
 
 
-def measure(source, dest, resolution, workers):
+def measure(source: str, dest: str, resolution: int, workers: int) -> tuple[float, float]:
     """Convert once; return the seconds and the CPU seconds of all processes, their start included."""
     start, start_cpu = time.perf_counter(), sum(os.times()[:4])
     with open_dest(dest) as save:
@@ -43,27 +43,29 @@ def measure(source, dest, resolution, workers):
 
 # fmt: off
 @click.command()
-@click.option('--images',     help='Number of images',            metavar='INT',    type=click.IntRange(min=1),
+@click.option('--images',     help='Number of images', metavar='INT', type=click.IntRange(min=1),
               default=1000, show_default=True)
-@click.option('--size',       help='Side of the images',          metavar='PIXELS', type=click.IntRange(min=16),
+@click.option('--size',       help='Side of the images', metavar='PIXELS', type=click.IntRange(min=16),
               default=512, show_default=True)
-@click.option('--resolution', help='Side of the result',          metavar='PIXELS', type=click.IntRange(min=1),
+@click.option('--resolution', help='Side of the result', metavar='PIXELS', type=click.IntRange(min=1),
               default=64, show_default=True)
-@click.option('--workers',    help='Processes to compare with 1', metavar='INT',    type=click.IntRange(min=1),
+@click.option('--workers',    help='Processes to compare with 1', metavar='INT', type=click.IntRange(min=1),
               default=available_cores, show_default='all cores')
-def main(images, size, resolution, workers):
+def main(images: int, size: int, resolution: int, workers: int) -> None:
     """Compare a conversion in one process with one in several."""
     with tempfile.TemporaryDirectory() as folder:
         photos = os.path.join(folder, 'photos')
         os.makedirs(photos)
         write_photos(photos, images, size)
-        print(f'{images} JPEG images of {size}x{size} -> PNG {resolution}x{resolution}, {available_cores()} cores')
+        print(f'{images} JPEG images of {size}x{size} -> PNG {resolution}x{resolution}, '
+              f'{available_cores()} cores')
         print('| workers | seconds | CPU seconds | images/s | ratio |\n|---:|---:|---:|---:|---:|')
         alone = None
         for count in sorted({1, workers}):
             seconds, cpu_seconds = measure(photos, os.path.join(folder, f'{count}.zip'), resolution, count)
             alone = alone or seconds
-            print(f'| {count} | {seconds:.1f} | {cpu_seconds:.1f} | {images / seconds:.0f} | {alone / seconds:.2f} |')
+            print(f'| {count} | {seconds:.1f} | {cpu_seconds:.1f} | {images / seconds:.0f} '
+                  f'| {alone / seconds:.2f} |')
 # fmt: on
 
 

@@ -3,13 +3,13 @@
 """Studies on the demo: several settings, several seeds, one number each, with mean and spread.
 
     python -m benchmarks.demo_study run freeze --kimg=8 --seeds=0-2      # freeze levels 0..3
-    python -m benchmarks.demo_study run methods --kimg=12                # GDD-I, GDD, two steps, and the instance-based methods
-    python -m benchmarks.demo_study report freeze                        # table and figure of what has been run
+    python -m benchmarks.demo_study run methods --kimg=12                # all methods
+    python -m benchmarks.demo_study report freeze                        # table and figure
 
-Each cell of a study is a recipe of train.sh with a few options on top. A cell is trained in a folder of its own, its
-last snapshot is measured on the same 2,000 seeds as the closing table of `sh train.sh`, and cell.json is written. `run`
-skips cells that have one, so that an interrupted study goes on where it was. Cost is CPU time of the training process
-and its children (start included), which other work on the machine changes little.
+Each cell of a study is a recipe of train.sh with a few options on top. A cell is trained in a folder of its
+own, its last snapshot is measured on the 2,000 seeds of the closing table of `sh train.sh`, and cell.json
+is written. `run` skips cells that have one, so an interrupted study goes on where it was. Cost is CPU time of
+the training process and its children (start included), which other work on the machine changes little.
 """
 
 import dataclasses
@@ -70,12 +70,12 @@ class Summary:
     cpu_sec_per_kimg: tuple
 
 
-def mean_and_spread(values):
+def mean_and_spread(values: list[float]) -> tuple[float, float | None]:
     """Return (mean, sample standard deviation with n - 1, or None for one value)."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
-def summarise(cells):
+def summarise(cells: list[Cell]) -> list[Summary]:
     """Group cells by row, in the order of first appearance.
 
     Args:
@@ -106,7 +106,7 @@ def summarise(cells):
     ]
 
 
-def format_summary(summaries):
+def format_summary(summaries: list[Summary]) -> str:
     """Return a Markdown table of `Summary` objects."""
 
     def cell(value, digits, factor=1, unit=''):
@@ -127,7 +127,7 @@ def format_summary(summaries):
     return '\n'.join(lines)
 
 
-def save_figure(path, cells, title):
+def save_figure(path: pathlib.Path, cells: list[Cell], title: str) -> None:
     """Draw distance and accuracy of every cell, with the mean of each row.
 
     Args:
@@ -170,7 +170,7 @@ def save_figure(path, cells, title):
     pyplot.close(figure)
 
 
-def train_cell(folder, recipe, options, seed, kimg):
+def train_cell(folder: pathlib.Path, recipe: str, options: list[str], seed: int, kimg: float) -> float:
     """Train one cell from scratch and return its CPU time in seconds.
 
     Raises:
@@ -203,7 +203,7 @@ def train_cell(folder, recipe, options, seed, kimg):
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def measure_cell(folder):
+def measure_cell(folder: pathlib.Path) -> tuple[float, float]:
     """Measure the last snapshot in a folder; return (Frechet distance, class accuracy 0..1)."""
     snapshot = max(folder.glob('network-snapshot-*.pkl'))
     result = subprocess.run(
@@ -232,7 +232,7 @@ def measure_cell(folder):
     ]
 
 
-def read_cells(outdir):
+def read_cells(outdir: pathlib.Path) -> list[Cell]:
     """Return the finished cells of a study, in the order of rows and seeds in which they were planned."""
     cells = [
         Cell(**json.loads(path.read_text())) for path in sorted(pathlib.Path(outdir).glob('*/cell.json'))
@@ -242,7 +242,7 @@ def read_cells(outdir):
 
 
 @click.group()
-def main():
+def main() -> None:
     """Studies on the demo; see the head of this file."""
 
 
@@ -260,7 +260,7 @@ def main():
 )
 @click.option('--rows', help='Only rows whose name contains this', metavar='TEXT', default='')
 @click.option('--outdir', help='Folder of the study  [default: training-runs/study-NAME]', metavar='DIR')
-def run(study, kimg, seeds, rows, outdir):
+def run(study: str, kimg: float, seeds: list[int], rows: str, outdir: str | None) -> None:
     """Train and measure what is missing, seed after seed, then report."""
     outdir = pathlib.Path(outdir or ROOT / 'training-runs' / f'study-{study}').absolute()
     todo = [(int(seed), row) for seed in seeds for row in STUDIES[study] if rows in row]
@@ -287,12 +287,12 @@ def run(study, kimg, seeds, rows, outdir):
 @main.command()
 @click.argument('study', type=click.Choice(list(STUDIES)))
 @click.option('--outdir', help='Folder of the study  [default: training-runs/study-NAME]', metavar='DIR')
-def report(study, outdir):
+def report(study: str, outdir: str | None) -> None:
     """Print the table of the finished cells; write study.md and study.png."""
     write_report(study, pathlib.Path(outdir or ROOT / 'training-runs' / f'study-{study}'))
 
 
-def write_report(study, outdir):
+def write_report(study: str, outdir: pathlib.Path) -> None:
     """Write study.md and study.png into the folder of a study, and print the table."""
     cells = read_cells(outdir)
     if not cells:
@@ -306,12 +306,16 @@ def write_report(study, outdir):
         raise click.ClickException(f'--outdir={outdir}: {error}') from error
     with atomic_write(outdir / 'study.md') as file:
         file.write(f'{table}\n'.encode())
-    title = f'{study}: MNIST demo after {cells[0].kimg:g} kimg; dots are seeds, lines their means; distance on {NUM_IMAGES} samples'
+    title = (
+        f'{study}: MNIST demo after {cells[0].kimg:g} kimg; dots are seeds, lines their means; '
+        f'distance on {NUM_IMAGES} samples'
+    )
     try:
         save_figure(outdir / 'study.png', cells, title)
     except ImportError as error:
         click.echo(
-            f'No figure: {error}; pip install matplotlib, then: python -m benchmarks.demo_study report {study}',
+            f'No figure: {error}; pip install matplotlib, then: '
+            f'python -m benchmarks.demo_study report {study}',
             err=True,
         )
     click.echo(f'{table}\n\nTable and figure: {outdir}/study.*')

@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much faster `fid.py calc` is than the straightforward way to measure a folder or zip of images.
 
-    python -m benchmarks.fid_calc compare           # both, alternating, as fresh processes; prints the ratio
+    python -m benchmarks.fid_calc compare       # both, alternating, as fresh processes; prints the ratio
     python -m benchmarks.fid_calc straightforward --images=datasets/mnist-32x32.zip --ref=REF.npz
-    python fid.py calc --images=datasets/mnist-32x32.zip --ref=REF.npz --detector=tf_efficientnet_lite0 --num=10000
+    python fid.py calc --images=datasets/mnist-32x32.zip --ref=REF.npz --detector=tf_efficientnet_lite0 \\
+        --num=10000
 
-`straightforward` is a complete program of its own, as one would write it first: Pillow decodes each PNG in the
-loop, PyTorch runs the detector as timm builds it, the sums are updated in float64 after every batch, and SciPy
-takes the matrix square root. It shares no code with evaluations/ but the file format of the weights, and
-gives the same number.
+`straightforward` is a complete program of its own, as one would write it first: Pillow decodes each PNG in
+the loop, PyTorch runs the detector as timm builds it, the sums are updated in float64 after every batch, and
+SciPy takes the matrix square root. It shares no code with evaluations/ but the file format of the weights,
+and gives the same number.
 
 Two detectors work offline. tf_efficientnet_lite0 at 224 pixels is the case that matters: like Inception, it
 takes nearly all of the time. With mnist-classifier both programs mostly wait for `import torch`.
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable, Iterator
 
 import click
 import numpy as np
@@ -36,7 +38,7 @@ BATCH = 64
 # The straightforward way.
 
 
-def build_lite0():
+def build_lite0() -> Callable:
     """Return a function of uint8 [N, C, 32, 32] giving features [N, 320]: timm's network at 224 pixels."""
     import timm
     import torch
@@ -60,14 +62,14 @@ def build_lite0():
     return features
 
 
-def build_mnist_classifier():
+def build_mnist_classifier() -> Callable:
     """Return a function of uint8 [N, 1, 32, 32] giving features [N, 64]."""
     from evaluations.detectors.mnist_classifier import load_classifier
 
     return load_classifier('pretrained/mnist-classifier.pt')[0].features
 
 
-def read_images(path):
+def read_images(path: str) -> Iterator[np.ndarray]:
     """Yield the images of a zip or folder, uint8 [C, H, W]."""
     import PIL.Image
 
@@ -83,7 +85,7 @@ def read_images(path):
             yield pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def accumulate(path, features, num):
+def accumulate(path: str, features: Callable, num: int) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and covariance of the features of the first `num` images."""
     import torch
 
@@ -108,7 +110,7 @@ def accumulate(path, features, num):
     return mu.numpy(), ((outer - count * torch.outer(mu, mu)) / (count - 1)).numpy()
 
 
-def measure_straightforward(images, ref, detector, num):
+def measure_straightforward(images: str, ref: str, detector: str, num: int) -> float:
     """Return the Frechet distance of the first `num` images to a reference."""
     import scipy.linalg
 
@@ -124,14 +126,14 @@ def measure_straightforward(images, ref, detector, num):
 # The comparison.
 
 
-def make_reference(path, images, detector, num):
+def make_reference(path: str, images: str, detector: str, num: int) -> None:
     """Write a plain reference, of the first images, so that the distance is an ordinary number."""
     features = build_lite0() if detector == DETECTORS[0] else build_mnist_classifier()
     mu, sigma = accumulate(images, features, min(1000, num // 2))
     np.savez(path, mu=mu, sigma=sigma)
 
 
-def commands(images, ref, detector, num, processes):
+def commands(images: str, ref: str, detector: str, num: int, processes: list[int]) -> dict[str, list[str]]:
     """Return label -> command line of the programs to compare; the first is the straightforward one."""
     common = [f'--images={images}', f'--ref={ref}', f'--detector={detector}', f'--num={num}']
     found = {'straightforward': [sys.executable, '-m', 'benchmarks.fid_calc', 'straightforward', *common]}
@@ -149,7 +151,7 @@ def commands(images, ref, detector, num, processes):
     return found
 
 
-def run(command):
+def run(command: list[str]) -> tuple[float, float, float]:
     """Run a program from start to end; return (seconds, CPU seconds, the number in its last line)."""
     start, start_cpu = time.perf_counter(), sum(os.times()[2:4])
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -158,8 +160,16 @@ def run(command):
 
 
 @click.group()
-def main():
+def main() -> None:
     """Compare `fid.py calc` with the straightforward way."""
+
+
+def parse_processes(_context: click.Context, _param: click.Parameter, text: str) -> list[int]:
+    """Return the numbers of a comma-separated list, each at least 1."""
+    counts = [int(part) if part.isdecimal() else 0 for part in text.split(',')]
+    if min(counts) < 1:
+        raise click.BadParameter(f"'{text}' must list numbers of processes from 1 on, such as 1,2")
+    return counts
 
 
 _detector = click.option(
@@ -174,37 +184,64 @@ _num = click.option(
 )
 
 
-# fmt: off
+_images = click.option(
+    '--images',
+    help='Folder or zip of PNG images',
+    metavar='DIR|ZIP',
+    type=click.Path(exists=True),
+    default='datasets/mnist-32x32.zip',
+    show_default=True,
+)
+_runs = click.option(
+    '--runs',
+    help='Runs of each program',
+    metavar='INT',
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+)
+_processes = click.option(
+    '--processes',
+    help='Processes of fid.py, comma-separated',
+    metavar='LIST',
+    callback=parse_processes,
+    default='1,2',
+    show_default=True,
+)
+
+
 @main.command()
-@click.option('--images', help='Folder or zip of PNG images', metavar='DIR|ZIP', type=str, required=True)
-@click.option('--ref', help='Statistics, mu and sigma', metavar='NPZ', type=str, required=True)
+@_images
+@click.option(
+    '--ref', help='Statistics, mu and sigma', metavar='NPZ', type=click.Path(exists=True), required=True
+)
 @_detector
 @_num
-def straightforward(images, ref, detector, num):
+def straightforward(images: str, ref: str, detector: str, num: int) -> None:
     """Measure images the straightforward way."""
     click.echo(f'{measure_straightforward(images, ref, detector, num):g}')
-# fmt: on
 
 
-# fmt: off
 @main.command()
-@click.option('--images', help='Folder or zip of PNG images', metavar='DIR|ZIP', type=str, default='datasets/mnist-32x32.zip',
-              show_default=True)
+@_images
 @_detector
 @_num
-@click.option('--processes', help='Processes of fid.py, comma-separated', metavar='LIST', type=str, default='1,2', show_default=True)
-@click.option('--runs', help='Runs of each program', metavar='INT', type=click.IntRange(min=1), default=3, show_default=True)
-def compare(images, detector, num, processes, runs):
+@_processes
+@_runs
+def compare(images: str, detector: str, num: int, processes: list[int], runs: int) -> None:
     """Run both programs in turns, and print seconds, ratio and the numbers they give."""
     with tempfile.TemporaryDirectory() as folder:
         ref = os.path.join(folder, 'ref.npz')
         make_reference(ref, images, detector, num)
-        programs = commands(images, ref, detector, num, [int(count) for count in processes.split(',')])
+        programs = commands(images, ref, detector, num, processes)
         results = {label: [] for label in programs}
         for _ in range(runs):
             for label, command in programs.items():
                 results[label].append(run(command))
-    print(f'{num} images of {images}, {detector}, {os.cpu_count()} cores; medians of {runs} runs, from start to end of the process')
+    print(
+        f'{num} images of {images}, {detector}, {os.cpu_count()} cores; medians of {runs} runs, '
+        'from start to end of the process'
+    )
     print('| program | seconds | CPU seconds | ratio | distance |\n|---|---:|---:|---:|---:|')
     medians = {label: [statistics.median(column) for column in zip(*rows)] for label, rows in results.items()}
     slowest = medians['straightforward'][0]
@@ -213,7 +250,6 @@ def compare(images, detector, num, processes, runs):
     values = [value for _, _, value in medians.values()]
     if not np.allclose(values, values[0], rtol=1e-3):
         raise click.ClickException('the programs give different numbers')
-# fmt: on
 
 
 if __name__ == '__main__':

@@ -5,11 +5,13 @@
     python -m benchmarks.frechet
 
 Covariances of skewed features with a falling spectrum, like those of Inception. The ratio is that of
-medians over repetitions; the two alternate. CPU seconds, unlike seconds, hardly depend on what else the machine does.
+medians over repetitions; the two alternate. CPU seconds, unlike seconds, hardly depend on what else the
+machine does.
 """
 
 import statistics
 import time
+from collections.abc import Callable
 
 import click
 import numpy as np
@@ -20,13 +22,13 @@ import torch
 from evaluations.metrics.frechet import frechet_distance
 
 
-def official_distance(mu1, sigma1, mu2, sigma2):
+def official_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma2: np.ndarray) -> float:
     """The formula of the official programs, with the square root of the product."""
     root = scipy.linalg.sqrtm(sigma1 @ sigma2)
     return float(np.square(mu1 - mu2).sum() + np.trace(sigma1 + sigma2 - 2 * np.real(root)))
 
 
-def make_moments(seed, images, dim):
+def make_moments(seed: int, images: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and covariance of random features."""
     rng = np.random.RandomState(seed)
     features = np.maximum(
@@ -35,7 +37,7 @@ def make_moments(seed, images, dim):
     return features.mean(axis=0), np.cov(features, rowvar=False)
 
 
-def timed(function, *args):
+def timed(function: Callable, *args: object) -> tuple[float, float, object]:
     """Return (seconds, CPU seconds, result) of one call."""
     start, start_cpu = time.perf_counter(), time.process_time()
     result = function(*args)
@@ -63,13 +65,15 @@ def main(dim, images, repeats, threads):
             *elapsed, value = timed(function, *moments)
             times.append(elapsed)
             values.append(value)
-    (official, official_cpu), (ours, our_cpu) = ([statistics.median(column) for column in zip(*times)] for times in seconds.values())
-    print(f'{dim} features, {images} images, {threads} threads, SciPy {scipy.__version__}, torch {torch.__version__}, '
-          f'median of {repeats}')
+    medians = [[statistics.median(column) for column in zip(*times)] for times in seconds.values()]
+    (official, official_cpu), (ours, our_cpu) = medians
+    print(f'{dim} features, {images} images, {threads} threads, SciPy {scipy.__version__}, '
+          f'torch {torch.__version__}, median of {repeats}')
     print('| | seconds | CPU seconds | distance |\n|---|---:|---:|---:|')
     print(f'| scipy.linalg.sqrtm | {official:.2f} | {official_cpu:.2f} | {values[0]!r} |')
     print(f'| symmetric eigenvalues | {ours:.2f} | {our_cpu:.2f} | {values[1]!r} |')
-    print(f'ratio {official / ours:.2f}, of CPU seconds {official_cpu / our_cpu:.2f}, relative difference {abs(values[1] / values[0] - 1):.1e}')
+    print(f'ratio {official / ours:.2f}, of CPU seconds {official_cpu / our_cpu:.2f}, '
+          f'relative difference {abs(values[1] / values[0] - 1):.1e}')
 # fmt: on
 
 

@@ -1,11 +1,12 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the throughput benchmark measures with: clocks around stages, a counter of matrix products, the peak of the device."""
+"""What the throughput benchmark measures with: clocks around stages, a counter of products, the peak."""
 
 import contextlib
 import functools
 import resource
 import time
+from collections.abc import Callable, Iterator
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -14,13 +15,13 @@ from torch.utils.flop_counter import flop_registry
 GIB = 2**30
 
 
-def synchronize(device):
+def synchronize(device: torch.device) -> None:
     """Wait until the device has done all that it was given."""
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
 
 
-def seconds_of(function, device):
+def seconds_of(function: Callable[[], object], device: torch.device) -> float:
     """Return the wall time of a call, the work that it leaves to the device included."""
     synchronize(device)
     start = time.perf_counter()
@@ -46,7 +47,7 @@ class StageTimer:
         self._running, self._since = [], None
 
     @contextlib.contextmanager
-    def stage(self, name):
+    def stage(self, name: str) -> Iterator[None]:
         """Count the time inside for a stage, and not for the one around it."""
         self._charge()
         self._running.append(name)
@@ -57,7 +58,7 @@ class StageTimer:
             self._running.pop()
 
     @contextlib.contextmanager
-    def around(self, methods):
+    def around(self, methods: list[tuple[object, str, str]]) -> Iterator['StageTimer']:
         """Put clocks around methods while inside.
 
         Args:
@@ -91,9 +92,10 @@ class StageTimer:
 
 
 class FlopCounter(TorchDispatchMode):
-    """Count floating-point operations of matrix products, convolutions and attention, forward and backward, by number type.
+    """Count floating-point operations of matrix products, convolutions and attention, by number type.
 
-    An addition and a multiplication count as two (torch.utils.flop_counter). Everything else is not counted.
+    Forward and backward; an addition and a multiplication count as two (torch.utils.flop_counter).
+    Everything else is not counted.
     """
 
     def __init__(self):
@@ -110,14 +112,16 @@ class FlopCounter(TorchDispatchMode):
         return out
 
 
-def matmul_peak(dtype, device, size=None, seconds=0.5):
+def matmul_peak(
+    dtype: torch.dtype, device: torch.device, size: int | None = None, seconds: float = 0.5
+) -> float:
     """Measure the rate of a large square matrix product.
 
     Args:
         dtype:   Number type.
         device:  Device.
-        size:    Side of the matrices; None for one that keeps a GPU busy, or that a CPU finishes before it turns to
-                 another process.
+        size:    Side of the matrices; None for one that keeps a GPU busy, or that a CPU finishes before it
+                 turns to another process.
         seconds: Time to try.
     Returns:
         Operations per second of the fastest product, as the training would get them (TF32 as it is set).
@@ -132,7 +136,7 @@ def matmul_peak(dtype, device, size=None, seconds=0.5):
     return 2 * size**3 / best
 
 
-def peak_memory_gib(device):
+def peak_memory_gib(device: torch.device) -> float:
     """Return the peak of the device's memory since the last reset; on the CPU that of the whole process."""
     if device.type == 'cuda':
         return torch.cuda.max_memory_allocated(device) / GIB

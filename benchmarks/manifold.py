@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time and memory of precision and recall, and how much of the time goes into matrix products.
 
-    python -m benchmarks.manifold                                           # 50,000 samples, 10,000 reference images
+    python -m benchmarks.manifold      # 50,000 samples, 10,000 reference images
     python -m benchmarks.manifold --samples=10000 --reference=5000 --baseline
 
 The share is what PyTorch's profiler counts as matrix products; the rest is subtraction of norms, the search
@@ -25,7 +25,7 @@ from evaluations.metrics.manifold import BLOCK, MODES, precision_recall
 _PRODUCTS = ('aten::mm', 'aten::addmm')
 
 
-def make_features(count, dim, seed, device):
+def make_features(count: int, dim: int, seed: int, device: str) -> torch.Tensor:
     """Return features like those of Inception: not negative, correlated; float32 [count, dim]."""
     generator = torch.Generator().manual_seed(seed)
     mix = torch.randn([32, dim], generator=torch.Generator().manual_seed(0)) / 8
@@ -38,8 +38,8 @@ def make_features(count, dim, seed, device):
     return torch.cat(parts).to(device)
 
 
-def run_ours(samples, reference, mode, block):
-    """Return (seconds, CPU seconds, share of matrix products, peak memory in MB beyond that before, result)."""
+def run_ours(samples: torch.Tensor, reference: torch.Tensor, mode: str, block: int) -> tuple:
+    """Return (seconds, CPU seconds, share of matrix products, further peak memory in MB, result)."""
     device = samples.device.type
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device == 'cuda')
     before = peak_mb(device)
@@ -55,7 +55,7 @@ def run_ours(samples, reference, mode, block):
     return seconds, cpu_seconds, share, peak_mb(device) - before, result
 
 
-def peak_mb(device):
+def peak_mb(device: str) -> float:
     """Largest memory so far: of the process on a CPU, of tensors on a GPU."""
     if device == 'cuda':
         return torch.cuda.max_memory_allocated() / 1e6
@@ -63,7 +63,7 @@ def peak_mb(device):
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def run_baseline(samples, reference):
+def run_baseline(samples: torch.Tensor, reference: torch.Tensor) -> tuple:
     """Return (seconds, CPU seconds, (precision, recall)) of torch-fidelity, in its memory-saving form."""
     from torch_fidelity.metric_prc import prc_features_to_metric
 
@@ -84,19 +84,24 @@ def run_baseline(samples, reference):
               default=10000, show_default=True)
 @click.option('--dim',       help='Number of features',           metavar='INT', type=click.IntRange(min=1),
               default=2048, show_default=True)
-@click.option('--mode',      help='Arithmetic',                   type=click.Choice(MODES), default='exact', show_default=True)
+@click.option('--mode',      help='Arithmetic',                   type=click.Choice(MODES),
+              default='exact', show_default=True)
 @click.option('--block',     help='Rows and columns of a tile',   metavar='INT', type=click.IntRange(min=1),
               default=BLOCK, show_default=True)
-@click.option('--threads',   help='CPU threads',                  metavar='INT', type=click.IntRange(min=1), default=1, show_default=True)
-@click.option('--repeats',   help='Measurements of each',         metavar='INT', type=click.IntRange(min=1), default=1, show_default=True)
-@click.option('--device',    help='Where to compute',             metavar='DEVICE', type=str, default='cpu', show_default=True)
+@click.option('--threads',   help='CPU threads',                  metavar='INT', type=click.IntRange(min=1),
+              default=1, show_default=True)
+@click.option('--repeats',   help='Measurements of each',         metavar='INT', type=click.IntRange(min=1),
+              default=1, show_default=True)
+@click.option('--device',    help='Where to compute',             metavar='DEVICE', type=str,
+              default='cpu', show_default=True)
 @click.option('--baseline',  help='Compare with torch-fidelity',  is_flag=True)
 def main(samples, reference, dim, mode, block, threads, repeats, device, baseline):
     """Measure evaluations.metrics.manifold.precision_recall on random features."""
     torch.set_num_threads(threads)
     sets = [make_features(count, dim, seed, device) for seed, count in ((1, samples), (2, reference))]
-    print(f'{samples} samples, {reference} reference images, {dim} features ({sum(s.nbytes for s in sets) / 1e6:.0f} MB), {mode}, '
-          f'{device}, {threads} threads, torch {torch.__version__}, median of {repeats}')
+    print(f'{samples} samples, {reference} reference images, {dim} features '
+          f'({sum(s.nbytes for s in sets) / 1e6:.0f} MB), {mode}, {device}, {threads} threads, '
+          f'torch {torch.__version__}, median of {repeats}')
     runs, baselines = [], []
     for _ in range(repeats):
         runs.append(run_ours(*sets, mode, block))
@@ -104,7 +109,8 @@ def main(samples, reference, dim, mode, block, threads, repeats, device, baselin
             baselines.append(run_baseline(*sets))
     seconds, cpu_seconds, share = (statistics.median(run[i] for run in runs) for i in range(3))
     _, _, _, memory, result = runs[0]
-    print('| | seconds | CPU seconds | matrix products | memory | precision, recall |\n|---|---:|---:|---:|---:|---|')
+    print('| | seconds | CPU seconds | matrix products | memory | precision, recall |\n'
+          '|---|---:|---:|---:|---:|---|')
     print(f'| this repository | {seconds:.1f} | {cpu_seconds:.1f} | {100 * share:.0f} % | {memory:.0f} MB '
           f'| {result.precision:.4f}, {result.recall:.4f} |')
     if baseline:

@@ -37,7 +37,7 @@ class SyntheticDataset(torch.utils.data.Dataset):
         """Return (image uint8 [C, H, W], label float32 [label_dim]) as fresh arrays."""
         return self._images[idx % STORED].copy(), self.labels_onehot(idx)
 
-    def labels_onehot(self, idx):
+    def labels_onehot(self, idx: int | list[int] | np.ndarray) -> np.ndarray:
         """Return labels, float32 [label_dim] for one index, else [N, label_dim]."""
         classes = np.asarray(idx) % max(self.label_dim, 1)
         return (classes[..., np.newaxis] == np.arange(self.label_dim)).astype(np.float32)

@@ -1,11 +1,11 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How fast a recipe of train.sh trains: its real networks, losses and loop, on random weights and random images.
+"""How fast a recipe of train.sh trains: its real networks, losses and loop; random weights, random images.
 
 \b
   python -m benchmarks.throughput --recipe=gdd-i-cifar10 --seconds=30
   torchrun --standalone --nproc_per_node=4 -m benchmarks.throughput --recipe=gdd-i-cifar10
-  python -m benchmarks.throughput --recipe='gdd-*' --out=throughput      # a table: throughput.md, throughput.json
+  python -m benchmarks.throughput --recipe='gdd-*' --out=throughput   # throughput.md, .json
   python -m benchmarks.throughput --all
 
 Needs no teacher, no data set and no download. One process gets the share of one process of the recipe, so
@@ -224,7 +224,10 @@ def measure(config, seconds):
     stages = dict.fromkeys(STAGES, 0.0) | bench.profile(count)
     if interval:
         stages['R1'] = bench.profile(1, with_r1=True)['R1']
-    mean = lambda plain, with_r1: plain + (with_r1 - plain) / interval if interval else plain
+
+    def mean(plain, with_r1):
+        return plain + (with_r1 - plain) / interval if interval else plain
+
     iteration = mean(times[0][0], times[-1][0])
     per_type = {dtype: mean(count, flops[-1][dtype]) for dtype, count in flops[0].items()}
     peaks = {dtype: matmul_peak(dtype, device) for dtype in per_type}
@@ -270,13 +273,15 @@ def describe(name, result):
     flops = ', '.join(f'{kind} {value:.3g}' for kind, value in result['tflop_per_iteration'].items())
     peaks = ', '.join(f'{kind} {value:.3g}' for kind, value in result['peak_tflops'].items())
     return [
-        f'{name}: batch {result["batch_size"]} on {result["processes"]} process(es), {result["precision"]}, {result["device"]}, '
-        f'torch {result["torch"]}',
-        f'  images/s          {result["images_per_second"]:.2f}, from {" + ".join(map(str, result["iterations"]))} iterations',
+        f'{name}: batch {result["batch_size"]} on {result["processes"]} process(es), {result["precision"]}, '
+        f'{result["device"]}, torch {result["torch"]}',
+        f'  images/s          {result["images_per_second"]:.2f}, '
+        f'from {" + ".join(map(str, result["iterations"]))} iterations',
         f'  iteration         {result["iteration_ms"]:.1f} ms; without R1 {result["plain_ms"]:.1f} ms{each}',
         f'  ms per stage      {stages}',
         f'  peak memory       {result["peak_memory_gib"]:.2f} GiB',
-        f'  matrix products   {flops} TFLOP per iteration; {100 * result["share_of_peak"]:.1f} % of a peak of {peaks} TFLOP/s',
+        f'  matrix products   {flops} TFLOP per iteration; '
+        f'{100 * result["share_of_peak"]:.1f} % of a peak of {peaks} TFLOP/s',
     ]
 
 
@@ -294,15 +299,18 @@ def table(results):
             continue
         stages = ' | '.join(f'{result["stage_ms"][stage]:.1f}' for stage in STAGES)
         lines.append(
-            f'| {name} | {result["batch_size"]} | {result["precision"]} | {result["images_per_second"]:.2f} | '
-            f'{result["iteration_ms"]:.1f} | {stages} | {result["peak_memory_gib"]:.2f} | {100 * result["share_of_peak"]:.1f} % |'
+            f'| {name} | {result["batch_size"]} | {result["precision"]} | {result["images_per_second"]:.2f} '
+            f'| {result["iteration_ms"]:.1f} | {stages} | {result["peak_memory_gib"]:.2f} '
+            f'| {100 * result["share_of_peak"]:.1f} % |'
         )
     done = [result for result in results.values() if 'error' not in result]
     if done:
         lines += [
             '',
-            f'{done[0]["device"]}, torch {done[0]["torch"]}, {done[0]["processes"]} process(es). Stages in milliseconds: '
-            f'R1 of one call, of which there is one in {config_lib.R1_INTERVAL} iterations; the others of one iteration.',
+            f'{done[0]["device"]}, torch {done[0]["torch"]}, {done[0]["processes"]} process(es). '
+            'Stages in milliseconds: '
+            f'R1 of one call, of which there is one in {config_lib.R1_INTERVAL} iterations; '
+            'the others of one iteration.',
         ]
     return '\n'.join(lines) + '\n'
 
@@ -337,25 +345,33 @@ Positive = click.IntRange(min=1)
 @click.command(help=__doc__, context_settings=dict(show_default=True, max_content_width=110))
 @click.option('--recipe',    help='Recipe of train.sh; gdd-* makes a table', metavar='NAME|PATTERN', type=str)
 @click.option('--all',       'everything', help='A table of all recipes', is_flag=True)
-@click.option('--seconds',   help='Time for images/s, per recipe', metavar='FLOAT', type=click.FloatRange(min=0), default=30)
-@click.option('--batch',     help='Images per process  [default: the share of the recipe]', metavar='INT', type=Positive)
+@click.option('--seconds',   help='Time for images/s, per recipe', metavar='FLOAT',
+              type=click.FloatRange(min=0), default=30)
+@click.option('--batch',     help='Images per process  [default: the share of the recipe]', metavar='INT',
+              type=Positive)
 @click.option('--batch-gpu', help='Limit of one forward pass', metavar='INT', type=Positive)
-@click.option('--device',    help='Where to train', type=click.Choice(['auto', 'cpu', 'cuda']), default='auto')
-@click.option('--threads',   help='PyTorch threads on the CPU  [default: as torch]', metavar='INT', type=Positive)
+@click.option('--device',    help='Where to train', type=click.Choice(['auto', 'cpu', 'cuda']),
+              default='auto')
+@click.option('--threads',   help='PyTorch threads on the CPU  [default: as torch]', metavar='INT',
+              type=Positive)
 @click.option('--json',      'json_path', help='Also write the result', metavar='FILE', type=str)
-@click.option('--out',       help='Table: write OUT.md and OUT.json', metavar='PREFIX', type=str, default='throughput')
+@click.option('--out',       help='Table: write OUT.md and OUT.json', metavar='PREFIX', type=str,
+              default='throughput')
 def main(recipe, everything, seconds, batch, batch_gpu, device, threads, json_path, out):
     recipes = list_recipes()
     names = fnmatch.filter(recipes, '*' if everything else recipe or '')
     if not names:
-        raise click.ClickException(f'--recipe={recipe} is none of {", ".join(recipes)}; try --recipe=demo, or --all')
+        raise click.ClickException(
+            f'--recipe={recipe} is none of {", ".join(recipes)}; try --recipe=demo, or --all')
     if everything or recipe not in recipes:
         given = dict(seconds=seconds, batch=batch, batch_gpu=batch_gpu, device=device, threads=threads)
         options = [f'--{key.replace("_", "-")}={value}' for key, value in given.items() if value is not None]
         results = {}
         for name in names:
             results[name] = measure_in_process(name, options)
-            print('\n'.join([f'{name}: {results[name]["error"]}'] if 'error' in results[name] else describe(name, results[name])), flush=True)
+            failed = 'error' in results[name]
+            lines = [f'{name}: {results[name]["error"]}'] if failed else describe(name, results[name])
+            print('\n'.join(lines), flush=True)
             write(f'{out}.md', table(results))
             write(f'{out}.json', json.dumps(results, indent=2) + '\n')
         print(f'\n{table(results)}\nWritten to {out}.md and {out}.json')
@@ -364,8 +380,9 @@ def main(recipe, everything, seconds, batch, batch_gpu, device, threads, json_pa
         torch.set_num_threads(threads)
     try:
         distributed.init(None if device == 'auto' else device)
-        config = synthetic_config(json.loads(run_script(recipe, '--dry-run')), recipes[recipe], distributed.get_world_size(),
-                                  batch, batch_gpu, device)
+        options = json.loads(run_script(recipe, '--dry-run'))
+        config = synthetic_config(options, recipes[recipe], distributed.get_world_size(), batch, batch_gpu,
+                                  device)
         result = measure(config, seconds)
     except ValueError as error:
         raise click.ClickException(str(error)) from error

@@ -11,34 +11,32 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.chdir(ROOT)
+# Several processes share few cores: one thread each is faster than threads that wait for each other.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
-# Files that take longest, so that no process of pytest-xdist begins one while the others have nothing left.
-FIRST = (
-    'runs/test_kill_and_resume.py',
-    'test_golden.py',
-    'runs/test_two_processes.py',
-    'evaluations/test_cross_checks.py',
-    'training/snapshots/test_pickle_fuzz.py',
-    'evaluations/test_live_metrics.py',
-    'scripts/test_fid_processes.py',
-)
-LEFT_OUT_BY_FAST = ('processes', 'slow')
+from tests import marks  # noqa: E402 - needs the path
 
 
 def pytest_addoption(parser):
     parser.addoption(
-        '--fast', action='store_true', help=f'leave out tests marked {" or ".join(LEFT_OUT_BY_FAST)}'
+        '--fast',
+        action='store_true',
+        help=f'leave out tests marked {" or ".join(marks.MARKED)} (tests/marks.py)',
     )
 
 
 def pytest_collection_modifyitems(config, items):
-    """Begin with the files named in FIRST; with --fast leave out what is marked so."""
-    rank = {ROOT / 'tests' / name: number for number, name in enumerate(FIRST)}
-    items.sort(key=lambda item: rank.get(item.path, len(FIRST)))
+    """Mark the tests and begin with the files that take longest; with --fast leave out what is marked."""
+    rank = {ROOT / 'tests' / name: number for number, name in enumerate(marks.FIRST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+    for item in items:
+        file = item.path.relative_to(ROOT / 'tests').as_posix()
+        for mark in marks.marks_of(file, getattr(item, 'originalname', item.name)):
+            item.add_marker(mark)
     if config.getoption('fast'):
-        left_out = [item for item in items if any(map(item.get_closest_marker, LEFT_OUT_BY_FAST))]
+        left_out = [item for item in items if any(map(item.get_closest_marker, marks.MARKED))]
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+        items[:] = [item for item in items if not any(map(item.get_closest_marker, marks.MARKED))]
 
 
 @pytest.fixture(scope='session')

@@ -4,11 +4,11 @@
 
     python tests/golden.py --dir ../shared/golden --seed public
 
-checks every file of a directory in the golden format and prints the relative error ||a - b|| / ||b|| of each entry and
-the stated tolerance. Gradients that exceed it, but by no more than rounding is measured to move them (golden_gdd.py), are
-marked ROUND and show the measured allowance. Exit status 0: everything agrees; 1: something does not (with --strict: or
-needs an allowance), or a file is missing. Shapes, widths and batch sizes come from the files, so any directory in the same
-format works.
+checks every file of a directory in the golden format and prints the relative error ||a - b|| / ||b|| of each
+entry and the stated tolerance. Gradients that exceed it, but by no more than rounding is measured to move
+them (golden_gdd.py), are marked ROUND and show the measured allowance. Exit status 0: everything agrees; 1:
+something does not (with --strict: or needs an allowance), or a file is missing. Shapes, widths and batch
+sizes come from the files, so any directory in the same format works.
 """
 
 import json
@@ -40,7 +40,8 @@ FILES = {
     'gdd': ('gdd',),
 }
 
-# `tolerance` is that of the golden format; `allowance` is how far rounding alone may move the entry, where it was measured.
+# `tolerance` is that of the golden format; `allowance` is how far rounding alone may move the entry, where it
+# was measured.
 Check = namedtuple('Check', 'entry error tolerance allowance note', defaults=[0.0, ''])
 
 
@@ -84,7 +85,7 @@ def fill(module, prefix=''):
 
 
 def relative_error(ours, theirs):
-    """Return ||ours - theirs|| / ||theirs|| in float64; infinite for different shapes or non-finite values."""
+    """Return ||ours - theirs|| / ||theirs|| in float64; infinite for other shapes or non-finite values."""
     ours, theirs = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
     if ours.shape != theirs.shape or not np.isfinite(ours).all():
         return float('inf')
@@ -146,7 +147,9 @@ def check_networks(directory, seed, stem):
 
 
 def check_pixels(key, ours, theirs):
-    """Return the check of a uint8 batch: the share of bytes that differ, infinite if any differs by more than 1."""
+    """Return the check of a uint8 batch: the share of bytes that differ,
+    infinite if any differs by more than 1.
+    """
     if ours.shape != theirs.shape:
         return Check(key, float('inf'), PIXEL_TOLERANCE, note=f'shape {ours.shape} instead of {theirs.shape}')
     difference = np.abs(ours.astype(np.int64) - theirs.astype(np.int64))
@@ -204,7 +207,9 @@ def describe(check):
 
 
 def summarize(checks):
-    """Return (worst check, number within the stated tolerance, number that need the allowance, number failed)."""
+    """Return (worst check, number within the stated tolerance, number that need the allowance,
+    number failed).
+    """
     worst = max(checks, key=lambda check: check.error if check.error == check.error else float('inf'))
     rounding, failures = sum(map(only_rounding, checks)), sum(not passed(check) for check in checks)
     return worst, len(checks) - rounding - failures, rounding, failures
@@ -220,8 +225,8 @@ def check_file(part, directory, seed, stem):
         raise GoldenFileError(f'{stem}_{seed}.json: holds no entries; get the file again')
     worst, stated, rounding, failures = summarize(checks)
     click.echo(
-        f'----- {stem}_{seed}: {stated} of {len(checks)} within the stated tolerance, {rounding} within the measured '
-        f'rounding allowance, {failures} failed, worst {worst.error:.2e} {worst.entry}\n'
+        f'----- {stem}_{seed}: {stated} of {len(checks)} within the stated tolerance, {rounding} within '
+        f'the measured rounding allowance, {failures} failed, worst {worst.error:.2e} {worst.entry}\n'
     )
     return checks
 
@@ -263,8 +268,8 @@ def main(directory, seed, only, strict):
     if checks:
         worst, stated, rounding, failures = summarize(checks)
         click.echo(
-            f'overall: worst relative error {worst.error:.2e} ({worst.entry}), {stated} within the stated tolerance, '
-            f'{rounding} within the measured rounding allowance, {failures} failed'
+            f'overall: worst relative error {worst.error:.2e} ({worst.entry}), {stated} within the stated '
+            f'tolerance, {rounding} within the measured rounding allowance, {failures} failed'
         )
     if failures or missing or (strict and rounding):
         raise click.ClickException(

@@ -76,7 +76,9 @@ def unique(items):
 
 
 def nudge(tensor, run, name):
-    """Return float32 values moved by their last bits, with signs that belong to the run and the name; run 0: unmoved."""
+    """Return float32 values moved by their last bits, with signs that belong to the run and the name; run 0:
+    unmoved.
+    """
     if run == 0:
         return tensor
     signs = np.sign(rnd(f'nudge {run} {name}', tuple(tensor.shape)))
@@ -161,7 +163,9 @@ class RememberingFeatures(torch.nn.Module):
 
 @functools.lru_cache(maxsize=2)
 def filled_features(names, seed):
-    """Return `ProjectedFeatures` of a tuple of names with golden weights and moved statistics; copy it to change it."""
+    """Return `ProjectedFeatures` of a tuple of names with golden weights and moved statistics;
+    copy it to change it.
+    """
     weights = {}
     for name in names:
         with torch.device('meta'):
@@ -262,7 +266,9 @@ def filled_discriminator(names, seed, conditional):
 
 
 def filled_generator(entries, case, seed, resolution, conditional):
-    """Return a `GDDPrecond` with golden weights, in train mode; an `init` stored with the entry or the file decides."""
+    """Return a `GDDPrecond` with golden weights, in train mode;
+    an `init` stored with the entry or the file decides.
+    """
     init = dict(GENERATOR, img_resolution=resolution, label_dim=NUM_CLASSES if conditional else 0)
     init.update(entries[f'{case}/G'].get('init') or entries.get('init') or {})
     G = fill(GDDPrecond(**init), f'{seed}/G.').train()
@@ -295,12 +301,16 @@ class Case:
         self.probes = {}
 
     def logits_real(self):
-        """Return the logits of the real images from a fresh copy of D, all images of the first backbone first."""
+        """Return the logits of the real images from a fresh copy of D,
+        all images of the first backbone first.
+        """
         with torch.no_grad():
             return torch.cat(copy.deepcopy(self.D)(self.F(self.images), self.labels))
 
     def run(self, run=0, last='R1'):
-        """Yield (stage, statistics, gradients, number of touched parameters of the other network) up to a stage."""
+        """Yield (stage, statistics, gradients, number of touched parameters of the other network) up to a
+        stage.
+        """
         G, D = copy.deepcopy(self.G), copy.deepcopy(self.D)
         loss = self.make_loss(G, D, self.F, loss_type=self.kind, r1_gamma=R1_GAMMA)
         images = nudge(self.images, run, 'images')
@@ -353,12 +363,14 @@ class Case:
 
 
 def before_batch_norm(name):
-    """Tell whether a parameter is a bias of D before a batch norm, whose gradient is zero in exact arithmetic."""
+    """Tell whether a parameter is a bias of D before a batch norm,
+    whose gradient is zero in exact arithmetic.
+    """
     return '.down' in name and name.endswith('.conv.bias')
 
 
 def check_loss(entries, arrays, seed, case, repeats=REPEATS, make_loss=GDDLoss, last='R1'):
-    """Yield the checks of one case: logits of real images, then the stages G, D and R1, or up to the `last`."""
+    """Yield the checks of one case: logits of real images, then the stages G, D, R1, up to the `last`."""
     task = Case(entries, arrays, seed, case, make_loss)
     if f'{case}/logits_real' in arrays:
         yield Check(
@@ -399,13 +411,17 @@ def means(statistics):
 
 
 def statistics_checks(key, statistics, stored):
-    """Yield the checks of means of logits; one may be a small difference of large values: the spread measures it."""
+    """Yield the checks of means of logits; one may be a small difference of large values:
+    the spread measures it.
+    """
     for name, (mean, spread) in statistics.items():
         yield Check(f'{key}/{name}', abs(mean - stored[name]) / max(abs(stored[name]), spread), TOLERANCE)
 
 
 def bias_checks(key, gradients):
-    """Yield the checks of gradients that are zero in exact arithmetic, measured by those of the same convolution."""
+    """Yield the checks of gradients that are zero in exact arithmetic,
+    measured by those of the same convolution.
+    """
     for name, gradient in gradients.items():
         if before_batch_norm(name):
             weight = gradients[name[: -len('bias')] + 'weight']

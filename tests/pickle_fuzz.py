@@ -175,7 +175,9 @@ def edit_lengths(ops, rng):
 
 
 def edit_values(ops, rng):
-    """Change one or two numbers or names: most such files can be read, and fail when the network is built."""
+    """Change one or two numbers or names: most such files can be read,
+    and must fail when the network is built.
+    """
     ops = list(ops)
     indices = [i for i, op in enumerate(ops) if op[:1] in b'KMJG\x8cX\x88\x89N' and i]
     if rng.random() < 0.5:  # the constructor arguments of the whole network, which stand at the end

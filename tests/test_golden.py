@@ -34,8 +34,8 @@ def test_golden_file(shared_dir, part, stem):
     ):  # Seen in every test run: a pass by a measured allowance is not agreement to the stated tolerance.
         worst = max(rounding, key=lambda check: check.error)
         warnings.warn(
-            f'{stem}: {len(rounding)} of {len(checks)} checks exceed the stated tolerance, and pass because rounding '
-            f'alone moves them as much on this machine; worst {worst.error:.1e} {worst.entry}'
+            f'{stem}: {len(rounding)} of {len(checks)} checks exceed the stated tolerance, and pass because '
+            f'rounding alone moves them as much on this machine; worst {worst.error:.1e} {worst.entry}'
         )
     assert not [golden.describe(check) for check in checks if not golden.passed(check)]
 
@@ -116,8 +116,8 @@ def test_nudges_are_last_bits_and_repeat():
 class RealsFirst(GDDLoss):
     """Pass reals through the discriminator before fakes, which advances its state in the wrong order.
 
-    Only heads with classes show it: batch norms cancel the scale of all but the last convolution, and without classes
-    that one has a single row, for which one power iteration is exact.
+    Only heads with classes show it: batch norms cancel the scale of all but the last convolution, and without
+    classes that one has a single row, for which one power iteration is exact.
     """
 
     def discriminator_loss(self, images, labels, z):
@@ -186,7 +186,7 @@ def test_bytes_may_differ_by_one_level_in_few_places():
 
 @pytest.fixture
 def small_golden(shared_dir, tmp_path):
-    """A directory in the golden format under another seed name, made by our own samplers: one entry per file."""
+    """A directory in the golden format under another seed name, by our own samplers: one entry per file."""
     source = shared_dir / 'golden'
     for stem in golden.FILES['samplers']:
         entries, arrays = golden.load(source, stem, 'public')

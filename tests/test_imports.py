@@ -100,7 +100,7 @@ def imported(source, known, top_level_only=False):
 
 
 def room(module, packages):
-    """Return the room of a module: its package, or itself where it lies flat in training/; scripts are None."""
+    """Return the room of a module: its package, or itself if it lies flat in training/; scripts are None."""
     parts = module.split('.')
     if parts[0] in BELOW:
         return parts[0]
@@ -110,7 +110,9 @@ def room(module, packages):
 
 
 def wrong_way(imports, packages):
-    """List the imports that ALLOWED does not have; packages are names of folders below training and evaluations."""
+    """List the imports that ALLOWED does not have;
+    packages are names of folders below training and evaluations.
+    """
     found = []
     for module, others in imports.items():
         own = room(module, packages)

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the studies on the demo (benchmarks/demo_study.py): cells, table and figure, without training anything."""
+"""Tests of the studies on the demo (benchmarks/demo_study.py): cells, table and figure, without training."""
 
 import json
 import pathlib
@@ -24,7 +24,8 @@ CELLS = [
 def test_mean_and_sample_standard_deviation():
     first, second = summarise(CELLS)
     assert (first.row, first.seeds, first.kimg) == ('freeze 0', 2, 8.0)
-    # Two values that differ by d have the sample standard deviation d / sqrt 2; with n in place of n - 1 it would be d / 2.
+    # Two values that differ by d have the sample standard deviation d / sqrt 2; with n in place of n - 1
+    # it would be d / 2.
     assert first.frechet == pytest.approx((3.0, 2 / 2**0.5))
     assert first.cpu_sec_per_kimg == pytest.approx((11.0, 2 / 2**0.5))
     assert second.frechet == (0.5, None)

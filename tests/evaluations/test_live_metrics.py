@@ -5,8 +5,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -18,7 +16,7 @@ from dnnlib.errors import ArgumentError, as_option
 from evaluations.inputs.reference import load_reference, save_reference
 from evaluations.live_metrics import LiveMetrics, read_best, record
 from evaluations.metrics.names import parse_live_metrics, split_live_metric
-from tests.support import ROOT, tiny_runs
+from tests.support import ROOT, processes, tiny_runs
 from torch_utils import distributed, training_stats
 from training.training_loop import run_training
 from training.update.gradients import NonFiniteError
@@ -429,24 +427,8 @@ def script(data, teacher, folder):
 
 
 def test_two_processes_skip_alike_and_share_the_measuring(material, tmp_path):
-    env = {
-        key: value
-        for key, value in os.environ.items()
-        if key not in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
-    }
-    env.update(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
-    command = [
-        sys.executable,
-        '-m',
-        'torch.distributed.run',
-        '--standalone',
-        '--nproc_per_node=2',
-        __file__,
-        *material,
-        str(tmp_path),
-    ]
-    ended = subprocess.run(command, env=env, cwd=tmp_path, text=True, capture_output=True, timeout=300)
-    assert ended.returncode == 0, ended.stderr
+    ended = processes.run_group(script, [*material, str(tmp_path)], tmp_path, 2)
+    assert [process.returncode for process in ended] == [0, 0], ended
     differing, counts = json.loads((tmp_path / 'differing.json').read_text())
     assert differing == [] and counts == {'G': 1, 'D': 0}
     out = str(tmp_path / 'out.json')
@@ -464,7 +446,3 @@ def test_two_processes_skip_alike_and_share_the_measuring(material, tmp_path):
     assert result.exit_code == 0, result.output
     with open(out, encoding='utf-8') as file:
         assert lines_of(tmp_path, 'fd10')[-1]['value'] == pytest.approx(json.load(file)['value'], rel=1e-5)
-
-
-if __name__ == '__main__':
-    script(*sys.argv[1:])

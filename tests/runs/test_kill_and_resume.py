@@ -1,9 +1,11 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Runs that are killed, preempted and resumed by the same command against runs that nobody disturbed, bit for bit.
+"""Runs that are killed, preempted and resumed by the same command against runs that nobody disturbed, bit for
+bit.
 
-This file is the test, and the script that the launcher starts: train.py with tiny networks, ticks of 16 images and
-an accident to order. One chain of runs on two gloo processes, another on one.
+This file is the test, and the script that the launcher starts: train.py with tiny networks, ticks of 16
+images and an accident to order. One chain of runs on two gloo processes, another on one, without the
+launcher.
 """
 
 import contextlib
@@ -17,7 +19,7 @@ import pytest
 import torch
 
 import train
-from tests.support import ROOT, tiny_runs
+from tests.support import processes, tiny_runs
 from torch_utils import distributed, training_stats
 from training.run import preemption
 from training.run import state as training_state
@@ -112,17 +114,21 @@ def script(phase):
 # The chain of runs.
 
 
-def start(folder, phase, processes):
-    """Start the script; give what it printed, its exit code and the seconds it took to end."""
-    launcher = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
-    environment = {key: value for key, value in os.environ.items() if key not in launcher}
-    environment.update(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
-    launch = (
-        ['-m', 'torch_utils.launch', '--standalone', f'--nproc_per_node={processes}'] if processes > 1 else []
-    )
+def start(folder, phase, count):
+    """Run a phase in so many processes; give what it printed and its exit code."""
+    if count == 1:
+        return processes.run_alone(script, [phase], folder)
     return subprocess.run(
-        [sys.executable, *launch, __file__, phase],
-        env=environment,
+        [
+            sys.executable,
+            '-m',
+            'torch_utils.launch',
+            '--standalone',
+            f'--nproc_per_node={count}',
+            __file__,
+            phase,
+        ],
+        env=processes.environment(),
         cwd=folder,
         text=True,
         capture_output=True,
@@ -132,7 +138,9 @@ def start(folder, phase, processes):
 
 @pytest.fixture(scope='module', params=[1, 2])
 def chain(request, tmp_path_factory):
-    """The undisturbed run; one killed while it writes the state after 40 images, then preempted, then finished."""
+    """The undisturbed run; one killed while it writes the state after 40 images, then preempted,
+    then finished.
+    """
     folder = tmp_path_factory.mktemp('chain')
     tiny_runs.write_zip(folder / 'data.zip')
     tiny_runs.write_zip(folder / 'damaged.zip', damaged=(13,))
@@ -146,13 +154,13 @@ def chain(request, tmp_path_factory):
 
 
 def test_kill_leaves_complete_states_and_half_a_file(chain):
-    processes, _folder, _run_dir, ended, files = chain
-    assert ended['killed'].returncode == (137 if processes > 1 else -signal.SIGKILL)
+    count, _folder, _run_dir, ended, files = chain
+    assert ended['killed'].returncode == (137 if count > 1 else -signal.SIGKILL)
     assert [name for name in files['killed'] if name.startswith('training-state')] == [
         'training-state-000024.pt'
     ]
     assert len([name for name in files['killed'] if name.startswith('.tmp-')]) == 1
-    if processes > 1:
+    if count > 1:
         assert (
             ended['killed'].stderr.splitlines()[-1]
             == 'Error: process 0 was ended by SIGKILL (out of memory?)'
@@ -160,8 +168,8 @@ def test_kill_leaves_complete_states_and_half_a_file(chain):
 
 
 def test_preemption_ends_with_its_code_and_a_line(chain):
-    processes, _folder, _run_dir, ended, files = chain
-    out, name = ended['preempted'].stdout, NAME.format(processes)
+    count, _folder, _run_dir, ended, files = chain
+    out, name = ended['preempted'].stdout, NAME.format(count)
     assert ended['preempted'].returncode == preemption.EXIT_PREEMPTED == 75, ended['preempted'].stderr
     assert f'Going on at 0.024 kimg from broken/{name}/training-state-000024.pt' in out
     assert 'left half-written by a process that was killed' in out
@@ -181,8 +189,8 @@ def test_preemption_ends_with_its_code_and_a_line(chain):
 
 def test_broken_run_equals_the_whole_one(chain):
     """States after the end, and the statistics: ticks, losses, gradients of every line."""
-    processes, folder, run_dir, ended, _files = chain
-    whole_dir = folder / 'whole' / NAME.format(processes)
+    count, folder, run_dir, ended, _files = chain
+    whole_dir = folder / 'whole' / NAME.format(count)
     whole, broken = (
         training_state.load_state(f'{path}/training-state-000064.pt') for path in (whole_dir, run_dir)
     )
@@ -208,8 +216,8 @@ def test_broken_run_equals_the_whole_one(chain):
 
 def test_a_lost_moment_is_noticed(chain):
     """The comparison must see one number of one optimizer."""
-    processes, folder, _run_dir, _ended, _files = chain
-    path = folder / 'whole' / NAME.format(processes) / 'training-state-000064.pt'
+    count, folder, _run_dir, _ended, _files = chain
+    path = folder / 'whole' / NAME.format(count) / 'training-state-000064.pt'
     one, two = (training_state.load_state(str(path)) for _ in range(2))
     moments = two['task']['d_optimizer']['state'][0]['exp_avg_sq']
     moments[(0,) * moments.ndim] *= 1 + 1e-6
@@ -217,17 +225,19 @@ def test_a_lost_moment_is_noticed(chain):
 
 
 def test_official_projections_are_drawn_again(chain):
-    """Every process its own, from the seed: the resumed run has found them unchanged, or it would have stopped."""
-    processes, folder, _run_dir, ended, _files = chain
+    """Every process its own, from the seed: the resumed run has found them unchanged,
+    or it would have stopped.
+    """
+    count, folder, _run_dir, ended, _files = chain
     state = training_state.load_state(
-        str(folder / 'official' / NAME.format(processes) / 'training-state-000040.pt')
+        str(folder / 'official' / NAME.format(count) / 'training-state-000040.pt')
     )
-    assert state['nimg'] == 40 and len(set(state['task']['projection_digests'])) == processes
+    assert state['nimg'] == 40 and len(set(state['task']['projection_digests'])) == count
     assert 'Going on at 0.024 kimg from official/' in ended['finished'].stdout
 
 
 def test_damaged_image_of_one_process_ends_all_with_its_message(chain):
-    processes, _folder, _run_dir, ended, _files = chain
+    _count, _folder, _run_dir, ended, _files = chain
     assert ended['finished'].returncode == 1
     errors = [line for line in ended['finished'].stderr.splitlines() if line.startswith('Error: ')]
     assert len(errors) == 1 and 'img00000013.png' in errors[0], ended['finished'].stderr

@@ -1,6 +1,8 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests that nothing needless sits in the training loop: no reading back from the device, no work on what is frozen."""
+"""Tests that nothing needless sits in the training loop: no reading back from the device,
+no work on what is frozen.
+"""
 
 import os
 import sys

@@ -19,7 +19,7 @@ import sys
 import pytest
 import torch
 
-from tests.support import ROOT, tiny_runs
+from tests.support import ROOT, processes, tiny_runs
 from torch_utils import distributed, training_stats
 
 TEACHER_NAMES = ('Loss/loss', 'Grad/norm')
@@ -41,7 +41,9 @@ GAN_NAMES = (
 
 
 def train(config, folder, names, prepare=lambda run: None):
-    """Train and return, on rank 0: means per tick, the flattened parameters, which tensors differ between the ranks."""
+    """Train and return, on rank 0: means per tick, the flattened parameters,
+    which tensors differ between the ranks.
+    """
     training_stats._counters.clear()
     run = tiny_runs.make_run(config)
     prepare(run)
@@ -70,7 +72,9 @@ def train(config, folder, names, prepare=lambda run: None):
 
 
 def all_runs(data, teacher, folder, *args):
-    """Train each kind of run; `args` are added to the options of the clean teacher and of the student without batch norm."""
+    """Train each kind of run; `args` are added to the options of the clean teacher and of the student without
+    batch norm.
+    """
     common = (f'--data={data}', '--cond=1', '--grid=0', '--channels-last=0')
     edm = (*tiny_runs.TEACHER_ARGS, *common, '--dropout=0')
     gdd = (
@@ -110,7 +114,8 @@ def all_runs(data, teacher, folder, *args):
             GAN_NAMES,
             lambda run: tiny_runs.remove_normalisation(run.task.D),
         ),
-        # Weights that hardly move: batch norm over so few values amplifies rounding from iteration to iteration.
+        # Weights that hardly move: batch norm over so few values amplifies rounding from iteration to
+        # iteration.
         synchronised=train(
             dict(
                 config(*gdd, tiny_runs.duration(40), '--sync-bn=1', '--lr=1e-9', '--dlr=1e-9'), r1_interval=1
@@ -136,7 +141,9 @@ def all_runs(data, teacher, folder, *args):
 
 
 def differ_on_rank_1(data, teacher, folder):
-    """Start a run whose discriminator has another spectral-norm vector on one process; give what each process says."""
+    """Start a run whose discriminator has another spectral-norm vector on one process;
+    give what each process says.
+    """
 
     def tamper(run):
         vector = next(buffer for name, buffer in run.task.D.named_buffers() if name.endswith('.u'))
@@ -195,15 +202,11 @@ def script(data, teacher, folder):
 # The tests.
 
 
-def environment():
-    launcher = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
-    kept = {key: value for key, value in os.environ.items() if key not in launcher}
-    return dict(kept, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
-
-
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """Results of one process and of two, and how the two ended. Two of the two-process runs accumulate over micro-batches."""
+    """Results of one process and of two, and how the two ended.
+    Two of the two-process runs accumulate over micro-batches.
+    """
     folder = tmp_path_factory.mktemp('runs')
     data, teacher = tiny_runs.write_zip(folder / 'data.zip'), tiny_runs.write_teacher(folder / 'teacher.pkl')
     command = [
@@ -218,7 +221,7 @@ def runs(tmp_path_factory):
         str(folder),
     ]
     ended = subprocess.run(
-        command, env=environment(), cwd=folder, text=True, capture_output=True, timeout=300
+        command, env=processes.environment(), cwd=folder, text=True, capture_output=True, timeout=300
     )
     assert (folder / 'results.json').exists(), ended.stderr
     with pytest.MonkeyPatch.context() as patch:
@@ -275,7 +278,9 @@ def test_batch_norm_over_all_processes_gives_the_same_losses_and_gradients(runs)
 
 
 def test_augmentation_of_students_has_the_same_draws_and_strength(runs):
-    """ADA and DiffAugment; the probability follows the signs of all processes, and has changed after 4 iterations."""
+    """ADA and DiffAugment; the probability follows the signs of all processes,
+    and has changed after 4 iterations.
+    """
     one, two, _ended = runs
     agree(one['augmented_student']['means'][:1], two['augmented_student']['means'][:1], rel=1e-4)
     strengths = [
@@ -303,7 +308,9 @@ def test_batch_norm_per_process_is_noticed(runs):
 
 
 def test_processes_hold_the_same_state(runs):
-    """All of it, also the running statistics of D's batch norms, of which every process has seen other images."""
+    """All of it, also the running statistics of D's batch norms,
+    of which every process has seen other images.
+    """
     _one, two, _ended = runs
     kinds = ('teacher', 'official', 'unnormalised', 'synchronised', 'augmented_student', 'distillation')
     assert [two[name]['differing'] for name in kinds] == [[]] * len(kinds)
@@ -363,7 +370,7 @@ def test_bad_input_is_reported_once(args, message, tmp_path):
         *args,
     ]
     ended = subprocess.run(
-        command, env=environment(), cwd=tmp_path, text=True, capture_output=True, timeout=300
+        command, env=processes.environment(), cwd=tmp_path, text=True, capture_output=True, timeout=300
     )
     assert [line for line in ended.stderr.splitlines() if 'Error' in line] == [f'Error: {message}']
     assert ended.returncode == 1 and 'Traceback' not in ended.stderr and os.listdir(tmp_path) == ['data.zip']

@@ -1,14 +1,12 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""fid.py on 1, 2 and 3 gloo processes: the same numbers. This file is the test, and their script."""
+"""fid.py on 1, 2 and 3 gloo processes: the same numbers."""
 
 import contextlib
 import io
 import json
 import os
-import subprocess
-import sys
 
 import click
 import numpy as np
@@ -17,7 +15,7 @@ import pytest
 import torch
 
 import fid
-from tests.support import ROOT
+from tests.support import processes
 from torch_utils import distributed
 from training.networks import GDDPrecond
 from training.snapshots.snapshot import save_snapshot
@@ -80,8 +78,9 @@ def all_commands(folder, dest):
     return outputs
 
 
-def script(folder, rank):
+def script(folder):
     """Run all commands as one of three processes, then as one of two."""
+    rank = int(os.environ['RANK'])
     distributed.destroy = lambda: None  # one process group for all commands
     for count in (3, 2):
         dest = os.path.join(folder, f'processes{count}')
@@ -130,14 +129,10 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope='module')
 def several(folder):
     """Folders with the results of 2 and 3 processes."""
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': ROOT}
     for count in (2, 3):
         (folder / f'processes{count}').mkdir()
-    processes = [
-        subprocess.Popen([sys.executable, __file__, str(folder), str(rank)], cwd=ROOT, env=env)
-        for rank in range(3)
-    ]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0, 0]
+    ended = processes.run_group(script, [str(folder)], folder, 3)
+    assert [process.returncode for process in ended] == [0, 0, 0], ended
     return {count: folder / f'processes{count}' for count in (2, 3)}
 
 
@@ -187,7 +182,3 @@ def test_bad_image_is_reported_once(folder, one, several):
     assert error.startswith(f'Error: file 07.png in --images={folder}/broken is 32x16 pixels')
     for count in (2, 3):
         assert [outputs[-1][1] for outputs in outputs_of(several, count)] == [error] + ['quiet'] * (count - 1)
-
-
-if __name__ == '__main__':
-    script(sys.argv[1], int(sys.argv[2]))

@@ -2,23 +2,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """generate.py on one, two and three gloo processes: the same files to the byte, one voice, one error.
 
-This file is the test and the script it starts. The script imports once and forks the processes of every
-group; each runs all cases in turn.
+Each process of a group runs all cases in turn.
 """
 
 import contextlib
 import io
 import json
 import os
-import socket
-import subprocess
-import sys
 import traceback
 
+import click
 import numpy as np
 import pytest
 
-from tests.support import ROOT
+import generate
+from tests.golden import fill
+from tests.support import processes
+from tests.support.generated_images import TINY, read
+from torch_utils import distributed
+from training import networks
+from training.snapshots.snapshot import save_snapshot
 
 GROUPS = (1, 2, 3)
 # Name -> (snapshot, options); {grid} is a file beside the output folder.
@@ -44,15 +47,11 @@ CASES = {
 
 
 # ------------------------------------------------------------------------------------------------
-# The script.
+# What each process does.
 
 
 def run_case(folder, case):
     """Run one case in this process; return [exit code, output]."""
-    import click
-
-    import generate
-
     snapshot, *options = CASES[case]
     args = [
         f'--network={folder}/{snapshot}.pkl',
@@ -75,50 +74,14 @@ def run_case(folder, case):
     return [code, output.getvalue()]
 
 
-def process(folder, rank, world_size, port):
+def script(folder):
     """Be one process of a group: join it once, run all cases, leave a report."""
-    from torch_utils import distributed as dist
-
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE=str(world_size),
-        MASTER_ADDR='localhost',
-        MASTER_PORT=str(port),
-    )
-    dist.init('cpu')
-    leave, dist.destroy = dist.destroy, lambda: None
+    distributed.init('cpu')
+    leave, distributed.destroy = distributed.destroy, lambda: None
     report = {case: run_case(folder, case) for case in CASES}
-    with open(f'{folder}/{world_size}/report-{rank}.json', 'w', encoding='utf-8') as file:
+    with open(f'{folder}/{os.environ["WORLD_SIZE"]}/report-{os.environ["RANK"]}.json', 'w') as file:
         json.dump(report, file)
     leave()
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(('localhost', 0))
-        return free.getsockname()[1]
-
-
-def script(folder):
-    import generate
-
-    generate.load_network(f'{folder}/gdd.pkl')  # What torch imports on first use is imported once, too.
-    for world_size in GROUPS:
-        os.mkdir(f'{folder}/{world_size}')
-        port, children = free_port(), []
-        for rank in range(world_size):
-            child = os.fork()
-            if child == 0:
-                status = 1
-                try:
-                    process(folder, rank, world_size, port)
-                    status = 0
-                finally:
-                    os._exit(status)
-            children.append(child)
-        for child in children:
-            os.waitpid(child, 0)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -128,11 +91,6 @@ def script(folder):
 @pytest.fixture(scope='module')
 def done(tmp_path_factory):
     """(folder, reports): reports[world size][rank][case] is [exit code, output]."""
-    from tests.golden import fill
-    from tests.support.generated_images import TINY
-    from training import networks
-    from training.snapshots.snapshot import save_snapshot
-
     folder = tmp_path_factory.mktemp('processes')
     nets = {
         'gdd': fill(networks.GDDPrecond(label_dim=4, **TINY)),
@@ -142,10 +100,10 @@ def done(tmp_path_factory):
     nets['nan'].model.dec['8x8_aux_conv'].bias.data.fill_(float('nan'))
     for name, net in nets.items():
         save_snapshot(str(folder / f'{name}.pkl'), ema=net)
-    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
-    command = [sys.executable, __file__, str(folder)]
-    ended = subprocess.run(command, env=env, cwd=folder, text=True, capture_output=True, timeout=300)
-    assert ended.returncode == 0, ended.stderr
+    for n in GROUPS:
+        (folder / str(n)).mkdir()
+        ended = processes.run_group(script, [str(folder)], folder, n)
+        assert [process.returncode for process in ended] == [0] * n, ended
     reports = {
         n: [json.loads((folder / str(n) / f'report-{rank}.json').read_text()) for rank in range(n)]
         for n in GROUPS
@@ -180,8 +138,6 @@ def test_files_do_not_depend_on_the_number_of_processes(done, case):
 
 
 def test_pack_is_in_the_order_of_the_seeds(done):
-    from tests.support.generated_images import read
-
     for n in GROUPS:
         pack = np.load(done[0] / str(n) / 'uneven' / 'image_pack.npz')
         labels = dict(json.loads((done[0] / str(n) / 'uneven' / 'dataset.json').read_text())['labels'])
@@ -214,7 +170,3 @@ def test_an_error_ends_all_processes_with_one_line(done, case, text):
         assert len(errors) == 1 and errors[0].startswith(f'Error: {text}')
         files = [path.name for path in folder.glob(f'{n}/{case}/*')]
         assert files == (['generation.json'] if case == 'damaged' else [])
-
-
-if __name__ == '__main__':
-    script(sys.argv[1])

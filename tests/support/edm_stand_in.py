@@ -40,7 +40,8 @@ def persistent_class(cls):
             return dnnlib.EasyDict(copy.deepcopy(self._init_kwargs))
 
         def __reduce__(self):
-            meta = dict(type='class', version=6, module_src=text, class_name=cls.__name__, state=dict(self.__dict__))
+            names = dict(module_src=text, class_name=cls.__name__)
+            meta = dict(type='class', version=6, **names, state=dict(self.__dict__))
             return _reconstruct_persistent_obj, (meta,)
 
     Recorder.__name__, Recorder.__module__ = cls.__name__, cls.__module__

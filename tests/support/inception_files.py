@@ -128,7 +128,9 @@ class PickledPart(torch.nn.Module):
 
 
 def module_tree(tensors, part, parameters=False):
-    """Build nested modules, of the class `part` and of torch.nn in turn, that hold tensors under dotted names."""
+    """Build nested modules, of the class `part` and of torch.nn in turn,
+    that hold tensors under dotted names.
+    """
     root = part()
     for name, tensor in tensors.items():
         *path, last = name.split('.')

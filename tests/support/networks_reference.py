@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Small test networks whose outputs under the original code are known, and the rule that fills their weights."""
+"""Small test networks whose outputs under the original code are known, and the rule for their weights."""
 
 from pathlib import Path
 
@@ -69,7 +69,9 @@ def fill_by_index(net):
 
 
 def known_outputs():
-    """Return the rows of data/network_outputs.txt: (precond, config, sigma, with labels, mean, std, first three)."""
+    """Return the rows of data/network_outputs.txt: (precond, config, sigma, with labels, mean, std,
+    first three).
+    """
     rows = []
     for line in (DATA / 'network_outputs.txt').read_text().splitlines()[1:]:
         precond, config, sigma, augment, mean, std, *first = line.split()

@@ -1,6 +1,8 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tiny data sets, teachers and runs for the tests of training; everything fits 8x8 pixels and seconds on a CPU."""
+"""Tiny data sets, teachers and runs for the tests of training;
+everything fits 8x8 pixels and seconds on a CPU.
+"""
 
 import io
 import json
@@ -40,7 +42,8 @@ UNET = dict(
 
 
 def write_zip(path, count=20, resolution=RESOLUTION, channels=3, classes=3, damaged=()):
-    """Write a data set of random images as dataset_tool.py would: PNG files and dataset.json (unless classes is 0).
+    """Write a data set of random images as dataset_tool.py would: PNG files and dataset.json (unless classes
+    is 0).
 
     The images numbered in `damaged` are cut off.
     """

@@ -26,9 +26,7 @@ def load_teacher(transfer: str, trust_pickle: bool) -> tuple[torch.nn.Module | N
     """
     if transfer == RANDOM_TEACHER:
         return None, EasyDict(sha256='none', class_name='GDDPrecond', init_kwargs=None)
-    return distributed.rank0_first(
-        lambda: load_network(transfer, option='transfer', trust=trust_pickle)
-    )
+    return distributed.rank0_first(lambda: load_network(transfer, option='transfer', trust=trust_pickle))
 
 
 def teacher_facts(info: EasyDict) -> dict[str, str]:

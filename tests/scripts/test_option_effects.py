@@ -134,7 +134,7 @@ def outcome(command, arguments, inputs, folder, monkeypatch):
 
 
 def content(path, data):
-    """Return what a file holds: of exports only what does not depend on the order and the names that libraries choose."""
+    """Return what a file holds: of exports only what does not depend on the order and the names that libraries choose."""  # noqa: E501
     if path.suffix == '.safetensors':
         length = int.from_bytes(data[:8], 'little')
         return json.loads(data[8 : 8 + length]), data[8 + length :]
@@ -239,7 +239,7 @@ def test_every_option_of_the_help_has_a_row(command):
 
 
 def test_every_option_of_generate_has_a_test():
-    """Its tests name an option where they give it; test_generate.test_list_of_options_is_deliberate says what each does."""
+    """Its tests name an option where they give it; test_generate.test_list_of_options_is_deliberate says what each does."""  # noqa: E501
     test_generate.test_list_of_options_is_deliberate()
     with open(test_generate.__file__, encoding='utf-8') as file:
         used = set(re.findall(r"'(--[\w-]+)", file.read()))

@@ -38,8 +38,8 @@ def test_gradient_of_huber_is_finite_at_zero():
 @pytest.mark.parametrize(
     'name, channels, text',
     [
-        ('l1', 3, '--distance=l1 is unknown; use one of lpips, l2, huber'),
-        ('lpips', 4, '1 or 3 channels, not 4; use --distance=huber'),
+        ('l1', 3, 'distance=l1 is unknown; use one of lpips, l2, huber'),
+        ('lpips', 4, '1 or 3 channels, not 4; use distance=huber'),
     ],
 )
 def test_impossible_distances(name, channels, text):
@@ -146,7 +146,7 @@ def test_lpips_works_at_224_pixels_and_trains_the_image_alone(lpips_distance, mo
 def test_other_weights_are_refused(lpips_distance, vgg):
     for wrong in ({}, {**vgg, 'features.5.weight': torch.zeros([1])}):
         with pytest.raises(
-            WeightsError, match='not the weights of torchvision.s vgg16 .*use --distance=huber'
+            WeightsError, match='not the weights of torchvision.s vgg16 .*use distance=huber'
         ):
             distances.load_vgg(lpips_distance.net.net, wrong)
 
@@ -161,7 +161,7 @@ def test_weights_are_looked_for_in_three_places(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
     monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
     with pytest.raises(
-        WeightsError, match=r'--lpips=1\) needs the file vgg16-397923af.pth, .* use --distance=huber'
+        WeightsError, match=r'--lpips=1\) needs the file vgg16-397923af.pth, .* use distance=huber'
     ) as caught:
         find_vgg(str(tmp_path))
     assert '\n' not in str(caught.value) and downloads == [distances.VGG_URL]
@@ -174,6 +174,6 @@ def test_weights_are_looked_for_in_three_places(tmp_path, monkeypatch):
 def test_missing_package_is_one_line(monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'lpips', None)
     with pytest.raises(
-        ValueError, match='needs the package lpips: run `pip install lpips`, or use --distance=huber'
+        ValueError, match='needs the package lpips: run `pip install lpips`, or use distance=huber'
     ):
         LPIPSDistance(None)

@@ -5,8 +5,6 @@
 import ast
 import re
 
-import pytest
-
 from tests import marks
 from tests.support import ROOT
 
@@ -14,37 +12,19 @@ TESTS = ROOT / 'tests'
 PACKAGES = ('training', 'evaluations', 'dnnlib', 'torch_utils', 'benchmarks')
 # Module -> why there is no test of its name. Shorten it, do not extend it.
 WITHOUT_TEST = {
-    'training/adversarial/class_table.py': 'its owner writes it',
-    'training/adversarial/diffaugment.py': 'its owner writes it',
-    'training/backbones/spec.py': 'its owner writes it',
-    'training/backbones/stages.py': 'its owner writes it',
-    'training/backbones/weights.py': 'its owner writes it',
-    'training/images/conversion.py': 'its owner writes it',
-    'training/images/files.py': 'its owner writes it',
-    'training/images/transforms.py': 'its owner writes it',
-    'training/official_options.py': 'its owner writes it',
-    'training/run/artifacts.py': 'its owner writes it',
-    'training/snapshots/export_formats.py': 'its owner writes it',
-    'training/snapshots/network_arguments.py': 'its owner writes it',
-    'training/snapshots/network_builder.py': 'its owner writes it',
-    'training/snapshots/pickle_records.py': 'its owner writes it',
-    'training/snapshots/safetensors_file.py': 'its owner writes it',
-    'training/student/generator.py': 'its owner writes it',
-    'training/student/transfer.py': 'its owner writes it',
-    'training/update/optimizers.py': 'its owner writes it',
-    'evaluations/comparison.py': 'its owner writes it',
-    'evaluations/detectors/inception_names.py': 'its owner writes it',
-    'evaluations/detectors/inception_weights.py': 'its owner writes it',
-    'evaluations/detectors/train_mnist_classifier.py': 'its owner writes it',
-    'evaluations/detectors/vit_weights.py': 'its owner writes it',
-    'evaluations/inputs/image_sources.py': 'its owner writes it',
-    'evaluations/metrics/names.py': 'its owner writes it',
-    'evaluations/results.py': 'its owner writes it',
-    'evaluations/teacher_and_student.py': 'its owner writes it',
-    'dnnlib/cli.py': 'its owner writes it',
-    'dnnlib/errors.py': 'its owner writes it',
-    'dnnlib/progress.py': 'its owner writes it',
-    'torch_utils/misc.py': 'its owner writes it',
+    'evaluations/detectors/inception_weights.py': 'tested through its callers; a test of its name is still to be written',
+    'evaluations/detectors/train_mnist_classifier.py': 'tested through its callers; a test of its name is still to be written',
+    'evaluations/detectors/vit_weights.py': 'tested through its callers; a test of its name is still to be written',
+    'evaluations/published.py': 'tests/scripts/test_validation_scripts.py',
+    'torch_utils/misc.py': 'tested through its callers; a test of its name is still to be written',
+    'training/recipes.py': 'tests/scripts/test_recipes.py',
+    'training/run/artifacts.py': 'tested through its callers; a test of its name is still to be written',
+    'training/snapshots/export_formats.py': 'tested through its callers; a test of its name is still to be written',
+    'training/snapshots/network_arguments.py': 'tested through its callers; a test of its name is still to be written',
+    'training/snapshots/network_builder.py': 'tested through its callers; a test of its name is still to be written',
+    'training/snapshots/pickle_records.py': 'tested through its callers; a test of its name is still to be written',
+    'training/snapshots/safetensors_file.py': 'tested through its callers; a test of its name is still to be written',
+    'training/student/transfer.py': 'tested through its callers; a test of its name is still to be written',
 }
 
 
@@ -78,7 +58,6 @@ def test_every_module_has_a_test_of_its_name():
     )
 
 
-@pytest.mark.xfail(reason='until all owners have written their tests', strict=False)
 def test_every_exception_is_needed():
     assert sorted(set(WITHOUT_TEST) - set(without_test(modules()))) == []
 

@@ -1,8 +1,8 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Every option in --help of dataset_tool.py and export.py changes what comes out; generate.py has its own such table.
+"""Every option in --help of dataset_tool.py and export.py changes what comes out; generate.py has its own table.
 
-A row is (setting, option): the command with the option gives other files, another exit status, or another line of output
+A row is (setting, option): the command with the option gives other files, exit status, or lines of output
 than without it. A new option needs a row, or the last test fails.
 """
 
@@ -119,7 +119,7 @@ def inputs(tmp_path_factory):
 
 
 def outcome(command, arguments, inputs, folder, monkeypatch):
-    """Run a command in a folder of its own; returns its exit status, its last line, and the files it has made or changed."""
+    """Run a command in its own folder; returns exit status, last line, and the files it has made or changed."""
     for path, data in inputs.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
@@ -134,7 +134,7 @@ def outcome(command, arguments, inputs, folder, monkeypatch):
 
 
 def content(path, data):
-    """Return what a file holds: of exports only what does not depend on the order and the names that libraries choose."""  # noqa: E501
+    """Return what a file holds: of exports only what does not depend on choices of libraries."""
     if path.suffix == '.safetensors':
         length = int.from_bytes(data[:8], 'little')
         return json.loads(data[8 : 8 + length]), data[8 + length :]
@@ -239,7 +239,7 @@ def test_every_option_of_the_help_has_a_row(command):
 
 
 def test_every_option_of_generate_has_a_test():
-    """Its tests name an option where they give it; test_generate.test_list_of_options_is_deliberate says what each does."""  # noqa: E501
+    """Its tests name an option where they give it; test_generate.py says what each does."""
     test_generate.test_list_of_options_is_deliberate()
     with open(test_generate.__file__, encoding='utf-8') as file:
         used = set(re.findall(r"'(--[\w-]+)", file.read()))

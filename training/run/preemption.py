@@ -18,7 +18,7 @@ from torch_utils.launch import EXIT_PREEMPTED, PREEMPTION_SIGNALS
 POLL_ITERATIONS_CUDA = 8
 
 
-class Preempted(Exception):  # noqa: N818 (no error: the run ends as it should)
+class Preempted(Exception):
     """A signal has stopped the run, after its state was written; the message is one line for the user."""
 
     exit_code = EXIT_PREEMPTED

@@ -238,7 +238,8 @@ def test_runs_end_to_end(args, material, tmp_path):
             line['Progress/augment']['mean'] == pytest.approx(0.4, abs=1e-4)
             and line['Loss/r1_penalty']['num'] > 0
         )
-        assert stored['class_name'] == 'AdaPipe' and stored['p'] == pytest.approx(0.4, abs=1e-4) != 0.4
+        assert stored['class_name'] == 'AdaPipe'
+        assert stored['p'] == pytest.approx(0.4, abs=1e-4) and stored['p'] != 0.4
         assert AdaPipe(stored['p'])(batch()[0]).shape == (N, 3, 8, 8)
     elif (
         '--r1-type=none' not in args

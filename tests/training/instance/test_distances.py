@@ -146,7 +146,7 @@ def test_lpips_works_at_224_pixels_and_trains_the_image_alone(lpips_distance, mo
 def test_other_weights_are_refused(lpips_distance, vgg):
     for wrong in ({}, {**vgg, 'features.5.weight': torch.zeros([1])}):
         with pytest.raises(
-            WeightsError, match='not the weights of torchvision.s vgg16 .*use distance=huber'
+            WeightsError, match='not the weights of torchvision.s vgg16 .*another distance, such as huber'
         ):
             distances.load_vgg(lpips_distance.net.net, wrong)
 
@@ -161,7 +161,7 @@ def test_weights_are_looked_for_in_three_places(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
     monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
     with pytest.raises(
-        WeightsError, match=r'--lpips=1\) needs the file vgg16-397923af.pth, .* use distance=huber'
+        WeightsError, match=r'lpips=1\) needs the file vgg16-397923af.pth, .* use distance=huber'
     ) as caught:
         find_vgg(str(tmp_path))
     assert '\n' not in str(caught.value) and downloads == [distances.VGG_URL]

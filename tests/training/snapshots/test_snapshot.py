@@ -166,7 +166,8 @@ def test_embedded_text_is_self_contained(module):
             assert node.level == 0
             imported.add(node.module.split('.')[0])
         assert not (isinstance(node, ast.Name) and node.id in ('__file__', 'inspect'))
-    assert imported - {'math', '__future__', 'collections', 'typing'} == ({'numpy'} if module == 'networks' else set()) | {'torch', 'torch_utils'}
+    plain = {'math', '__future__', 'collections', 'typing'}
+    assert imported - plain == ({'numpy'} if module == 'networks' else set()) | {'torch', 'torch_utils'}
     assert 'from torch_utils import persistence\n' in source
 
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Every option in --help of dataset_tool.py and export.py changes what comes out; generate.py has its own table.
+"""Every option in --help of dataset_tool.py and export.py changes what comes out;
+generate.py has its own table.
 
 A row is (setting, option): the command with the option gives other files, exit status, or lines of output
 than without it. A new option needs a row, or the last test fails.
@@ -119,7 +120,7 @@ def inputs(tmp_path_factory):
 
 
 def outcome(command, arguments, inputs, folder, monkeypatch):
-    """Run a command in its own folder; returns exit status, last line, and the files it has made or changed."""
+    """Run a command in its own folder; returns exit status, last line, and the files it has made."""
     for path, data in inputs.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)

@@ -13,7 +13,7 @@ carries its arguments as parts of the message, and whoever shows it spells them:
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-_NOT_SHOWN = object()
+_NOT_SHOWN = ...  # survives pickling between processes, unlike an object of ours
 
 
 class Arg(NamedTuple):

@@ -46,3 +46,8 @@ def test_other_names():
 def test_errors_cross_over_between_processes():
     error = pickle.loads(pickle.dumps(PathError(arg('path', 'a.zip'), ' is bad')))
     assert type(error) is PathError and error.spell(as_option) == '--path=a.zip is bad'
+
+
+def test_an_argument_without_value_survives_the_way_between_processes():
+    error = pickle.loads(pickle.dumps(ArgumentError('use ', arg('resolution'))))
+    assert error.spell(as_option) == 'use --resolution'

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from dnnlib.errors import ArgumentError
 from training.backbones.weights import WeightsError
 from training.instance import distances
 from training.instance.distances import LPIPSDistance, build_distance, find_vgg, huber_distance, l2_distance
@@ -161,7 +162,7 @@ def test_weights_are_looked_for_in_three_places(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
     monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
     with pytest.raises(
-        WeightsError, match=r'lpips=1\) needs the file vgg16-397923af.pth, .* use distance=huber'
+        ArgumentError, match=r'lpips=1\) needs the file vgg16-397923af.pth, .* use distance=huber'
     ) as caught:
         find_vgg(str(tmp_path))
     assert '\n' not in str(caught.value) and downloads == [distances.VGG_URL]

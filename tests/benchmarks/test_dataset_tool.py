@@ -23,6 +23,6 @@ def test_table_of_one_process():
         dataset_tool.main, ['--images=3', '--size=32', '--resolution=16', '--workers=1']
     )
     assert result.exit_code == 0, result.output
-    title, *_, row = result.output.splitlines()
+    title, *_, row = result.stdout.splitlines()  # progress goes to stderr
     assert title.startswith('3 JPEG images of 32x32 -> PNG 16x16')
     assert row.startswith('| 1 |') and row.endswith('| 1.00 |')

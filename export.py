@@ -12,6 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from typing import Any
 
 import click
 import torch
@@ -263,7 +264,7 @@ def write_checked(dest: str, net: torch.nn.Module, info: EasyDict, plan: EasyDic
               type=click.IntRange(min=0, max=2 ** 32), default=0, show_default=True)
 @click.option('--tolerance',    help='Largest difference, times outputs above 1', metavar='FLOAT',
               type=click.FloatRange(min=0), default=1e-4, show_default=True)
-def cmdline(**options):
+def cmdline(**options: Any) -> None:
     """Write a network for other programs, and print how far the file is from the network.
 
     safetensors and pkl hold the network and can be given to every --network option. onnx and torchscript hold

@@ -28,6 +28,7 @@ _BINARY_EXTENSIONS = ('.pkl', '.pickle', '.npz', '.npy', '.zip', '.pt', '.pth', 
 _PAGE = re.compile(rb'\s*<(!doctype|html|head|\?xml)', re.IGNORECASE)
 _TEXT = re.compile(rb'[\t\n\r\x20-\x7e]*')
 _PASSING = (408, 425, 429)  # the only answers 4xx after which another try can help
+_pause = time.sleep
 _HELP = 'download it by other means and give the local path'
 
 
@@ -129,7 +130,7 @@ def _cached_download(
         except _TryError as error:
             if error.final or attempt + 1 == num_attempts:
                 raise ArgumentError(f'{url} cannot be downloaded ({error}); {_HELP}') from error
-        time.sleep(min(2**attempt, 10))
+        _pause(min(2**attempt, 10))
     raise AssertionError('unreachable')
 
 

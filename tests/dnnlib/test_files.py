@@ -14,6 +14,7 @@ import pytest
 
 from dnnlib.errors import ArgumentError
 from dnnlib.files import atomic_write, claim, file_sha256, naming, refuse_special_file
+from dnnlib.os_errors import underlying_os_error
 from tests.support import ROOT
 
 HOLD = """

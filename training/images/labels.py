@@ -131,7 +131,7 @@ def label_array(labels: list, where: Where, name_of: Callable[[int], str] = 'ima
     raise DatasetError(
         *where,
         ' must give every image a class number (such as 3) or a vector of numbers, all of one '
-        f'length; the label of {name_of(offender)} is {str(labels[offender])[:60]}',
+        f'length; the label of {name_of(offender)} is {labels[offender]!r:.60}',
     )
 
 

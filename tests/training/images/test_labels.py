@@ -148,7 +148,7 @@ def test_the_label_that_offends_is_shown(labels, offender):
     with pytest.raises(DatasetError) as caught:
         label_array(labels, WHERE, 'picture {}'.format)
     assert str(caught.value).startswith('the file must give every image a class number')
-    assert str(caught.value).endswith(f'the label of picture {offender} is {labels[offender]}')
+    assert str(caught.value).endswith(f'the label of picture {offender} is {labels[offender]!r}')
 
 
 def test_class_numbers_with_holes(tmp_path):

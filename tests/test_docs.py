@@ -8,7 +8,7 @@ import re
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PACKAGES = 'training|evaluations|torch_utils|dnnlib|benchmarks|tests'
+PACKAGES = 'training|evaluations|reports|torch_utils|dnnlib|benchmarks|tests'
 DOCUMENTS = [*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('*/README.md')]
 CODE = [
     path

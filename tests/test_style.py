@@ -12,7 +12,7 @@ import pytest
 from tests.support import ROOT
 
 MAX_FUNCTION, P90_FUNCTION, MAX_COLUMNS, MAX_FILE = 60, 25, 110, 450
-LIBRARY = ('dnnlib', 'torch_utils', 'training', 'evaluations')
+LIBRARY = ('dnnlib', 'torch_utils', 'training', 'evaluations', 'reports')
 # Where options are declared: the shell's spelling is at home there.
 DECLARATIONS = {
     'training/config.py',

@@ -136,10 +136,10 @@ def _comparison_row(row: dict[str, Any]) -> list[str]:
 
     return [
         str(row.get('name', '')),
-        cell('nfe', 'd'),
-        cell('num_images', 'd'),
         cell('frechet', '.3f'),
         cell('accuracy', '.2f', 100, ' %'),
+        cell('nfe', 'd'),
+        cell('num_images', 'd'),
         cell('images_per_sec', '.1f'),
     ]
 

@@ -23,6 +23,7 @@ class Measurement:
         kimg:     Thousands of images seen by the network that was measured; None where the file does not say.
         network:  Name of the file of that network; '' where unknown.
         sha256:   Hash of that file; None where unknown.
+        key:      Which of its weights.
         seeds:    Seeds of the images, such as '0-49999'; '' for images out of files.
         sampler:  How they were sampled; '' for images out of files.
         detector: Feature network.
@@ -35,6 +36,7 @@ class Measurement:
     kimg: float | None = None
     network: str = ''
     sha256: str | None = None
+    key: str = 'ema'
     seeds: str = ''
     sampler: str = ''
     detector: str = ''
@@ -47,9 +49,23 @@ class Measurement:
         return f'{100 * self.value:.2f} %' if self.name.startswith('class-accuracy') else f'{self.value:.4g}'
 
     @property
+    def overlap_text(self) -> str:
+        """What is known about the overlap, in words."""
+        return 'not recorded' if self.overlap is None else describe_overlap(self.overlap)
+
+    @property
     def is_distance(self) -> bool:
         """Whether less is better."""
         return self.name.startswith(_DISTANCES)
+
+
+def describe_overlap(overlap: Any) -> str:
+    """Write the overlap field of a file in words: a text as it is, lists and objects by their parts."""
+    if isinstance(overlap, dict):
+        return ', '.join(f'{name}: {describe_overlap(value)}' for name, value in overlap.items())
+    if isinstance(overlap, (list, tuple)):
+        return ', '.join(map(describe_overlap, overlap)) or 'none'
+    return ('yes' if overlap else 'none') if isinstance(overlap, bool) else str(overlap)
 
 
 def read_measurements(folder: str) -> list[Measurement]:
@@ -76,6 +92,7 @@ def read_report(path: str) -> list[Measurement]:
     common = dict(
         network=str(content.get('network') or os.path.basename(str(content.get('images') or ''))),
         sha256=content.get('network_sha256'),
+        key=content.get('key', 'ema'),
         sampler=content.get('sampler') or '',
         overlap=content.get('overlap'),
     )

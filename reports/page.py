@@ -167,7 +167,7 @@ def _metric(item: Measurement) -> dict[str, Any]:
         network=item.network,
         ref=item.ref,
         seeds=item.seeds,
-        overlap='not recorded' if item.overlap is None else _text(item.overlap),
+        overlap=item.overlap_text,
     )
 
 

@@ -109,8 +109,8 @@ def _of_training(path: str) -> Iterator[Measurement]:
             yield from _entry(entry, 'name')
 
 
-def _entry(entry: Any, key: str, **common: Any) -> Iterator[Measurement]:
-    if not isinstance(entry, dict) or not isinstance(entry.get('value'), (int, float)) or key not in entry:
+def _entry(entry: Any, named: str, **common: Any) -> Iterator[Measurement]:
+    if not isinstance(entry, dict) or not isinstance(entry.get('value'), (int, float)) or named not in entry:
         return
     known = dict(
         kimg=entry.get('kimg'),
@@ -122,4 +122,4 @@ def _entry(entry: Any, key: str, **common: Any) -> Iterator[Measurement]:
         overlap=entry.get('overlap'),
     )
     given = {name: value for name, value in common.items() if value or not known.get(name)}
-    yield Measurement(str(entry[key]), float(entry['value']), **{**known, **given})
+    yield Measurement(str(entry[named]), float(entry['value']), **{**known, **given})

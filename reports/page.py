@@ -179,7 +179,8 @@ def _panel(panel: Panel) -> dict[str, Any]:
 
 def _launch(entry: dict[str, Any]) -> dict[str, Any]:
     seconds = entry.get('timestamp')
-    when = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc) if seconds else None
+    known = isinstance(seconds, (int, float))
+    when = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc) if known else None
     facts = {name: value for name, value in entry.items() if name not in ('command', 'timestamp', 'kimg')}
     begin = f', from {short(entry["kimg"])} kimg on' if entry.get('kimg') else ''
     return dict(

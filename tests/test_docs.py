@@ -16,7 +16,8 @@ CODE = [
     for path in ROOT.glob(pattern)
 ]
 # Files that programs write, and modules of EDM's.
-OUTPUTS = {'comparison.md', 'evaluation.md', 'study.md', 'throughput.md', 'OUT.md'}
+OUTPUTS = {'comparison.md', 'evaluation.md', 'study.md', 'throughput.md', 'OUT.md', 'NAME.md'}
+OUTPUTS |= {'gdd_networks.py', 'unet/gdd_networks.py', 'unet/gdd_unet.py'}
 FOREIGN = {'torch_utils.ops'}
 
 

@@ -76,7 +76,7 @@ EFFECTS = {
         (SAFE, '--format=pkl'),
         (SAFE, '--dest=elsewhere.safetensors'),
         ([*SCRIPT, '--dest=taken.pt'], '--overwrite'),
-        (SAFE, '--metrics=measured.json'),
+        (SAFE, '--metrics=numbers/measured.json'),
         (SAFE, '--ema=False'),
         (SAFE, '--key=net'),
         (['--network=foreign.pkl', *SCRIPT[1:]], '--trust-pickle'),
@@ -110,7 +110,7 @@ def inputs(tmp_path_factory):
     measured = dict(
         network_sha256=file_sha256(folder / 'network.pkl'), results=[dict(metric='fid5', value=1)]
     )
-    (folder / 'measured.json').write_text(json.dumps(measured))
+    write_files(folder / 'numbers', {'measured.json': json.dumps(measured).encode()})
     # A network that only its own text can build: an array among its attributes.
     net = small_network(networks.GDDPrecond, **TINY)
     text = persistence._module_sources['training.networks']

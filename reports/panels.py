@@ -41,16 +41,13 @@ class Panel:
 # Title, what to look for, (label, statistic) of each curve, whether a wide range is drawn logarithmically.
 PANELS = (
     (
-        'Losses, per image',
+        'Adversarial losses, per image',
         'Where D cannot tell, its non-saturating loss is 1.39 (2 ln 2) per backbone.',
-        (
-            ('G', 'Loss/G/loss'),
-            ('D', 'Loss/D/loss'),
-            ('distance', 'Loss/dist/fake'),
-            ('teacher', 'Loss/loss'),
-        ),
+        (('G', 'Loss/G/loss'), ('D', 'Loss/D/loss')),
         True,
     ),
+    ('Distance to targets', 'Of instance-based distillation.', (('distance', 'Loss/dist/fake'),), True),
+    ('Denoising loss', 'Weighted, per element.', (('loss', 'Loss/loss'),), True),
     (
         'Logits of D',
         'Real images above, generated ones below; a gap that keeps growing means that D wins.',
@@ -67,7 +64,7 @@ PANELS = (
     (
         'Gradient norms',
         'Before the optimizer step.',
-        (('G', 'Grad/G/norm'), ('D', 'Grad/D/norm'), ('R1', 'Grad/R1/norm'), ('teacher', 'Grad/norm')),
+        (('all', 'Grad/norm'), ('G', 'Grad/G/norm'), ('D', 'Grad/D/norm'), ('R1', 'Grad/R1/norm')),
         True,
     ),
     (

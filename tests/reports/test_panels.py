@@ -15,7 +15,7 @@ def test_panels_of_a_run(tmp_path):
     assert list(panels)[0] == NAME and 'Augmentation strength' not in panels
     assert [curve.label for curve in panels['Gradient norms'].curves] == ['G', 'D']
     assert panels['Gradient norms'].log and panels['R1 penalty'].log  # 3 to 200, 10 to 10000
-    assert not panels['Losses, per image'].log and not panels[NAME].log  # 0.6 to 2, 4 to 40
+    assert not panels['Adversarial losses, per image'].log and not panels[NAME].log  # 0.6 to 2, 4 to 40
     assert panels[NAME].curves[0].x == [0, 1, 2, 3, 4]
 
 
@@ -31,8 +31,8 @@ def test_a_teacher_has_panels_of_its_own(tmp_path):
     lines = [{name: dict(mean=value) for name, value in values.items()}]
     write_lines(f'{tmp_path}/stats.jsonl', lines)
     panels = make_panels([read_run(str(tmp_path))])
-    assert [panel.title for panel in panels] == ['Losses, per image', 'Gradient norms']
-    assert [curve.label for panel in panels for curve in panel.curves] == ['teacher', 'teacher']
+    assert [panel.title for panel in panels] == ['Denoising loss', 'Gradient norms']
+    assert [curve.label for panel in panels for curve in panel.curves] == ['loss', 'all']
 
 
 def test_every_statistic_is_one_that_training_reports():

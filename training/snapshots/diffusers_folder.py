@@ -25,7 +25,7 @@ from dnnlib.errors import ArgumentError
 from training import networks
 from training.snapshots.safetensors_file import require_own_class, save_tensors
 
-DIFFUSERS_VERSION = '0.32.0'  # the oldest that loads the folder
+DIFFUSERS_VERSION = '0.35.0'  # 0.35.2 and 0.42.1 load the folder; older ones were not tried
 WEIGHTS = 'diffusion_pytorch_model.safetensors'
 PREFIX = 'net.'  # of the names of tensors: the network is an attribute of the model
 CONFIGURED = ('class_name', 'init_kwargs', 'attributes', 'levels')  # arguments of `GDDUNet`

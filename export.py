@@ -334,7 +334,7 @@ def write_checked(dest: str, net: torch.nn.Module, info: EasyDict, plan: EasyDic
               type=click.IntRange(min=0, max=2 ** 32), default=0, show_default=True)
 @click.option('--tolerance',    help='Largest difference, times outputs above 1', metavar='FLOAT',
               type=click.FloatRange(min=0), default=1e-4, show_default=True)
-def cmdline(**options):
+def cmdline(**options: Any) -> None:
     """Write a network for other programs, and print how far the file is from the network.
 
     diffusers is a folder for DiffusionPipeline.from_pretrained, with a card (README.md) of what was measured.

@@ -13,6 +13,7 @@ from reports.measurements import Measurement, read_measurements, read_report
 from reports.run_folder import read_json
 
 PAPER = 'Zheng & Yang, *Diffusion Models Are Innate One-Step Generators*, arXiv 2405.20750'
+JSON = arg('json', 'FILE')  # the option that writes such files
 
 
 def find_measurements(network: str, sha256: str, key: str, reports: Sequence[str] = ()) -> list[Measurement]:
@@ -34,14 +35,10 @@ def find_measurements(network: str, sha256: str, key: str, reports: Sequence[str
     for path in reports:
         items = read_report(path)
         if not items:
-            raise ArgumentError(
-                arg('metrics', path), ' holds no results; give a file of fid.py gen --json=FILE'
-            )
+            raise ArgumentError(arg('metrics', path), ' holds no results; give a file of fid.py gen, ', JSON)
         if any(item.sha256 != sha256 or item.key != key for item in items):
-            raise ArgumentError(
-                arg('metrics', path),
-                f' is not about {key} of {network}; measure it with fid.py gen --json=FILE',
-            )
+            about = f' is not about {key} of {network}; measure it with fid.py gen, '
+            raise ArgumentError(arg('metrics', path), about, JSON)
         found += [item for item in items if item not in found]
     return found
 

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 
 from dnnlib.files import file_sha256
 from tests.support.tiny_exports import ARCHITECTURES, fail, invoke, need, run, write_snapshot
@@ -60,6 +61,8 @@ def test_cards_hold_what_was_measured(student, tmp_path):
     run(student, 'safetensors', '--dest', tmp_path / 'new' / 'x.safetensors')
     assert sorted(os.listdir(tmp_path / 'new')) == ['x.md', 'x.safetensors']
     card = (tmp_path / 'new' / 'x.md').read_text('utf-8')
+    G = load_generator(tmp_path / 'new' / 'x.safetensors', device='cpu')
+    assert torch.equal(G(2), load_generator(student, device='cpu')(2))
     assert '| inception | inception |' in card and "load_generator('x.safetensors')" in card
 
 

@@ -65,7 +65,7 @@ def test_the_code_needs_nothing_of_this_project(tmp_path):
                 roots.add(node.module.split('.')[0])
             elif isinstance(node, ast.Import):
                 roots |= {alias.name.split('.')[0] for alias in node.names}
-    assert roots == {'collections', 'diffusers', 'numpy', 'PIL', 'torch'}
+    assert roots == {'collections', 'contextlib', 'diffusers', 'numpy', 'PIL', 'torch'}
     text = (pathlib.Path(folder) / 'unet' / 'gdd_networks.py').read_text('utf-8')
     before, after = pathlib.Path(networks.__file__).read_text('utf-8').split(diffusers_folder.IMPORT)
     assert text.startswith(before) and text.endswith(after)

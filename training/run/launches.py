@@ -17,6 +17,7 @@ from dnnlib.files import atomic_write
 from torch_utils import distributed
 
 FILE_NAME = 'launches.jsonl'
+VARIABLES = ('OUTDIR', 'DATA', 'TEACHER')  # what recipes take from the environment
 PACKAGES = ('numpy', 'pillow', 'timm', 'torchvision')  # what can change results, besides torch
 
 
@@ -39,10 +40,11 @@ def record_launch(run_dir: str, nimg: int) -> None:
 def describe_launch(nimg: int) -> dict[str, Any]:
     """Return the command of this process, versions and devices, as plain values."""
     device = distributed.get_device()
+    variables = [f'{name}={shlex.quote(os.environ[name])}' for name in VARIABLES if os.environ.get(name)]
     return dict(
         timestamp=time.time(),
         kimg=nimg / 1000,
-        command=shlex.join(['python', *sys.argv]),
+        command=' '.join([*variables, shlex.join(['python', *sys.argv])]),
         processes=distributed.get_world_size(),
         device=torch.cuda.get_device_name(device) if device.type == 'cuda' else 'cpu',
         cores=os.cpu_count(),

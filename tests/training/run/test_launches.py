@@ -12,6 +12,8 @@ from training.run import launches
 
 
 def test_every_start_is_a_line(tmp_path, monkeypatch):
+    for name in launches.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
     for nimg, argv in ((0, ['train.py', '--desc=a b']), (2500, ['train.py', '--resume=auto'])):
         monkeypatch.setattr(sys, 'argv', argv)
         launches.record_launch(str(tmp_path), nimg)
@@ -20,6 +22,14 @@ def test_every_start_is_a_line(tmp_path, monkeypatch):
     assert shlex.split(first['command']) == ['python', 'train.py', '--desc=a b']
     assert first['torch'] == torch.__version__ and first['processes'] == 1 and first['device'] == 'cpu'
     assert first['numpy'] and list(tmp_path.iterdir()) == [tmp_path / launches.FILE_NAME]
+
+
+def test_variables_of_recipes_belong_to_the_command(monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['train.py', '--recipe=demo'])
+    monkeypatch.setenv('DATA', 'my photos.zip')
+    monkeypatch.setenv('TEACHER', '')
+    monkeypatch.delenv('OUTDIR', raising=False)
+    assert launches.describe_launch(0)['command'] == "DATA='my photos.zip' python train.py --recipe=demo"
 
 
 def test_a_package_that_is_not_there_is_none():

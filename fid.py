@@ -201,7 +201,7 @@ _workers = click.option('--workers', help='Decoding processes, 0 for none', meta
 
 
 @click.group()
-def main():
+def main() -> None:
     """Measure images, or a network's samples, against reference statistics.
 
     Each number is named after what was measured: fid50k is the FID of the literature (Inception,

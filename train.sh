@@ -35,6 +35,7 @@ for option in "$@"; do
         --nosubdir) flat=1 ;;
     esac
 done
+[ "${VENV:-}" = none ] || "${PYTHON:-python3}" -m training.recipes "$name" "$@"  # refuses before anything is installed
 prepare_python requirements.txt
 [ -z "$only_print" ] || exec "$PY" train.py --recipe="$name" "$@"
 

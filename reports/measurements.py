@@ -94,9 +94,23 @@ def read_report(path: str) -> list[Measurement]:
         sha256=content.get('network_sha256'),
         key=content.get('key', 'ema'),
         sampler=content.get('sampler') or '',
-        overlap=content.get('overlap'),
     )
-    return [item for entry in content['results'] for item in _entry(entry, 'metric', **common)]
+    return [
+        item
+        for entry in content['results']
+        for item in _entry(entry, 'metric', overlap=_overlap(content, entry), **common)
+    ]
+
+
+def _overlap(content: dict[str, Any], entry: Any) -> Any:
+    # Stated once for the file, or for the reference and detector of a number.
+    pairs = content.get('comparisons') if isinstance(entry, dict) else None
+    same = [
+        pair
+        for pair in (pairs if isinstance(pairs, list) else [])
+        if isinstance(pair, dict) and all(pair.get(name) == entry.get(name) for name in ('detector', 'ref'))
+    ]
+    return next((place['overlap'] for place in (*same, content) if place.get('overlap') is not None), None)
 
 
 def _of_training(path: str) -> Iterator[Measurement]:

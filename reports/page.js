@@ -1,3 +1,5 @@
+// Copyright 2026 The GDD-1S authors.
+// SPDX-License-Identifier: Apache-2.0
 'use strict';
 // The slider of the sample grids: all pictures are in the page, one is shown.
 const slider = document.querySelector('#time');

@@ -42,6 +42,9 @@ def test_report_of_fid(tmp_path):
     assert (item.key, item.sampler, item.seeds, item.ref) == ('net', 'edm', '0-49999', 'cifar10.npz')
     (item,) = read_report(write_report(tmp_path / 'a.json', overlap={'detector': False}))
     assert item.overlap_text == 'detector: none'
+    pairs = [dict(detector='inception', ref=ref, overlap=ref) for ref in ('b.npz', 'a/cifar10.npz')]
+    (item,) = read_report(write_report(tmp_path / 'a.json', comparisons=pairs))
+    assert item.overlap == 'a/cifar10.npz'
 
 
 def test_other_json_holds_no_numbers(tmp_path):

@@ -193,8 +193,9 @@ def launch(run: Any, run_dir: str) -> None:
     distributed.print0(f'Training options:\n{json.dumps(run.config, indent=2)}\n\nRun folder: {run_dir}')
     for remark in run.dataset.remarks:
         distributed.print0(f'Note: {run.config["dataset_kwargs"]["path"]}: {remark}')
+    path = None
     try:
-        run_training(run, run_dir)
+        path = run_training(run, run_dir)
     except Preempted as error:
         distributed.print0(f'Preempted: {error}', flush=True)
         distributed.destroy()
@@ -206,6 +207,18 @@ def launch(run: Any, run_dir: str) -> None:
     except FailedElsewhere:
         sys.exit(1)
     distributed.destroy()
+    if path:
+        write_report(run_dir)
+
+
+def write_report(run_dir: str) -> None:
+    """Write report.html; a run that is complete does not fail for the sake of its page."""
+    try:
+        from reports.page import write_page
+
+        click.echo(f'Report: {write_page(run_dir)}')
+    except Exception as error:
+        click.echo(f'Note: no report ({one_line(error)}); python report.py {run_dir} tries again', err=True)
 
 
 if __name__ == '__main__':

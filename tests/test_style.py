@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.support import ROOT
 
 MAX_FUNCTION, P90_FUNCTION, MAX_COLUMNS, MAX_FILE = 60, 25, 110, 450
-LIBRARY = ('dnnlib', 'torch_utils', 'training', 'evaluations')
+LIBRARY = ('dnnlib', 'torch_utils', 'training', 'evaluations', 'reports')
 # Where options are declared: the shell's spelling is at home there.
 DECLARATIONS = {
     'training/options.py',
@@ -23,7 +23,7 @@ DECLARATIONS = {
 # File -> (number of strings that spell an option, why they stay). Shorten it, do not extend it.
 SPELLED = {
     'evaluations/comparison.py': (3, 'a command of fid.py, whichever program speaks'),
-    'evaluations/inspection.py': (1, 'a command of fid.py'),
+    'evaluations/inputs/inspection.py': (1, 'a command of fid.py'),
     'torch_utils/distributed.py': (3, 'commands of torchrun'),
     'torch_utils/loader.py': (1, 'a command of docker'),
     'training/recipes.py': (

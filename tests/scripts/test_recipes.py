@@ -687,7 +687,7 @@ def test_demo_ends_with_a_comparison_of_its_last_snapshot(options, run_dir, stan
         for kimg in ('000000', '000028'):
             (tmp_path / 'out' / folder / f'network-snapshot-{kimg}.pkl').touch()
     result = run_script('demo', f'--outdir={tmp_path}/out', *options, PYTHON=stand_in)
-    trained, compared = result.stdout.splitlines()
+    trained, compared, reported = result.stdout.splitlines()
     assert (
         trained.startswith('-m torch_utils.launch --nproc_per_node=1 --standalone train.py ')
         and '--recipe=demo' in trained
@@ -700,6 +700,7 @@ def test_demo_ends_with_a_comparison_of_its_last_snapshot(options, run_dir, stan
         '--detector=mnist-classifier --data=datasets/mnist-32x32.zip --num=2000 --batch=100 '
         f'--outdir={folder}'
     )
+    assert reported == f'report.py {folder}'  # once more, with the comparison
 
 
 def test_help_names_the_variables():

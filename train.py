@@ -22,7 +22,7 @@ from typing import Any
 import click
 
 from dnnlib.cli import fail, one_line, one_line_errors, run_script
-from dnnlib.errors import ArgumentError, FailedElsewhere, ProcessLost, as_option
+from dnnlib.errors import ArgumentError, FailedElsewhere, ProcessLost, arg, as_option
 from evaluations.metrics.names import parse_live_metrics
 from training.choices import OFFICIAL_CLASS_TABLE
 from training.config import build_config, check_teacher_given
@@ -129,6 +129,7 @@ def prepare(config: dict[str, Any], outdir: str, desc: str | None, nosubdir: boo
     """
     from torch_utils import distributed
 
+    require_resume(config)
     distributed.init(None if config['device'] == 'auto' else config['device'])
     description = folder.run_description(config, distributed.get_world_size(), desc)
     run_dir = folder.choose_run_dir(outdir, description, nosubdir, config['resume'])
@@ -140,6 +141,23 @@ def prepare(config: dict[str, Any], outdir: str, desc: str | None, nosubdir: boo
         options = json.dumps(run.config, indent=2).encode() + b'\n'
         run_dir = on_rank0(lambda: folder.claim_run_dir(outdir, description, nosubdir, options))
     return run, run_dir
+
+
+def require_resume(config: dict[str, Any]) -> None:
+    """Refuse a launcher's restarts of a run that would begin anew each time.
+
+    Raises:
+        ArgumentError: Without --resume=auto.
+    """
+    restarts = os.environ.get('TORCHELASTIC_MAX_RESTARTS', '0')
+    if restarts != '0' and config['resume'] != 'auto':
+        raise ArgumentError(
+            arg('max_restarts', restarts),
+            ' of the launcher needs ',
+            arg('resume', 'auto'),
+            ', or processes that are started again would not go on with their run; add it, or use ',
+            arg('max_restarts', 0),
+        )
 
 
 def build_run(config: dict[str, Any]) -> Any:

@@ -9,8 +9,8 @@ from typing import Any
 import jinja2
 
 from dnnlib.errors import ArgumentError, arg
+from reports.json_files import read_object, typed
 from reports.measurements import Measurement, read_measurements, read_report
-from reports.run_folder import read_json
 
 PAPER = 'Zheng & Yang, *Diffusion Models Are Innate One-Step Generators*, arXiv 2405.20750'
 JSON = arg('json', 'FILE')  # the option that writes such files
@@ -29,8 +29,8 @@ def find_measurements(network: str, sha256: str, key: str, reports: Sequence[str
     """
     folder = os.path.dirname(network) or '.'
     beside = read_measurements(folder) if os.path.isdir(folder) else []
-    original = read_json(os.path.splitext(network)[0] + '.json') or {}  # best-NAME.json names the snapshot
-    names = {os.path.basename(network), original.get('snapshot')}
+    original = read_object(os.path.splitext(network)[0] + '.json') or {}  # best-NAME.json names the snapshot
+    names = {os.path.basename(network), typed(original, 'snapshot', str, '')}
     found = [item for item in beside if item.key == key and _is_about(item, sha256, names)]
     for path in reports:
         items = read_report(path)

@@ -17,6 +17,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from shlex import quote
 from typing import Any
 
 import click
@@ -236,7 +237,9 @@ def write_report(run_dir: str) -> None:
 
         click.echo(f'Report: {write_page(run_dir)}')
     except Exception as error:
-        click.echo(f'Note: no report ({one_line(error)}); python report.py {run_dir} tries again', err=True)
+        click.echo(
+            f'Note: no report ({one_line(error)}); python report.py {quote(run_dir)} tries again', err=True
+        )
 
 
 if __name__ == '__main__':

@@ -69,6 +69,13 @@ AUGMENTATIONS = dict(xflip=1e8, yflip=1, scale=1, rotate_frac=1, aniso=1, transl
 AUGMENT_DIM = 9
 
 R1_INTERVAL = 16  # iterations of D per R1
+# The official recipes run on 4 processes; with compat=clean any number of processes has their strength of R1.
+REFERENCE_PROCESSES = 4
+# Effective gammas (weight of R1 / images of the sum that it is added to) that were seen working: the official
+# recipes', the demo's. 1.25e-4 collapses the demo within 8,000 images (docs/development.md).
+WORKING_GAMMAS = (1e-4 / 64, 2.5e-5 / 8)
+FAR_FROM_WORKING = 8  # a factor beyond which a run warns
+OFFICIAL_R1_GAMMA = 0.01
 # In place of a teacher: weights of the generator drawn as for training from scratch.
 RANDOM_TEACHER = 'random'
 # What the official code reads for every network with classes (pretrained/README.md).

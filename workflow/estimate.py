@@ -18,7 +18,7 @@ from benchmarks.synthetic_data import SyntheticDataset
 from training.config import RANDOM_TEACHER
 from training.training_loop import TrainingRun
 
-COUNTED = 4  # images of the iteration that is counted
+COUNTED = 2  # images of the iteration that is counted
 _NUMBERS = 64  # images of the synthetic data set; more would change nothing
 
 
@@ -62,13 +62,15 @@ def estimate(
     micro = min(config['batch_size'], config['batch_gpu'] or config['batch_size'])
     small = min(COUNTED, micro)
     run = _Trial(config, image_shape, classes, small)
-    operations, activations = run.count()
-    seconds_per_image = run.seconds_per_image(0)
-    if micro > small and micro * seconds_per_image < seconds:
-        run = _Trial(config, image_shape, classes, micro)
+    begin = time.perf_counter()
+    operations, activations, seconds_per_image = run.count()
+    if time.perf_counter() - begin < seconds:  # else the counted iterations have taken long enough
+        if micro > small and micro * seconds_per_image < seconds:
+            run = _Trial(config, image_shape, classes, micro)
+        seconds_per_image = run.seconds_per_image(seconds)
     return Estimate(
         operations=operations,
-        images_per_second=1 / run.seconds_per_image(seconds),
+        images_per_second=1 / seconds_per_image,
         batch=run.batch,
         fixed_bytes=run.fixed_bytes(),
         bytes_per_image=activations,
@@ -86,7 +88,7 @@ class _Trial:
         self.batch, self.interval = batch, config.get('r1_interval', 0)
         channels, _, resolution = image_shape
         dataset = dict(resolution=resolution, channels=channels, classes=classes, max_size=_NUMBERS)
-        config = dict(config, batch_size=batch, batch_gpu=None, resume=None, tensorboard=False)
+        config = dict(config, batch_size=batch, batch_gpu=None, resume=None, tensorboard=False, wandb=None)
         config['loader_kwargs'] = dict(config['loader_kwargs'], num_workers=0)
         config['dataset_kwargs'] = dict(
             path='synthetic',
@@ -106,16 +108,19 @@ class _Trial:
         self.run.iteration = 0 if with_r1 else 1
         self.run.train_step(*next(self.batches))
 
-    def count(self) -> tuple[float, int]:
-        """Return operations per image, and bytes per image that wait for a backward pass at the most."""
-        counts = []
+    def count(self) -> tuple[float, int, float]:
+        """Return, per image: operations, bytes that wait for a backward pass at the most, seconds."""
+        counts, seconds = [], []
         saved = _SavedBytes(self.run)
         with saved:
             for with_r1 in (False, True) if self.interval else (False,):
+                begin = time.perf_counter()
                 with FlopCounterMode(display=False) as counter:
                     self.iterate(with_r1)
                 counts.append(counter.get_total_flops())
-        return self._mean(*counts) / self.batch, saved.most // self.batch
+                seconds.append(time.perf_counter() - begin)
+        per_image = self._mean(*counts) / self.batch, saved.most // self.batch
+        return *per_image, self._mean(*seconds) / self.batch
 
     def seconds_per_image(self, seconds: float) -> float:
         """Run iterations for so long, at least one of each kind; returns the mean over those of a run."""

@@ -26,8 +26,8 @@ def test_statistics_become_events_at_kimg(tmp_path, monkeypatch):
         training_stats.report('Progress/kimg', kimg)
         training_stats.report('Loss/loss', [loss, loss + 1])
         collector.update()
-        write_stats(str(tmp_path), collector, rank=0, tensorboard=writer)
-        write_stats(str(tmp_path), collector, rank=1, tensorboard=None)
+        write_stats(str(tmp_path), collector, rank=0, reporters=[writer])
+        write_stats(str(tmp_path), collector, rank=1)
     events = event_accumulator.EventAccumulator(str(tmp_path))
     events.Reload()
     assert [(event.step, event.value) for event in events.Scalars('Loss/loss')] == [(1, 1.0), (5, 0.75)]

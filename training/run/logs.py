@@ -93,9 +93,8 @@ class WeightsAndBiases:
             digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
             names = dict(project=self._project, name=os.path.basename(path), id=digest)
             self._run = self._wandb.init(dir=run_dir, config=self._config, resume='allow', **names)
-        step = round(stats['Progress/kimg']['mean']) if 'Progress/kimg' in stats else 0
-        means = {name: entry['mean'] for name, entry in stats.items() if entry['mean'] is not None}
-        self._run.log(means, step=step)
+            self._run.define_metric('*', step_metric='Progress/kimg')
+        self._run.log({name: entry['mean'] for name, entry in stats.items() if entry['mean'] is not None})
 
     def close(self) -> None:
         """Hand over what has been reported."""

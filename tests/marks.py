@@ -13,6 +13,7 @@ MARKED = {
         'evaluations/test_live_metrics.py::test_two_processes_skip_alike_and_share_the_measuring',
         'runs/test_damaged_image.py',
         'runs/test_kill_and_resume.py',
+        'runs/test_two_nodes.py',
         'runs/test_two_processes.py',
         'scripts/test_dataset_tool.py::test_bytes_and_order_do_not_depend_on_the_number_of_workers',
         'scripts/test_dataset_tool.py::test_stopped_midway_nothing_appears_under_the_name',

@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from dnnlib.errors import ArgumentError, arg, as_option
+from dnnlib.files import naming
 from dnnlib.util import Logger, atomic_write
 from torch_utils import distributed, misc, training_stats
 from torch_utils.randomness import BatchRandom, derive_seed
@@ -22,6 +23,7 @@ from training.config import plan_batch
 from training.dataset import InfiniteSampler, load_batches
 from training.run import artifacts, logs, resume, state
 from training.run.facts import RunFacts
+from training.run.launches import record_launch
 from training.run.preemption import Interruption, Preempted, ignore_signals
 from training.run.progress import Progress
 from training.tasks.task import Task
@@ -288,7 +290,8 @@ def write_stats(
         }
         for name, entry in collector.as_dict().items()
     }
-    with open(os.path.join(run_dir, 'stats.jsonl'), 'a', encoding='utf-8') as file:
+    path = os.path.join(run_dir, 'stats.jsonl')
+    with naming(path), open(path, 'a', encoding='utf-8') as file:
         file.write(json.dumps(dict(stats, timestamp=time.time())) + '\n')
     for reporter in reporters:
         reporter.write(run_dir, stats)
@@ -304,6 +307,8 @@ def prepared_run_dir(run: TrainingRun, run_dir: str) -> Iterator[None]:
     with state.lock(run_dir):
         with atomic_write(os.path.join(run_dir, 'training_options.json')) as file:
             file.write(json.dumps(run.config, indent=2).encode() + b'\n')
+        if run.nimg < run.config['total_nimg']:
+            record_launch(run_dir, run.nimg)
         with Logger(os.path.join(run_dir, 'log.txt'), 'a'):
             for line in resume.tidy_run_dir(run_dir, run.nimg):
                 print(line)

@@ -18,7 +18,6 @@ def test_two_launchers_make_one_run(tmp_path):
     run_dir = tmp_path / 'run'
     command = ['sh', 'train.sh', 'own-teacher', *tiny_runs.TEACHER_ARGS, f'--outdir={run_dir}', '--nosubdir']
     command += [tiny_runs.duration(16), '--resume=auto']
-    streams = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     nodes = [
         subprocess.Popen(
             command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -41,6 +41,7 @@ MARKED = {
         'scripts/test_export_diffusers.py',
         'scripts/test_export_onnx.py',
         'scripts/test_option_effects.py::test_option_changes_the_outcome',
+        'scripts/test_readme.py',
         'scripts/test_train.py',
         'test_examples.py',
         'test_golden.py::test_golden_file',

@@ -220,7 +220,7 @@ GROUPS = {
     'see docs/methods.md': METHODS,
     'GDD and GDD-I (most convolutions frozen), the ten published configurations': DISTILLATIONS,
     'EDM teachers, the nine published configurations': TEACHERS,
-    "Your own images; 'sh train.sh own DATA=photos.zip' runs them with what is before and after": OWN_IMAGES,
+    "Your own images, with 'sh train.sh own DATA=photos.zip' converted and measured as well": OWN_IMAGES,
 }
 RECIPES = {name: recipe for group in GROUPS.values() for name, recipe in group.items()}
 

@@ -24,9 +24,10 @@ import torch
 from dnnlib.cli import one_line_errors, run_script
 from dnnlib.errors import ArgumentError, arg
 from dnnlib.files import claim
+from training.choices import backbone_names
 from training.dataset import ImageFolderDataset
 from training.images.files import DatasetError
-from training.recipes import OUTDIR
+from training.recipes import OUTDIR, RECIPES
 from training.run.folder import dataset_name
 from workflow.steps import Step, StepFailed, Steps, spell
 
@@ -203,6 +204,10 @@ def closing_words(work: OwnImages) -> str:
     folder = os.path.dirname(work.student)
     with open(os.path.join(folder, 'comparison.md'), encoding='utf-8') as file:
         lines = [file.read(), f'Pictures   {folder}/comparison.png, {work.folder}/samples.png']
+    if MEASURED_WITH in backbone_names(RECIPES['own-student'].options['backbone']):
+        lines.append(
+            f'Note       D was trained on {MEASURED_WITH} as well, so the distance flatters the student'
+        )
     if os.path.exists(os.path.join(folder, 'report.html')):
         lines.append(f'Report     {folder}/report.html')
     lines.append(f'Student    {work.student}\nSample it  python generate.py --network={work.student} '

@@ -89,7 +89,7 @@ def test_list_is_grouped(listed):
         'Other distillation methods on the demo',
         'GDD and GDD-I (most convolutions frozen)',
         'EDM teachers',
-        'Your own images; ',
+        'Your own images',
     ] and headings[0].endswith(':')
     assert list(listed)[:9] == DEMO + METHODS and len(listed) == 9 + len(GDD) + len(PUBLISHED) + len(OWN)
     assert [name for name in listed if name.startswith('gdd')] == list(GDD)

@@ -251,7 +251,7 @@ def test_summary_states_the_effective_r1(material):
 def test_warning_far_from_what_was_seen_working(gamma, warned):
     found = distillation.warn_of_r1('clean', 32, 16, gamma, 1)
     assert len(found) == warned
-    assert not warned or found[0].startswith('Warning: effective gamma 1.25e-0')
+    assert not warned or found[0].startswith('Warning: effective gamma ')
     assert not warned or found[0].endswith('--r1-gamma=2.5e-05 gives 3.1e-06')
     assert distillation.warn_of_r1('clean', 32, 0, gamma, 1) == []  # without R1
 

@@ -385,6 +385,7 @@ def _distillation_config(opts: dict[str, Any]) -> dict[str, Any]:
         target=opts['target'],
         instance_kwargs=_instance_kwargs(opts),
         sampler_kwargs=_sampler_kwargs(opts),
+        teacher_sigma=None,
     )
 
 

@@ -17,6 +17,7 @@ from training.adversarial.batch_split import RunningStatistics, SpectralVectors,
 from training.adversarial.builders import build_discriminator, build_features
 from training.adversarial.input_augment import InputAugment
 from training.adversarial.stages import GDDLoss
+from training.config import RANDOM_TEACHER
 from training.sampling.samplers import jump_levels
 from training.student.freeze import freeze_layers, freeze_table
 from training.student.frozen_cast import refresh_twin
@@ -237,14 +238,19 @@ class DistillationTask:
     def _build_judges(self, dataset: Any, device: torch.device) -> None:
         """Build what judges the student, and what keeps it independent of how a batch is divided."""
         config, seed, compat = self.config, self.config['seed'], self.config['compat']
-        features = build_features(config['feature_kwargs'], dataset.resolution, device, seed, compat)
+        teacher = (
+            None if config['transfer'] == RANDOM_TEACHER else self.G
+        )  # it still has the teacher's weights
+        features = build_features(config['feature_kwargs'], dataset.resolution, device, seed, compat, teacher)
         self.F = features.to(memory_format=self.layout)
         D = build_discriminator(config['discriminator_kwargs'], self.F, dataset, device, seed, compat)
         self.D = D.to(memory_format=self.layout).train()
         if config['sync_bn']:
             synchronise_batch_norms(self.D)
         self.spectral_vectors, self.running_statistics = SpectralVectors(self.D), RunningStatistics(self.D)
-        self.augment = InputAugment(config['ada_kwargs'], self.F.diffaugment, self.F.names, device)
+        self.augment = InputAugment(
+            config['ada_kwargs'], self.F.diffaugment, self.F.names, device, config['teacher_sigma']
+        )
 
     def _build_instance_loss(self, teacher: torch.nn.Module | None, device: torch.device) -> Any:
         config = self.config

@@ -201,8 +201,8 @@ class ProjectedFeatures(nn.Module):
             x:     Images, float32 [N, C, H, W], -1..1; C = 1 is repeated to 3.
             draws: {backbone key: parameters of DiffAugment}, see `diffaugment.draw`; None for fresh
                    ones. Not looked at without `diffaugment`.
-            noise: sigma and noise for the teacher's encoder, see `teacher_noise.draw_noise`; needed by it alone.
-            labels: One-hot labels [N, K]; needed by the encoder of a teacher with classes alone.
+            noise: sigma and noise for the teacher's encoder, see `teacher_noise.draw_noise`; for it alone.
+            labels: One-hot labels [N, K], for the encoder of a teacher with classes alone.
         Returns:
             Dict of backbone key -> list of four maps, fine to coarse, [N, 64, S/2, S/2] ..
             [N, 256, S/16, S/16] (VGG: twice as large; teacher: twice its own sizes).
@@ -234,13 +234,29 @@ class ProjectedFeatures(nn.Module):
             raise ValueError("the teacher's encoder looks at noisy images: give sigma and noise")
         return self.backbones[name](x, noise['sigma'], noise['noise'], labels)
 
+    def pooled(
+        self,
+        name: str,
+        x: torch.Tensor,
+        noise: dict[str, torch.Tensor] | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the spatial means of the last map of one backbone, of the teacher those of every resolution.
+
+        Arguments as for `forward`. Returns [N, D], before any random layer, with the gradient for `x`.
+        """
+        if name != TEACHER:
+            return self.stage_maps(name, x)[-1].mean(dim=[2, 3])
+        maps = self.backbones[name].levels(x, **noise, labels=labels)
+        return torch.cat([m.mean(dim=[2, 3]) for m in maps], dim=1)
+
     @torch.no_grad()
     def pooled_features(self, x: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """Return the spatial mean of the last stage of one backbone, for class tables.
 
         It is the first EfficientNet of the official sets, whose width is that of the official table,
-        else the first backbone that is no transformer and not the teacher, else the first. The teacher's encoder
-        gets the images without noise, at the lowest level.
+        else the first backbone that is no transformer and not the teacher, else the first. The teacher's
+        encoder gets the images without noise, at the lowest level.
 
         Args:
             x:      Images as for `forward`.
@@ -255,7 +271,7 @@ class ProjectedFeatures(nn.Module):
 
         name = min(self.names, key=preference)
         clean = dict(sigma=torch.full_like(x[:, :1, :1, :1], SIGMA_MIN), noise=torch.zeros_like(x))
-        return self.stage_maps(name, x, clean, labels)[-1].mean(dim=[2, 3])
+        return self.pooled(name, x, clean, labels)
 
     def projection_state(self) -> dict[str, torch.Tensor]:
         """Return a copy of the random layers, {'BACKBONE.LAYER.weight': tensor} on the CPU."""

@@ -3,9 +3,9 @@
 """What happens to images in front of the discriminator's backbones: ADA, DiffAugment, noise for a teacher.
 
 Order (official): the ADA pipe once, then DiffAugment with draws of its own for every backbone. R1
-goes without the pipe but with DiffAugment. The noise of the teacher's encoder (training/adversarial/teacher_noise.py)
-comes last, in every stage. All draws are functions of (seed, images seen, stage), and
-in `clean` the same for any number of processes.
+goes without the pipe but with DiffAugment. The noise of the teacher's encoder
+(training/adversarial/teacher_noise.py) comes last, in every stage. All draws are functions of (seed, images
+seen, stage), and in `clean` the same for any number of processes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,8 @@ class InputAugment:
         diffaug:     Whether DiffAugment is on.
         backbones:   Names of the backbones, in order.
         device:      Device of the images.
-        teacher_sigma: Law of the noise for the teacher's encoder, see `teacher_noise.draw_noise`; None without it.
+        teacher_sigma: Law of the noise for the teacher's encoder, see `teacher_noise.draw_noise`; None
+                       without it.
     """
 
     def __init__(
@@ -54,8 +55,8 @@ class InputAugment:
             rng:    BatchRandom of the iteration.
         Returns:
             Kind of images ('fake', 'real') -> `ada` (numbers of the pipe), `diffaug` (backbone ->
-            numbers) and `noise` (sigma, noise), each only where it is on; all tensors [N, ...]. Empty if there is
-            nothing to do.
+            numbers) and `noise` (sigma, noise), each only where it is on; all tensors [N, ...]. Empty if
+            there is nothing to do.
         """
 
         def draw_all(count: int, generator: torch.Generator) -> dict[str, dict]:

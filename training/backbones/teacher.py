@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The encoder of the teacher as a feature backbone: no download, no ImageNet.
 
-The idea is that of LADD (arXiv 2403.12015) and of the GAN part of DMD2 (arXiv 2405.14867): a diffusion model has
-learnt features of its own images at every noise level, so noisy images are shown to its frozen encoder.
+The idea is that of LADD (arXiv 2403.12015) and of the GAN part of DMD2 (arXiv 2405.14867): a diffusion model
+has learnt features of its own images at every noise level, so noisy images are shown to its frozen encoder.
 
 Letters in shape comments: N batch, C channels, S side of the image, K classes.
 """
@@ -24,14 +24,14 @@ MIN_SIDE = 8  # below it the coarsest of four maps would be empty
 class TeacherStages(nn.Module):
     """Return the last map of every resolution of the teacher's encoder, fine to coarse.
 
-    Four maps as of any backbone: a teacher with fewer resolutions gets averages of 2x2 pixels of its coarsest map
-    below it, one with more keeps its coarsest four. Each map is normalised in groups of channels, without weights,
-    as the next block of the encoder would do first: that takes away the differences of scale between noise
-    levels.
+    Four maps as of any backbone: a teacher with fewer resolutions gets averages of 2x2 pixels of its
+    coarsest map below it, one with more keeps its coarsest four. Each map is normalised in groups of
+    channels, without weights, as the next block of the encoder would do first: that takes away the
+    differences of scale between noise levels.
 
     Args:
-        net: Preconditioned network (EDMPrecond or GDDPrecond of training/networks.py) with the teacher's weights; it
-             is copied, without its decoder, and frozen.
+        net: Preconditioned network (EDMPrecond or GDDPrecond of training/networks.py) with the teacher's
+             weights; it is copied, without its decoder, and frozen.
     Attributes:
         channels: Channels of the four maps.
         sizes:    Sides of the four maps, in pixels.
@@ -46,8 +46,8 @@ class TeacherStages(nn.Module):
         self.side, self.img_channels = net.img_resolution, net.img_channels
         if self.side < MIN_SIDE:
             raise BackboneError(
-                f'the teacher makes images of {self.side} pixels; four maps, each half of the one before, need at '
-                f'least {MIN_SIDE}: use another backbone, such as tf_efficientnet_lite0'
+                f'the teacher makes images of {self.side} pixels; four maps, each half of the one before, '
+                f'need at least {MIN_SIDE}: use another backbone, such as tf_efficientnet_lite0'
             )
         maps = self._trial()
         self.channels, self.sizes = [x.shape[1] for x in maps], [x.shape[2] for x in maps]
@@ -76,9 +76,17 @@ class TeacherStages(nn.Module):
         Raises:
             ValueError: Images of another size, or a teacher with classes and no labels.
         """
+        maps = four_levels(self.levels(x, sigma, noise, labels))
+        return [_normalised(x) for x in maps]  # [N, C_l, S_l, S_l]
+
+    def levels(
+        self, x: torch.Tensor, sigma: torch.Tensor, noise: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> list[torch.Tensor]:
+        """Return the last map of each resolution as the encoder makes it; arguments as for `forward`."""
         if x.shape[1:] != (self.img_channels, self.side, self.side):
             raise ValueError(
-                f'images of shape {list(x.shape)}: the teacher has {self.img_channels} channels, {self.side} pixels'
+                f'images of shape {list(x.shape)}: the teacher has {self.img_channels} channels, '
+                f'{self.side} pixels'
             )
         if self.net.label_dim and (labels is None or labels.shape[1] != self.net.label_dim):
             given = 'none' if labels is None else list(labels.shape)
@@ -88,7 +96,7 @@ class TeacherStages(nn.Module):
         _c_skip, _c_out, c_in, c_noise = self.net.coefficients(sigma)  # [N, 1, 1, 1] each
         emb = self.net.model.embed(c_noise.flatten(), labels if self.net.label_dim else None)  # [N, E]
         skips = self.net.model.encode(c_in * (x + sigma * noise), emb)
-        return [_normalised(x) for x in four_levels(skips)]  # [N, C_l, S_l, S_l]
+        return list({x.shape[2]: x for x in skips}.values())  # of one size the last; [N, C_l, S_l, S_l]
 
     @torch.no_grad()
     def _trial(self) -> list[torch.Tensor]:
@@ -97,14 +105,13 @@ class TeacherStages(nn.Module):
         return self(x, parameter.new_ones([1, 1, 1, 1]), x, parameter.new_zeros([1, self.net.label_dim]))
 
 
-def four_levels(skips: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Choose the last map of every size, fine to coarse, and bring their number to four.
+def four_levels(maps: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Bring the number of maps to four: the coarsest ones, or means of 2x2 pixels below the coarsest.
 
     Args:
-        skips: Maps of an encoder in the order of execution, [N, C_l, S_l, S_l], S_l never growing.
+        maps: [N, C_l, S_l, S_l], fine to coarse.
     """
-    last = {x.shape[2]: x for x in skips}  # a later map replaces an earlier one of its size
-    maps = list(last.values())[-LEVELS:]
+    maps = maps[-LEVELS:]
     while len(maps) < LEVELS:
         maps.append(functional.avg_pool2d(maps[-1], 2))
     return maps

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/backbones/teacher.py: which maps of the encoder, at which noise level, with which labels."""
+"""Tests of training/backbones/teacher.py: which maps of the encoder, at which level, with which labels."""
 
 import pytest
 import torch
@@ -71,7 +71,7 @@ def test_four_maps_of_any_encoder(model, channels, sizes):
 
 
 def test_adm_and_published_shapes():
-    """Section 5 of EDM's layouts: 256 channels at 32, 16, 8 pixels; ADM: 192, 384, 576, 768 (narrower here)."""
+    """EDM's layouts: 256 channels at 32, 16, 8 pixels; ADM: 192, 384, 576, 768 (narrower here)."""
     adm = dict(model_type='DhariwalUNet', model_channels=32, channel_mult=[1, 2, 3, 4], num_blocks=1)
     net = networks.EDMPrecond(img_resolution=64, img_channels=3, label_dim=0, attn_resolutions=[], **adm)
     stages = TeacherStages(net)
@@ -82,23 +82,27 @@ def test_adm_and_published_shapes():
             img_channels=3,
             **dict(UNET, model_channels=128, channel_mult=[2, 2, 2], num_blocks=4),
         )
-        maps = net.model.encode(torch.zeros(1, 3, 32, 32), net.model.embed(torch.zeros(1), None))
-    assert [tuple(x.shape[1:]) for x in four_levels(maps)[:3]] == [(256, 32, 32), (256, 16, 16), (256, 8, 8)]
+        stages = TeacherStages(net)
+    assert stages.channels[:3] == [256, 256, 256] and stages.sizes == [32, 16, 8, 4]
 
 
 def test_missing_levels_are_means_of_pixels():
-    maps = four_levels(
-        [torch.zeros(1, 4, 8, 8), torch.ones(1, 4, 8, 8), torch.arange(16.0).reshape(1, 1, 4, 4)]
-    )
-    assert torch.equal(maps[0], torch.ones(1, 4, 8, 8))  # the later of two
+    maps = four_levels([torch.ones(1, 4, 8, 8), torch.arange(16.0).reshape(1, 1, 4, 4)])
+    assert [x.shape[2] for x in maps] == [8, 4, 2, 1]
     assert maps[2].flatten().tolist() == [2.5, 4.5, 10.5, 12.5] and maps[3].item() == 7.5
+    assert [x.shape[2] for x in four_levels([torch.ones(1, 4, s, s) for s in (16, 8, 4, 2, 1)])] == [
+        8,
+        4,
+        2,
+        1,
+    ]
 
 
 def test_frozen_and_without_dropout():
     net = make_net(dropout=0.5)
     stages = TeacherStages(net.train())
     before = [tensor.clone() for tensor in stages.state_dict().values()]
-    maps = stages.train()(*inputs())
+    stages.train()(*inputs())
     arguments = inputs()
     assert all(torch.equal(a, b) for a, b in zip(stages(*arguments), stages(*arguments)))
     assert all(torch.equal(a, b) for a, b in zip(before, stages.state_dict().values()))

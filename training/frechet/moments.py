@@ -50,7 +50,7 @@ class FeatureQueue:
             rows = rows.double()
             self.total += sign * rows.sum(dim=0)
             self.products += sign * (rows.T @ rows)
-        self.rows[index] = features
+        self.rows[index] = features.to(self.rows.dtype)
         self.position = (self.position + len(features)) % len(self.rows)
         self.batches += 1
         if self.batches % REFRESH == 0:

@@ -183,7 +183,7 @@ def untrained(net: torch.nn.Module, init_kwargs: dict) -> torch.nn.Module:
     twin = type(net)(**init_kwargs).eval()
     for block in twin.modules():
         if isinstance(block, UNetBlock):
-            for layer in [block.conv1] + [block.proj] * bool(block.num_heads):
+            for layer in (block.conv1, block.proj) if block.num_heads else (block.conv1,):
                 torch.nn.init.xavier_uniform_(layer.weight)
     return twin
 
@@ -299,8 +299,8 @@ def format_table(summaries: list[Summary]) -> str:
 @click.option('--network', help='Teacher',              metavar='PKL|URL', required=True)
 @click.option('--data',    help='Training images',      metavar='ZIP|DIR', required=True)
 @click.option('--student', help='One-step generator made of it', metavar='PKL|URL')
-@click.option('--images',  help='Number of images',     metavar='INT', type=click.IntRange(min=1), default=256,
-              show_default=True)
+@click.option('--images',  help='Number of images',     metavar='INT', type=click.IntRange(min=1),
+              default=256, show_default=True)
 @click.option('--outfile', help='Figure; numbers go beside it, as .json', metavar='PNG', required=True)
 # fmt: on
 def main(network: str, data: str, student: str | None, images: int, outfile: str) -> None:

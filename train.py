@@ -67,7 +67,8 @@ def resolve(ctx: click.Context) -> dict[str, Any]:
     opts['metrics'] = parse_metrics(ctx, opts['metrics'])
     opts['loss'] = options_lib.choose_loss(opts, of_recipe)
     config_lib.check_teacher_given(opts)
-    options_lib.refuse_unused(opts, [name for name, source in sources.items() if source is not DEFAULT])
+    given = [name for name, source in sources.items() if source is not DEFAULT]
+    options_lib.refuse_unused(opts, given, weak=of_recipe)
     return config_lib.build_config(options_lib.translate(opts, weak=of_recipe))
 
 

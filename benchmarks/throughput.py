@@ -112,13 +112,13 @@ def synthetic_config(config, processes, world_size=1, batch=None, batch_gpu=None
         config['loader_kwargs'],
         num_workers=min(config['loader_kwargs']['num_workers'], available_cores() // world_size),
     )
-    if config['loss'] == 'gdd':
+    if config['loss'] in config_lib.DISTILLATION_LOSSES:
         config['feature_kwargs'] = dict(config['feature_kwargs'], weights='random')
-        config['discriminator_kwargs'] = dict(config['discriminator_kwargs'], class_embed='random')
-        if config[
-            'arch'
-        ]:  # without one the architecture is that of the teacher (the demo's is in the repository)
+        # Without an architecture it is that of the teacher (the demo's is in the repository).
+        if config['arch']:
             config['transfer'] = config_lib.RANDOM_TEACHER
+    if config['loss'] == 'gdd':
+        config['discriminator_kwargs'] = dict(config['discriminator_kwargs'], class_embed='random')
     return config
 
 

@@ -43,18 +43,25 @@ BACKBONE_SETS = {
 }
 BACKBONE_NAME = re.compile(r'[A-Za-z_][\w.-]*')
 BACKBONE_PIXELS = 224
+# The encoder of the teacher (training/backbones/teacher.py), and the noise on what it sees.
+TEACHER_BACKBONE, DEFAULT_TEACHER_SIGMA = 'teacher', 'grid'
 
-# gdd distils, the others train a teacher.
+# gdd and fd distil, the others train a teacher.
+DISTILLATION_LOSSES = ('gdd', 'fd')
 TEACHER_LOSSES = ('edm', 'vp', 've')
-LOSSES = ('gdd', *TEACHER_LOSSES)
+LOSSES = (*DISTILLATION_LOSSES, *TEACHER_LOSSES)
 
 # Options whose default depends on the loss: EDM's recipe for teachers, GDD's for distillation.
 LOSS_DEFAULTS = {
     'gdd': dict(batch=512, duration=200.0, lr=4e-4, dropout=0.0, tick=25, snap=10),
+    # The learning rate for a network of many steps that is used in one (arXiv 2604.28190, table B.3).
+    'fd': dict(batch=512, duration=200.0, lr=1e-5, dropout=0.0, tick=25, snap=10),
     **dict.fromkeys(
         TEACHER_LOSSES, dict(batch=512, duration=200.0, lr=1e-3, dropout=0.13, tick=50, snap=50, augment=0.12)
     ),
 }
+
+ADAM_BETAS = dict(gdd=(0.0, 0.99), fd=(0.9, 0.95), edm=(0.9, 0.999))
 
 # Instance-based distillation.
 TEACHER_TYPES = ('none', 'pd', 'cd', 'ctm', 'rcd')
@@ -112,13 +119,14 @@ def build_config(opts: dict[str, Any]) -> dict[str, Any]:
     """
     opts = _with_defaults(opts)
     _check_options(opts)
-    distils = opts['loss'] == 'gdd'
     config = _run_config(opts)
     config['network_options'] = _network_options(opts)
     config['network_kwargs'] = _network_kwargs(opts, config['network_options'])
-    config['optimizer_kwargs'] = dict(lr=opts['lr'], betas=[0.0, 0.99] if distils else [0.9, 0.999], eps=1e-8)
-    config.update(_distillation_config(opts) if distils else _teacher_config(opts))
-    if distils:
+    betas = ADAM_BETAS.get(opts['loss'], ADAM_BETAS['edm'])
+    config['optimizer_kwargs'] = dict(lr=opts['lr'], betas=list(betas), eps=1e-8)
+    parts = dict(gdd=_adversarial_config, fd=_frechet_config)
+    config.update(parts.get(opts['loss'], _teacher_config)(opts))
+    if opts['loss'] == 'gdd':
         for name in ('optimizer_kwargs', 'd_optimizer_kwargs'):
             config[name]['weight_decay'] = opts['weight_decay']
     config['options'] = opts  # what a resumed run is compared by
@@ -127,11 +135,11 @@ def build_config(opts: dict[str, Any]) -> dict[str, Any]:
 
 def check_teacher_given(opts: dict[str, Any]) -> None:
     """Raise ArgumentError if there is nothing to distil, with what users of EDM's commands must add."""
-    if opts['loss'] == 'gdd' and not opts['transfer']:
+    if opts['loss'] in DISTILLATION_LOSSES and not opts['transfer']:
         raise ArgumentError(
             arg('transfer'),
             ' is missing: ',
-            arg('loss', 'gdd'),
+            arg('loss', opts['loss']),
             ' distils a teacher, give its EDM pickle, for example ',
             arg('transfer', 'pretrained/edm-mnist-32x32-cond-ve.pkl'),
             '; to train a teacher use ',
@@ -170,7 +178,7 @@ def check_max_steps(kind: str, max_steps: int) -> None:
 
 def _with_defaults(opts: dict[str, Any]) -> dict[str, Any]:
     """Fill in what depends on other options."""
-    distils, official = opts['loss'] == 'gdd', opts['compat'] == 'official'
+    distils, official = opts['loss'] in DISTILLATION_LOSSES, opts['compat'] == 'official'
     # A teacher that goes on from another's weights may average them at once (EDM).
     warmup = 0.0 if not distils and opts['transfer'] else 0.05
     table = OFFICIAL_CLASS_TABLE if distils and official and opts['cond'] else 'random'
@@ -240,7 +248,7 @@ def _ema_kwargs(opts: dict[str, Any]) -> dict[str, Any]:
 
 def _network_options(opts: dict[str, Any]) -> dict[str, Any]:
     """The part of the network's arguments that every run chooses anew, also with a teacher's architecture."""
-    distils = opts['loss'] == 'gdd'
+    distils = opts['loss'] in DISTILLATION_LOSSES
     options = dict(dropout=opts['dropout'], use_fp16=opts['precision'] == ('bf16' if distils else 'fp16'))
     if not distils and opts['label_dropout']:
         options['label_dropout'] = opts['label_dropout']
@@ -358,8 +366,63 @@ def _teacher_config(opts: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _distillation_config(opts: dict[str, Any]) -> dict[str, Any]:
-    """Everything that only distillation has."""
+def _frechet_config(opts: dict[str, Any]) -> dict[str, Any]:
+    """Everything that distillation by the Fréchet distance has."""
+    names = backbone_names(opts['fd_features'], 'fd_features')
+    return dict(
+        freeze=opts['freeze'],
+        feature_kwargs=_feature_kwargs(opts, names),
+        teacher_sigma=_teacher_sigma(opts, names, 'fd_features'),
+        fd_queue=opts['fd_queue'],
+        fd_beta=opts['fd_beta'],
+        optimizer_type=opts['optimizer_type'],
+        sampler_kwargs=_sampler_kwargs(opts),
+    )
+
+
+def _feature_kwargs(opts: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Arguments of the frozen feature networks."""
+    official = opts['compat'] == 'official'
+    return dict(
+        names=names,
+        input_size=opts['d_resolution'] or None,
+        weights='pretrained' if opts['d_pretrained'] else 'random',
+        diffaugment=opts['diffaug'],
+        moved_statistics=official,
+        fused=not official,
+    )
+
+
+def _teacher_sigma(opts: dict[str, Any], names: list[str], option: str) -> str | list[float] | None:
+    """Law of the noise for the teacher's encoder; None where it is no feature network.
+
+    Raises:
+        ArgumentError: A law without the encoder, or the encoder of a teacher that there is not.
+    """
+    given = opts['teacher_sigma']
+    if TEACHER_BACKBONE not in names:
+        if given is not None:
+            raise ArgumentError(
+                arg('teacher_sigma', given),
+                " is about the teacher's encoder as a feature network; add ",
+                arg(option, TEACHER_BACKBONE),
+                ', or leave it out',
+            )
+        return None
+    if opts['transfer'] == RANDOM_TEACHER:
+        raise ArgumentError(
+            arg(option, TEACHER_BACKBONE),
+            ' means the encoder of the teacher, and ',
+            arg('transfer', RANDOM_TEACHER),
+            ' has none; use another, for example ',
+            arg(option, 'tf_efficientnet_lite0'),
+        )
+    return DEFAULT_TEACHER_SIGMA if given is None else given
+
+
+def _adversarial_config(opts: dict[str, Any]) -> dict[str, Any]:
+    """Everything that only distillation with a discriminator, or with a score network, has."""
+    names = backbone_names(opts['backbone'])
     official = opts['compat'] == 'official'
     # D takes one more step in 17 for R1; the official code pays for it also where R1 is off.
     lazy = R1_INTERVAL / (R1_INTERVAL + 1) if opts['r1_type'] != 'none' or official else 1.0
@@ -368,14 +431,8 @@ def _distillation_config(opts: dict[str, Any]) -> dict[str, Any]:
         sync_bn=opts['sync_bn'],
         loss_kwargs=dict(loss_type=opts['loss_type'], r1_gamma=opts['r1_gamma']),
         r1_interval=R1_INTERVAL if opts['r1_type'] == 'r1' else 0,
-        feature_kwargs=dict(
-            names=backbone_names(opts['backbone']),
-            input_size=opts['d_resolution'] or None,
-            weights='pretrained' if opts['d_pretrained'] else 'random',
-            diffaugment=opts['diffaug'],
-            moved_statistics=official,
-            fused=not official,
-        ),
+        feature_kwargs=_feature_kwargs(opts, names),
+        teacher_sigma=_teacher_sigma(opts, names, 'backbone'),
         discriminator_kwargs=dict(channel_max=opts['d_channel_max'], class_embed=opts['class_embed']),
         ada_kwargs=_ada_kwargs(opts),
         augment_notice=_augment_notice(opts),
@@ -385,12 +442,15 @@ def _distillation_config(opts: dict[str, Any]) -> dict[str, Any]:
         target=opts['target'],
         instance_kwargs=_instance_kwargs(opts),
         sampler_kwargs=_sampler_kwargs(opts),
-        teacher_sigma=None,
     )
 
 
-def backbone_names(text: str) -> list[str]:
+def backbone_names(text: str, option: str = 'backbone') -> list[str]:
     """Return the backbones that an official number, or a list such as 'vgg16_bn,resnet50', means.
+
+    Args:
+        text:   Value of an option.
+        option: Its name, for messages.
 
     Raises:
         ArgumentError: It can be neither.
@@ -399,11 +459,11 @@ def backbone_names(text: str) -> list[str]:
     for name in names:
         if not BACKBONE_NAME.fullmatch(name):
             raise ArgumentError(
-                arg('backbone', text),
+                arg(option, text),
                 f': {name!r} is neither an official set, 0 to 3, nor the name of a backbone; use ',
-                arg('backbone', '3'),
+                arg(option, '3'),
                 ' or ',
-                arg('backbone', 'vgg16_bn,tf_efficientnet_lite0'),
+                arg(option, 'vgg16_bn,tf_efficientnet_lite0'),
             )
     return list(names)
 
@@ -444,7 +504,7 @@ def _augment_notice(opts: dict[str, Any]) -> str | None:
 
 def _check_options(opts: dict[str, Any]) -> None:
     check_teacher_given(opts)
-    distils = opts['loss'] == 'gdd'
+    distils = opts['loss'] in DISTILLATION_LOSSES
     if opts['transfer'] == RANDOM_TEACHER and not (distils and opts['arch']):
         raise ArgumentError(
             arg('transfer', RANDOM_TEACHER),
@@ -481,7 +541,7 @@ def _check_options(opts: dict[str, Any]) -> None:
         raise ArgumentError(
             arg('precision', 'fp16'),
             ' does not go with ',
-            arg('loss', 'gdd'),
+            arg('loss', opts['loss']),
             ', whose generator has bfloat16 as its 16-bit type; use ',
             arg('precision', 'bf16'),
         )

@@ -24,6 +24,7 @@ from torch_utils import distributed, training_stats
 
 TEACHER_NAMES = ('Loss/loss', 'Grad/norm')
 INSTANCE_NAMES = ('Loss/dist/fake', 'Grad/G/norm')
+FD_NAMES = ('Loss/G/loss', 'Loss/fd/teacher', 'Loss/fd/tf_efficientnet_lite0', 'Grad/G/norm')
 GAN_NAMES = (
     'Loss/G/loss',
     'Loss/D/loss',
@@ -86,6 +87,7 @@ def all_runs(data, teacher, folder, *args):
         '--lr=1e-3',
         '--dlr=1e-3',
     )
+    both = ('--backbone=teacher,tf_efficientnet_lite0',)
     instance = (
         *tiny_runs.COMMON_ARGS,
         f'--transfer={teacher}',
@@ -94,6 +96,16 @@ def all_runs(data, teacher, folder, *args):
         '--teacher-only=1',
         '--max-steps=8',
         '--distance=huber',
+        '--lr=1e-2',
+    )
+    frechet = (
+        *tiny_runs.COMMON_ARGS,
+        f'--transfer={teacher}',
+        *common,
+        '--loss=fd',
+        '--fd-features=teacher,tf_efficientnet_lite0',
+        '--fd-queue=150',
+        '--d-resolution=32',
         '--lr=1e-2',
     )
     config = tiny_runs.make_config
@@ -105,11 +117,12 @@ def all_runs(data, teacher, folder, *args):
         instance=train(
             config(*instance, tiny_runs.duration(24), *args), f'{folder}/instance', INSTANCE_NAMES
         ),
+        frechet=train(config(*frechet, tiny_runs.duration(24), *args), f'{folder}/frechet', FD_NAMES),
         official=train(
             config(*edm, tiny_runs.duration(8), '--compat=official'), f'{folder}/official', TEACHER_NAMES
         ),
         unnormalised=train(
-            dict(config(*gdd, tiny_runs.duration(40), *args), r1_interval=2),
+            dict(config(*gdd, *both, tiny_runs.duration(40), *args), r1_interval=2),
             f'{folder}/unnormalised',
             GAN_NAMES,
             lambda run: tiny_runs.remove_normalisation(run.task.D),
@@ -330,6 +343,15 @@ def test_instance_based_distillation_has_the_same_losses_and_parameters(runs):
     assert set(found[0]) == set(INSTANCE_NAMES) and two['instance']['differing'] == []
     agree(found, two['instance']['means'], rel=1e-3)
     assert relative_distance(one['instance'], two['instance']) < 2e-2
+
+
+def test_frechet_distance_has_the_same_losses_and_parameters(runs):
+    """References and queue are measured by both, features gathered, gradients those of the global loss."""
+    one, two, _ended = runs
+    found = one['frechet']['means']
+    assert set(found[0]) == set(FD_NAMES) and two['frechet']['differing'] == []
+    agree(found, two['frechet']['means'], rel=1e-3)
+    assert relative_distance(one['frechet'], two['frechet']) < 2e-2
 
 
 def test_failing_process_ends_the_run_with_its_message(runs):

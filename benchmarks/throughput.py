@@ -37,7 +37,7 @@ from benchmarks.synthetic_data import SyntheticDataset
 from dnnlib.parallel import available_cores
 from dnnlib.util import atomic_write
 from torch_utils import distributed
-from training import config as config_lib
+from training.choices import DISTILLATION_LOSSES, R1_INTERVAL, RANDOM_TEACHER
 from training.run import folder
 from training.training_loop import TrainingRun
 
@@ -112,11 +112,11 @@ def synthetic_config(config, processes, world_size=1, batch=None, batch_gpu=None
         config['loader_kwargs'],
         num_workers=min(config['loader_kwargs']['num_workers'], available_cores() // world_size),
     )
-    if config['loss'] in config_lib.DISTILLATION_LOSSES:
+    if config['loss'] in DISTILLATION_LOSSES:
         config['feature_kwargs'] = dict(config['feature_kwargs'], weights='random')
         # Without an architecture it is that of the teacher (the demo's is in the repository).
         if config['arch']:
-            config['transfer'] = config_lib.RANDOM_TEACHER
+            config['transfer'] = RANDOM_TEACHER
     if config['loss'] == 'gdd':
         config['discriminator_kwargs'] = dict(config['discriminator_kwargs'], class_embed='random')
     return config
@@ -309,7 +309,7 @@ def table(results):
             '',
             f'{done[0]["device"]}, torch {done[0]["torch"]}, {done[0]["processes"]} process(es). '
             'Stages in milliseconds: '
-            f'R1 of one call, of which there is one in {config_lib.R1_INTERVAL} iterations; '
+            f'R1 of one call, of which there is one in {R1_INTERVAL} iterations; '
             'the others of one iteration.',
         ]
     return '\n'.join(lines) + '\n'

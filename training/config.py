@@ -2,83 +2,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """From options to the one dict that describes a run; no torch, no files, no processes."""
 
-import re
 from typing import Any
 
 from dnnlib.errors import ArgumentError, arg, as_option
-
-ARCHITECTURES = {
-    'ddpmpp': dict(
-        model_type='SongUNet',
-        embedding_type='positional',
-        encoder_type='standard',
-        decoder_type='standard',
-        channel_mult_noise=1,
-        resample_filter=[1, 1],
-        model_channels=128,
-        channel_mult=[2, 2, 2],
-    ),
-    'ncsnpp': dict(
-        model_type='SongUNet',
-        embedding_type='fourier',
-        encoder_type='residual',
-        decoder_type='standard',
-        channel_mult_noise=2,
-        resample_filter=[1, 3, 3, 1],
-        model_channels=128,
-        channel_mult=[2, 2, 2],
-    ),
-    'adm': dict(model_type='DhariwalUNet', model_channels=192, channel_mult=[1, 2, 3, 4]),
-}
-ARCHITECTURE_OPTIONS = dict(
-    model_channels='cbase', channel_mult='cres', num_blocks='num_blocks', attn_resolutions='attn_res'
+from training.choices import (
+    ARCHITECTURE_OPTIONS,
+    ARCHITECTURES,
+    AUGMENT_DIM,
+    AUGMENTATIONS,
+    BACKBONE_PIXELS,
+    DISTILLATION_LOSSES,
+    LOSS_DEFAULTS,
+    MIDDLE_SIGMA,
+    OFFICIAL_CLASS_TABLE,
+    R1_INTERVAL,
+    RANDOM_TEACHER,
+    SIGMA_MAX,
+    backbone_names,
+    check_max_steps,
+    teacher_noise_law,
 )
 
-# Official --backbone numbers; any other list of names is accepted as well.
-BACKBONE_SETS = {
-    '0': ['deit_base_distilled_patch16_224', 'tf_efficientnet_lite0'],
-    '1': ['vgg16_bn', 'tf_efficientnet_lite0'],
-    '2': ['vit_base_patch16_224.augreg_in21k_ft_in1k', 'tf_efficientnet_b0.ns_jft_in1k'],
-    '3': ['tf_efficientnet_lite0'],
-}
-BACKBONE_NAME = re.compile(r'[A-Za-z_][\w.-]*')
-BACKBONE_PIXELS = 224
-# The encoder of the teacher (training/backbones/teacher.py), and the noise on what it sees.
-TEACHER_BACKBONE, DEFAULT_TEACHER_SIGMA = 'teacher', 'grid'
-
-# gdd and fd distil, the others train a teacher.
-DISTILLATION_LOSSES = ('gdd', 'fd')
-TEACHER_LOSSES = ('edm', 'vp', 've')
-LOSSES = (*DISTILLATION_LOSSES, *TEACHER_LOSSES)
-
-# Options whose default depends on the loss: EDM's recipe for teachers, GDD's for distillation.
-LOSS_DEFAULTS = {
-    'gdd': dict(batch=512, duration=200.0, lr=4e-4, dropout=0.0, tick=25, snap=10),
-    # The learning rate for a network of many steps that is used in one (arXiv 2604.28190, table B.3).
-    'fd': dict(batch=512, duration=200.0, lr=1e-5, dropout=0.0, tick=25, snap=10),
-    **dict.fromkeys(
-        TEACHER_LOSSES, dict(batch=512, duration=200.0, lr=1e-3, dropout=0.13, tick=50, snap=50, augment=0.12)
-    ),
-}
-
+# Decay rates of Adam's moments.
 ADAM_BETAS = dict(gdd=(0.0, 0.99), fd=(0.9, 0.95), edm=(0.9, 0.999))
-
-# Instance-based distillation.
-TEACHER_TYPES = ('none', 'pd', 'cd', 'ctm', 'rcd')
-DISTANCES = ('lpips', 'l2', 'huber')
-SIGMA_MAX, MIDDLE_SIGMA = 80.0, 0.8  # noise levels of a generator's two steps
-
-# Augmentation of EDM's teachers: multipliers of its probability, of which mirroring is always on, and
-# the number of labels.
-AUGMENTATIONS = dict(xflip=1e8, yflip=1, scale=1, rotate_frac=1, aniso=1, translate_frac=1)
-AUGMENT_DIM = 9
-
-R1_INTERVAL = 16
-RANDOM_TEACHER = (
-    'random'  # in place of a teacher: weights of the generator drawn as for training from scratch
-)
-# What the official code reads for every network with classes (pretrained/README.md).
-OFFICIAL_CLASS_TABLE = 'pretrained/imagenet-class-embeddings-tf_efficientnet_lite0.npy'
 
 
 def plan_batch(batch: int, batch_gpu: int | None, world_size: int) -> tuple[int, int]:
@@ -147,28 +93,6 @@ def check_teacher_given(opts: dict[str, Any]) -> None:
             "; a command for EDM's train.py, where that is the default, needs ",
             arg('precond', 'edm'),
             ' added, and nothing else',
-        )
-
-
-def check_max_steps(kind: str, max_steps: int) -> None:
-    """Raise ArgumentError if a method cannot divide the noise range into `max_steps` intervals."""
-    if kind not in TEACHER_TYPES[1:]:
-        raise ArgumentError(
-            arg('teacher_type', kind), f' is unknown; use one of {", ".join(TEACHER_TYPES[1:])}'
-        )
-    if max_steps < 2:
-        raise ArgumentError(
-            arg('max_steps', max_steps),
-            ': a jump and its middle need at least 2 intervals; use ',
-            arg('max_steps', 1024),
-        )
-    if kind == 'pd' and max_steps & (max_steps - 1):
-        raise ArgumentError(
-            arg('max_steps', max_steps),
-            ': ',
-            arg('teacher_type', 'pd'),
-            ' halves the number of steps again and again, so it must be a power of two; use ',
-            arg('max_steps', 2 ** (max_steps.bit_length() - 1)),
         )
 
 
@@ -372,7 +296,7 @@ def _frechet_config(opts: dict[str, Any]) -> dict[str, Any]:
     return dict(
         freeze=opts['freeze'],
         feature_kwargs=_feature_kwargs(opts, names),
-        teacher_sigma=_teacher_sigma(opts, names, 'fd_features'),
+        teacher_sigma=teacher_noise_law(opts['teacher_sigma'], names, 'fd_features', opts['transfer']),
         fd_queue=opts['fd_queue'],
         fd_beta=opts['fd_beta'],
         optimizer_type=opts['optimizer_type'],
@@ -393,33 +317,6 @@ def _feature_kwargs(opts: dict[str, Any], names: list[str]) -> dict[str, Any]:
     )
 
 
-def _teacher_sigma(opts: dict[str, Any], names: list[str], option: str) -> str | list[float] | None:
-    """Law of the noise for the teacher's encoder; None where it is no feature network.
-
-    Raises:
-        ArgumentError: A law without the encoder, or the encoder of a teacher that there is not.
-    """
-    given = opts['teacher_sigma']
-    if TEACHER_BACKBONE not in names:
-        if given is not None:
-            raise ArgumentError(
-                arg('teacher_sigma', given),
-                " is about the teacher's encoder as a feature network; add ",
-                arg(option, TEACHER_BACKBONE),
-                ', or leave it out',
-            )
-        return None
-    if opts['transfer'] == RANDOM_TEACHER:
-        raise ArgumentError(
-            arg(option, TEACHER_BACKBONE),
-            ' means the encoder of the teacher, and ',
-            arg('transfer', RANDOM_TEACHER),
-            ' has none; use another, for example ',
-            arg(option, 'tf_efficientnet_lite0'),
-        )
-    return DEFAULT_TEACHER_SIGMA if given is None else given
-
-
 def _adversarial_config(opts: dict[str, Any]) -> dict[str, Any]:
     """Everything that only distillation with a discriminator, or with a score network, has."""
     names = backbone_names(opts['backbone'])
@@ -432,7 +329,7 @@ def _adversarial_config(opts: dict[str, Any]) -> dict[str, Any]:
         loss_kwargs=dict(loss_type=opts['loss_type'], r1_gamma=opts['r1_gamma']),
         r1_interval=R1_INTERVAL if opts['r1_type'] == 'r1' else 0,
         feature_kwargs=_feature_kwargs(opts, names),
-        teacher_sigma=_teacher_sigma(opts, names, 'backbone'),
+        teacher_sigma=teacher_noise_law(opts['teacher_sigma'], names, 'backbone', opts['transfer']),
         discriminator_kwargs=dict(channel_max=opts['d_channel_max'], class_embed=opts['class_embed']),
         ada_kwargs=_ada_kwargs(opts),
         augment_notice=_augment_notice(opts),
@@ -443,29 +340,6 @@ def _adversarial_config(opts: dict[str, Any]) -> dict[str, Any]:
         instance_kwargs=_instance_kwargs(opts),
         sampler_kwargs=_sampler_kwargs(opts),
     )
-
-
-def backbone_names(text: str, option: str = 'backbone') -> list[str]:
-    """Return the backbones that an official number, or a list such as 'vgg16_bn,resnet50', means.
-
-    Args:
-        text:   Value of an option.
-        option: Its name, for messages.
-
-    Raises:
-        ArgumentError: It can be neither.
-    """
-    names = BACKBONE_SETS.get(text.strip()) or [name.strip() for name in text.split(',')]
-    for name in names:
-        if not BACKBONE_NAME.fullmatch(name):
-            raise ArgumentError(
-                arg(option, text),
-                f': {name!r} is neither an official set, 0 to 3, nor the name of a backbone; use ',
-                arg(option, '3'),
-                ' or ',
-                arg(option, 'vgg16_bn,tf_efficientnet_lite0'),
-            )
-    return list(names)
 
 
 def _ada_kwargs(opts: dict[str, Any]) -> dict[str, Any] | None:

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from dnnlib.errors import Arg, ArgumentError, arg
 from dnnlib.util import atomic_write
-from training.options import OPTIONS, translate
+from training.options import OPTIONS
 from training.run import state as training_state
 from training.run.folder import OPTIONS_FILE, TEMPORARY_PATTERN, dataset_name
+from training.second_spellings import translate
 
 # Options that are no part of what makes two runs the same: they may change, or stand for files whose content
 # is compared instead, see `identity`.

@@ -17,7 +17,7 @@ from training.adversarial.batch_split import RunningStatistics, SpectralVectors,
 from training.adversarial.builders import build_discriminator, build_features
 from training.adversarial.input_augment import InputAugment
 from training.adversarial.stages import GDDLoss
-from training.config import RANDOM_TEACHER
+from training.choices import RANDOM_TEACHER
 from training.sampling.samplers import jump_levels
 from training.student.freeze import freeze_layers, freeze_table
 from training.student.frozen_cast import refresh_twin

@@ -15,7 +15,7 @@ from torch_utils import distributed, misc, training_stats
 from torch_utils.randomness import BatchRandom
 from training.adversarial.builders import build_features
 from training.adversarial.input_augment import InputAugment
-from training.config import RANDOM_TEACHER
+from training.choices import RANDOM_TEACHER
 from training.frechet.distance import Reference
 from training.frechet.moments import FeatureQueue, MovingMoments, Population
 from training.sampling.samplers import jump_chain, jump_levels

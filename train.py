@@ -105,6 +105,11 @@ def missing_of_recipe(recipe: Recipe, data: str | None, teacher: str | None) -> 
     """Say where training images or teacher come from if they are missing; None stands for the user's own."""
     if data and not os.path.exists(data):
         return f'{data} is missing; make it with {make_data(recipe.data)}, or set DATA=FILE.zip'
+    if teacher and not is_url(teacher) and not os.path.exists(teacher) and recipe.made_by:
+        return (
+            f'{teacher} is missing; train it with sh train.sh {recipe.made_by} and copy the last '
+            'network-snapshot-*.pkl of its run folder there, or set TEACHER=FILE.pkl'
+        )
     if teacher and not is_url(teacher) and not os.path.exists(teacher):
         return (
             f'{teacher} is missing; download {EDM_URL}/{os.path.basename(teacher)}, or set TEACHER=FILE.pkl '

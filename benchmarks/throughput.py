@@ -46,6 +46,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SHAPES = {
     'mnist-32x32': (32, 1, 10, 10_000),
     'mnist-train-32x32': (32, 1, 10, 60_000),
+    'cifar10-16x16': (16, 3, 10, 50_000),
     'cifar10-32x32': (32, 3, 10, 50_000),
     'ffhq-64x64': (64, 3, 0, 70_000),
     'afhqv2-64x64': (64, 3, 0, 15_803),

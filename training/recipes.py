@@ -96,6 +96,7 @@ PHOTOS_TEACHER_RUN = dict(
     desc='photos-teacher',
 )  # fmt: skip
 PHOTOS = dict(DEMO, xflip=True, duration=0.1, tick=2)
+PHOTOS_CD = dict(DEMO_DISTANCE, teacher_type='cd', max_steps=16, xflip=True, duration=0.1, tick=2)
 PHOTOS_FD = dict(DEMO_FD, xflip=True, duration=0.1, tick=2)
 # The teacher's own features: nothing is resized, and nothing of ImageNet is read.
 PHOTOS_OWN = dict(PHOTOS, backbone='teacher')
@@ -202,6 +203,7 @@ PHOTOGRAPHS = {
     'photos-gdd':     _photos('GDD, all layers trained', PHOTOS | dict(freeze=0), 'photos-gdd'),
     'photos-gdd-i-teacher': _photos("GDD-I on the teacher's own features, without ImageNet", PHOTOS_OWN,
                                     'photos-gdd-i-teacher'),
+    'photos-cd':      _photos('consistency distillation', PHOTOS_CD, 'photos-cd'),
     'photos-fd':      _photos('Fréchet distance as the loss', PHOTOS_FD, 'photos-fd'),
     'cifar10-small-teacher': Recipe('32x32, for one GPU, about 20 minutes in pieces', 'cifar10-32x32',
                                     SMALL_TEACHER_RUN),

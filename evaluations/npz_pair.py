@@ -158,6 +158,12 @@ def _remarks(sample: Side, reference: Side, kinds: Collection[str]) -> list[str]
         notes.append(
             f'the samples are {image_size(sample)}, but the reference images {image_size(reference)}'
         )
+    return notes + _remarks_on_reference(reference, kinds)
+
+
+def _remarks_on_reference(reference: Side, kinds: Collection[str]) -> list[str]:
+    """Return what the reference lacks, one line each."""
+    notes = []
     if 'features' in kinds and reference.has_moments('fid') and not reference.has_moments('sfid'):
         notes.append(
             f'{reference.path} has no mu_s: sFID is relative to its {len(reference.npz)} images, unlike FID'

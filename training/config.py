@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From options to the one dict that describes a run; no torch, no files, no processes."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 from dnnlib.errors import ArgumentError, arg, as_option
 from training.choices import (
@@ -204,16 +204,7 @@ def _network_kwargs(opts: dict[str, Any], options: dict[str, Any]) -> dict[str, 
 def _metrics_kwargs(opts: dict[str, Any]) -> dict[str, Any] | None:
     """What is measured at snapshots and with what, or None."""
     if not opts['metrics']:
-        for name in ('metrics_ref', 'metrics_detector', 'metrics_detector_path'):
-            if opts[name] is not None:
-                raise ArgumentError(
-                    arg(name, opts[name]),
-                    ' needs ',
-                    arg('metrics'),
-                    ', the numbers to measure; add for example ',
-                    arg('metrics', 'fd10k'),
-                    ', or leave it out',
-                )
+        _refuse_without_metrics(opts)
         return None
     if opts['metrics_ref'] is None:
         raise ArgumentError(
@@ -231,6 +222,19 @@ def _metrics_kwargs(opts: dict[str, Any]) -> dict[str, Any] | None:
         detector_path=opts['metrics_detector_path'],
         batch=opts['metrics_batch'],
     )
+
+
+def _refuse_without_metrics(opts: dict[str, Any]) -> None:
+    for name in ('metrics_ref', 'metrics_detector', 'metrics_detector_path'):
+        if opts[name] is not None:
+            raise ArgumentError(
+                arg(name, opts[name]),
+                ' needs ',
+                arg('metrics'),
+                ', the numbers to measure; add for example ',
+                arg('metrics', 'fd10k'),
+                ', or leave it out',
+            )
 
 
 def _instance_kwargs(opts: dict[str, Any]) -> dict[str, Any] | None:
@@ -262,6 +266,13 @@ def _sampler_kwargs(opts: dict[str, Any]) -> dict[str, Any]:
             arg('sampler', 'multi_step'),
             ' works anyway)',
         )
+    _check_middle_sigma(middle, steps)
+    if steps != 2:
+        return dict(num_steps=steps)
+    return dict(num_steps=steps, middle_sigma=MIDDLE_SIGMA if middle is None else middle)
+
+
+def _check_middle_sigma(middle: float | None, steps: int) -> None:
     if middle is not None and steps != 2:
         raise ArgumentError(
             arg('middle_sigma', middle),
@@ -274,9 +285,6 @@ def _sampler_kwargs(opts: dict[str, Any]) -> dict[str, Any]:
             arg('middle_sigma', middle),
             f' must lie below {SIGMA_MAX:g}, the level of the first step; use {MIDDLE_SIGMA}',
         )
-    if steps != 2:
-        return dict(num_steps=steps)
-    return dict(num_steps=steps, middle_sigma=MIDDLE_SIGMA if middle is None else middle)
 
 
 def _teacher_config(opts: dict[str, Any]) -> dict[str, Any]:
@@ -376,6 +384,11 @@ def _augment_notice(opts: dict[str, Any]) -> str | None:
     return 'Warning: no augmentation: ' + ArgumentError(*parts).spell(as_option)
 
 
+def _refuse_loss(opts: dict[str, Any], name: str, losses: str, *reason: Any) -> NoReturn:
+    # Refuse an option with the loss of this run.
+    raise ArgumentError(arg(name, opts[name]), ' needs ', arg('loss', losses), *reason)
+
+
 def _check_options(opts: dict[str, Any]) -> None:
     check_teacher_given(opts)
     distils = opts['loss'] in DISTILLATION_LOSSES
@@ -393,24 +406,11 @@ def _check_options(opts: dict[str, Any]) -> None:
             ' out to train a teacher from random weights',
         )
     if not distils and opts['freeze']:
-        needed = arg('loss', 'gdd')
-        raise ArgumentError(
-            arg('freeze', opts['freeze']),
-            ' needs ',
-            needed,
-            '; a teacher trains all layers, use ',
-            arg('freeze', 0),
-        )
+        _refuse_loss(opts, 'freeze', 'gdd', '; a teacher trains all layers, use ', arg('freeze', 0))
     if distils and opts['ls'] != 1:
-        raise ArgumentError(
-            arg('ls', opts['ls']),
-            ' needs ',
-            arg('loss', 'edm or vp or ve'),
-            ': bfloat16 has the exponents of float32, so distillation scales no loss (the official code '
-            'ignores the option); use ',
-            arg('ls', 1),
-            ', or leave it out',
-        )
+        reason = ': bfloat16 has the exponents of float32, so distillation scales no loss '
+        reason += '(the official code ignores the option); use '
+        _refuse_loss(opts, 'ls', 'edm or vp or ve', reason, arg('ls', 1), ', or leave it out')
     if distils and opts['precision'] == 'fp16':
         raise ArgumentError(
             arg('precision', 'fp16'),

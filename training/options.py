@@ -388,6 +388,11 @@ def refuse_unused(opts: dict[str, Any], given: Iterable[str], weak: Iterable[str
             raise ArgumentError(
                 arg(item.name, opts[item.name]), ' needs ', needed, f'; {reason}, leave it out'
             )
+    _refuse_of_left_out_parts(opts, options)
+
+
+def _refuse_of_left_out_parts(opts: dict[str, Any], options: Iterable[Option]) -> None:
+    # Of a distillation that leaves out the adversarial loss, or the comparison with a score network.
     for item in options:
         if item.part == 'comparison' and opts['teacher_type'] == 'none':
             raise ArgumentError(

@@ -21,9 +21,10 @@ from training.frechet.moments import FeatureQueue, MovingMoments, Population
 from training.sampling.samplers import jump_chain, jump_levels
 from training.student.freeze import freeze_layers, freeze_table
 from training.student.frozen_cast import refresh_twin
-from training.student.generator import build_generator, computing_twin, describe_generator
+from training.student.generator import computing_twin, describe_generator
 from training.tasks.frechet_start import gather_rows, generated_features, real_moments
 from training.tasks.inputs import StageInputs
+from training.tasks.students import build_student
 from training.update.gradients import StepGuard
 from training.update.optimizers import make_optimizer
 
@@ -48,16 +49,7 @@ class FrechetTask:
     def __init__(self, config: dict, dataset: Any, device: torch.device, micro_batch: int) -> None:
         self.config, self.dataset, self.micro_batch = config, dataset, micro_batch
         self.layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
-        self.G, _teacher, self.facts = build_generator(
-            dataset,
-            device,
-            self.layout,
-            data=config['dataset_kwargs']['path'],
-            transfer=config['transfer'],
-            trust_pickle=config['trust_pickle'],
-            network_kwargs=config['network_kwargs'],
-            network_options=config['network_options'],
-        )
+        self.G, _teacher, self.facts = build_student(config, dataset, device, self.layout)
         self.trained = self.G
         self._build_features(dataset.resolution, device)
         self.g_params = freeze_layers(self.G, config['freeze'])

@@ -22,6 +22,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 
 import click
 
@@ -211,7 +212,7 @@ def format_curves(folder: pathlib.Path, results: list[Result]) -> str:
 # Commands.
 
 
-def common(function):
+def common(function: Callable) -> Callable:
     """Add the options that both commands have."""
     for decorate in (
         click.argument('claim', type=click.Choice([*CLAIMS, 'all'])),

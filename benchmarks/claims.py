@@ -66,7 +66,7 @@ DATA = {
         'photos',
         'photos-gdd-i',
         'pretrained/edm-cifar10-16x16-cond-ve.pkl',
-        'datasets/cifar10-16x16-ref.npz',
+        'datasets/cifar10-16x16-ref-tf_efficientnet_lite1.npz',
         8 * 2.5e-5,
     ),
 }

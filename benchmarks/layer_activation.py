@@ -19,6 +19,7 @@ import json
 import math
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import click
 import torch
@@ -241,7 +242,7 @@ def save_figure(path: pathlib.Path, result: dict, title: str) -> None:
     pyplot.close(figure)
 
 
-def draw_map(figure, axis, name: str, levels: list[float], shares: dict) -> None:
+def draw_map(figure: Any, axis: Any, name: str, levels: list[float], shares: dict) -> None:
     """Draw share / largest share of the layer, by noise level (ascending) and layer."""
     order = sorted(range(len(levels)), key=levels.__getitem__)
     rows = [[values[k] / max(max(values), 1e-12) for k in order] for values in shares.values()]
@@ -253,7 +254,7 @@ def draw_map(figure, axis, name: str, levels: list[float], shares: dict) -> None
     figure.colorbar(image, ax=axis)
 
 
-def draw_shares(axis, result: dict) -> None:
+def draw_shares(axis: Any, result: dict) -> None:
     """Draw the share of each layer at three levels, and of the student."""
     layers, levels = list(result['teacher']), result['levels']
     middle = min(range(len(levels)), key=lambda k: abs(math.log(levels[k] / 0.5)))
@@ -271,7 +272,7 @@ def draw_shares(axis, result: dict) -> None:
     axis.legend(fontsize=8)
 
 
-def draw_spectra(axis, result: dict) -> None:
+def draw_spectra(axis: Any, result: dict) -> None:
     """Draw the power of the denoised images relative to that of the images, for some noise levels."""
     for k in range(0, len(result['levels']), 3):
         axis.semilogy(result['spectra'][k], label=f'{result["levels"][k]:.2g}')

@@ -164,8 +164,8 @@ def format_table(found: list[Expected]) -> str:
     ]
     for row in found:
         lines.append(
-            f'| `sh train.sh {row.name}` | {row.published or "-"} | {row.ours} | {row.kimg:,g} '
-            f'| {row.gflop:.4g} | {row.hours:.2g} |'
+            f'| `sh train.sh {row.name}` | {row.published or "-"} | {row.ours} | {row.kimg:,.10g} '
+            f'| {row.gflop:.4g} | {float(f"{row.hours:.2g}"):,.10g} |'
         )
     return '\n'.join(lines)
 

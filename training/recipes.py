@@ -209,7 +209,7 @@ PHOTOGRAPHS = {
                                     'photos-gdd-i-teacher'),
     'photos-cd':      _photos('consistency distillation', PHOTOS_CD, 'photos-cd'),
     'photos-fd':      _photos('Fréchet distance as the loss', PHOTOS_FD, 'photos-fd'),
-    'cifar10-small-teacher': Recipe('32x32, for one GPU, about 20 minutes in pieces', 'cifar10-32x32',
+    'cifar10-small-teacher': Recipe('32x32, for one GPU, about half an hour in pieces', 'cifar10-32x32',
                                     SMALL_TEACHER_RUN),
     'cifar10-small-gdd-i': _small('GDD-I of it, for one GPU', SMALL, 'cifar10-small-gdd-i'),
     'cifar10-small-gdd':   _small('GDD of it, for one GPU', SMALL | dict(freeze=0), 'cifar10-small-gdd'),

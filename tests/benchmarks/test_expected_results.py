@@ -39,8 +39,8 @@ def test_rows(name, cells):
 
 
 def test_hours_by_hand():
-    """A million images of 36 GFLOP: 36e15 operations, an hour at 10 TFLOP/s."""
-    assert gpu_hours(1000, 36) == pytest.approx(1.0)
+    """A million images of 54 GFLOP: 54e15 operations, an hour at 15 TFLOP/s."""
+    assert gpu_hours(1000, 54) == pytest.approx(1.0)
 
 
 def test_rate_is_what_edm_states():

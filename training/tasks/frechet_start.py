@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from dnnlib.progress import ProgressBar
 from torch_utils import distributed
 from torch_utils.randomness import derive_seed
 from training.adversarial.features import ProjectedFeatures
@@ -53,7 +54,7 @@ def real_moments(
         name: torch.zeros([1 + width, width], dtype=torch.float64, device=device)
         for name, width in _widths(features, dataset).items()
     }
-    for begin, images, labels in _real_chunks(dataset, len(dataset), device):
+    for begin, images, labels in _real_chunks(dataset, len(dataset), device, 'Measuring training images'):
         images = images.contiguous(memory_format=layout)
         for name, rows in _features(features, images, labels, seed, f'real/{begin}', law).items():
             rows = rows.double()
@@ -89,7 +90,7 @@ def generated_features(
     rows = {
         name: torch.zeros([count, width], device=device) for name, width in _widths(features, dataset).items()
     }
-    for begin, images, labels in _real_chunks(dataset, count, device):
+    for begin, images, labels in _real_chunks(dataset, count, device, 'Measuring generated images'):
         generator = torch.Generator(images.device).manual_seed(derive_seed(seed, 'fd', begin))
         z = torch.randn(images.shape, generator=generator, device=images.device)
         fakes = generate(z.contiguous(memory_format=layout), labels)
@@ -103,7 +104,7 @@ def _device(features: ProjectedFeatures) -> torch.device:
 
 
 def _widths(features: ProjectedFeatures, dataset: Any) -> dict[str, int]:
-    _begin, images, labels = next(_real_chunks(dataset, 1, _device(features), alone=True))
+    _begin, images, labels = next(_real_chunks(dataset, 1, _device(features)))
     return {name: rows.shape[1] for name, rows in _features(features, images, labels, 0, '', [1.0]).items()}
 
 
@@ -124,13 +125,15 @@ def _features(
 
 
 def _real_chunks(
-    dataset: Any, count: int, device: torch.device, alone: bool = False
+    dataset: Any, count: int, device: torch.device, desc: str | None = None
 ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor | None]]:
-    """Yield (position, images -1..1, one-hot labels or None) of this process, or if `alone` of all."""
-    rank, world_size = (0, 1) if alone else (distributed.get_rank(), distributed.get_world_size())
-    for begin in range(rank * CHUNK, count, world_size * CHUNK):
-        indices = [i * len(dataset) // count for i in range(begin, min(begin + CHUNK, count))]
-        items = [dataset[index] for index in indices]
-        images = torch.stack([torch.as_tensor(image) for image, _ in items]).to(device, torch.float32)
-        labels = torch.stack([torch.as_tensor(label) for _, label in items]).to(device)
-        yield begin, images / 127.5 - 1, labels if labels.shape[1] else None
+    """Yield (position, images -1..1, one-hot labels or None) of this process; without `desc` of all."""
+    rank, world_size = (distributed.get_rank(), distributed.get_world_size()) if desc else (0, 1)
+    with ProgressBar(desc or '', count, visible=bool(desc) and rank == 0) as bar:
+        for begin in range(rank * CHUNK, count, world_size * CHUNK):
+            indices = [i * len(dataset) // count for i in range(begin, min(begin + CHUNK, count))]
+            items = [dataset[index] for index in indices]
+            images = torch.stack([torch.as_tensor(image) for image, _ in items]).to(device, torch.float32)
+            labels = torch.stack([torch.as_tensor(label) for _, label in items]).to(device)
+            yield begin, images / 127.5 - 1, labels if labels.shape[1] else None
+            bar.advance(min(world_size * len(items), count - bar.done))

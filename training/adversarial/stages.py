@@ -73,9 +73,7 @@ class GDDLoss:
         self.D.requires_grad_(False)  # while the graph is made: it leads through D, not into its parameters
         try:
             fakes = self.generate(z, labels)  # [N, C, H, W]
-            logits = self.D(
-                self._features(fakes, labels, 'fake', draws), _classes(labels)
-            )  # [N, L] per backbone
+            logits = self.D(self._features(fakes, labels, 'fake', draws), _classes(labels))  # [N, L] each
         finally:
             self.D.requires_grad_(True)
         loss = losses.generator_loss(logits, self.loss_type)

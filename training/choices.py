@@ -88,6 +88,11 @@ RANDOM_TEACHER = 'random'
 OFFICIAL_CLASS_TABLE = 'pretrained/imagenet-class-embeddings-tf_efficientnet_lite0.npy'
 
 
+def default_r1_gamma(batch: int, official: bool) -> float:
+    """Return the weight of R1 where none is given: the demo's strength at any batch, or the official weight."""
+    return OFFICIAL_R1_GAMMA if official else float(f'{WORKING_GAMMAS[1] * batch / REFERENCE_PROCESSES:.6g}')
+
+
 def check_max_steps(kind: str, max_steps: int) -> None:
     """Raise ArgumentError if a method cannot divide the noise range into `max_steps` intervals."""
     if kind not in TEACHER_TYPES[1:]:

@@ -15,14 +15,12 @@ from training.choices import (
     LOSS_DEFAULTS,
     MIDDLE_SIGMA,
     OFFICIAL_CLASS_TABLE,
-    OFFICIAL_R1_GAMMA,
     R1_INTERVAL,
     RANDOM_TEACHER,
-    REFERENCE_PROCESSES,
     SIGMA_MAX,
-    WORKING_GAMMAS,
     backbone_names,
     check_max_steps,
+    default_r1_gamma,
     teacher_noise_law,
 )
 
@@ -118,10 +116,7 @@ def _with_defaults(opts: dict[str, Any]) -> dict[str, Any]:
         d_resolution=BACKBONE_PIXELS,
         class_embed=table,
     )
-    batch = opts['batch'] or defaults['batch']
-    # The strength of the demo at any batch size.
-    gamma = float(f'{WORKING_GAMMAS[1] * batch / REFERENCE_PROCESSES:.6g}')
-    defaults['r1_gamma'] = OFFICIAL_R1_GAMMA if official else gamma
+    defaults['r1_gamma'] = default_r1_gamma(opts['batch'] or defaults['batch'], official)
     return opts | {name: value for name, value in defaults.items() if opts[name] is None}
 
 

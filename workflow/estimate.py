@@ -15,7 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.synthetic_data import SyntheticDataset
-from training.config import RANDOM_TEACHER
+from training.config import RANDOM_TEACHER, TEACHER_LOSSES
 from training.training_loop import TrainingRun
 
 COUNTED = 2  # images of the iteration that is counted
@@ -96,9 +96,11 @@ class _Trial:
             use_labels=config['dataset_kwargs']['use_labels'] and classes > 0,
             **dataset,
         )
-        if config['loss'] == 'gdd':
+        if config.get('feature_kwargs'):
             config['feature_kwargs'] = dict(config['feature_kwargs'], weights='random')
+        if config.get('discriminator_kwargs'):
             config['discriminator_kwargs'] = dict(config['discriminator_kwargs'], class_embed='random')
+        if config['loss'] not in TEACHER_LOSSES:
             config['transfer'] = RANDOM_TEACHER if config['arch'] else config['transfer']
         self.run = TrainingRun(config, SyntheticDataset(**config['dataset_kwargs']))
         self.batches = self.run.batches()

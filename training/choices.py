@@ -89,7 +89,7 @@ OFFICIAL_CLASS_TABLE = 'pretrained/imagenet-class-embeddings-tf_efficientnet_lit
 
 
 def default_r1_gamma(batch: int, official: bool) -> float:
-    """Return the weight of R1 where none is given: the demo's strength at any batch, or the official weight."""
+    """Return the weight of R1 where none is given: the demo's strength at any batch, or official."""
     return OFFICIAL_R1_GAMMA if official else float(f'{WORKING_GAMMAS[1] * batch / REFERENCE_PROCESSES:.6g}')
 
 

@@ -15,7 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.synthetic_data import SyntheticDataset
-from training.config import RANDOM_TEACHER, TEACHER_LOSSES
+from training.choices import RANDOM_TEACHER, TEACHER_LOSSES
 from training.training_loop import TrainingRun
 
 COUNTED = 2  # images of the iteration that is counted

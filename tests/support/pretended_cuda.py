@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A GPU that is only pretended: tensors keep CPU memory and real numbers, and carry the device they claim.
 
-`with PretendedCuda() as gpu:` intercepts every torch function that Python calls, so that `x.device`, `device=`,
-`.to('cuda')` and `torch.Generator('cuda')` behave as they would with a GPU. What a GPU would refuse raises:
-tensors of two devices in one operation, a generator of another device, pinning what is on the GPU, `.numpy()`
-of a GPU tensor, CUDA in a forked process. What would make the host wait is noted with the line of the program,
-and `gpu.hot_loop()` fails where there is any of it.
+`with PretendedCuda() as gpu:` intercepts every torch function that Python calls, so that `x.device`,
+`device=`, `.to('cuda')` and `torch.Generator('cuda')` behave as they would with a GPU. What a GPU would
+refuse raises: tensors of two devices in one operation, a generator of another device, pinning what is on the
+GPU, `.numpy()` of a GPU tensor, CUDA in a forked process. What would make the host wait is noted with the
+line of the program, and `gpu.hot_loop()` fails where there is any of it.
 
 What happens inside one call is not seen: the C++ of autograd, and `backward` of autograd functions in Python.
 Nor are cuDNN, NCCL, atomics and streams there; a real GPU is still needed for those.
@@ -24,18 +24,18 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from tests.support import ROOT, pretended_runtime
-from tests.support.pretended_runtime import CPU, PretendedGenerator, place
+from tests.support.pretended_runtime import CPU, place
 
 # After these the host knows what the GPU has computed, so it has waited for it.
 READS = set(
-    'item tolist __bool__ __float__ __int__ __index__ __contains__ __format__ __repr__ equal allclose nonzero '
-    'is_nonzero argwhere masked_select unique unique_consecutive bincount'.split()
+    'item tolist __bool__ __float__ __int__ __index__ __contains__ __format__ __repr__ equal allclose '
+    'nonzero is_nonzero argwhere masked_select unique unique_consecutive bincount'.split()
 )
 # These take data of the host, or make new tensors: their operands need not be on one device.
 FACTORIES = set(
-    'zeros ones empty full rand randn randint randperm tensor as_tensor arange eye linspace logspace from_numpy '
-    'frombuffer scalar_tensor empty_strided zeros_like ones_like empty_like full_like rand_like randn_like '
-    'randint_like new_zeros new_ones new_empty new_full new_tensor'.split()
+    'zeros ones empty full rand randn randint randperm tensor as_tensor arange eye linspace logspace '
+    'from_numpy frombuffer scalar_tensor empty_strided zeros_like ones_like empty_like full_like rand_like '
+    'randn_like randint_like new_zeros new_ones new_empty new_full new_tensor'.split()
 )
 FROM_HOST_DATA = ('tensor', 'as_tensor', 'scalar_tensor', 'new_tensor')
 # No operation on numbers, so operands of any device may meet.
@@ -45,8 +45,8 @@ NO_KERNEL = set(
 )
 # CUDA takes a 0-dim tensor of the CPU as an operand of pointwise operations, but not of these.
 NO_HOST_SCALARS = set(
-    'cat stack concat hstack vstack mm matmul linear conv2d conv_transpose2d batch_norm group_norm layer_norm '
-    'embedding bmm addmm mv dot index_select index_copy gather scatter_ lerp lerp_ einsum'.split()
+    'cat stack concat hstack vstack mm matmul linear conv2d conv_transpose2d batch_norm group_norm '
+    'layer_norm embedding bmm addmm mv dot index_select index_copy gather scatter_ lerp lerp_ einsum'.split()
 )
 PASS_THROUGH = {'_set_grad_enabled', 'set_grad_enabled', '_parse_to', 'is_grad_enabled', 'is_floating_point'}
 
@@ -133,7 +133,7 @@ class PretendedCuda(TorchFunctionMode):
             lines = [f'{count} x {kind}, {where}' for (kind, where), count in sorted(new.items())]
             raise HostWaits('the host waits for the GPU:\n' + '\n'.join(lines))
 
-    # ----------------------------------------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------------------------
     # Every torch function comes here.
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -231,7 +231,7 @@ class PretendedCuda(TorchFunctionMode):
             elif x.ndim == 0 and on_gpu(x):
                 self._note('read, index by a 0-dim tensor')
 
-    # ----------------------------------------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------------------------
     # Attributes, such as x.device, x.grad, x.data = y.
 
     def _attribute(self, func, kind, name, args, kwargs):
@@ -256,7 +256,7 @@ class PretendedCuda(TorchFunctionMode):
             mark(out, place(x))
         return out
 
-    # ----------------------------------------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------------------------
     # Copies between devices.
 
     def _to(self, func, args, kwargs):
@@ -308,7 +308,7 @@ class PretendedCuda(TorchFunctionMode):
         out._pinned = True
         return out
 
-    # ----------------------------------------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------------------------
     # Others.
 
     def _grad(self, func, args, kwargs):

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What of CUDA is no torch function, for the pretended GPU: `torch.cuda`, generators, grouping in optimizers."""
+"""What of CUDA is no torch function, for the pretended GPU: `torch.cuda`, generators, new parameters."""
 
 import contextlib
 import sys

@@ -37,7 +37,7 @@ from benchmarks.synthetic_data import SyntheticDataset
 from dnnlib.parallel import available_cores
 from dnnlib.util import atomic_write
 from torch_utils import distributed
-from training import config as config_lib
+from training.choices import R1_INTERVAL, RANDOM_TEACHER
 from training.run import folder
 from training.training_loop import TrainingRun
 
@@ -118,7 +118,7 @@ def synthetic_config(config, processes, world_size=1, batch=None, batch_gpu=None
         if config[
             'arch'
         ]:  # without one the architecture is that of the teacher (the demo's is in the repository)
-            config['transfer'] = config_lib.RANDOM_TEACHER
+            config['transfer'] = RANDOM_TEACHER
     return config
 
 
@@ -309,7 +309,7 @@ def table(results):
             '',
             f'{done[0]["device"]}, torch {done[0]["torch"]}, {done[0]["processes"]} process(es). '
             'Stages in milliseconds: '
-            f'R1 of one call, of which there is one in {config_lib.R1_INTERVAL} iterations; '
+            f'R1 of one call, of which there is one in {R1_INTERVAL} iterations; '
             'the others of one iteration.',
         ]
     return '\n'.join(lines) + '\n'

@@ -12,7 +12,7 @@ from torch_utils import persistence
 from torch_utils.randomness import BatchRandom
 from training import augment
 from training.augment import AugmentPipe, padding, resample
-from training.config import AUGMENT_DIM, AUGMENTATIONS
+from training.choices import AUGMENT_DIM, AUGMENTATIONS
 
 PIXEL_OPERATIONS = ('xflip', 'yflip', 'rotate_int', 'translate_int')
 GEOMETRY = ('scale', 'rotate_frac', 'aniso', 'translate_frac')

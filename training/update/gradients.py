@@ -32,9 +32,9 @@ def average_over_processes(params: Sequence[torch.nn.Parameter]) -> None:
     Args:
         params: Parameters with gradients, the same list on every process.
     """
-    world_size = distributed.get_world_size()
-    if world_size == 1 or not params:
+    if distributed.is_alone() or not params:
         return
+    world_size = distributed.get_world_size()
     replace_in_place(
         [p.grad for p in params], lambda flat: distributed.all_reduce_sum_(flat.div_(world_size))
     )

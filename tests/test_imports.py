@@ -76,8 +76,9 @@ ALLOWED = {
         'training.snapshots',
     },
     'evaluations.inputs': {'training.dataset', 'training.sampling'},
+    'evaluations.reviewing': {'evaluations.inputs', 'evaluations.metrics', 'training.images'},
     'evaluations': {f'training.{name}' for name in TRAINING}
-    | {'evaluations.detectors', 'evaluations.inputs', 'evaluations.metrics'},
+    | {f'evaluations.{name}' for name in ('detectors', 'inputs', 'metrics', 'reviewing')},
 }
 
 

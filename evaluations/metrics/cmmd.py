@@ -19,8 +19,8 @@ _ROWS = 2048  # of a block
 def cmmd(samples: Array, reference: Array, sigma: float = SIGMA, normalise: bool = True) -> float:
     """Return 1000 times the squared maximum mean discrepancy, biased as in the paper's program.
 
-    Between unit vectors the kernel exp(-|x - y|^2 / (2 sigma^2)) differs from 1 by 0.02 at most, so the mean of
-    its difference to 1 is taken, in float64: the ones cancel. The value is nearly 10 |mean x - mean y|^2.
+    Between unit vectors the kernel exp(-|x - y|^2 / (2 sigma^2)) differs from 1 by 0.02 at most, so the mean
+    of its difference to 1 is taken, in float64: the ones cancel. The value is nearly 10 |mean x - mean y|^2.
 
     Args:
         samples, reference: Features, float tensors or arrays [N, D] and [M, D].

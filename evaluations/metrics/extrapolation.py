@@ -3,8 +3,8 @@
 
 """FID-infinity (Chong and Forsyth 2020, arXiv 1911.07023): the Frechet distance of infinitely many samples.
 
-The distance is nearly a straight line in 1 / N. Only the bias of the samples is removed; that of the reference,
-which all models share, stays.
+The distance is nearly a straight line in 1 / N. Only the bias of the samples is removed; that of the
+reference, which all models share, stays.
 
 Legend: N images, D features.
 """
@@ -62,8 +62,8 @@ def extrapolate_frechet(
     """Extrapolate the Frechet distance to infinitely many samples.
 
     The subsets of one random order are nested, so that one pass over the features gives all their statistics;
-    the authors draw each anew. The spread is that of several orders; the fit's own error would mean nothing, since
-    the points depend on each other.
+    the authors draw each anew. The spread is that of several orders; the fit's own error would mean
+    nothing, since the points depend on each other.
 
     Args:
         features: Of the samples, float tensor or array [N, D].

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from evaluations.metrics.frechet import Array, as_feature_pair, as_features
-from evaluations.metrics.nearest import Neighbours, Progress, nearest_neighbours, nearest_others
+from evaluations.metrics.nearest import Neighbours, Progress, nearest_neighbours
 
 CELLS = 3  # of dgm-eval, and of the authors on ImageNet
 MIN_SAMPLES = 20  # a cell counts with more samples than that
@@ -49,8 +49,8 @@ class Distances(typing.NamedTuple):
 def authenticity(nearest: Neighbours, training: Neighbours) -> float:
     """Return the share of authentic samples, 0..1; AuthPct is 100 times that.
 
-    A sample is authentic if its nearest training image is nearer to another training image than to the sample.
-    Equal distances are not. Fresh data give a third to a half, depending on the dimension; garbage gives 1.
+    A sample is authentic if its nearest training image is nearer to another one than to the sample. Equal
+    distances are not. Fresh data give a third to a half, depending on the dimension; garbage gives 1.
 
     Args:
         nearest: Of the samples among the training images, as `nearest_neighbours` returns them.

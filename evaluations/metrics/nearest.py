@@ -38,7 +38,7 @@ def nearest_neighbours(
     """Return the k nearest points of each query.
 
     Blocks of |q|^2 - 2 q p + |p|^2 find a few candidates; their distances are computed again by
-    subtraction in float64. Without that, copies would come out at 3e-4 of the length of a feature vector, not 0.
+    subtraction in float64. Without that, copies would come out at 3e-4 of the length of a vector, not 0.
 
     Args:
         queries: Features, float tensor or array [N, D].
@@ -56,11 +56,7 @@ def nearest_neighbours(
 
 
 def nearest_others(
-    features: Array,
-    k: int = 1,
-    rows: int = ROWS,
-    columns: int = COLUMNS,
-    progress: Progress | None = None,
+    features: Array, k: int = 1, rows: int = ROWS, columns: int = COLUMNS, progress: Progress | None = None
 ) -> Neighbours:
     """Return the k nearest other points of each point of one set: copies count, the point itself does not.
 

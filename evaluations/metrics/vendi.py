@@ -19,8 +19,8 @@ def vendi_score(features: Array, order: float = 1.0) -> float:
     """Return the exponential of the entropy of the eigenvalues of the cosine similarities over N.
 
     Features are scaled to unit length and not centred. The eigenvalues of X^T X / N, which are those of
-    X X^T / N but for zeros, need no memory that grows with N. Between 1 (all the same) and N; only sets of one
-    size and one detector compare.
+    X X^T / N but for zeros, need no memory that grows with N. Between 1 (all the same) and N; only sets of
+    one size and one detector compare.
 
     Args:
         features: Float tensor or array [N, D], no row all zeros.

@@ -14,10 +14,7 @@ from evaluations.metrics.vendi import vendi_score
 X = np.array([[1.0, 0], [0, 1], [1, 1]])
 
 
-@pytest.mark.parametrize(
-    'order, value',
-    [(1, 1.8898815748), (2, 1.8), (0.5, 1.9428090416), (math.inf, 1.5)],
-)
+@pytest.mark.parametrize('order, value', [(1, 1.8898815748), (2, 1.8), (0.5, 1.9428090416), (math.inf, 1.5)])
 def test_by_hand(order, value):
     assert vendi_score(X, order) == pytest.approx(value, rel=1e-9)
 

@@ -41,6 +41,7 @@ from evaluations.inputs.image_sources import (
     hash_dataset,
     open_images,
 )
+from evaluations.inputs.inspection import describe_file
 from evaluations.inputs.reference import save_reference
 from evaluations.measure import measure_images
 from evaluations.metrics.names import METRICS, parse_metrics
@@ -59,7 +60,6 @@ from evaluations.results import (
     print_summary,
     summarise,
 )
-from evaluations.reviewing.inspection import describe_file
 from evaluations.reviewing.markdown import format_results
 from evaluations.reviewing.neighbours import open_training_images, save_neighbours
 from evaluations.reviewing.overlap import Overlap, Training, find_overlap, read_training
@@ -265,7 +265,7 @@ _workers = click.option('--workers', help='Decoding processes, 0 for none', meta
 
 
 @click.group()
-def main():
+def main() -> None:
     """Measure images, or a network's samples, against reference statistics.
 
     Each number is named after what was measured: fid50k is the FID of the literature (Inception,

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 import click
 import torch
@@ -61,7 +62,7 @@ PROFILED = 5  # iterations of the second pass, at most
 # Recipes.
 
 
-def run_script(*args):
+def run_script(*args: str) -> str:
     """Return what train.sh prints."""
     environment = dict(os.environ, VENV='none', PYTHON=sys.executable)
     result = subprocess.run(
@@ -72,13 +73,20 @@ def run_script(*args):
     return result.stdout
 
 
-def list_recipes():
+def list_recipes() -> dict[str, int]:
     """Return name -> number of processes that the recipe is meant for."""
     lines = [line.split() for line in run_script('--list').splitlines() if line.startswith('  ')]
     return {words[0]: int(words[1]) for words in lines}
 
 
-def synthetic_config(config, processes, world_size=1, batch=None, batch_gpu=None, device='auto'):
+def synthetic_config(
+    config: dict[str, Any],
+    processes: int,
+    world_size: int = 1,
+    batch: int | None = None,
+    batch_gpu: int | None = None,
+    device: str = 'auto',
+) -> dict[str, Any]:
     """Turn the resolved options of a recipe into those of a run that needs no files.
 
     Args:
@@ -115,9 +123,8 @@ def synthetic_config(config, processes, world_size=1, batch=None, batch_gpu=None
     if config['loss'] == 'gdd':
         config['feature_kwargs'] = dict(config['feature_kwargs'], weights='random')
         config['discriminator_kwargs'] = dict(config['discriminator_kwargs'], class_embed='random')
-        if config[
-            'arch'
-        ]:  # without one the architecture is that of the teacher (the demo's is in the repository)
+        # Without one the architecture is that of the teacher (the demo's is in the repository).
+        if config['arch']:
             config['transfer'] = RANDOM_TEACHER
     return config
 
@@ -140,23 +147,23 @@ class Measurement:
         self.r1_interval = config.get('r1_interval', 0)
         self.batches = self.run.batches()
 
-    def iterate(self, with_r1=False):
+    def iterate(self, with_r1: bool = False) -> None:
         """Run one iteration of the loop, with or without R1."""
         self.run.iteration = self.r1_interval if with_r1 else 1
         images, labels = self.next_batch()
         self.run.train_step(images, labels)
 
-    def next_batch(self):
+    def next_batch(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the next images and labels on the device."""
         return next(self.batches)
 
-    def count_flops(self, with_r1=False):
+    def count_flops(self, with_r1: bool = False) -> dict[torch.dtype, float]:
         """Return the operations of one iteration, {number type: count}."""
         with FlopCounter() as counter:
             self.iterate(with_r1)
         return counter.flops
 
-    def seconds_per_iteration(self, seconds, with_r1=False):
+    def seconds_per_iteration(self, seconds: float, with_r1: bool = False) -> tuple[float, int]:
         """Run iterations for so long, at least one; returns their mean time and their number."""
         count, start = 0, time.perf_counter()
 
@@ -169,7 +176,7 @@ class Measurement:
         distributed.barrier()
         return seconds_of(loop, self.device) / count, count
 
-    def profile(self, iterations, with_r1=False):
+    def profile(self, iterations: int, with_r1: bool = False) -> dict[str, float]:
         """Return the mean milliseconds of every stage, {stage: ms}."""
         timer = StageTimer(self.device)
         task, methods = self.run.task, [(self, 'next_batch', 'data'), (self.run.ema, 'update', 'EMA')]
@@ -194,7 +201,7 @@ class Measurement:
         return {name: 1000 * seconds / iterations for name, seconds in timer.seconds.items()}
 
 
-def measure(config, seconds):
+def measure(config: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Measure one run.
 
     Args:
@@ -253,7 +260,7 @@ def measure(config, seconds):
     )
 
 
-def describe_device(device):
+def describe_device(device: torch.device) -> str:
     """Name the hardware."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
@@ -264,7 +271,7 @@ def describe_device(device):
 # Reports.
 
 
-def describe(name, result):
+def describe(name: str, result: dict[str, Any]) -> list[str]:
     """Return the lines that show one result."""
     stages = '  '.join(f'{stage} {result["stage_ms"][stage]:.1f}' for stage in STAGES)
     each = (
@@ -285,7 +292,17 @@ def describe(name, result):
     ]
 
 
-def table(results):
+def table_row(name: str, result: dict[str, Any]) -> str:
+    """Return one row of the table."""
+    stages = ' | '.join(f'{result["stage_ms"][stage]:.1f}' for stage in STAGES)
+    return (
+        f'| {name} | {result["batch_size"]} | {result["precision"]} | {result["images_per_second"]:.2f} '
+        f'| {result["iteration_ms"]:.1f} | {stages} | {result["peak_memory_gib"]:.2f} '
+        f'| {100 * result["share_of_peak"]:.1f} % |'
+    )
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
     """Return a Markdown table of results, {name: result or {'error': text}}."""
     lines = [
         '| recipe | batch | precision | images/s | ms per iteration | '
@@ -297,12 +314,7 @@ def table(results):
         if 'error' in result:
             lines.append(f'| {name} | not measured: {result["error"]} |' + ' |' * (len(STAGES) + 5))
             continue
-        stages = ' | '.join(f'{result["stage_ms"][stage]:.1f}' for stage in STAGES)
-        lines.append(
-            f'| {name} | {result["batch_size"]} | {result["precision"]} | {result["images_per_second"]:.2f} '
-            f'| {result["iteration_ms"]:.1f} | {stages} | {result["peak_memory_gib"]:.2f} '
-            f'| {100 * result["share_of_peak"]:.1f} % |'
-        )
+        lines.append(table_row(name, result))
     done = [result for result in results.values() if 'error' not in result]
     if done:
         lines += [
@@ -315,7 +327,7 @@ def table(results):
     return '\n'.join(lines) + '\n'
 
 
-def measure_in_process(name, options):
+def measure_in_process(name: str, options: list[str]) -> dict[str, Any]:
     """Measure a recipe in a process of its own; returns the result, or {'error': text}."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'result.json')
@@ -332,10 +344,23 @@ def measure_in_process(name, options):
             return json.load(file)
 
 
-def write(path, text):
+def write(path: str, text: str) -> None:
     """Write a text file atomically."""
     with atomic_write(path) as file:
         file.write(text.encode())
+
+
+def measure_table(names: list[str], options: list[str], out: str) -> None:
+    """Measure recipes one by one, and rewrite the files of the table after each."""
+    results = {}
+    for name in names:
+        results[name] = measure_in_process(name, options)
+        failed = 'error' in results[name]
+        lines = [f'{name}: {results[name]["error"]}'] if failed else describe(name, results[name])
+        print('\n'.join(lines), flush=True)
+        write(f'{out}.md', table(results))
+        write(f'{out}.json', json.dumps(results, indent=2) + '\n')
+    print(f'\n{table(results)}\nWritten to {out}.md and {out}.json')
 
 
 Positive = click.IntRange(min=1)
@@ -357,7 +382,8 @@ Positive = click.IntRange(min=1)
 @click.option('--json',      'json_path', help='Also write the result', metavar='FILE', type=str)
 @click.option('--out',       help='Table: write OUT.md and OUT.json', metavar='PREFIX', type=str,
               default='throughput')
-def main(recipe, everything, seconds, batch, batch_gpu, device, threads, json_path, out):
+def main(recipe: str | None, everything: bool, seconds: float, batch: int | None, batch_gpu: int | None,
+         device: str, threads: int | None, json_path: str | None, out: str) -> None:
     recipes = list_recipes()
     names = fnmatch.filter(recipes, '*' if everything else recipe or '')
     if not names:
@@ -366,15 +392,7 @@ def main(recipe, everything, seconds, batch, batch_gpu, device, threads, json_pa
     if everything or recipe not in recipes:
         given = dict(seconds=seconds, batch=batch, batch_gpu=batch_gpu, device=device, threads=threads)
         options = [f'--{key.replace("_", "-")}={value}' for key, value in given.items() if value is not None]
-        results = {}
-        for name in names:
-            results[name] = measure_in_process(name, options)
-            failed = 'error' in results[name]
-            lines = [f'{name}: {results[name]["error"]}'] if failed else describe(name, results[name])
-            print('\n'.join(lines), flush=True)
-            write(f'{out}.md', table(results))
-            write(f'{out}.json', json.dumps(results, indent=2) + '\n')
-        print(f'\n{table(results)}\nWritten to {out}.md and {out}.json')
+        measure_table(names, options, out)
         return
     if threads:
         torch.set_num_threads(threads)

@@ -6,9 +6,13 @@
 import numpy as np
 import pytest
 
+from evaluations.inputs.inspection import describe_file
 from evaluations.inputs.reference import FORMAT_VERSION, Reference, load_reference, save_reference
 from evaluations.inputs.references import load_references
-from evaluations.reviewing.inspection import describe_file
+<<<<<<<< HEAD:tests/evaluations/reviewing/test_inspection.py
+from evaluations.inputs.inspection import describe_file
+========
+>>>>>>>> main:tests/evaluations/inputs/test_inspection.py
 from tests.evaluations.inputs.test_references import MU, SIGMA, edm2
 
 

@@ -46,7 +46,7 @@ from evaluations.inputs.reference import save_reference
 from evaluations.measure import measure_images
 from evaluations.metrics.names import METRICS, parse_metrics
 from evaluations.network_samples import choose_rng_device, load_sampled, plan_text, seed_blocks
-from evaluations.reference_making import make_reference
+from evaluations.programs.reference_making import make_reference
 from evaluations.remarks import describe_choice, describe_images
 from evaluations.results import (
     Result,
@@ -240,7 +240,7 @@ def _measuring_options(command: Callable) -> Callable:
     for option in reversed((
         click.option('--ref', 'refs', help='Reference statistics; several: give it again',
                      metavar='NPZ|PKL|URL', type=str, required=True, multiple=True),
-        click.option('--metrics', help=f'Some of {",".join(METRICS)}', metavar='LIST', type=str,
+        click.option('--metrics', help=','.join(METRICS), metavar='LIST', type=str,
                      default='fid', show_default=True),
         click.option('--detector', help='Feature network  [default: that of --ref]',
                      type=click.Choice(detector_names())),

@@ -186,9 +186,8 @@ def check_fit(
         comparison.detector.check_shape(image_shape, *source)
         notes += comparison.reference.check(comparison.detector, image_shape)
     _check_number(comparisons, num_images)
-    notes += require_any(comparisons)
     _check_pairs(comparisons, num_images)
-    return notes
+    return [*notes, *require_any(comparisons)]
 
 
 def _check_number(comparisons: Sequence[Comparison], num_images: int) -> None:

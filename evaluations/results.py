@@ -210,19 +210,25 @@ def _memorization(comparison: Comparison, meter: Meter, entry: Callable[..., Res
             dict(floor=vendi_score(_as_many(heldout, len(samples)))),
         ]
     facts = dict(num_reference=len(training), copies=int((near.distances == 0).sum()))
-    found = [
+    return [
         entry('authpct', authenticity(near, among), **facts, **floors[0]),
         entry('nearer-share', nearer_share(near, among), **facts, **floors[1]),
         entry('vendi', vendi_score(samples), **floors[2]),
+        *([] if heldout is None else _against_heldout(samples, training, heldout, entry)),
     ]
-    if heldout is not None:
-        copying = data_copying(samples, training, heldout)
-        cells = [cell._asdict() for cell in copying.cells]
-        found.append(entry('ct', copying.value, cells=cells, seed=copying.seed, num_heldout=len(heldout)))
-        distances = compare_distances(samples, training, heldout, progress=with_progress)
-        facts = dict(train=distances.train, heldout=distances.heldout, num_reference=distances.num_images)
-        found.append(entry('nearer-to-train', distances.nearer_to_train, **facts))
-    return found
+
+
+def _against_heldout(
+    samples: torch.Tensor, training: torch.Tensor, heldout: torch.Tensor, entry: Callable[..., Result]
+) -> list[Result]:
+    copying = data_copying(samples, training, heldout)
+    cells = [cell._asdict() for cell in copying.cells]
+    distances = compare_distances(samples, training, heldout, progress=with_progress)
+    facts = dict(train=distances.train, heldout=distances.heldout, num_reference=distances.num_images)
+    return [
+        entry('ct', copying.value, cells=cells, seed=copying.seed, num_heldout=len(heldout)),
+        entry('nearer-to-train', distances.nearer_to_train, **facts),
+    ]
 
 
 _COMPUTE = {

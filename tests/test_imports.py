@@ -83,6 +83,13 @@ ALLOWED = {
     'evaluations': {f'training.{name}' for name in TRAINING}
     | {f'evaluations.{name}' for name in ('detectors', 'inputs', 'metrics', 'reviewing')}
     | {'training.image_generator'},
+    'evaluations.programs': {
+        'evaluations',
+        'evaluations.detectors',
+        'evaluations.inputs',
+        'evaluations.metrics',
+        'evaluations.reviewing',
+    },
     # reports/ reads files of runs, and needs next to nothing; only scripts import it.
     'reports': {'training.images'},
 }

@@ -19,6 +19,9 @@ from evaluations.inputs.npz_file import NpzError, NpzFile
 FORMAT_VERSION = 2  # 1 had no version, preprocessing, spatial statistics and features
 _TEXTS = ('detector', 'detector_sha256', 'preprocessing', 'dataset', 'dataset_sha256', 'heldout', 'software')
 _NUMBERS = ('num_images', 'features_seed', 'heldout_num_images', 'format_version')
+_OTHERS = dict(
+    features=np.float32, heldout_features=np.float32, features_rows=np.int64, heldout_distance=np.float64
+)
 _FEATURES = ('features', 'heldout_features')
 _ARRAYS = ('mu', 'sigma', 'mu_s', 'sigma_s')
 _MAKE = 'fid.py ref makes one'
@@ -163,13 +166,9 @@ def save_reference(path: str | os.PathLike, ref: Reference) -> None:
         for name in _ARRAYS
         if getattr(ref, name) is not None
     }
-    for name in _FEATURES:
+    for name, dtype in _OTHERS.items():
         if getattr(ref, name) is not None:
-            content[name] = np.asarray(getattr(ref, name), dtype=np.float32)
-    if ref.features_rows is not None:
-        content['features_rows'] = np.asarray(ref.features_rows, dtype=np.int64)
-    if ref.heldout_distance is not None:
-        content['heldout_distance'] = np.float64(ref.heldout_distance)
+            content[name] = np.asarray(getattr(ref, name), dtype=dtype)
     content['image_shape'] = np.array(ref.image_shape, dtype=np.int64)
     content.update({name: np.str_(getattr(ref, name)) for name in _TEXTS if getattr(ref, name) is not None})
     content.update(
@@ -218,11 +217,7 @@ def _read_facts(npz: NpzFile) -> dict[str, typing.Any]:
         for name in _ARRAYS
         if name in npz.headers or name in ('mu', 'sigma')
     }
-    facts.update({name: _numbers(npz, name, np.float32) for name in _FEATURES if name in npz.headers})
-    if 'features_rows' in npz.headers:
-        facts['features_rows'] = _numbers(npz, 'features_rows', np.int64)
-    if 'heldout_distance' in npz.headers:
-        facts['heldout_distance'] = float(_numbers(npz, 'heldout_distance', np.float64).reshape(-1)[0])
+    facts.update({name: _numbers(npz, name, dtype) for name, dtype in _OTHERS.items() if name in npz.headers})
     facts.update({name: _text(npz, name) for name in _TEXTS if name in npz.headers})
     for name in _NUMBERS:
         if name in npz.headers:

@@ -61,21 +61,18 @@ def extrapolate_frechet(
 ) -> Extrapolation:
     """Extrapolate the Frechet distance to infinitely many samples.
 
-    The subsets of one random order are nested, so that one pass over the features gives all their statistics;
-    the authors draw each anew. The spread is that of several orders; the fit's own error would mean
-    nothing, since the points depend on each other.
+    The subsets of an order are nested, so that one pass gives all statistics; the authors draw each anew. The
+    spread is that of several orders: the points depend on each other, so the fit's own error means nothing.
 
     Args:
         features: Of the samples, float tensor or array [N, D].
         mu, sigma: Statistics of the reference, float [D] and [D, D].
-        num_orders: Random orders of the samples.
-        seed: Of these.
+        num_orders, seed: Random orders of the samples.
     Raises:
         ValueError: Too few images, or arrays that do not fit.
     """
     features = as_features('features', features)
-    sizes = subset_sizes(*features.shape)
-    rng, fits = np.random.RandomState(seed), []
+    sizes, rng, fits = subset_sizes(*features.shape), np.random.RandomState(seed), []
     for _ in range(num_orders):
         order = rng.permutation(len(features))
         stats, values = FeatureStats(features.shape[1], features.device), []

@@ -41,8 +41,7 @@ def nearest_neighbours(
     subtraction in float64. Without that, copies would come out at 3e-4 of the length of a vector, not 0.
 
     Args:
-        queries: Features, float tensor or array [N, D].
-        points: Features, float [M, D].
+        queries, points: Features, float tensors or arrays [N, D] and [M, D].
         k: Neighbours, at least 1 and at most M.
         rows, columns: Size of a block.
         progress: Yields blocks and shows how many are done; or None.

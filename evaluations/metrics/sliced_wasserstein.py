@@ -32,8 +32,7 @@ def direction_distances(
 
     Args:
         samples, reference: Features, float tensors or arrays [N, D] and [M, D].
-        directions: Unit vectors [S, D].
-        power: p, at least 1.
+        directions, power: Unit vectors [S, D]; p, at least 1.
         seed: Of the choice of a subset.
     Raises:
         ValueError: Sets that cannot be compared.

@@ -60,10 +60,8 @@ def save_neighbours(
 
     Args:
         path: File to write.
-        source: The samples.
-        features: Theirs, float [N, D].
-        training: Training images.
-        training_features: Theirs, float [M, D].
+        source, features: The samples, and their features, float [N, D].
+        training, training_features: Training images, and their features, float [M, D].
     Returns:
         The distance to the nearest training image of each row, ascending.
     """

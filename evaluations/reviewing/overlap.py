@@ -115,9 +115,8 @@ def find_overlap(detector: str, training: Training | None) -> Overlap:
         return Overlap(INDEPENDENT, f'no feature network trained it ({training.source})')
     keys = [name.split('.', 1)[0] for name in training.networks]
     if base in keys:
-        relation, with_hash = SEEN, base != detector
-        reason = f'{base} trained it' + (', with other weights' if with_hash else '')
-        return Overlap(SAME if with_hash else relation, f'{reason} ({training.source})')
+        words = '' if base == detector else ', with other weights'
+        return Overlap(SAME if words else SEEN, f'{base} trained it{words} ({training.source})')
     own = _DETECTOR_DATA.get(base)
     origins = {name: _training_images(name, training.dataset) for name in training.networks}
     shared = [name for name, data in origins.items() if data and own and data & own]

@@ -19,8 +19,6 @@ from dnnlib.errors import ArgumentError, arg
 from evaluations.inputs.reference import Reference
 from evaluations.metrics.frechet import frechet_distance
 
-SPLIT = 'fid.py ref --split --features=N'
-
 
 def check_heldout(reference: Reference, num_images: int) -> None:
     """Refuse a reference whose held-out images are fewer than the samples.
@@ -34,7 +32,9 @@ def check_heldout(reference: Reference, num_images: int) -> None:
     raise ArgumentError(
         arg('ref', reference.path),
         f' has the features of {stored} held-out images, and the distance of {reference.heldout_num_images}; '
-        f'fdr of {num_images} samples needs as many: make it with `fid.py ref --split ',
+        f'fdr of {num_images} samples needs as many: make it with `fid.py ref ',
+        arg('split'),
+        ' ',
         arg('features', num_images),
         '`, or measure ',
         arg('num', stored or reference.heldout_num_images),

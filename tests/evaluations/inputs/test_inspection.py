@@ -9,10 +9,6 @@ import pytest
 from evaluations.inputs.inspection import describe_file
 from evaluations.inputs.reference import FORMAT_VERSION, Reference, load_reference, save_reference
 from evaluations.inputs.references import load_references
-<<<<<<<< HEAD:tests/evaluations/reviewing/test_inspection.py
-from evaluations.inputs.inspection import describe_file
-========
->>>>>>>> main:tests/evaluations/inputs/test_inspection.py
 from tests.evaluations.inputs.test_references import MU, SIGMA, edm2
 
 

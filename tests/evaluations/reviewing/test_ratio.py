@@ -52,7 +52,7 @@ def test_held_out_images_give_1_within_sampling_error():
 def test_too_few_held_out_images_are_refused_with_the_command():
     check_heldout(reference(), 300)
     check_heldout(reference(), 400)
-    with pytest.raises(ArgumentError, match='fid.py ref --split features=350'):
+    with pytest.raises(ArgumentError, match='fid.py ref split features=350'):
         check_heldout(reference(), 350)
     with pytest.raises(ArgumentError, match='features of 0 held-out images'):
         check_heldout(Reference(np.zeros(4), np.eye(4), heldout_num_images=400), 300)

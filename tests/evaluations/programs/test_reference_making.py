@@ -10,7 +10,7 @@ from evaluations.detectors.registry import get_detector
 from evaluations.inputs.image_sources import choose_subset, open_images
 from evaluations.inputs.reference import load_reference, save_reference
 from evaluations.metrics.frechet import frechet_distance
-from evaluations.reference_making import make_reference, open_heldout
+from evaluations.programs.reference_making import make_reference, open_heldout
 from tests.evaluations.reviewing.test_neighbours import write_zip
 
 

@@ -221,14 +221,16 @@ def _memorization(comparison: Comparison, meter: Meter, entry: Callable[..., Res
 def _against_heldout(
     samples: torch.Tensor, training: torch.Tensor, heldout: torch.Tensor, entry: Callable[..., Result]
 ) -> list[Result]:
-    copying = data_copying(samples, training, heldout)
-    cells = [cell._asdict() for cell in copying.cells]
+    found = []
+    try:
+        copying = data_copying(samples, training, heldout)
+        cells = [cell._asdict() for cell in copying.cells]
+        found.append(entry('ct', copying.value, cells=cells, seed=copying.seed, num_heldout=len(heldout)))
+    except ValueError as error:  # too few or too equal images; the other numbers are worth keeping
+        click.echo(f'Note: no ct: {error}')
     distances = compare_distances(samples, training, heldout, progress=with_progress)
     facts = dict(train=distances.train, heldout=distances.heldout, num_reference=distances.num_images)
-    return [
-        entry('ct', copying.value, cells=cells, seed=copying.seed, num_heldout=len(heldout)),
-        entry('nearer-to-train', distances.nearer_to_train, **facts),
-    ]
+    return [*found, entry('nearer-to-train', distances.nearer_to_train, **facts)]
 
 
 _COMPUTE = {

@@ -21,11 +21,19 @@ from evaluations.metrics.frechet import frechet_distance
 
 
 def check_heldout(reference: Reference, num_images: int) -> None:
-    """Refuse a reference whose held-out images are fewer than the samples.
+    """Refuse a reference whose held-out images are fewer than the samples, or are the training images.
 
     Raises:
         ArgumentError: The message has the command that makes one with enough.
     """
+    if not reference.heldout_distance > 0:
+        raise ArgumentError(
+            arg('ref', reference.path),
+            f': the distance of its held-out images, {reference.heldout}, is {reference.heldout_distance:g}; they are '
+            'the training images; make it again with others: `fid.py ref ',
+            arg('heldout', 'FILE.zip'),
+            '`',
+        )
     stored = 0 if reference.heldout_features is None else len(reference.heldout_features)
     if num_images in (reference.heldout_num_images,) or num_images <= stored:
         return

@@ -70,12 +70,14 @@ def test_all_from_one_pass(data, tmp_path):
 
 def test_copies_are_flagged(data, tmp_path):
     path = tmp_path / 'o.json'
-    calc(data, '--metrics=memorization', f'--json={path}', images='train', refs=['mnist-classifier'])
+    output = calc(data, '--metrics=memorization', f'--json={path}', images='train', refs=['mnist-classifier'])
     found = values(path)
     assert found['authpct-mnist-classifier-30']['value'] == 0
     assert found['authpct-mnist-classifier-30']['copies'] == 30
     assert found['authpct-mnist-classifier-30']['floor'] > 0.2
     assert found['nearer-to-train-mnist-classifier-30']['value'] == 1
+    # Too few images for the cells of C_T: said, and the other numbers are kept.
+    assert 'Note: no ct: no cell has training images' in output
 
 
 def test_extrapolation(data, tmp_path):

@@ -55,7 +55,7 @@ def test_too_few_held_out_images_are_refused_with_the_command():
     with pytest.raises(ArgumentError, match='fid.py ref split features=350'):
         check_heldout(reference(), 350)
     with pytest.raises(ArgumentError, match='features of 0 held-out images'):
-        check_heldout(Reference(np.zeros(4), np.eye(4), heldout_num_images=400), 300)
+        check_heldout(Reference(np.zeros(4), np.eye(4), heldout_num_images=400, heldout_distance=1.0), 300)
 
 
 def test_one_encoder_counts_once():
@@ -65,5 +65,8 @@ def test_one_encoder_counts_once():
 
 
 def test_copies_of_the_training_images_are_no_yardstick():
+    same = Reference(np.zeros(4), np.eye(4), heldout_num_images=400, heldout_distance=0.0)
+    with pytest.raises(ArgumentError, match='they are the training images'):
+        check_heldout(same, 400)
     with pytest.raises(ValueError, match='they must differ from the training images'):
         mean_ratio([1.0], [0.0])

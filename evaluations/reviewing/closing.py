@@ -46,9 +46,10 @@ def closing_lines(own: Sets, other: Sets, names: tuple[str, str], training: Trai
     ]
     overlaps = ' and '.join(f'{find_overlap(name, training).relation} ({name})' for name in names)
     return [
-        f'Student beside {len(own.training)} training images; in brackets {len(own.others)} other real images',
-        f'precision {values.precision:.3f} ({real.precision:.3f}), recall {values.recall:.3f} ({real.recall:.3f}), '
-        f'k {PR_NEIGHBOURS}, {names[0]}',
+        f'Student beside {len(own.training)} training images; '
+        f'in brackets {len(own.others)} other real images',
+        f'precision {values.precision:.3f} ({real.precision:.3f}), '
+        f'recall {values.recall:.3f} ({real.recall:.3f}), k {PR_NEIGHBOURS}, {names[0]}',
         f'Frechet distance {distance:.3f} ({floor:.3f}), {names[1]}',
         f'memorisation: {", ".join(shares)}, {int((near.distances == 0).sum())} exact copies, Vendi '
         f'{vendi_score(own.samples):.1f} ({vendi_score(own.others):.1f}), {names[0]}',

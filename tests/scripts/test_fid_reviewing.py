@@ -155,8 +155,10 @@ def test_refusals(data, tmp_path, monkeypatch, options, refs, words):
 
 
 def test_split_says_what_it_held_out(data, tmp_path):
-    output = run('ref', f'--data={data["train"]}', '--detector=random-conv', f'--dest={tmp_path}/r.npz', '--split',
-                 '--seed=2', FAST)  # fmt: skip
+    dest = f'--dest={tmp_path}/r.npz'
+    output = run(
+        'ref', f'--data={data["train"]}', '--detector=random-conv', dest, '--split', '--seed=2', FAST
+    )
     ref = load_reference(tmp_path / 'r.npz')
     assert (
         f'Held out:  30 images, the other half of train, seed 2; their distance: {ref.heldout_distance:g}'

@@ -31,8 +31,8 @@ MARKED = {
     ),
     'slow': (
         'benchmarks/test_throughput.py',
-        'evaluations/detectors/test_inception.py::test_all_formats_hold_the_same_weights',
-        'evaluations/detectors/test_mnist_classifier.py::test_script_trains_and_reports',
+        'evaluations/detectors/test_inception_weights.py::test_all_formats_hold_the_same_weights',
+        'evaluations/detectors/test_train_mnist_classifier.py::test_script_trains_and_reports',
         'evaluations/test_cross_checks.py::test_programs_agree_from_files_to_numbers',
         'evaluations/test_live_metrics.py::test_training_is_the_same_bit_for_bit_with_and_without_metrics',
         'scripts/test_demo_assets.py',
@@ -51,6 +51,7 @@ MARKED = {
         'training/run/test_resume.py',
         'training/snapshots/for_diffusers/test_gdd_pipeline.py',
         'training/snapshots/for_diffusers/test_gdd_unet.py',
+        'training/snapshots/test_safetensors_file.py',
         'training/snapshots/test_teacher_files.py',
         'training/tasks/test_instance.py::test_run_resumes_exactly_and_records_its_steps',
         'training/tasks/test_teacher_reference.py',

@@ -46,7 +46,7 @@ class Distances(typing.NamedTuple):
     num_images: int  # of either set
 
 
-def authenticity(nearest: Neighbours, training: Neighbours) -> float:
+def authenticity(nearest: Neighbours, among: Neighbours) -> float:
     """Return the share of authentic samples, 0..1; AuthPct is 100 times that.
 
     A sample is authentic if its nearest training image is nearer to another one than to the sample. Equal
@@ -54,22 +54,22 @@ def authenticity(nearest: Neighbours, training: Neighbours) -> float:
 
     Args:
         nearest: Of the samples among the training images, as `nearest_neighbours` returns them.
-        training: Of the training images among themselves, as `nearest_others` returns them.
+        among: Of the training images among themselves, as `nearest_others` returns them.
     """
-    own = training.distances[:, 0][nearest.indices[:, 0]]  # [Q]
+    own = among.distances[:, 0][nearest.indices[:, 0]]  # [Q]
     return float((own < nearest.distances[:, 0]).double().mean())
 
 
-def nearer_share(nearest: Neighbours, training: Neighbours) -> float:
+def nearer_share(nearest: Neighbours, among: Neighbours) -> float:
     """Return the share of samples nearer to a training image than half of the training images are to another.
 
     Args:
-        nearest, training: As for `authenticity`.
+        nearest, among: As for `authenticity`.
     Returns:
         Share of samples whose distance is below the median of the training images' own, 0..1: about 0.5 for
         fresh data, 1 for copies.
     """
-    return float((nearest.distances[:, 0] < training.distances[:, 0].quantile(0.5)).double().mean())
+    return float((nearest.distances[:, 0] < among.distances[:, 0].quantile(0.5)).double().mean())
 
 
 def compare_distances(
@@ -119,8 +119,8 @@ def data_copying(
     training, heldout = (
         part.double() for part in as_feature_pair(as_features('training', training), heldout)
     )
-    samples = as_feature_pair(samples, training)[0].double().to(training.device)
-    reduce = principal_components(training) if training.shape[1] > MAX_FEATURES else lambda x: x
+    samples = as_feature_pair(training, samples)[1].double()
+    reduce = principal_components(training) if samples.shape[1] > MAX_FEATURES else lambda x: x
     training, heldout, samples = reduce(training), reduce(heldout), reduce(samples)  # [.., L]
     centres = kmeans(training, cells, seed)  # [K, L]
     labels = [nearest_neighbours(part, centres).indices[:, 0] for part in (samples, training, heldout)]
@@ -185,11 +185,11 @@ def rank_score(samples: torch.Tensor, heldout: torch.Tensor) -> float:
 
 
 def principal_components(
-    training: torch.Tensor, count: int = MAX_FEATURES
+    points: torch.Tensor, count: int = MAX_FEATURES
 ) -> typing.Callable[[torch.Tensor], torch.Tensor]:
     """Return the function that projects features [N, D] to the leading components [N, L] of a set."""
-    mean = training.mean(dim=0)
-    basis = torch.linalg.eigh((training - mean).T @ (training - mean)).eigenvectors[:, -count:]  # [D, L]
+    mean = points.mean(dim=0)
+    basis = torch.linalg.eigh((points - mean).T @ (points - mean)).eigenvectors[:, -count:]  # [D, L]
     return lambda features: (features - mean) @ basis
 
 

@@ -101,33 +101,33 @@ def training_of(config: dict[str, typing.Any], source: str) -> Training:
     return Training(tuple(dict.fromkeys(map(str, names))), dataset, source)
 
 
-def find_overlap(detector: str, training: Training | None) -> Overlap:
+def find_overlap(detector: str, trained: Training | None) -> Overlap:
     """Tell how a detector relates to what trained a network.
 
     Args:
         detector: Its name, with or without the start of its hash; a hash means other weights than published.
-        training: From `read_training`; None if that is unknown.
+        trained: From `read_training`; None if that is unknown.
     """
     base = re.sub(r'-[0-9a-f]{8}$', '', detector)
-    if training is None:
+    if trained is None:
         return Overlap(UNKNOWN, f'there is no {OPTIONS_FILE} beside what was measured')
-    if not training.networks:
-        return Overlap(INDEPENDENT, f'no feature network trained it ({training.source})')
-    keys = [name.split('.', 1)[0] for name in training.networks]
+    if not trained.networks:
+        return Overlap(INDEPENDENT, f'no feature network trained it ({trained.source})')
+    keys = [name.split('.', 1)[0] for name in trained.networks]
     if base in keys:
         words = '' if base == detector else ', with other weights'
-        return Overlap(SAME if words else SEEN, f'{base} trained it{words} ({training.source})')
+        return Overlap(SAME if words else SEEN, f'{base} trained it{words} ({trained.source})')
     own = _DETECTOR_DATA.get(base)
-    origins = {name: _training_images(name, training.dataset) for name in training.networks}
+    origins = {name: _training_images(name, trained.dataset) for name in trained.networks}
     shared = [name for name, data in origins.items() if data and own and data & own]
     if shared:
-        return Overlap(SAME, f'{", ".join(shared)} trained it ({training.source})')
+        return Overlap(SAME, f'{", ".join(shared)} trained it ({trained.source})')
     strange = (
         [base] if own is None or base != detector else [n for n, data in origins.items() if data is None]
     )
     if strange:
         return Overlap(UNKNOWN, f'the training images of {", ".join(strange)} are not known')
-    return Overlap(INDEPENDENT, f'{", ".join(training.networks)} trained it ({training.source})')
+    return Overlap(INDEPENDENT, f'{", ".join(trained.networks)} trained it ({trained.source})')
 
 
 def _training_images(name: str, dataset: str) -> set[str] | None:

@@ -30,7 +30,8 @@ def check_heldout(reference: Reference, num_images: int) -> None:
         raise ArgumentError(
             arg('ref', reference.path),
             f': the distance of its held-out images, {reference.heldout}, is '
-            f'{reference.heldout_distance:g}; they are the training images; make it again with others: `fid.py ref ',
+            f'{reference.heldout_distance:g}; they are the training images; '
+            'make it again with others: `fid.py ref ',
             arg('heldout', 'FILE.zip'),
             '`',
         )

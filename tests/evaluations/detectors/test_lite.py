@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""EfficientNet-Lite1 and Lite2 with the weights of their packages: against timm, and what is said without them."""
+"""EfficientNet-Lite1 and Lite2 with the weights of their packages: against timm, and without them."""
 
 import importlib.util
 import os

@@ -8,8 +8,8 @@
 
 Real images are those that the reference holds out, generated ones those of the first seeds. Per number of
 images, mean and standard deviation over random subsets are written to sizes.json and drawn in sizes.png.
-Wanted is a value that stays where it is when there are fewer images, and a distance between the two kinds that is
-larger than the spread.
+Wanted is a value that stays where it is when there are fewer images, and a distance between the two kinds
+that is larger than the spread.
 """
 
 import json

@@ -35,7 +35,7 @@ ENCODERS = ('tf_efficientnet_lite0', 'tf_efficientnet_lite1', 'tf_efficientnet_l
 # Row -> options on top of the recipe.
 ROWS = {
     'Lite0': ['--backbone=tf_efficientnet_lite0'],
-    'teacher': ['--backbone=teacher', '--d-resolution=0'],
+    'teacher': ['--backbone=teacher'],
     'both': ['--backbone=teacher,tf_efficientnet_lite0'],
 }
 

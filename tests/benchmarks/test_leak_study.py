@@ -11,6 +11,7 @@ from PIL import Image
 from benchmarks import leak_study
 from benchmarks.leak_study import ENCODERS, ROWS, STUDIES, Cell, encoders, format_cells, save_figure
 from evaluations.detectors.registry import detector_names
+from training.recipes import RECIPES
 
 RELATIONS = {'tf_efficientnet_lite0': 'seen', 'random-conv': 'independent'}
 
@@ -26,6 +27,7 @@ CELLS = [cell('Lite0', 0, 4, 8), cell('Lite0', 1, 8, 8), cell('teacher', 0, 6, 5
 def test_encoders_exist_and_rows_name_backbones():
     assert set(encoders('demo')) <= set(detector_names()) and encoders('photos') == list(ENCODERS)
     assert all(options[0].startswith('--backbone=') for options in ROWS.values()) and len(STUDIES) == 2
+    assert {recipe for recipe, _ in STUDIES.values()} <= RECIPES.keys()
 
 
 def test_table():

@@ -15,6 +15,7 @@ from dnnlib.errors import ArgumentError, arg
 from torch_utils import training_stats
 from training.adversarial import losses
 from training.adversarial.input_augment import InputAugment
+from training.backbones.frozen_conv import FrozenConvolutions
 from training.sampling.samplers import jump_chain
 
 Draws = Mapping[str, Mapping]  # 'fake' or 'real' -> what `InputAugment.draw` has drawn for such images
@@ -126,7 +127,9 @@ class GDDLoss:
             Scalar, a mean over images; only its gradient for D's parameters is of use.
         """
         images = images.detach().requires_grad_(True)
-        logits = self.D(self._features(images, labels, 'real', draws), _classes(labels))
+        with FrozenConvolutions():  # the same bits, without derivatives that nobody uses
+            features = self._features(images, labels, 'real', draws)
+        logits = self.D(features, _classes(labels))
         penalty = losses.r1_penalty(logits, images)  # [N]
         loss = penalty * (self.r1_gamma / 2)  # [N]
         training_stats.report('Loss/r1_penalty', penalty.detach())

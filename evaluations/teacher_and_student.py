@@ -13,6 +13,7 @@ comparison.png into --outdir.
 Legend: N images, C channels, H W pixels.
 """
 
+import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -25,10 +26,12 @@ from dnnlib.cli import one_line_errors, run_script
 from dnnlib.errors import ArgumentError, arg
 from dnnlib.util import atomic_write
 from evaluations.detectors.registry import Detector, detector_names, get_detector
-from evaluations.inputs.image_sources import FolderImages
+from evaluations.inputs.image_sources import ChosenImages, FolderImages, GeneratedImages, open_images
 from evaluations.inputs.reference import Reference, load_reference
-from evaluations.measure import measure_dataset
+from evaluations.measure import Meter, measure_dataset, measure_images
 from evaluations.metrics.names import metric_name
+from evaluations.reviewing.closing import Sets, closing_lines
+from evaluations.reviewing.overlap import read_training
 from evaluations.sampler_table import Row, format_table, make_row, measure_sampler, save_table
 from torch_utils import distributed as dist
 from training.dataset import ImageFolderDataset
@@ -38,6 +41,10 @@ from training.sampling.samplers import check_finite, sample_batch, to_uint8
 from training.snapshots.snapshot import load_network
 
 _BLOCK = 8  # the picture shows _BLOCK x _BLOCK images of each sampler
+_FEWEST, _MOST = (
+    60,
+    6000,
+)  # real images behind the lines below the table, two thirds of them as training images
 _MARGIN = 4  # white pixels around each block
 
 
@@ -99,13 +106,17 @@ def load_pair(teacher: str, student: str, device: torch.device) -> list[tuple[to
     return [(net.to(device, memory_format=torch.channels_last), info) for net, info in pairs]
 
 
+def _student_sampler(net: torch.nn.Module, metadata: dict[str, Any] | None) -> tuple[str, dict[str, Any]]:
+    """Return the sampler that a student was trained for, and its arguments."""
+    steps = (metadata or {}).get('num_steps', 1)
+    return build_sampler(net, {'sampler': None if steps > 1 else 'one_step'}, metadata)
+
+
 def make_samplers(
     teacher: torch.nn.Module, student: torch.nn.Module, steps: int, metadata: dict[str, Any] | None = None
 ) -> list[PictureSampler]:
     """Return the three samplers of the comparison; `metadata` of the student's snapshot tells its steps."""
-    sampler, arguments = build_sampler(
-        student, {'sampler': None if (metadata or {}).get('num_steps', 1) > 1 else 'one_step'}, metadata
-    )
+    sampler, arguments = _student_sampler(student, metadata)
     count = arguments.get('num_steps', 1)
     return [
         PictureSampler(f'teacher, {steps} steps', 2 * steps - 1, teacher, sampler='edm', num_steps=steps),
@@ -195,6 +206,57 @@ def run_comparison(
     return f'{title}\n\n{format_table(rows)}'
 
 
+def measure_closing(
+    student: str, data: str, outdir: str, detector: str, num: int, seeds_start: int, batch: int
+) -> list[str]:
+    """Measure the student beside training images and other real ones, and add the lines to the files.
+
+    Args:
+        student, data, outdir, detector, num, seeds_start, batch: Options of the command.
+    Returns:
+        Lines of `closing_lines`; one line that says why not where there are too few images.
+    """
+    device = dist.get_device()
+    real, _ = open_images(data)
+    if len(real) < _FEWEST:
+        return [f'Precision, recall and memorisation need at least {_FEWEST} images in {data}']
+    rows = np.random.RandomState(0).permutation(len(real))[:_MOST]
+    parts = [ChosenImages(real, np.sort(part)) for part in np.split(rows, [2 * len(rows) // 3])]
+    net, info = load_network(student, option='student')
+    sampler, arguments = _student_sampler(net, info.metadata)
+    seeds = np.arange(seeds_start, seeds_start + num)
+    samples = GeneratedImages(net.to(device, memory_format=torch.channels_last), seeds, sampler, arguments)
+    encoders = [get_detector(name, device) for name in (detector, 'random-conv')]
+    found = [_features(source, encoders, batch) for source in (samples, *parts)]
+    names = tuple(encoder.name for encoder in encoders)
+    lines = closing_lines(*map(Sets._make, zip(*found)), names, read_training(student, info.metadata))
+    add_lines(outdir, lines)
+    return lines
+
+
+def _features(
+    source: GeneratedImages | ChosenImages, encoders: Sequence[Detector], batch: int
+) -> list[torch.Tensor]:
+    """Return features of one pass over a source, one tensor [N, D] per encoder."""
+    meters = [Meter(encoder, keep_features=True) for encoder in encoders]
+    measure_images(source, meters, batch)
+    return [meter.features for meter in meters]
+
+
+def add_lines(outdir: str, lines: Sequence[str]) -> None:
+    """Write lines into comparison.json, as `closing`, and below the table of comparison.md."""
+    path = os.path.join(outdir, 'comparison.json')
+    with open(path, encoding='utf-8') as file:
+        content = dict(json.load(file), closing=list(lines))
+    with atomic_write(path) as file:
+        file.write((json.dumps(content, indent=2) + '\n').encode())
+    path = os.path.join(outdir, 'comparison.md')
+    with open(path, encoding='utf-8') as file:
+        text = file.read()
+    with atomic_write(path) as file:
+        file.write((text + '\n' + '\n'.join(f'- {line}' for line in lines) + '\n').encode())
+
+
 # fmt: off
 @click.command()
 @click.option('--teacher', help='Teacher snapshot', metavar='PKL|URL', type=str, required=True)
@@ -217,6 +279,9 @@ def main(**options: Any) -> None:
     """Measure and time teacher and student on the same seeds and classes."""
     with one_line_errors():
         table = run_comparison(**options)
+        names = ('student', 'data', 'outdir', 'detector', 'num', 'seeds_start', 'batch')
+        if options['student'] is not None and options['data'] is not None:
+            table += '\n\n' + '\n'.join(measure_closing(**{name: options[name] for name in names}))
     click.echo(f'{table}\n\nTable and picture are in {options["outdir"]}/comparison.*')
 # fmt: on
 

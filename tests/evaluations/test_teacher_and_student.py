@@ -143,6 +143,23 @@ def test_comparison_from_the_command_line(files, tmp_path):
     assert 'seeds 101 to 106' in again
 
 
+def test_lines_below_the_table(files, tmp_path):
+    many = tmp_path / 'many'
+    many.mkdir()
+    rng = np.random.RandomState(0)
+    for i in range(60):
+        pixels = rng.randint(0, 256, [4, 4]).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+        PIL.Image.fromarray(pixels).save(many / f'{i:02d}.png')
+    output = invoke(files, tmp_path / 'run', data=many)
+    content = json.loads((tmp_path / 'run' / 'comparison.json').read_text())
+    assert content['closing'][0] == 'Student beside 40 training images; in brackets 20 other real images'
+    assert len(content['rows']) == 4 and content['closing'][3].startswith('memorisation: authentic')
+    for line in content['closing']:
+        assert line in output and f'- {line}\n' in (tmp_path / 'run' / 'comparison.md').read_text()
+    few = invoke(files, tmp_path / 'few', data=files / 'real')
+    assert 'memorisation need at least 60 images' in few
+
+
 @pytest.mark.parametrize(
     'changes, words',
     [

@@ -66,6 +66,9 @@ SIGMA_MAX, MIDDLE_SIGMA = 80.0, 0.8  # noise levels of a generator's two steps
 AUGMENTATIONS = dict(xflip=1e8, yflip=1, scale=1, rotate_frac=1, aniso=1, translate_frac=1)
 AUGMENT_DIM = 9
 
+# Number types and shortcuts of distillation, training/adversarial/precision.py.
+PERF_MODES = ('faithful', 'fast', 'fast-16bit')
+
 R1_INTERVAL = 16
 RANDOM_TEACHER = (
     'random'  # in place of a teacher: weights of the generator drawn as for training from scratch
@@ -364,6 +367,7 @@ def _distillation_config(opts: dict[str, Any]) -> dict[str, Any]:
     # D takes one more step in 17 for R1; the official code pays for it also where R1 is off.
     lazy = R1_INTERVAL / (R1_INTERVAL + 1) if opts['r1_type'] != 'none' or official else 1.0
     return dict(
+        perf=opts['perf'],
         freeze=opts['freeze'],
         sync_bn=opts['sync_bn'],
         loss_kwargs=dict(loss_type=opts['loss_type'], r1_gamma=opts['r1_gamma']),
@@ -374,7 +378,7 @@ def _distillation_config(opts: dict[str, Any]) -> dict[str, Any]:
             weights='pretrained' if opts['d_pretrained'] else 'random',
             diffaugment=opts['diffaug'],
             moved_statistics=official,
-            fused=not official,
+            fused=not official or opts['perf'] != 'faithful',
         ),
         discriminator_kwargs=dict(channel_max=opts['d_channel_max'], class_embed=opts['class_embed']),
         ada_kwargs=_ada_kwargs(opts),

@@ -16,7 +16,15 @@ import click
 from dnnlib.cli import fail
 from dnnlib.errors import ArgumentError, arg
 from dnnlib.param_types import IntList, Number, whole
-from training.config import ARCHITECTURES, BACKBONE_PIXELS, DISTANCES, LOSSES, TEACHER_LOSSES, TEACHER_TYPES
+from training.config import (
+    ARCHITECTURES,
+    BACKBONE_PIXELS,
+    DISTANCES,
+    LOSSES,
+    PERF_MODES,
+    TEACHER_LOSSES,
+    TEACHER_TYPES,
+)
 from training.recipes import RECIPES
 
 # Names of the method in the newer official repository -> ours.
@@ -258,6 +266,9 @@ OPTIONS = [
                resume='free'),
         option('--precision',     click.Choice(['fp32', 'fp16', 'bf16']), None,
                'Number type inside the U-Net  [default: fp32]'),
+        option('--perf',          click.Choice(PERF_MODES), 'faithful',
+               'fast: 16 bits on a GPU; its default awaits quality figures',
+               losses=GDD, reason='a teacher has --precision only', part='adversarial', resume='free'),
         option('--bench',         bool,   True,  'cuDNN benchmark', resume='free'),
         option('--channels-last', bool,   True,  'NHWC memory order', resume='free'),
         option('--cache',         bool,   True,  'Keep decoded images in memory', resume='free'),

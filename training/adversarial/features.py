@@ -156,6 +156,7 @@ class ProjectedFeatures(nn.Module):
         self.channels = list(FEATURE_CHANNELS)
         self.resolutions = nominal_resolutions(input_size, interpolate)
         self.weights_report = []
+        self.map_type = None  # of backbones and random layers, where it is not that of the images
         self.backbones, self.readouts, self.projections = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for spec in specs:
             chosen = weights if isinstance(weights, str) else weights[spec.key]
@@ -280,7 +281,7 @@ class ProjectedFeatures(nn.Module):
                     f'input_size={size}; use interpolate=True to resize them'
                 )
             x = functional.interpolate(x, size=(size, size), mode='bilinear', align_corners=False)
-        return self.backbones[name](x)
+        return self.backbones[name](x if self.map_type is None else x.to(self.map_type))
 
 
 def _require_valid(names: Sequence[str], input_size: int) -> None:

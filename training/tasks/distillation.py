@@ -16,6 +16,7 @@ from torch_utils.randomness import BatchRandom
 from training.adversarial.batch_split import RunningStatistics, SpectralVectors, synchronise_batch_norms
 from training.adversarial.builders import build_discriminator, build_features
 from training.adversarial.input_augment import InputAugment
+from training.adversarial.precision import choose_arithmetic, settle_features
 from training.adversarial.stages import GDDLoss
 from training.sampling.samplers import jump_levels
 from training.student.freeze import freeze_layers, freeze_table
@@ -51,10 +52,17 @@ class DistillationTask:
             for _name, tensor in misc.named_params_and_buffers(module):
                 distributed.broadcast_(tensor.detach())
         self.twin = computing_twin(self.G)
+        wanted = choose_arithmetic(
+            config['perf'], device, config['sync_bn'] and distributed.get_world_size() > 1
+        )
+        self.computing_F, self.arithmetic, self.arithmetic_note = settle_features(
+            self.F, wanted, lambda: some_images(dataset, device)
+        )
         self.loss = GDDLoss(
             self.twin,
             self.D,
-            self.F,
+            self.computing_F,
+            arithmetic=self.arithmetic,
             levels=jump_levels(**config['sampler_kwargs']),
             augment=self.augment,
             **config['loss_kwargs'],
@@ -73,6 +81,12 @@ class DistillationTask:
         self, images: torch.Tensor, labels: torch.Tensor, rng: BatchRandom, iteration: int
     ) -> torch.Tensor | None:
         """Run one iteration, as `Task.step`."""
+        with self.arithmetic.products():
+            return self._stages(images, labels, rng, iteration)
+
+    def _stages(
+        self, images: torch.Tensor, labels: torch.Tensor, rng: BatchRandom, iteration: int
+    ) -> torch.Tensor | None:
         skipped = self.generator_step(self.inputs('G', images, labels, rng))
         self.discriminator_step(self.inputs('D', images, labels, rng))
         if self.r1_interval and iteration and iteration % self.r1_interval == 0:
@@ -182,6 +196,7 @@ class DistillationTask:
                     arg('seed'),
                     ', and here the draw differs from that of the interrupted run; another version of torch?',
                 )
+        refresh_twin(self.computing_F, self.F)
 
     def replicas(self) -> list[torch.nn.Module]:
         """Return the networks that are equal on all processes."""
@@ -202,6 +217,7 @@ class DistillationTask:
             lines.append(describe_instance_loss(self.instance, config['instance_kwargs'], config['target']))
         lines += [
             *self.F.weights_report,
+            self.arithmetic_note,
             f'Discriminator: {sum(p.numel() for p in self.D.parameters()):,} parameters on '
             f'{", ".join(self.F.names)} at {self.F.input_size} pixels',
             f'Augmentation: {self.augment}',
@@ -260,6 +276,12 @@ class DistillationTask:
         )
         self.facts.update(facts)
         return loss
+
+
+def some_images(dataset: Any, device: torch.device, count: int = 4) -> torch.Tensor:
+    """Return the first images of the data, float32 [N, C, H, W], -1..1."""
+    images = [torch.as_tensor(dataset[i][0]) for i in range(min(count, len(dataset)))]
+    return torch.stack(images).to(device, torch.float32) / 127.5 - 1
 
 
 def describe_r1(compat: str, batch_size: int, interval: int, gamma: float, processes: int) -> str:

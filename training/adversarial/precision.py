@@ -13,7 +13,8 @@ functions up to rounding, by what is faster on the device at hand:
   and losses are float32. R1 goes through D in float32 (TF32);
 - fakes and reals pass the backbones together in D's stage, on a GPU: half of the launches;
 - on a GPU what runs from noise to loss is one graph of torch.compile, without R1, whose second derivatives it
-  cannot take.
+  cannot take;
+- on a CPU the generator's convolutions add their biases themselves; a compiler adds them elsewhere.
 
 `fast-16bit` is `fast` with the number types of a GPU on any device; slow on a CPU, to compare quality. TF32
 and the generator's own bfloat16 (precision) exist on a GPU only.
@@ -49,6 +50,7 @@ class Arithmetic:
         together: Whether fakes and reals pass the frozen networks at once in D's stage.
         tf32:     Whether float32 products may be rounded to TF32.
         compiled: Whether the main stages are compiled.
+        bias_inside: Whether the generator's convolutions add their biases, training/student/bias_inside.py.
     """
 
     features: torch.dtype | None = None
@@ -56,6 +58,7 @@ class Arithmetic:
     together: bool = False
     tf32: bool = False
     compiled: bool = False
+    bias_inside: bool = False
 
     @property
     def gradient_scale(self) -> float:
@@ -83,6 +86,7 @@ class Arithmetic:
         parts = [f'features {NAMES[self.features]}', f'D {NAMES[self.heads]}']
         parts += ['TF32'] if self.tf32 else []
         parts += ['one pass for fakes and reals'] if self.together else []
+        parts += ['bias inside convolutions'] if self.bias_inside else []
         return ', '.join([*parts, 'compiled' if self.compiled else 'eager'])
 
 
@@ -97,8 +101,10 @@ def choose_arithmetic(perf: str, device: torch.device, synchronised: bool = Fals
         ArgumentError: Unknown mode.
     """
     on_gpu = device.type == 'cuda'
-    if perf == 'faithful' or (perf == 'fast' and not on_gpu):
+    if perf == 'faithful':
         return Arithmetic()
+    if perf == 'fast' and not on_gpu:  # 16 bits, and one pass of a larger batch, are slower there
+        return Arithmetic(bias_inside=True)
     if perf in ('fast', 'fast-16bit'):
         return Arithmetic(
             features=torch.float16,

@@ -19,6 +19,7 @@ from training.adversarial.input_augment import InputAugment
 from training.adversarial.precision import choose_arithmetic, settle_features
 from training.adversarial.stages import GDDLoss
 from training.sampling.samplers import jump_levels
+from training.student.bias_inside import with_bias_inside
 from training.student.freeze import freeze_layers, freeze_table
 from training.student.frozen_cast import refresh_twin
 from training.student.generator import build_generator, computing_twin, describe_generator
@@ -51,13 +52,7 @@ class DistillationTask:
         for module in (self.G, self.D, self.F if config['compat'] == 'clean' else self.F.backbones):
             for _name, tensor in misc.named_params_and_buffers(module):
                 distributed.broadcast_(tensor.detach())
-        self.twin = computing_twin(self.G)
-        wanted = choose_arithmetic(
-            config['perf'], device, config['sync_bn'] and distributed.get_world_size() > 1
-        )
-        self.computing_F, self.arithmetic, self.arithmetic_note = settle_features(
-            self.F, wanted, lambda: some_images(dataset, device)
-        )
+        self._build_computing_networks(dataset, device)
         self.loss = GDDLoss(
             self.twin,
             self.D,
@@ -261,6 +256,17 @@ class DistillationTask:
             synchronise_batch_norms(self.D)
         self.spectral_vectors, self.running_statistics = SpectralVectors(self.D), RunningStatistics(self.D)
         self.augment = InputAugment(config['ada_kwargs'], self.F.diffaugment, self.F.names, device)
+
+    def _build_computing_networks(self, dataset: Any, device: torch.device) -> None:
+        """Choose the arithmetic, and make what computes in place of G and F, which are what is saved."""
+        synchronised = self.config['sync_bn'] and distributed.get_world_size() > 1
+        wanted = choose_arithmetic(self.config['perf'], device, synchronised)
+        self.computing_F, self.arithmetic, self.arithmetic_note = settle_features(
+            self.F, wanted, lambda: some_images(dataset, device)
+        )
+        self.twin = computing_twin(self.G)
+        if self.arithmetic.bias_inside:
+            self.twin = with_bias_inside(self.twin)
 
     def _build_instance_loss(self, teacher: torch.nn.Module | None, device: torch.device) -> Any:
         config = self.config

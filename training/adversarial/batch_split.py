@@ -47,6 +47,17 @@ class SpectralVectors:
                 torch._foreach_copy_(self._vectors, start)
             yield part
 
+    @torch.no_grad()
+    def take_those_of_rank_0(self) -> None:
+        """Make the vectors equal on all processes, bit for bit. All ranks call this.
+
+        Every process computes them from equal weights, but GPUs may choose different kernels for these
+        products. As with `RunningStatistics`, doing this only before states would make them depend on when.
+        """
+        if distributed.get_world_size() > 1 and self._vectors:
+            flat = distributed.broadcast_(torch.cat(self._vectors))
+            torch._foreach_copy_(self._vectors, list(flat.split([len(vector) for vector in self._vectors])))
+
 
 class RunningStatistics:
     """Keep the running statistics of batch norms equal on all processes.

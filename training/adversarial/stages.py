@@ -16,6 +16,7 @@ from torch_utils import training_stats
 from training.adversarial import losses
 from training.adversarial.input_augment import InputAugment
 from training.adversarial.precision import Arithmetic, ScaledGradient
+from training.backbones.frozen_conv import FrozenConvolutions
 from training.sampling.samplers import jump_chain
 
 Draws = Mapping[str, Mapping]  # 'fake' or 'real' -> what `InputAugment.draw` has drawn for such images
@@ -126,8 +127,9 @@ class GDDLoss:
             Scalar, a mean over images; only its gradient for D's parameters is of use.
         """
         images = images.detach().requires_grad_(True)
-        features = _in_type(self._features(images, 'real', draws), images.dtype)  # D stays in float32
-        logits = self.D(features, _classes(labels))
+        with FrozenConvolutions():  # the same bits, without derivatives that nobody uses
+            features = self._features(images, 'real', draws)
+        logits = self.D(_in_type(features, images.dtype), _classes(labels))  # D in float32
         penalty = losses.r1_penalty(logits, images)  # [N]
         loss = penalty * (self.r1_gamma / 2)  # [N]
         training_stats.report('Loss/r1_penalty', penalty.detach())

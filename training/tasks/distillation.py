@@ -88,6 +88,7 @@ class DistillationTask:
             self.r1_step(self.inputs('R1', images, labels, rng))
         self.augment.finish_iteration(iteration)
         self.running_statistics.average()
+        self.spectral_vectors.take_those_of_rank_0()
         return skipped
 
     def generator_step(self, inputs: StageInputs) -> torch.Tensor | None:

@@ -65,17 +65,20 @@ class StageTimer:
         """Put clocks around methods while inside.
 
         Args:
-            methods: List of (object, name of its method, stage).
+            methods: List of (object or module, name of its method, stage).
         """
         wrapped = []
         try:
             for owner, method, name in methods:
+                wrapped.append((owner, method, vars(owner).get(method)))
                 setattr(owner, method, self._timed(getattr(owner, method), name))
-                wrapped.append((owner, method))
             yield self
         finally:
-            for owner, method in wrapped:
-                delattr(owner, method)  # back to the method of the class
+            for owner, method, own in wrapped:
+                if own is None:
+                    delattr(owner, method)  # back to the method of the class
+                else:
+                    setattr(owner, method, own)  # a function of a module
 
     def _timed(self, function, name):
         @functools.wraps(function)

@@ -184,7 +184,7 @@ class Measurement:
     def timed_methods(self):
         """List (object, name of its method, stage) of all that an iteration calls."""
         task, methods = self.run.task, [(self, 'next_batch', 'data'), (self.run.ema, 'update', 'EMA')]
-        methods.append((self, 'iterate', 'other'))
+        methods += [(self, 'iterate', 'other'), (distributed, 'all_reduce_sum_', 'all-reduce')]
         if not hasattr(task, 'g_optimizer'):  # a teacher: one network, forward and backward
             return [*methods, (task, 'step', 'G'), (task.optimizer, 'step', 'optimizer')]
         return methods + [

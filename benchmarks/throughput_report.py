@@ -4,7 +4,7 @@
 
 from training.config import R1_INTERVAL
 
-STAGES = ('data', 'G', 'D', 'R1', 'optimizer', 'EMA', 'other')
+STAGES = ('data', 'G', 'D', 'R1', 'all-reduce', 'optimizer', 'EMA', 'other')
 
 
 def describe(name, result):

@@ -215,6 +215,7 @@ def _run_config(opts: dict[str, Any]) -> dict[str, Any]:
         ema_kwargs=_ema_kwargs(opts),
         nan=opts['nan'] or ('zero' if opts['compat'] == 'official' else 'skip'),
         nan_limit=opts['nan_limit'],
+        reduce=opts['reduce'],
         tensorboard=opts['tensorboard'],
         metrics_kwargs=_metrics_kwargs(opts),
         transfer=opts['transfer'],

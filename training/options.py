@@ -269,6 +269,8 @@ OPTIONS = [
         option('--perf',          click.Choice(PERF_MODES), 'faithful',
                'fast: 16 bits on a GPU; its default awaits quality figures',
                losses=GDD, reason='a teacher has --precision only', part='adversarial', resume='free'),
+        option('--reduce',        click.Choice(['fp32', 'bf16']), 'fp32',
+               'Number type of gradients on their way between processes', resume='free'),
         option('--bench',         bool,   True,  'cuDNN benchmark', resume='free'),
         option('--channels-last', bool,   True,  'NHWC memory order', resume='free'),
         option('--cache',         bool,   True,  'Keep decoded images in memory', resume='free'),

@@ -97,7 +97,10 @@ def differing(state: dict, other: dict) -> list[str]:
     The average is `lerp` on the CPU and another form of it on a GPU, where only the device knows the weight.
     """
     found = tiny_runs.differences(
-        *({name: value for name, value in tiny_runs.lasting(s).items() if name != 'ema'} for s in (state, other))
+        *(
+            {name: value for name, value in tiny_runs.lasting(s).items() if name != 'ema'}
+            for s in (state, other)
+        )
     )
     ema, reference = (dict(tiny_runs.flatten(s['ema'])) for s in (state, other))
     found += [

@@ -129,7 +129,8 @@ class GDDLoss:
         images = images.detach().requires_grad_(True)
         with FrozenConvolutions():  # the same bits, without derivatives that nobody uses
             features = self._features(images, 'real', draws)
-        logits = self.D(_in_type(features, images.dtype), _classes(labels))  # D in float32
+        exact = None if self.arithmetic.features is None else images.dtype  # D in float32
+        logits = self.D(_in_type(features, exact), _classes(labels))
         penalty = losses.r1_penalty(logits, images)  # [N]
         loss = penalty * (self.r1_gamma / 2)  # [N]
         training_stats.report('Loss/r1_penalty', penalty.detach())

@@ -63,7 +63,7 @@ class DistillationTask:
             **config['loss_kwargs'],
         )
         self.instance = self._build_instance_loss(teacher, device) if config['instance_kwargs'] else None
-        self.guard = StepGuard(config['nan'])
+        self.guard = StepGuard(config['nan'], config['reduce'])
         self.d_params = list(self.D.parameters())
         kind = config['optimizer_type']
         self.g_optimizer = make_optimizer(kind, self.g_params, **config['optimizer_kwargs'])

@@ -61,7 +61,7 @@ class InstanceTask:
             **config['instance_kwargs'],
         )
         self.facts.update(facts)
-        self.guard = StepGuard(config['nan'])
+        self.guard = StepGuard(config['nan'], config['reduce'])
         self.g_optimizer = make_optimizer(
             config['optimizer_type'], self.g_params, **config['optimizer_kwargs']
         )

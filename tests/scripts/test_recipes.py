@@ -662,6 +662,9 @@ def test_demo_ends_with_a_comparison_of_its_last_snapshot(options, run_dir, stan
         '--detector=mnist-classifier --data=datasets/mnist-32x32.zip --num=2000 --batch=100 '
         f'--outdir={folder}'
     )
+    if not options:
+        again = run_script('demo', f'--outdir={tmp_path}/out', PYTHON=stand_in, COMPARE='full')
+        assert again.stdout.splitlines()[1] == f'{compared} --remeasure'
 
 
 def test_help_names_the_variables():

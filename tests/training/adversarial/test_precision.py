@@ -55,11 +55,19 @@ def cosine(a, b):
         ('fast-16bit', CPU, Arithmetic(torch.float16, torch.bfloat16, True, False, False)),
     ],
 )
-def test_modes(perf, device, expected):
+def test_modes(perf, device, expected, monkeypatch):
+    monkeypatch.setattr(precision, 'multiplies_bfloat16', lambda: False)
     assert choose_arithmetic(perf, device) == expected
     assert not choose_arithmetic(perf, device, synchronised=True).compiled
     with pytest.raises(ArgumentError, match='perf=slow is unknown; use perf=faithful or fast'):
         choose_arithmetic('slow', device)
+
+
+def test_a_cpu_with_bfloat16_uses_it_where_gradients_allow(monkeypatch):
+    assert precision.multiplies_bfloat16() in (False, True)
+    monkeypatch.setattr(precision, 'multiplies_bfloat16', lambda: True)
+    assert choose_arithmetic('fast', CPU) == Arithmetic(heads=torch.bfloat16, bias_inside=True)
+    assert choose_arithmetic('faithful', CPU) == Arithmetic()
 
 
 def test_products_may_be_rounded_inside_only():

@@ -47,6 +47,7 @@ from evaluations.inputs.reference import FORMAT_VERSION, Reference, save_referen
 from evaluations.inspection import describe_file
 from evaluations.measure import Meter, measure_images
 from evaluations.metrics.names import METRICS, parse_metrics
+from evaluations.network_samples import choose_rng_device, load_sampled, plan_text, seed_blocks
 from evaluations.remarks import describe_choice, describe_images
 from evaluations.results import (
     Result,
@@ -61,11 +62,8 @@ from evaluations.results import (
 )
 from torch_utils import distributed as dist
 from torch_utils.allocator import keep_freed_memory
-from training.sampling import samplers
-from training.sampling.options import add_key_options, add_sampler_options, build_sampler
-from training.sampling.seeds import parse_seeds
+from training.sampling.options import add_key_options, add_sampler_options
 from training.snapshots.entries import choose_key
-from training.snapshots.snapshot import load_network
 
 # ------------------------------------------------------------------------------------------------
 # Steps of the commands. What can fail runs on rank 0 first, so that a message appears once.
@@ -177,58 +175,29 @@ def _echo_notes(notes: Sequence[str]) -> None:
 # Options that several commands have.
 
 
+# fmt: off
 def _measuring_options(command: Callable) -> Callable:
     """Add the options of `calc` and `gen`."""
-    for option in reversed(
-        (
-            click.option(
-                '--ref',
-                'refs',
-                help='Reference statistics; several: give it again',
-                metavar='NPZ|PKL|URL',
-                type=str,
-                required=True,
-                multiple=True,
-            ),
-            click.option(
-                '--metrics',
-                help=f'Some of {",".join(METRICS)}',
-                metavar='LIST',
-                type=str,
-                default='fid',
-                show_default=True,
-            ),
-            click.option(
-                '--detector',
-                help='Feature network  [default: that of --ref]',
-                type=click.Choice(detector_names()),
-            ),
-            click.option('--json', 'json_path', help='Also write the results here', metavar='JSON', type=str),
-        )
-    ):
+    for option in reversed((
+        click.option('--ref', 'refs', help='Reference statistics; several: give it again',
+                     metavar='NPZ|PKL|URL', type=str, required=True, multiple=True),
+        click.option('--metrics', help=f'Some of {",".join(METRICS)}', metavar='LIST', type=str,
+                     default='fid', show_default=True),
+        click.option('--detector', help='Feature network  [default: that of --ref]',
+                     type=click.Choice(detector_names())),
+        click.option('--json', 'json_path', help='Also write the results here', metavar='JSON', type=str),
+    )):
         command = option(command)
     return command
 
 
-_detector_path = click.option(
-    '--detector-path', help='Weights of the detector, or their folder', metavar='FILE|DIR', type=str
-)
-_batch = click.option(
-    '--batch',
-    help='Images per batch and process',
-    metavar='INT',
-    type=click.IntRange(min=1),
-    default=64,
-    show_default=True,
-)
-_workers = click.option(
-    '--workers',
-    help='Decoding processes, 0 for none',
-    metavar='INT',
-    type=click.IntRange(min=0),
-    default=2,
-    show_default=True,
-)
+_detector_path = click.option('--detector-path', help='Weights of the detector, or their folder',
+                              metavar='FILE|DIR', type=str)
+_batch = click.option('--batch', help='Images per batch and process', metavar='INT',
+                      type=click.IntRange(min=1), default=64, show_default=True)
+_workers = click.option('--workers', help='Decoding processes, 0 for none', metavar='INT',
+                        type=click.IntRange(min=0), default=2, show_default=True)
+# fmt: on
 
 
 @click.group()
@@ -377,13 +346,13 @@ def gen(network: str, seeds: str, repeats: int, class_idx: int | None, batch: in
     after --seeds=0-49999 are 50000-99999 and 100000-149999, as EDM reports the best of.
     """
     with _processes(path='network') as device:
-        blocks = dist.rank0_first(lambda: _seed_blocks(seeds, repeats))
+        blocks = dist.rank0_first(lambda: seed_blocks(seeds, repeats))
         opts['key'] = dist.rank0_first(lambda: choose_key(opts['ema'], opts['key']))
-        rng = dist.rank0_first(lambda: _choose_rng_device(rng_device, device))
+        rng = dist.rank0_first(lambda: choose_rng_device(rng_device, device))
         comparisons = _load_comparisons(opts, device)
         net, info, plan, notes = dist.rank0_first(
-            lambda: _load_sampled(network, comparisons, class_idx, len(blocks[0][1]), device, opts))
-        dist.print0(f'Network:   {network} ({info.class_name}), {_plan_text(plan)}, '
+            lambda: load_sampled(network, comparisons, class_idx, len(blocks[0][1]), device, opts))
+        dist.print0(f'Network:   {network} ({info.class_name}), {plan_text(plan)}, '
                     f'{dist.get_world_size()} process(es) on {device.type}')
         if dist.get_rank() == 0:
             _echo_notes(notes)
@@ -407,49 +376,6 @@ def gen(network: str, seeds: str, repeats: int, class_idx: int | None, batch: in
                         quantisation=QUANTISATION, num_images=len(blocks[0][1]),
                         image_shape=source.image_shape, batch=batch, notes=notes, summary=summary)
 # fmt: on
-
-
-def _seed_blocks(text: str, repeats: int) -> list[tuple[str, np.ndarray]]:
-    """Return [(text, seeds int array)]: the seeds given, then the same pattern further along."""
-    first = parse_seeds(text)
-    if len(first) < 2:
-        raise ArgumentError(
-            arg('seeds', text), ' is one image; statistics need at least 2, such as ', arg('seeds', '0-1999')
-        )
-    span = int(first.max() - first.min()) + 1
-    blocks = [first + i * span for i in range(repeats)]
-    if repeats == 1 or len(first) != span:
-        return [(text if i == 0 else f'{text} + {i * span}', block) for i, block in enumerate(blocks)]
-    return [(f'{block.min()}-{block.max()}', block) for block in blocks]
-
-
-def _choose_rng_device(rng_device: str, device: torch.device) -> str | None:
-    """Return where noise is drawn: 'cpu', or None for the device of the network."""
-    if rng_device == 'cuda' and device.type != 'cuda':
-        raise ArgumentError(arg('rng_device', 'cuda'), ': there is no GPU; use ', arg('rng_device', 'cpu'))
-    return 'cpu' if rng_device == 'cpu' else None
-
-
-def _load_sampled(
-    network: str,
-    comparisons: Sequence[Comparison],
-    class_idx: int | None,
-    count: int,
-    device: torch.device,
-    opts: dict[str, Any],
-) -> tuple[torch.nn.Module, Any, tuple[str, dict[str, Any]], list[str]]:
-    """Load the network of `gen`; return (net, info, (sampler, arguments), remarks)."""
-    net, info = load_network(network, key=opts['key'], trust=opts['trust_pickle'])
-    samplers.check_class(net.label_dim, class_idx)
-    plan = build_sampler(net, opts, info.metadata)
-    shape = (net.img_channels, net.img_resolution, net.img_resolution)
-    notes = check_fit(comparisons, count, shape, ('images of ', arg('network', network)))
-    notes += describe_choice(comparisons, count, shape)
-    return net.to(device, memory_format=torch.channels_last), info, plan, notes
-
-
-def _plan_text(plan: tuple[str, dict[str, Any]]) -> str:
-    return ', '.join([f'sampler {plan[0]}', *(f'{name}={value}' for name, value in plan[1].items())])
 
 
 @main.command()

@@ -59,6 +59,15 @@ def load_everywhere(opts: EasyDict, device: torch.device) -> tuple[torch.nn.Modu
     return net.to(device, memory_format=torch.channels_last), info
 
 
+def check_grid(path: str | None) -> None:
+    """Raise ArgumentError if the grid cannot be written there."""
+    if path is None:
+        return
+    if not path.lower().endswith('.png') or not os.path.isdir(os.path.dirname(path) or '.'):
+        rule = ': must end in .png and lie in an existing folder; for example grid.png'
+        raise ArgumentError(arg('grid', path), rule)
+
+
 def prepare_output(opts: EasyDict, record: dict[str, Any], stack: contextlib.ExitStack) -> None:
     """Create the output folder on rank 0, hold it, prove that it can be written, and leave the record there.
 
@@ -69,13 +78,7 @@ def prepare_output(opts: EasyDict, record: dict[str, Any], stack: contextlib.Exi
     """
     if dist.get_rank() != 0:
         return
-    if opts.grid is not None:
-        folder = os.path.dirname(opts.grid) or '.'
-        if not opts.grid.lower().endswith('.png') or not os.path.isdir(folder):
-            raise ArgumentError(
-                arg('grid', opts.grid),
-                ': must end in .png and lie in an existing folder; for example grid.png',
-            )
+    check_grid(opts.grid)
     try:
         os.makedirs(opts.outdir, exist_ok=True)
         stack.enter_context(claim(opts.outdir, 'outdir'))
@@ -109,12 +112,19 @@ def make_part(
     )
     samplers.check_finite(images, seeds)
     pixels = samplers.to_uint8(images)  # [n, H, W, C]
+    write_pngs(opts, plan, positions, names, pixels)
+    return pixels, None if labels is None else labels.cpu().numpy()
+
+
+def write_pngs(
+    opts: EasyDict, plan: EasyDict, positions: np.ndarray, names: list[str], pixels: np.ndarray
+) -> None:
+    """Write the images of these positions, but those of a repeated seed only once."""
     for position, name, image in zip(positions, names, pixels):
         if position not in plan.repeats:  # One writer per file.
             path = os.path.join(opts.outdir, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             save_png(path, image)
-    return pixels, None if labels is None else labels.cpu().numpy()
 
 
 def generate(net: torch.nn.Module, opts: EasyDict, plan: EasyDict, device: torch.device) -> None:

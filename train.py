@@ -25,10 +25,12 @@ from dnnlib.cli import fail, one_line, one_line_errors, run_script
 from dnnlib.errors import ArgumentError, FailedElsewhere, ProcessLost, as_option
 from dnnlib.util import is_url
 from evaluations.metrics.names import parse_live_metrics
-from training import config as config_lib
-from training import options as options_lib
+from training.choices import OFFICIAL_CLASS_TABLE
+from training.config import build_config, check_teacher_given
+from training.options import OPTIONS, GroupedCommand, refuse_recipe, refuse_unused
 from training.recipes import EDM_URL, RECIPES, Recipe, make_data
 from training.run import folder
+from training.second_spellings import choose_loss, translate
 
 # Options that say where a run goes; all others but these and the recipe say what it is.
 PLACE = ('outdir', 'desc', 'nosubdir')
@@ -37,10 +39,7 @@ DEFAULT, DEFAULT_MAP = click.core.ParameterSource.DEFAULT, click.core.ParameterS
 
 
 @click.command(
-    cls=options_lib.GroupedCommand,
-    help=__doc__,
-    params=list(options_lib.OPTIONS),
-    context_settings=dict(max_content_width=110),
+    cls=GroupedCommand, help=__doc__, params=list(OPTIONS), context_settings=dict(max_content_width=110)
 )
 @click.pass_context
 def main(ctx: click.Context, **_options: Any) -> None:
@@ -65,10 +64,10 @@ def resolve(ctx: click.Context) -> dict[str, Any]:
     sources = {name: ctx.get_parameter_source(name) for name in opts}
     of_recipe = {name for name, source in sources.items() if source is DEFAULT_MAP}
     opts['metrics'] = parse_metrics(ctx, opts['metrics'])
-    opts['loss'] = options_lib.choose_loss(opts, of_recipe)
-    config_lib.check_teacher_given(opts)
-    options_lib.refuse_unused(opts, [name for name, source in sources.items() if source is not DEFAULT])
-    return config_lib.build_config(options_lib.translate(opts, weak=of_recipe))
+    opts['loss'] = choose_loss(opts, of_recipe)
+    check_teacher_given(opts)
+    refuse_unused(opts, [name for name, source in sources.items() if source is not DEFAULT])
+    return build_config(translate(opts, weak=of_recipe))
 
 
 def parse_metrics(ctx: click.Context, text: str | None) -> list[str] | None:
@@ -94,7 +93,7 @@ def check_files(ctx: click.Context, config: dict[str, Any]) -> None:
         )
         missing = missing_of_recipe(recipe, data, teacher) or missing
     if missing and recipe is not None:
-        options_lib.refuse_recipe(missing)
+        refuse_recipe(missing)
     if missing:
         fail(ArgumentError(missing))
     if recipe is not None:
@@ -116,7 +115,7 @@ def missing_of_recipe(recipe: Recipe, data: str | None, teacher: str | None) -> 
 def missing_class_table(config: dict[str, Any]) -> str | None:
     """Say where the official class table comes from if the run needs it and it is missing."""
     table = config.get('discriminator_kwargs', {}).get('class_embed')
-    if table != config_lib.OFFICIAL_CLASS_TABLE or config['teacher_only'] or os.path.exists(table):
+    if table != OFFICIAL_CLASS_TABLE or config['teacher_only'] or os.path.exists(table):
         return None
     return (
         f'{table} is missing; pretrained/README.md says how to make it (ImageNet class embeddings, '

@@ -206,30 +206,15 @@ def train_cell(folder: pathlib.Path, recipe: str, options: list[str], seed: int,
 def measure_cell(folder: pathlib.Path) -> tuple[float, float]:
     """Measure the last snapshot in a folder; return (Frechet distance, class accuracy 0..1)."""
     snapshot = max(folder.glob('network-snapshot-*.pkl'))
-    result = subprocess.run(
-        [
-            sys.executable,
-            'fid.py',
-            'gen',
-            f'--network={snapshot}',
-            f'--ref={REFERENCE}',
-            '--batch=100',
-            f'--seeds=0-{NUM_IMAGES - 1}',
-            f'--json={folder / "measured.json"}',
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    measured = folder / 'measured.json'
+    command = [sys.executable, 'fid.py', 'gen', f'--network={snapshot}', f'--ref={REFERENCE}', '--batch=100']
+    command += [f'--seeds=0-{NUM_IMAGES - 1}', f'--json={measured}']
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if result.returncode != 0:
         raise RuntimeError(f'fid.py gen of {snapshot} failed: {result.stderr.strip()[-600:]}')
-    values = {
-        entry['metric']: entry['value']
-        for entry in json.loads((folder / 'measured.json').read_text())['results']
-    }
-    return values[f'frechet-mnist-classifier-{NUM_IMAGES}'], values[
-        f'class-accuracy-mnist-classifier-{NUM_IMAGES}'
-    ]
+    values = {entry['metric']: entry['value'] for entry in json.loads(measured.read_text())['results']}
+    distance, accuracy = (f'{name}-mnist-classifier-{NUM_IMAGES}' for name in ('frechet', 'class-accuracy'))
+    return values[distance], values[accuracy]
 
 
 def read_cells(outdir: pathlib.Path) -> list[Cell]:
@@ -306,6 +291,12 @@ def write_report(study: str, outdir: pathlib.Path) -> None:
         raise click.ClickException(f'--outdir={outdir}: {error}') from error
     with atomic_write(outdir / 'study.md') as file:
         file.write(f'{table}\n'.encode())
+    draw_report(study, outdir, cells)
+    click.echo(f'{table}\n\nTable and figure: {outdir}/study.*')
+
+
+def draw_report(study: str, outdir: pathlib.Path, cells: list[Cell]) -> None:
+    """Write study.png, or say what it needs."""
     title = (
         f'{study}: MNIST demo after {cells[0].kimg:g} kimg; dots are seeds, lines their means; '
         f'distance on {NUM_IMAGES} samples'
@@ -318,7 +309,6 @@ def write_report(study: str, outdir: pathlib.Path) -> None:
             f'python -m benchmarks.demo_study report {study}',
             err=True,
         )
-    click.echo(f'{table}\n\nTable and figure: {outdir}/study.*')
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ from benchmarks import throughput
 from benchmarks.instruments import seconds_of
 from dnnlib.cli import one_line_errors
 from torch_utils import distributed
-from training.config import PERF_MODES
+from training.choices import PERF_MODES
 
 
 def kernel_times(events, on_gpu):

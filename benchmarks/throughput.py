@@ -45,7 +45,7 @@ from dnnlib.cli import one_line_errors
 from dnnlib.parallel import available_cores
 from dnnlib.util import atomic_write
 from torch_utils import distributed
-from training import config as config_lib
+from training.choices import R1_INTERVAL, RANDOM_TEACHER
 from training.run import folder
 from training.training_loop import TrainingRun
 
@@ -126,7 +126,7 @@ def synthetic_config(config, processes, world_size=1, batch=None, batch_gpu=None
         if config[
             'arch'
         ]:  # without one the architecture is that of the teacher (the demo's is in the repository)
-            config['transfer'] = config_lib.RANDOM_TEACHER
+            config['transfer'] = RANDOM_TEACHER
     return config
 
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What benchmarks/throughput.py prints: a result as lines, results as a Markdown table."""
 
-from training.config import R1_INTERVAL
+from training.choices import R1_INTERVAL
 
 STAGES = ('data', 'G', 'D', 'R1', 'all-reduce', 'optimizer', 'EMA', 'other')
 

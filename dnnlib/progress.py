@@ -50,7 +50,12 @@ class ProgressBar:
             spent = now - self._begin
             left = format_time((self.total - self.done) * spent / self.done)
             counts = f'{self.done}/{self.total} {self.unit}'
-            print(f'{self.desc}: {counts}, {format_time(spent)}, {left} left', file=sys.stderr, flush=True)
+            rate = f'{self.done / max(spent, 1e-9):.3g} {self.unit}/s'
+            print(
+                f'{self.desc}: {counts}, {format_time(spent)}, {rate}, {left} left',
+                file=sys.stderr,
+                flush=True,
+            )
             self._shown = now
 
     def close(self) -> None:

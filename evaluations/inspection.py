@@ -7,6 +7,7 @@ Legend: N images, D features.
 """
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -103,8 +104,16 @@ def _describe_statistics(ref: Reference) -> list[str]:
     named = ref.detector or (
         f'not named; {ref.mu.size} features suggest {detector}' if detector else 'not named'
     )
-    facts = [
-        ('detector', named),
+    lines = [f'  {name + ":":<15s} {value}' for name, value in _facts(ref, named) if value is not None]
+    return lines + (
+        [f'  {"serves for:":<15s} {metric_name(detector, "fid", 50000)} and the like'] if detector else []
+    )
+
+
+def _facts(ref: Reference, detector: str) -> list[tuple[str, Any]]:
+    """What a reference says of itself, by heading; None where it says nothing."""
+    return [
+        ('detector', detector),
         ('weights', ref.detector_sha256 and f'sha256 {ref.detector_sha256}'),
         ('preprocessing', ref.preprocessing),
         (
@@ -122,7 +131,3 @@ def _describe_statistics(ref: Reference) -> list[str]:
         ('format', ref.format_version),
         ('file', f'sha256 {ref.sha256}'),
     ]
-    lines = [f'  {name + ":":<15s} {value}' for name, value in facts if value is not None]
-    return lines + (
-        [f'  {"serves for:":<15s} {metric_name(detector, "fid", 50000)} and the like'] if detector else []
-    )

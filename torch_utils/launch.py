@@ -107,17 +107,11 @@ def exit_code_of(failures: dict[int, int], received: int | None) -> int:
     if EXIT_PREEMPTED in codes or (received is not None and -received in codes):
         return EXIT_PREEMPTED
     for rank, code in failures.items():
-        if code < 0 and -code not in (
-            signal.SIGTERM,
-            signal.SIGABRT,
-        ):  # torchrun ends the others; C++ has spoken
+        # With SIGTERM torchrun ends the others; with SIGABRT C++ has said why.
+        if code < 0 and -code not in (signal.SIGTERM, signal.SIGABRT):
             name = signal.Signals(-code).name
-            print(
-                f'Error: process {rank} was ended by {name}'
-                + (' (out of memory?)' if name == 'SIGKILL' else ''),
-                file=sys.stderr,
-                flush=True,
-            )
+            guess = ' (out of memory?)' if name == 'SIGKILL' else ''
+            print(f'Error: process {rank} was ended by {name}{guess}', file=sys.stderr, flush=True)
             return 128 - code
     return next((code for code in codes if 0 < code < 128), 1)
 

@@ -23,6 +23,12 @@ _collectors = weakref.WeakSet()  # each gets its own copy of everything that com
 
 
 @torch.no_grad()
+def _elements(value: Any) -> torch.Tensor:
+    if isinstance(value, torch.Tensor):
+        return value.detach().reshape(-1).to(torch.float32)
+    return torch.as_tensor(value, dtype=torch.float64).reshape(-1)
+
+
 def report(name: str, value: Any) -> Any:
     """Add all elements of a value to the statistics of a name.
 
@@ -34,10 +40,7 @@ def report(name: str, value: Any) -> Any:
         `value` itself.
     """
     devices = _counters.setdefault(name, {})
-    if isinstance(value, torch.Tensor):
-        elements = value.detach().reshape(-1).to(torch.float32)
-    else:
-        elements = torch.as_tensor(value, dtype=torch.float64).reshape(-1)
+    elements = _elements(value)
     if elements.numel() == 0:
         return value
     # Few operations, as each costs a kernel launch; the number of elements is known without the device.

@@ -2,79 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """From options to the one dict that describes a run; no torch, no files, no processes."""
 
-import re
-from typing import Any
+from typing import Any, NoReturn
 
 from dnnlib.errors import ArgumentError, arg, as_option
-
-ARCHITECTURES = {
-    'ddpmpp': dict(
-        model_type='SongUNet',
-        embedding_type='positional',
-        encoder_type='standard',
-        decoder_type='standard',
-        channel_mult_noise=1,
-        resample_filter=[1, 1],
-        model_channels=128,
-        channel_mult=[2, 2, 2],
-    ),
-    'ncsnpp': dict(
-        model_type='SongUNet',
-        embedding_type='fourier',
-        encoder_type='residual',
-        decoder_type='standard',
-        channel_mult_noise=2,
-        resample_filter=[1, 3, 3, 1],
-        model_channels=128,
-        channel_mult=[2, 2, 2],
-    ),
-    'adm': dict(model_type='DhariwalUNet', model_channels=192, channel_mult=[1, 2, 3, 4]),
-}
-ARCHITECTURE_OPTIONS = dict(
-    model_channels='cbase', channel_mult='cres', num_blocks='num_blocks', attn_resolutions='attn_res'
+from training.choices import (
+    ARCHITECTURE_OPTIONS,
+    ARCHITECTURES,
+    AUGMENT_DIM,
+    AUGMENTATIONS,
+    BACKBONE_PIXELS,
+    LOSS_DEFAULTS,
+    MIDDLE_SIGMA,
+    OFFICIAL_CLASS_TABLE,
+    R1_INTERVAL,
+    RANDOM_TEACHER,
+    SIGMA_MAX,
+    backbone_names,
+    check_max_steps,
 )
-
-# Official --backbone numbers; any other list of names is accepted as well.
-BACKBONE_SETS = {
-    '0': ['deit_base_distilled_patch16_224', 'tf_efficientnet_lite0'],
-    '1': ['vgg16_bn', 'tf_efficientnet_lite0'],
-    '2': ['vit_base_patch16_224.augreg_in21k_ft_in1k', 'tf_efficientnet_b0.ns_jft_in1k'],
-    '3': ['tf_efficientnet_lite0'],
-}
-BACKBONE_NAME = re.compile(r'[A-Za-z_][\w.-]*')
-BACKBONE_PIXELS = 224
-
-# gdd distils, the others train a teacher.
-TEACHER_LOSSES = ('edm', 'vp', 've')
-LOSSES = ('gdd', *TEACHER_LOSSES)
-
-# Options whose default depends on the loss: EDM's recipe for teachers, GDD's for distillation.
-LOSS_DEFAULTS = {
-    'gdd': dict(batch=512, duration=200.0, lr=4e-4, dropout=0.0, tick=25, snap=10),
-    **dict.fromkeys(
-        TEACHER_LOSSES, dict(batch=512, duration=200.0, lr=1e-3, dropout=0.13, tick=50, snap=50, augment=0.12)
-    ),
-}
-
-# Instance-based distillation.
-TEACHER_TYPES = ('none', 'pd', 'cd', 'ctm', 'rcd')
-DISTANCES = ('lpips', 'l2', 'huber')
-SIGMA_MAX, MIDDLE_SIGMA = 80.0, 0.8  # noise levels of a generator's two steps
-
-# Augmentation of EDM's teachers: multipliers of its probability, of which mirroring is always on, and
-# the number of labels.
-AUGMENTATIONS = dict(xflip=1e8, yflip=1, scale=1, rotate_frac=1, aniso=1, translate_frac=1)
-AUGMENT_DIM = 9
-
-# Number types and shortcuts of distillation, training/adversarial/precision.py.
-PERF_MODES = ('faithful', 'fast', 'fast-16bit')
-
-R1_INTERVAL = 16
-RANDOM_TEACHER = (
-    'random'  # in place of a teacher: weights of the generator drawn as for training from scratch
-)
-# What the official code reads for every network with classes (pretrained/README.md).
-OFFICIAL_CLASS_TABLE = 'pretrained/imagenet-class-embeddings-tf_efficientnet_lite0.npy'
 
 
 def plan_batch(batch: int, batch_gpu: int | None, world_size: int) -> tuple[int, int]:
@@ -142,28 +87,6 @@ def check_teacher_given(opts: dict[str, Any]) -> None:
             "; a command for EDM's train.py, where that is the default, needs ",
             arg('precond', 'edm'),
             ' added, and nothing else',
-        )
-
-
-def check_max_steps(kind: str, max_steps: int) -> None:
-    """Raise ArgumentError if a method cannot divide the noise range into `max_steps` intervals."""
-    if kind not in TEACHER_TYPES[1:]:
-        raise ArgumentError(
-            arg('teacher_type', kind), f' is unknown; use one of {", ".join(TEACHER_TYPES[1:])}'
-        )
-    if max_steps < 2:
-        raise ArgumentError(
-            arg('max_steps', max_steps),
-            ': a jump and its middle need at least 2 intervals; use ',
-            arg('max_steps', 1024),
-        )
-    if kind == 'pd' and max_steps & (max_steps - 1):
-        raise ArgumentError(
-            arg('max_steps', max_steps),
-            ': ',
-            arg('teacher_type', 'pd'),
-            ' halves the number of steps again and again, so it must be a power of two; use ',
-            arg('max_steps', 2 ** (max_steps.bit_length() - 1)),
         )
 
 
@@ -276,16 +199,7 @@ def _network_kwargs(opts: dict[str, Any], options: dict[str, Any]) -> dict[str, 
 def _metrics_kwargs(opts: dict[str, Any]) -> dict[str, Any] | None:
     """What is measured at snapshots and with what, or None."""
     if not opts['metrics']:
-        for name in ('metrics_ref', 'metrics_detector', 'metrics_detector_path'):
-            if opts[name] is not None:
-                raise ArgumentError(
-                    arg(name, opts[name]),
-                    ' needs ',
-                    arg('metrics'),
-                    ', the numbers to measure; add for example ',
-                    arg('metrics', 'fd10k'),
-                    ', or leave it out',
-                )
+        _refuse_without_metrics(opts)
         return None
     if opts['metrics_ref'] is None:
         raise ArgumentError(
@@ -303,6 +217,19 @@ def _metrics_kwargs(opts: dict[str, Any]) -> dict[str, Any] | None:
         detector_path=opts['metrics_detector_path'],
         batch=opts['metrics_batch'],
     )
+
+
+def _refuse_without_metrics(opts: dict[str, Any]) -> None:
+    for name in ('metrics_ref', 'metrics_detector', 'metrics_detector_path'):
+        if opts[name] is not None:
+            raise ArgumentError(
+                arg(name, opts[name]),
+                ' needs ',
+                arg('metrics'),
+                ', the numbers to measure; add for example ',
+                arg('metrics', 'fd10k'),
+                ', or leave it out',
+            )
 
 
 def _instance_kwargs(opts: dict[str, Any]) -> dict[str, Any] | None:
@@ -334,6 +261,13 @@ def _sampler_kwargs(opts: dict[str, Any]) -> dict[str, Any]:
             arg('sampler', 'multi_step'),
             ' works anyway)',
         )
+    _check_middle_sigma(middle, steps)
+    if steps != 2:
+        return dict(num_steps=steps)
+    return dict(num_steps=steps, middle_sigma=MIDDLE_SIGMA if middle is None else middle)
+
+
+def _check_middle_sigma(middle: float | None, steps: int) -> None:
     if middle is not None and steps != 2:
         raise ArgumentError(
             arg('middle_sigma', middle),
@@ -346,9 +280,6 @@ def _sampler_kwargs(opts: dict[str, Any]) -> dict[str, Any]:
             arg('middle_sigma', middle),
             f' must lie below {SIGMA_MAX:g}, the level of the first step; use {MIDDLE_SIGMA}',
         )
-    if steps != 2:
-        return dict(num_steps=steps)
-    return dict(num_steps=steps, middle_sigma=MIDDLE_SIGMA if middle is None else middle)
 
 
 def _teacher_config(opts: dict[str, Any]) -> dict[str, Any]:
@@ -373,14 +304,7 @@ def _distillation_config(opts: dict[str, Any]) -> dict[str, Any]:
         sync_bn=opts['sync_bn'],
         loss_kwargs=dict(loss_type=opts['loss_type'], r1_gamma=opts['r1_gamma']),
         r1_interval=R1_INTERVAL if opts['r1_type'] == 'r1' else 0,
-        feature_kwargs=dict(
-            names=backbone_names(opts['backbone']),
-            input_size=opts['d_resolution'] or None,
-            weights='pretrained' if opts['d_pretrained'] else 'random',
-            diffaugment=opts['diffaug'],
-            moved_statistics=official,
-            fused=not official or opts['perf'] != 'faithful',
-        ),
+        feature_kwargs=_feature_kwargs(opts),
         discriminator_kwargs=dict(channel_max=opts['d_channel_max'], class_embed=opts['class_embed']),
         ada_kwargs=_ada_kwargs(opts),
         augment_notice=_augment_notice(opts),
@@ -393,23 +317,17 @@ def _distillation_config(opts: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def backbone_names(text: str) -> list[str]:
-    """Return the backbones that an official number, or a list such as 'vgg16_bn,resnet50', means.
-
-    Raises:
-        ArgumentError: It can be neither.
-    """
-    names = BACKBONE_SETS.get(text.strip()) or [name.strip() for name in text.split(',')]
-    for name in names:
-        if not BACKBONE_NAME.fullmatch(name):
-            raise ArgumentError(
-                arg('backbone', text),
-                f': {name!r} is neither an official set, 0 to 3, nor the name of a backbone; use ',
-                arg('backbone', '3'),
-                ' or ',
-                arg('backbone', 'vgg16_bn,tf_efficientnet_lite0'),
-            )
-    return list(names)
+def _feature_kwargs(opts: dict[str, Any]) -> dict[str, Any]:
+    """The frozen backbones in front of the discriminator."""
+    official = opts['compat'] == 'official'
+    return dict(
+        names=backbone_names(opts['backbone']),
+        input_size=opts['d_resolution'] or None,
+        weights='pretrained' if opts['d_pretrained'] else 'random',
+        diffaugment=opts['diffaug'],
+        moved_statistics=official,
+        fused=not official or opts['perf'] != 'faithful',
+    )
 
 
 def _ada_kwargs(opts: dict[str, Any]) -> dict[str, Any] | None:
@@ -446,6 +364,11 @@ def _augment_notice(opts: dict[str, Any]) -> str | None:
     return 'Warning: no augmentation: ' + ArgumentError(*parts).spell(as_option)
 
 
+def _refuse_loss(opts: dict[str, Any], name: str, losses: str, *reason: Any) -> NoReturn:
+    # Refuse an option with the loss of this run.
+    raise ArgumentError(arg(name, opts[name]), ' needs ', arg('loss', losses), *reason)
+
+
 def _check_options(opts: dict[str, Any]) -> None:
     check_teacher_given(opts)
     distils = opts['loss'] == 'gdd'
@@ -463,24 +386,11 @@ def _check_options(opts: dict[str, Any]) -> None:
             ' out to train a teacher from random weights',
         )
     if not distils and opts['freeze']:
-        needed = arg('loss', 'gdd')
-        raise ArgumentError(
-            arg('freeze', opts['freeze']),
-            ' needs ',
-            needed,
-            '; a teacher trains all layers, use ',
-            arg('freeze', 0),
-        )
+        _refuse_loss(opts, 'freeze', 'gdd', '; a teacher trains all layers, use ', arg('freeze', 0))
     if distils and opts['ls'] != 1:
-        raise ArgumentError(
-            arg('ls', opts['ls']),
-            ' needs ',
-            arg('loss', 'edm or vp or ve'),
-            ': bfloat16 has the exponents of float32, so distillation scales no loss (the official code '
-            'ignores the option); use ',
-            arg('ls', 1),
-            ', or leave it out',
-        )
+        reason = ': bfloat16 has the exponents of float32, so distillation scales no loss '
+        reason += '(the official code ignores the option); use '
+        _refuse_loss(opts, 'ls', 'edm or vp or ve', reason, arg('ls', 1), ', or leave it out')
     if distils and opts['precision'] == 'fp16':
         raise ArgumentError(
             arg('precision', 'fp16'),

@@ -190,13 +190,17 @@ def _read_tensor(view):
         if len(content) != elements * dtype.itemsize:
             raise GraphDefError(f'{len(content)} bytes do not fill shape {shape}')
         return np.frombuffer(content, dtype=dtype).reshape(shape)
-    array = _read_values(values, code)
+    return _fill(_read_values(values, code), shape)
+
+
+def _fill(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    elements = math.prod(shape)
     if array.size == elements:
         return array.reshape(shape)
     # TensorFlow's short form: the last value stands for all that follow.
     if not 0 < array.size < elements or elements > _MAX_LISTED_VALUES:
         raise GraphDefError(f'{array.size} values do not fill shape {shape}')
-    return np.concatenate([array, np.full(elements - array.size, array[-1], dtype)]).reshape(shape)
+    return np.concatenate([array, np.full(elements - array.size, array[-1], array.dtype)]).reshape(shape)
 
 
 def _read_values(values, code):

@@ -15,9 +15,9 @@ def test_lines_where_there_is_no_terminal(monkeypatch, capsys):
     captured = capsys.readouterr()
     assert captured.out == ''
     assert captured.err.splitlines() == [
-        'Measuring a.zip: 2/6 images, 8s, 16s left',
-        'Measuring a.zip: 4/6 images, 16s, 8s left',
-        'Measuring a.zip: 6/6 images, 24s, 0s left',
+        'Measuring a.zip: 2/6 images, 8s, 0.25 images/s, 16s left',
+        'Measuring a.zip: 4/6 images, 16s, 0.25 images/s, 8s left',
+        'Measuring a.zip: 6/6 images, 24s, 0.25 images/s, 0s left',
     ]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluations import evaluator
+from evaluations import evaluator, npz_pair
 from evaluations.detectors.inception import random_state
 from evaluations.detectors.registry import Detector, Measured, get_detector
 from evaluations.metrics.inception_score import inception_score
@@ -293,7 +293,7 @@ def test_remarks(loaded, files, monkeypatch):
         slow_frechet((arrays['mu'], arrays['sigma']), features_of(arrays['arr_0'])), rel=1e-4
     )
 
-    monkeypatch.setattr(evaluator, 'seems_sorted', lambda labels: bool((np.diff(labels) >= 0).all()))
+    monkeypatch.setattr(npz_pair, 'seems_sorted', lambda labels: bool((np.diff(labels) >= 0).all()))
     path = str(files['folder'] / 'labelled.npz')
     for labels, expected in ((np.repeat(np.arange(4), 10), True), (np.tile(np.arange(4), 10), False)):
         np.savez(path, make_images(1), labels)
@@ -337,7 +337,7 @@ def test_errors_are_one_line_and_come_before_the_work(
     np.savez(folder / 'few.npz', make_images(1, 3))
     np.savez(folder / 'five.npz', make_images(1, 5))
     np.savez(folder / 'other.npz', mu=np.zeros(6), sigma=np.eye(6))
-    monkeypatch.setattr(evaluator, 'measure_images', lambda *_args: pytest.fail('work began'))
+    monkeypatch.setattr(npz_pair, 'measure_images', lambda *_args: pytest.fail('work began'))
     result = click.testing.CliRunner().invoke(
         evaluator.main,
         [str(folder / f'{sample}.npz'), 'none' if ref == 'none' else str(folder / f'{ref}.npz'), *options],

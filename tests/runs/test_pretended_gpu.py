@@ -1,11 +1,10 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training, sampling and measuring on a pretended GPU (tests/support/pretended_cuda.py): no device is
-mixed up, the host waits for nothing in the loop, and the numbers are those of the CPU, bit for bit.
+"""Tests of iterations on a pretended GPU (tests/support/pretended_cuda.py): no device is mixed up, the host
+waits for nothing in the loop, and the numbers are those of the CPU, bit for bit.
 """
 
 import pytest
-import torch
 
 from tests.support import pretended_runs
 from tests.support.pretended_runs import CASES, on_device

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 import fid
 import generate
 from dnnlib.errors import ArgumentError
-from evaluations import comparison
+from evaluations import comparison, network_samples
 from evaluations.detectors.registry import Detector, Measured, get_detector
 from evaluations.inputs.reference import load_reference
 from evaluations.metrics.frechet import frechet_distance
@@ -593,8 +593,6 @@ def test_blocks_of_seeds(data, snapshots, tmp_path):
         output.splitlines()[-1].startswith('frechet-mnist-classifier-6 over 3 blocks of seeds: min ')
         and output.count('Seeds: ') == 3
     )
-    sparse = fid._seed_blocks('1,5', 2)
-    assert [text for text, _ in sparse] == ['1,5', '1,5 + 5'] and sparse[1][1].tolist() == [6, 10]
 
 
 @pytest.mark.parametrize(
@@ -623,9 +621,9 @@ def test_options_change_the_number(data, snapshots, tmp_path, name, setting, opt
 
 def test_trust_and_noise_reach_their_users(data, snapshots, tmp_path, monkeypatch):
     trusted, devices = [], []
-    load = fid.load_network
+    load = network_samples.load_network
     monkeypatch.setattr(
-        fid,
+        network_samples,
         'load_network',
         lambda *args, trust, **kwargs: trusted.append(trust) or load(*args, trust=trust, **kwargs),
     )

@@ -16,10 +16,10 @@ from click.testing import CliRunner
 
 import train
 from tests.support import ROOT
-from training import config as config_lib
 from training import networks, recipes
 from training.adversarial.discriminator import ProjectedDiscriminator
 from training.adversarial.features import FEATURE_CHANNELS, nominal_resolutions
+from training.config import plan_batch
 from training.snapshots.snapshot import load_network
 from training.student.freeze import is_frozen
 from training.tasks.distillation import describe_r1
@@ -267,7 +267,7 @@ def test_published_distillations(name, resolved, listed):
         and not dataset['xflip']
     )
     assert (config['batch_size'], config['batch_gpu'], listed[name]) == (batch, None, 4)
-    assert config_lib.plan_batch(batch, None, listed[name])[0] == (128 if arch == 'adm' else 64)
+    assert plan_batch(batch, None, listed[name])[0] == (128 if arch == 'adm' else 64)
     features = config['feature_kwargs']
     assert (features['names'], features['input_size'], features['weights']) == (backbones, 224, 'pretrained')
     assert features['moved_statistics'] and not features['fused'] and not features['diffaugment']

@@ -46,10 +46,10 @@ CASES = {
 
 
 @contextlib.contextmanager
-def on_device(device: str) -> Iterator[PretendedCuda | None]:
-    """Let the program run on the pretended GPU ('cuda') or on the CPU ('cpu'), from no statistics on."""
+def on_device(device: str, real: bool = False) -> Iterator[PretendedCuda | None]:
+    """Let the program run on a GPU ('cuda'), pretended or real, or on the CPU ('cpu')."""
     augment.constant.cache_clear()  # tensors of a pretended GPU must not outlive it
-    with PretendedCuda() if device == 'cuda' else contextlib.nullcontext() as gpu:
+    with PretendedCuda() if device == 'cuda' and not real else contextlib.nullcontext() as gpu:
         training_stats._counters.clear()
         distributed.init(device)
         try:

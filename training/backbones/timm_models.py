@@ -89,6 +89,11 @@ def timm_spec(name: str, input_size: int = 224) -> BackboneSpec:
     return dataclasses.replace(spec, channels=channels)
 
 
+def _close_names(key: str, known: list[str]) -> list[str]:
+    inside = [name for name in known if len(key) > 2 and key in name]
+    return difflib.get_close_matches(key, known, n=4, cutoff=0.6) or inside[:4]
+
+
 def pretrained_config(name: str) -> 'timm.models.PretrainedCfg':
     """Return timm's `PretrainedCfg` of a model.
 
@@ -99,11 +104,7 @@ def pretrained_config(name: str) -> 'timm.models.PretrainedCfg':
 
     key, _, tag = name.partition('.')
     if not timm.is_model(key):
-        known = timm.list_models()
-        close = (
-            difflib.get_close_matches(key, known, n=4, cutoff=0.6)
-            or [m for m in known if len(key) > 2 and key in m][:4]
-        )
+        close = _close_names(key, timm.list_models())
         hint = f'did you mean {", ".join(close)}?' if close else 'such as resnet50 or vit_small_patch16_224'
         raise BackboneError(
             f'backbone {name!r} is neither an official set (0, 1, 2, 3) nor the name of a timm model; {hint}'

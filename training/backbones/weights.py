@@ -155,11 +155,8 @@ def read_weights(path: str) -> StateDict:
         ) from error
     if isinstance(state, dict) and isinstance(state.get('model'), dict):
         state = state['model']  # DeiT's own files wrap the state dict.
-    if (
-        not isinstance(state, dict)
-        or not state
-        or not all(isinstance(t, torch.Tensor) for t in state.values())
-    ):
+    tensors = state.values() if isinstance(state, dict) else ()
+    if not tensors or not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
         raise WeightsError(f'weight file {path!r} does not hold a state dict (names -> tensors)')
     return state
 

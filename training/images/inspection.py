@@ -114,13 +114,15 @@ def examine_item(
     except DatasetError as error:
         return error
     digest = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).digest()
-    thumbnail = None
-    if index in chosen:
-        sample = PIL.Image.fromarray(pixels).convert('RGB')
-        sample.thumbnail((_THUMBNAIL, _THUMBNAIL), PIL.Image.Resampling.LANCZOS)
-        thumbnail = np.asarray(sample)
+    thumbnail = _make_thumbnail(pixels) if index in chosen else None
     size, mode, is_rotated = image.size, image.mode, orientation(image) != 1
     return Examined(size, mode, digest, thumbnail, is_rotated, has_more_frames(image))
+
+
+def _make_thumbnail(pixels: np.ndarray) -> np.ndarray:
+    sample = PIL.Image.fromarray(pixels).convert('RGB')
+    sample.thumbnail((_THUMBNAIL, _THUMBNAIL), PIL.Image.Resampling.LANCZOS)
+    return np.asarray(sample)
 
 
 def inspect_source(
@@ -284,9 +286,6 @@ def save_samples(path: str, found: Inspection, chosen: Iterable[int], columns: i
         height, width = found.thumbnails[index].shape[:2]
         top, left = (side - height) // 2, (side - width) // 2
         cell[top : top + height, left : left + width] = found.thumbnails[index]
-    labels = found.source.labels
-    captions = (
-        [labels[index] for index in shown] if all(type(labels[index]) is int for index in shown) else None
-    )
-    save_grid(path, cells, columns, captions)
+    labels = [found.source.labels[index] for index in shown]
+    save_grid(path, cells, columns, labels if all(type(label) is int for label in labels) else None)
     return len(shown)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from dnnlib.errors import ArgumentError, arg
 from training.backbones.weights import WeightsError, read_weights
-from training.config import DISTANCES
+from training.choices import DISTANCES
 
 LPIPS_SIZE = 224
 VGG_FILE = 'vgg16-397923af.pth'

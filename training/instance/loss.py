@@ -9,7 +9,7 @@ import torch
 
 from torch_utils import training_stats
 from torch_utils.randomness import BatchRandom
-from training.config import check_max_steps
+from training.choices import check_max_steps
 from training.instance.targets import distillation_target, draw_indices, image_levels, index_levels
 
 

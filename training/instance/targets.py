@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from torch_utils.randomness import to_device
-from training.config import TEACHER_TYPES, check_max_steps
+from training.choices import TEACHER_TYPES, check_max_steps
 from training.sampling.noise_levels import edm_levels
 
 INSTANCE_TYPES = TEACHER_TYPES[1:]

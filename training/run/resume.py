@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from dnnlib.errors import Arg, ArgumentError, arg
 from dnnlib.util import atomic_write
-from training.options import OPTIONS, translate
+from training.options import OPTIONS
 from training.run import state as training_state
 from training.run.folder import OPTIONS_FILE, TEMPORARY_PATTERN, dataset_name
+from training.second_spellings import translate
 
 # Options that are no part of what makes two runs the same: they may change, or stand for files whose content
 # is compared instead, see `identity`.
@@ -229,6 +230,14 @@ def _run_folders(outdir: str, description: str, compat: str) -> Iterator[str]:
 # The folder of a run that goes on.
 
 
+def remove_temporary_files(run_dir: str) -> list[str]:
+    """Delete what `atomic_write` of a killed process has left; returns lines that say so."""
+    left = [name for name in os.listdir(run_dir) if TEMPORARY_PATTERN.fullmatch(name)]
+    for name in left:
+        os.remove(os.path.join(run_dir, name))
+    return [f'Removed {name}, left half-written by a process that was killed' for name in left]
+
+
 def tidy_run_dir(run_dir: str, nimg: int) -> list[str]:
     """Make the files of a folder agree with a run that goes on at `nimg` images.
 
@@ -238,11 +247,7 @@ def tidy_run_dir(run_dir: str, nimg: int) -> list[str]:
     Returns:
         Lines that say what was done.
     """
-    notes = []
-    for name in os.listdir(run_dir):
-        if TEMPORARY_PATTERN.fullmatch(name):
-            os.remove(os.path.join(run_dir, name))
-            notes.append(f'Removed {name}, left half-written by a process that was killed')
+    notes = remove_temporary_files(run_dir)
     notes += [
         f'{name} lies beyond the position of this run and is called {name}.discarded now'
         for name in training_state.set_aside_states(run_dir, nimg)

@@ -20,17 +20,7 @@ def parse_seeds(text: str) -> np.ndarray:
     """
     parts, count = [], 0
     for part in text.split(','):
-        match = re.fullmatch(r'\s*(\d+)(?:\s*-\s*(\d+))?\s*', part)
-        if match is None:
-            raise ArgumentError(
-                arg('seeds', text),
-                f': {part.strip()!r} is neither a number nor a range; write for example 0-63 or 1,5,10-20',
-            )
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first:
-            raise ArgumentError(
-                arg('seeds', text), f': the range {part.strip()} is reversed; write {last}-{first}'
-            )
+        first, last = _parse_range(text, part)
         count += last - first + 1
         if count > MAX_SEEDS or last >= LARGEST_SEED:
             raise ArgumentError(
@@ -53,3 +43,19 @@ def split_positions(count: int, max_batch: int) -> list[np.ndarray]:
 def find_repeats(seeds: np.ndarray) -> set[int]:
     """Return the positions of seeds that occur earlier in the list: the same image, which needs no file."""
     return set(np.delete(np.arange(len(seeds)), np.unique(seeds, return_index=True)[1]).tolist())
+
+
+def _parse_range(text: str, part: str) -> tuple[int, int]:
+    # First and last seed of one part of the list.
+    match = re.fullmatch(r'\s*(\d+)(?:\s*-\s*(\d+))?\s*', part)
+    if match is None:
+        raise ArgumentError(
+            arg('seeds', text),
+            f': {part.strip()!r} is neither a number nor a range; write for example 0-63 or 1,5,10-20',
+        )
+    first, last = int(match[1]), int(match[2] or match[1])
+    if last < first:
+        raise ArgumentError(
+            arg('seeds', text), f': the range {part.strip()} is reversed; write {last}-{first}'
+        )
+    return first, last

@@ -161,18 +161,8 @@ def _load_pickle(data, key, name, trust):
             raise type(error)(*error.args, *REFUSAL) from error
         print(f'{as_option(name)}: {error}; so it cannot be read without running it', file=sys.stderr)
         return run_snapshot(data, key, as_option(name))
-    record = top[key]
-    return (
-        net,
-        top,
-        dict(
-            class_name=type(net).__name__,
-            flavour=flavour,
-            init_kwargs=dict(net._init_kwargs),
-            source_sha256=record.src_sha256,
-            executed=[],
-        ),
-    )
+    facts = dict(class_name=type(net).__name__, flavour=flavour, init_kwargs=dict(net._init_kwargs))
+    return net, top, dict(facts, source_sha256=top[key].src_sha256, executed=[])
 
 
 def copy_params_and_buffers(

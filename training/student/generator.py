@@ -10,7 +10,7 @@ import torch
 from dnnlib import EasyDict
 from dnnlib.errors import ArgumentError, arg, as_option
 from training import networks
-from training.config import RANDOM_TEACHER
+from training.choices import RANDOM_TEACHER
 from training.student.frozen_cast import with_frozen_cast
 from training.student.transfer import complete_network_kwargs, copy_teacher, load_teacher, teacher_facts
 

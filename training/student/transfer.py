@@ -10,7 +10,7 @@ import torch
 from dnnlib import EasyDict
 from dnnlib.errors import ArgumentError, arg
 from torch_utils import distributed
-from training.config import RANDOM_TEACHER
+from training.choices import RANDOM_TEACHER
 from training.snapshots.snapshot import copy_params_and_buffers, load_network
 
 

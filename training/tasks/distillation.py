@@ -22,9 +22,10 @@ from training.sampling.samplers import jump_levels
 from training.student.bias_inside import with_bias_inside
 from training.student.freeze import freeze_layers, freeze_table
 from training.student.frozen_cast import refresh_twin
-from training.student.generator import build_generator, computing_twin, describe_generator
+from training.student.generator import computing_twin, describe_generator
 from training.tasks.inputs import StageInputs
-from training.tasks.score_network import build_instance_loss, describe_instance_loss
+from training.tasks.score_network import describe_instance_loss
+from training.tasks.students import build_comparison, build_student
 from training.update.gradients import StepGuard
 from training.update.optimizers import make_optimizer
 
@@ -47,7 +48,8 @@ class DistillationTask:
     def __init__(self, config: dict, dataset: Any, device: torch.device, micro_batch: int) -> None:
         self.config, self.micro_batch, self.r1_interval = config, micro_batch, config['r1_interval']
         self.layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
-        teacher = self._build_generator(dataset, device)
+        self.G, teacher, self.facts = build_student(config, dataset, device, self.layout)
+        self.trained, self.g_params = self.G, freeze_layers(self.G, config['freeze'])
         self._build_judges(dataset, device)
         for module in (self.G, self.D, self.F if config['compat'] == 'clean' else self.F.backbones):
             for _name, tensor in misc.named_params_and_buffers(module):
@@ -62,7 +64,10 @@ class DistillationTask:
             augment=self.augment,
             **config['loss_kwargs'],
         )
-        self.instance = self._build_instance_loss(teacher, device) if config['instance_kwargs'] else None
+        self.instance = None
+        if config['instance_kwargs']:
+            self.instance, facts = build_comparison(config, self.twin, teacher, device, self.layout)
+            self.facts.update(facts)
         self.guard = StepGuard(config['nan'], config['reduce'])
         self.d_params = list(self.D.parameters())
         kind = config['optimizer_type']
@@ -221,30 +226,11 @@ class DistillationTask:
         if config['augment_notice']:
             lines.append(config['augment_notice'])
         gamma, processes = config['loss_kwargs']['r1_gamma'], distributed.get_world_size()
-        return [
-            *lines,
-            describe_r1(config['compat'], config['batch_size'], self.r1_interval, gamma, processes),
-        ]
+        r1 = describe_r1(config['compat'], config['batch_size'], self.r1_interval, gamma, processes)
+        return [*lines, r1]
 
     # --------------------------------------------------------------------------------------------
     # Construction.
-
-    def _build_generator(self, dataset: Any, device: torch.device) -> torch.nn.Module | None:
-        """Build the student; returns its teacher."""
-        config = self.config
-        self.G, teacher, self.facts = build_generator(
-            dataset,
-            device,
-            self.layout,
-            data=config['dataset_kwargs']['path'],
-            transfer=config['transfer'],
-            trust_pickle=config['trust_pickle'],
-            network_kwargs=config['network_kwargs'],
-            network_options=config['network_options'],
-        )
-        self.trained = self.G
-        self.g_params = freeze_layers(self.G, config['freeze'])
-        return teacher
 
     def _build_judges(self, dataset: Any, device: torch.device) -> None:
         """Build what judges the student, and what keeps it independent of how a batch is divided."""
@@ -268,21 +254,6 @@ class DistillationTask:
         self.twin = computing_twin(self.G)
         if self.arithmetic.bias_inside:
             self.twin = with_bias_inside(self.twin)
-
-    def _build_instance_loss(self, teacher: torch.nn.Module | None, device: torch.device) -> Any:
-        config = self.config
-        loss, facts = build_instance_loss(
-            self.twin,
-            teacher,
-            device,
-            self.layout,
-            transfer=config['transfer'],
-            target=config['target'],
-            trust_pickle=config['trust_pickle'],
-            **config['instance_kwargs'],
-        )
-        self.facts.update(facts)
-        return loss
 
 
 def some_images(dataset: Any, device: torch.device, count: int = 4) -> torch.Tensor:

@@ -11,9 +11,10 @@ from torch_utils import distributed, misc
 from torch_utils.randomness import BatchRandom
 from training.student.freeze import freeze_layers, freeze_table
 from training.student.frozen_cast import refresh_twin
-from training.student.generator import build_generator, computing_twin, describe_generator
+from training.student.generator import computing_twin, describe_generator
 from training.tasks.inputs import StageInputs
-from training.tasks.score_network import build_instance_loss, describe_instance_loss
+from training.tasks.score_network import describe_instance_loss
+from training.tasks.students import build_comparison, build_student
 from training.update.gradients import StepGuard
 from training.update.optimizers import make_optimizer
 
@@ -35,31 +36,12 @@ class InstanceTask:
     def __init__(self, config: dict, dataset: Any, device: torch.device, micro_batch: int) -> None:
         self.config, self.micro_batch = config, micro_batch
         self.layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
-        self.G, teacher, self.facts = build_generator(
-            dataset,
-            device,
-            self.layout,
-            data=config['dataset_kwargs']['path'],
-            transfer=config['transfer'],
-            trust_pickle=config['trust_pickle'],
-            network_kwargs=config['network_kwargs'],
-            network_options=config['network_options'],
-        )
-        self.trained = self.G
-        self.g_params = freeze_layers(self.G, config['freeze'])
+        self.G, teacher, self.facts = build_student(config, dataset, device, self.layout)
+        self.trained, self.g_params = self.G, freeze_layers(self.G, config['freeze'])
         for _name, tensor in misc.named_params_and_buffers(self.G):
             distributed.broadcast_(tensor.detach())
         self.twin = computing_twin(self.G)
-        self.instance, facts = build_instance_loss(
-            self.twin,
-            teacher,
-            device,
-            self.layout,
-            transfer=config['transfer'],
-            target=config['target'],
-            trust_pickle=config['trust_pickle'],
-            **config['instance_kwargs'],
-        )
+        self.instance, facts = build_comparison(config, self.twin, teacher, device, self.layout)
         self.facts.update(facts)
         self.guard = StepGuard(config['nan'], config['reduce'])
         self.g_optimizer = make_optimizer(

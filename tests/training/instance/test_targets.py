@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dnnlib.errors import ArgumentError, as_option
-from training.config import check_max_steps
+from training.choices import check_max_steps
 from training.instance.targets import (
     INSTANCE_TYPES,
     distillation_target,

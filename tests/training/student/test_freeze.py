@@ -8,7 +8,8 @@ import functools
 import pytest
 import torch
 
-from training import config, networks
+from training import networks
+from training.choices import ARCHITECTURES
 from training.student import freeze
 
 TOKENS = {0: (), 1: ('conv', 'proj'), 2: ('conv', 'proj', 'qkv'), 3: ('conv', 'proj', 'qkv', 'skip')}
@@ -83,7 +84,7 @@ FIRST_LEVEL = {
 def network(name):
     arch, arguments = NETWORKS[name]
     with torch.device('meta'):
-        return networks.GDDPrecond(**dict(config.ARCHITECTURES[arch], **arguments))
+        return networks.GDDPrecond(**dict(ARCHITECTURES[arch], **arguments))
 
 
 def official(name, level, places):

@@ -17,7 +17,7 @@ from tests.support import tiny_runs
 from torch_utils import training_stats
 from torch_utils.randomness import BatchRandom
 from training.adversarial.losses import generator_loss
-from training.config import MIDDLE_SIGMA, SIGMA_MAX
+from training.choices import MIDDLE_SIGMA, SIGMA_MAX
 from training.dataset import ImageFolderDataset
 from training.instance.distances import huber_distance, l2_distance
 from training.instance.targets import INSTANCE_TYPES, distillation_target, draw_indices, index_levels

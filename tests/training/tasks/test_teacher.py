@@ -14,7 +14,7 @@ from tests.support import tiny_runs
 from torch_utils.randomness import BatchRandom
 from training import networks
 from training.augment import AugmentPipe
-from training.config import AUGMENT_DIM, AUGMENTATIONS
+from training.choices import AUGMENT_DIM, AUGMENTATIONS
 from training.loss import EDMLoss, VELoss, VPLoss
 from training.tasks.teacher import TeacherTask, call_in_dtype, check_network, check_precision
 from training.update.ema import EMA

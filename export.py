@@ -1,17 +1,20 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Write a network for other programs: safetensors, ONNX, TorchScript, or a plain pickle in EDM's format.
+"""Write a network for other programs: diffusers, safetensors, ONNX, TorchScript, or a pickle in EDM's format.
 
+    python export.py --network=network-snapshot-001000.pkl --format=diffusers --dest=my-generator
     python export.py --network=network-snapshot-001000.pkl --format=safetensors
     python export.py --network=network-snapshot-001000.pkl --format=onnx --dest=generator.onnx
 
-The file is read back and compared with the network before it appears under its name (docs/checkpoints.md).
+The file or folder is read back and compared with the network before it appears under its name
+(docs/checkpoints.md).
 """
 
 import os
 import re
 import tempfile
 from collections.abc import Callable
+from typing import Any
 
 import click
 import torch
@@ -20,16 +23,27 @@ from dnnlib.cli import one_line_errors, run_script
 from dnnlib.errors import ArgumentError, arg
 from dnnlib.files import claim
 from dnnlib.util import EasyDict, atomic_write, is_url
+from reports.model_card import find_measurements, render_card
+from training.images.png import save_grid
 from training.sampling import samplers
 from training.sampling.noise_levels import SIGMA_MAX
 from training.sampling.options import add_key_options, build_sampler
-from training.snapshots import export_formats
+from training.snapshots import diffusers_folder, export_formats
 from training.snapshots.entries import choose_key
 from training.snapshots.safetensors_file import describe_network, require_own_class, save_safetensors
 from training.snapshots.snapshot import load_network, save_snapshot
 
-SUFFIXES = {'safetensors': '.safetensors', 'onnx': '.onnx', 'torchscript': '.pt', 'pkl': '.pkl'}
+SUFFIXES = {
+    'diffusers': '-diffusers',  # of a folder; --dest may have any name
+    'safetensors': '.safetensors',
+    'onnx': '.onnx',
+    'torchscript': '.pt',
+    'pkl': '.pkl',
+}
 FUNCTION_FORMATS = ('onnx', 'torchscript')  # These hold a function, the others the network.
+LEVEL_FORMATS = (*FUNCTION_FORMATS, 'diffusers')  # These hold noise levels.
+CARD_FORMATS = ('diffusers', 'safetensors')  # These come with a card.
+CARD_SAMPLES = 16  # images in the picture of the card
 DEFAULT_OPSET = 18
 SHAPES = {
     'noise': '[N, {C}, {R}, {R}]',
@@ -40,7 +54,7 @@ SHAPES = {
 
 
 def choose_dest(opts: EasyDict) -> str:
-    """Return the file to write: --dest, or the name of the network with the suffix of the format.
+    """Return the file or folder to write: --dest, or the name of the network with the suffix of the format.
 
     Raises:
         ArgumentError: an unsuitable name, the network itself, or a file that exists (without --overwrite).
@@ -49,7 +63,8 @@ def choose_dest(opts: EasyDict) -> str:
     if dest is None:  # Beside the network; a URL is kept in the current folder.
         path = os.path.basename(re.split('[?#]', opts.network)[0]) if is_url(opts.network) else opts.network
         dest = os.path.splitext(path)[0] + suffix
-    if not dest.lower().endswith(suffix) or os.path.isdir(dest):
+    is_folder = opts.format == 'diffusers'
+    if not is_folder and (not dest.lower().endswith(suffix) or os.path.isdir(dest)):
         raise ArgumentError(
             arg('dest', dest),
             f' must name a file ending in {suffix} for ',
@@ -66,14 +81,24 @@ def choose_dest(opts: EasyDict) -> str:
 
 
 def refuse_existing(dest: str, opts: EasyDict) -> None:
-    """Raise ArgumentError if a file is in the way that may not be replaced."""
-    if os.path.lexists(dest) and not opts.overwrite:
+    """Raise ArgumentError if a file is in the way that may not be replaced, or a folder that is no export."""
+    if os.path.isdir(dest) and not os.path.exists(os.path.join(dest, 'model_index.json')):
         raise ArgumentError(
-            arg('dest', dest),
-            ' exists already; add ',
-            arg('overwrite'),
-            ' to replace it, or choose another name',
+            arg('dest', dest), ' exists and is no folder of an earlier export; choose another name'
         )
+    for path in (dest, card_path(dest, opts.format)):
+        if path is not None and os.path.lexists(path) and not opts.overwrite:
+            raise ArgumentError(
+                arg('dest', path),
+                ' exists already; add ',
+                arg('overwrite'),
+                ' to replace it, or choose another name',
+            )
+
+
+def card_path(dest: str, form: str) -> str | None:
+    """Return where the card of a file goes: beside it; None for formats without one, or with one inside."""
+    return os.path.splitext(dest)[0] + '.md' if form == 'safetensors' else None
 
 
 def choose_function(opts: EasyDict, net: torch.nn.Module, metadata: dict) -> EasyDict:
@@ -82,7 +107,7 @@ def choose_function(opts: EasyDict, net: torch.nn.Module, metadata: dict) -> Eas
     Returns:
         function ('generator' or 'denoiser') and levels (noise levels of the generator, [] for the denoiser).
     """
-    if opts.function is not None and opts.format not in FUNCTION_FORMATS:
+    if opts.function is not None and opts.format not in LEVEL_FORMATS:
         warn(f'--function={opts.function} has no effect with --format={opts.format}, which holds the network')
         opts.function = None
     given = dict(sigma_max=opts.sigma_max)
@@ -90,6 +115,12 @@ def choose_function(opts: EasyDict, net: torch.nn.Module, metadata: dict) -> Eas
     if name == 'edm' and opts.function == 'generator':  # A one-step generator in the class of a teacher.
         name, kwargs = build_sampler(net, dict(given, sampler='one_step'), metadata, warn=warn)
     if name == 'edm' or opts.function == 'denoiser':
+        if opts.format == 'diffusers':
+            raise ArgumentError(
+                arg('format', 'diffusers'),
+                ' needs a generator of one step or a few, and this is a denoiser, as teachers are; use ',
+                arg('format', 'safetensors'),
+            )
         if opts.sigma_max is not None:
             warn(f'--sigma_max={opts.sigma_max} has no effect on a denoiser, which gets sigma as an input')
         return EasyDict(function='denoiser', levels=[])
@@ -108,10 +139,10 @@ def warn(text: str) -> None:
 
 
 def write_file(path: str, net: torch.nn.Module, info: EasyDict, plan: EasyDict, opts: EasyDict) -> Callable:
-    """Write the file and read it back.
+    """Write the file or folder and read it back.
 
     Returns:
-        The function that the file holds: tuple of input tensors -> tensor.
+        The function that it holds: tuple of input tensors -> tensor.
     """
     source = dict(file=os.path.basename(opts.network), sha256=info.sha256)
     if opts.format == 'pkl':
@@ -123,7 +154,14 @@ def write_file(path: str, net: torch.nn.Module, info: EasyDict, plan: EasyDict, 
     config = describe_network(net, info, key=opts.key, source=source, torch=str(torch.__version__), **plan)
     if opts.format == 'safetensors':
         save_safetensors(path, net, config)
+        write_card(card_path(path, opts.format), config, opts)
         return read_network(path, opts.key, net, plan)
+    if opts.format == 'diffusers':
+        diffusers_folder.write_folder(path, net, config)
+        write_samples(os.path.join(path, 'samples.png'), net, plan)
+        write_card(os.path.join(path, 'README.md'), config, opts)
+        loaded = diffusers_folder.read_folder(path)
+        return lambda inputs: export_formats.compute_original(loaded, inputs=inputs, **plan)
     module = export_formats.build_function(net, **plan)
     names = export_formats.input_names(net, plan.function)
     config.update(inputs=list(names), outputs=[export_formats.OUTPUT[plan.function]])
@@ -138,6 +176,21 @@ def write_file(path: str, net: torch.nn.Module, info: EasyDict, plan: EasyDict, 
         if opts.format == 'onnx'
         else export_formats.run_torchscript(path)
     )
+
+
+def write_card(path: str, config: dict[str, Any], opts: EasyDict) -> None:
+    """Write the card of a file or folder, with the numbers that `run` has found."""
+    text = render_card(opts.name, config, opts.measurements, opts.format == 'diffusers', CARD_SAMPLES)
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
+def write_samples(path: str, net: torch.nn.Module, plan: EasyDict) -> None:
+    """Write a picture of the first seeds, as generate.py makes them."""
+    _rnd, noise, labels = samplers.draw_inputs(net, range(CARD_SAMPLES))
+    inputs = (noise,) if labels is None else (noise, torch.eye(net.label_dim)[labels])
+    images = export_formats.compute_original(net, inputs=inputs, **plan)  # [N, C, H, W]
+    save_grid(path, samplers.to_uint8(images), columns=8)
 
 
 def read_network(path: str, key: str, net: torch.nn.Module, plan: EasyDict) -> Callable:
@@ -207,15 +260,26 @@ def run(opts: EasyDict) -> None:
     opts.opset = opts.opset or DEFAULT_OPSET
     opts.key = choose_key(opts.ema, opts.key)
     net, info = load_network(opts.network, key=opts.key, trust=opts.trust_pickle)
+    opts.name, opts.measurements = os.path.basename(os.path.abspath(dest)), []
+    if opts.format in CARD_FORMATS:
+        opts.measurements = find_measurements(opts.network, info.sha256, opts.key, opts.metrics)
+    elif opts.metrics:
+        warn(f'--metrics has no effect with --format={opts.format}, which has no card')
     plan = choose_function(opts, net, info.metadata)
     check_network(net, plan, opts)
     at = f' at sigma {", ".join(f"{level:g}" for level in plan.levels)}' if plan.levels else ''
     click.echo(f'{info.class_name} of {os.path.basename(opts.network)}: {plan.function}{at}')
     result = write_checked(dest, net, info, plan, opts)
-    click.echo(f'wrote {dest} ({os.path.getsize(dest) / 1e6:.1f} MB)')
+    click.echo(f'wrote {dest} ({size_of(dest) / 1e6:.1f} MB)')
     if opts.format in FUNCTION_FORMATS:
         click.echo(describe_inputs(net, plan))
     click.echo(result)
+
+
+def size_of(path: str) -> int:
+    """Return the bytes of a file, or of all files of a folder."""
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
+    return sum(map(os.path.getsize, files)) if os.path.isdir(path) else os.path.getsize(path)
 
 
 def write_checked(dest: str, net: torch.nn.Module, info: EasyDict, plan: EasyDict, opts: EasyDict) -> str:
@@ -231,7 +295,12 @@ def write_checked(dest: str, net: torch.nn.Module, info: EasyDict, plan: EasyDic
             refuse_existing(dest, opts)  # another process may have written it in between
             path = os.path.join(scratch, os.path.basename(dest))
             result = check_file(write_file(path, net, info, plan, opts), net, plan, opts)
+            if os.path.isdir(dest):  # an earlier export, which goes with the scratch folder
+                os.replace(dest, os.path.join(scratch, 'earlier'))
             os.replace(path, dest)
+            card = card_path(path, opts.format)
+            if card is not None:
+                os.replace(card, card_path(dest, opts.format))
             return result
     except OSError as error:
         raise ArgumentError(
@@ -245,11 +314,13 @@ def write_checked(dest: str, net: torch.nn.Module, info: EasyDict, plan: EasyDic
 @click.option('--network',      help='Network snapshot: .pkl or .safetensors', metavar='PATH|URL',
               required=True)
 @click.option('--format',       help='What to write', type=click.Choice(list(SUFFIXES)), required=True)
-@click.option('--dest',         help='File to write  [default: beside --network]', metavar='FILE')
+@click.option('--dest',         help='File or folder to write  [default: beside --network]', metavar='PATH')
 @click.option('--overwrite',    help='Replace --dest if it exists', is_flag=True)
+@click.option('--metrics',      help='For the card: file of fid.py --json; several: again', metavar='JSON',
+              multiple=True)
 @add_key_options
 @click.option('--trust-pickle', help='Run the code inside --network; for files you trust', is_flag=True)
-# What ONNX and TorchScript files compute.
+# What ONNX and TorchScript files, and folders for diffusers, compute.
 @click.option('--function',     help='[default: generator for GDD, denoiser for others]',
               type=click.Choice(export_formats.FUNCTIONS))
 @click.option('--sigma_max',    help=f'Noise level of the generator  [default: {SIGMA_MAX:g}]',
@@ -263,9 +334,10 @@ def write_checked(dest: str, net: torch.nn.Module, info: EasyDict, plan: EasyDic
               type=click.IntRange(min=0, max=2 ** 32), default=0, show_default=True)
 @click.option('--tolerance',    help='Largest difference, times outputs above 1', metavar='FLOAT',
               type=click.FloatRange(min=0), default=1e-4, show_default=True)
-def cmdline(**options):
+def cmdline(**options: Any) -> None:
     """Write a network for other programs, and print how far the file is from the network.
 
+    diffusers is a folder for DiffusionPipeline.from_pretrained, with a card (README.md) of what was measured.
     safetensors and pkl hold the network and can be given to every --network option. onnx and torchscript hold
     a function of a free batch size N: for a distilled network the generator, from noise [N, C, H, W] (and
     one-hot class_labels [N, K]) to images in -1..1; for a teacher the denoiser, which gets sigma [N] as well.

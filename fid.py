@@ -43,8 +43,8 @@ from evaluations.inputs.image_sources import (
     hash_dataset,
     open_images,
 )
+from evaluations.inputs.inspection import describe_file
 from evaluations.inputs.reference import FORMAT_VERSION, Reference, save_reference
-from evaluations.inspection import describe_file
 from evaluations.measure import Meter, measure_images
 from evaluations.metrics.names import METRICS, parse_metrics
 from evaluations.network_samples import choose_rng_device, load_sampled, plan_text, seed_blocks
@@ -201,7 +201,7 @@ _workers = click.option('--workers', help='Decoding processes, 0 for none', meta
 
 
 @click.group()
-def main():
+def main() -> None:
     """Measure images, or a network's samples, against reference statistics.
 
     Each number is named after what was measured: fid50k is the FID of the literature (Inception,

@@ -23,12 +23,11 @@ import click
 
 from dnnlib.cli import fail, one_line, one_line_errors, run_script
 from dnnlib.errors import ArgumentError, FailedElsewhere, ProcessLost, as_option
-from dnnlib.util import is_url
 from evaluations.metrics.names import parse_live_metrics
 from training.choices import OFFICIAL_CLASS_TABLE
 from training.config import build_config, check_teacher_given
 from training.options import OPTIONS, GroupedCommand, refuse_recipe, refuse_unused
-from training.recipes import EDM_URL, RECIPES, Recipe, make_data
+from training.recipes import RECIPES, Recipe, missing_file
 from training.run import folder
 from training.second_spellings import choose_loss, translate
 
@@ -91,25 +90,13 @@ def check_files(ctx: click.Context, config: dict[str, Any]) -> None:
             ctx.params[name] if ctx.get_parameter_source(name) is DEFAULT_MAP else None
             for name in ('data', 'transfer')
         )
-        missing = missing_of_recipe(recipe, data, teacher) or missing
+        missing = missing_file(recipe, data, teacher) or missing
     if missing and recipe is not None:
         refuse_recipe(missing)
     if missing:
         fail(ArgumentError(missing))
     if recipe is not None:
         note_processes(ctx.params['recipe'], recipe)
-
-
-def missing_of_recipe(recipe: Recipe, data: str | None, teacher: str | None) -> str | None:
-    """Say where training images or teacher come from if they are missing; None stands for the user's own."""
-    if data and not os.path.exists(data):
-        return f'{data} is missing; make it with {make_data(recipe.data)}, or set DATA=FILE.zip'
-    if teacher and not is_url(teacher) and not os.path.exists(teacher):
-        return (
-            f'{teacher} is missing; download {EDM_URL}/{os.path.basename(teacher)}, or set TEACHER=FILE.pkl '
-            'or TEACHER=URL'
-        )
-    return None
 
 
 def missing_class_table(config: dict[str, Any]) -> str | None:
@@ -206,8 +193,9 @@ def launch(run: Any, run_dir: str) -> None:
     distributed.print0(f'Training options:\n{json.dumps(run.config, indent=2)}\n\nRun folder: {run_dir}')
     for remark in run.dataset.remarks:
         distributed.print0(f'Note: {run.config["dataset_kwargs"]["path"]}: {remark}')
+    path = None
     try:
-        run_training(run, run_dir)
+        path = run_training(run, run_dir)
     except Preempted as error:
         distributed.print0(f'Preempted: {error}', flush=True)
         distributed.destroy()
@@ -219,6 +207,18 @@ def launch(run: Any, run_dir: str) -> None:
     except FailedElsewhere:
         sys.exit(1)
     distributed.destroy()
+    if path:
+        write_report(run_dir)
+
+
+def write_report(run_dir: str) -> None:
+    """Write report.html; a run that is complete does not fail for the sake of its page."""
+    try:
+        from reports.page import write_page
+
+        click.echo(f'Report: {write_page(run_dir)}')
+    except Exception as error:
+        click.echo(f'Note: no report ({one_line(error)}); python report.py {run_dir} tries again', err=True)
 
 
 if __name__ == '__main__':

@@ -22,6 +22,7 @@ compare() {
     "$PY" -m evaluations.teacher_and_student --teacher="${TEACHER:-pretrained/edm-mnist-32x32-cond-ve.pkl}" \
         --student="$student" --ref=datasets/mnist-32x32-train-ref-mnist-classifier.npz --detector=mnist-classifier \
         --data="${DATA:-datasets/mnist-32x32.zip}" --num=2000 --batch=100 --outdir="$1" $remeasure
+    "$PY" report.py "$1" || :       # once more, with the comparison; a complete run does not fail for its page
 }
 
 case ${1:-demo} in
@@ -37,6 +38,7 @@ for option in "$@"; do
         --nosubdir) flat=1 ;;
     esac
 done
+[ "${VENV:-}" = none ] || "${PYTHON:-python3}" -m training.recipes "$name" "$@"  # refuses before anything is installed
 prepare_python requirements.txt
 [ -z "$only_print" ] || exec "$PY" train.py --recipe="$name" "$@"
 

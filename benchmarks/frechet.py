@@ -54,7 +54,7 @@ def timed(function: Callable, *args: object) -> tuple[float, float, object]:
               default=3, show_default=True)
 @click.option('--threads', help='PyTorch threads; SciPy follows OMP_NUM_THREADS', metavar='INT',
               type=click.IntRange(min=1), default=1, show_default=True)
-def main(dim, images, repeats, threads):
+def main(dim: int, images: int, repeats: int, threads: int) -> None:
     """Compare evaluations.metrics.frechet.frechet_distance with scipy.linalg.sqrtm."""
     torch.set_num_threads(threads)
     moments = *make_moments(1, images, dim), *make_moments(2, images, dim)

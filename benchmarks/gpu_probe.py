@@ -44,7 +44,7 @@ def launch_seconds(device: torch.device, count: int = 1000) -> float:
 @click.command(help=__doc__, context_settings=dict(show_default=True))
 @click.option('--device', help='What to probe', type=click.Choice(['auto', 'cpu', 'cuda']), default='auto')
 @click.option('--seconds', help='Time for each rate', type=click.FloatRange(min=0), default=1)
-def main(device, seconds):
+def main(device: str, seconds: float) -> None:
     distributed.init(None if device == 'auto' else device)
     device = distributed.get_device()
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else 'CPU'

@@ -39,11 +39,15 @@ class Identity(torch.nn.Module):
         super().__init__()
         self.images = torch.nn.Parameter(images.clone())
 
-    def forward(self, _x, _sigma, _labels=None):
+    def forward(
+        self, _x: torch.Tensor, _sigma: torch.Tensor, _labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
         return self.images
 
 
-def trained_discriminator(features, fakes, reals, width):
+def trained_discriminator(
+    features: ProjectedFeatures, fakes: torch.Tensor, reals: torch.Tensor, width: int
+) -> ProjectedDiscriminator:
     """Return a discriminator after ten steps, so that its gradients mean something."""
     D = ProjectedDiscriminator(features.names, features.channels, features.resolutions, channel_max=width)
     D = D.to(fakes.device).train()
@@ -57,7 +61,13 @@ def trained_discriminator(features, fakes, reals, width):
     return D
 
 
-def gradients(features, D, fakes, reals, arithmetic):
+def gradients(
+    features: ProjectedFeatures,
+    D: ProjectedDiscriminator,
+    fakes: torch.Tensor,
+    reals: torch.Tensor,
+    arithmetic: Arithmetic,
+) -> dict[str, torch.Tensor]:
     """Return the gradients of the three stages, {name: vector}."""
     G = Identity(fakes)
     F = features if arithmetic.features is None else features_in_type(features, arithmetic.features)
@@ -82,7 +92,7 @@ def gradients(features, D, fakes, reals, arithmetic):
 @click.option('--size', help='Input size of the backbone', type=click.IntRange(32), default=64)
 @click.option('--random', 'untrained', help='Random weights in the backbone', is_flag=True)
 @click.option('--device', help='Where', type=click.Choice(['auto', 'cpu', 'cuda']), default='auto')
-def main(data, count, size, untrained, device):
+def main(data: str, count: int, size: int, untrained: bool, device: str) -> None:
     with one_line_errors(path='data'):
         distributed.init(None if device == 'auto' else device)
         dataset = ImageFolderDataset(data)

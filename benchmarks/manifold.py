@@ -95,7 +95,8 @@ def run_baseline(samples: torch.Tensor, reference: torch.Tensor) -> tuple:
 @click.option('--device',    help='Where to compute',             metavar='DEVICE', type=str,
               default='cpu', show_default=True)
 @click.option('--baseline',  help='Compare with torch-fidelity',  is_flag=True)
-def main(samples, reference, dim, mode, block, threads, repeats, device, baseline):
+def main(samples: int, reference: int, dim: int, mode: str, block: int, threads: int, repeats: int,
+         device: str, baseline: bool) -> None:
     """Measure evaluations.metrics.manifold.precision_recall on random features."""
     torch.set_num_threads(threads)
     sets = [make_features(count, dim, seed, device) for seed, count in ((1, samples), (2, reference))]

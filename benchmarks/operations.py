@@ -101,7 +101,7 @@ class OperationCounter(TorchDispatchMode):
         return out
 
 
-def tensors(tree) -> list[torch.Tensor]:
+def tensors(tree: object) -> list[torch.Tensor]:
     """List the tensors in nested arguments."""
     return [leaf for leaf in torch.utils._pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 

@@ -6,6 +6,8 @@ python -m benchmarks.profile_step --recipe=gdd-i-cifar10 --perf=fast --out=profi
 """
 
 import json
+from collections.abc import Iterable
+from typing import Any
 
 import click
 from torch.profiler import ProfilerActivity, profile
@@ -16,8 +18,10 @@ from dnnlib.cli import one_line_errors
 from torch_utils import distributed
 from training.choices import PERF_MODES
 
+KernelTime = tuple[float, int, str]  # milliseconds, calls, name
 
-def kernel_times(events, on_gpu):
+
+def kernel_times(events: Iterable[Any], on_gpu: bool) -> list[KernelTime]:
     """Return [(milliseconds, calls, name)], the longest first.
 
     Args:
@@ -29,7 +33,7 @@ def kernel_times(events, on_gpu):
     return sorted((row for row in rows if row[0] > 0), reverse=True)
 
 
-def profile_iterations(bench, count):
+def profile_iterations(bench: throughput.Measurement, count: int) -> tuple[list[KernelTime], float]:
     """Run iterations under the profiler; returns (kernel times, wall milliseconds of all)."""
     on_gpu = bench.device.type == 'cuda'
 
@@ -43,7 +47,7 @@ def profile_iterations(bench, count):
     return kernel_times(profiler.key_averages(), on_gpu), wall
 
 
-def report(rows, wall, count, top):
+def report(rows: list[KernelTime], wall: float, count: int, top: int) -> list[str]:
     """Return the lines of the report."""
     busy = sum(row[0] for row in rows)
     lines = [
@@ -65,7 +69,9 @@ def report(rows, wall, count, top):
 @click.option('--iterations', help='Iterations under the profiler', type=click.IntRange(1), default=5)
 @click.option('--top', help='Kernels to show', type=click.IntRange(1), default=40)
 @click.option('--out', help='Also write the report', metavar='FILE', type=str)
-def main(recipe, perf, batch, device, iterations, top, out):
+def main(
+    recipe: str, perf: str, batch: int | None, device: str, iterations: int, top: int, out: str | None
+) -> None:
     with one_line_errors():
         distributed.init(None if device == 'auto' else device)
         options = json.loads(throughput.run_script(recipe, f'--perf={perf}', '--dry-run'))

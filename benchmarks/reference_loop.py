@@ -15,6 +15,8 @@ network, one process, which is all that the ten published recipes need of it.
 """
 
 import copy
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -40,7 +42,7 @@ class ReferenceLoop:
         ArgumentError: The options ask for what this loop does not do.
     """
 
-    def __init__(self, config, dataset):
+    def __init__(self, config: dict[str, Any], dataset: Any) -> None:
         require_plain(config)
         self.config, self.dataset, self.iteration = config, dataset, 1
         self.device = device = distributed.get_device()
@@ -68,7 +70,7 @@ class ReferenceLoop:
         self.d_optimizer = torch.optim.Adam(self.D.parameters(), **config['d_optimizer_kwargs'])
         self.task = self.ema = self  # the parts whose methods are timed
 
-    def batches(self):
+    def batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield (images -1..1, labels) without end."""
         while True:
             loader = torch.utils.data.DataLoader(
@@ -82,7 +84,7 @@ class ReferenceLoop:
             for images, labels in loader:
                 yield images.to(self.device).to(torch.float32) / 127.5 - 1, labels.to(self.device)
 
-    def train_step(self, images, labels):
+    def train_step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """Run one iteration: G, D, perhaps R1, and the average."""
         labels = labels if labels.shape[1] else None
         self.generator_step(images, labels)
@@ -92,12 +94,12 @@ class ReferenceLoop:
             self.r1_step(images, labels)
         self.update()
 
-    def generate(self, images, labels):
+    def generate(self, images: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """Return as many images as `images`, from fresh noise in one step."""
         z = torch.randn(images.shape).to(self.device)
         return self.G(z * SIGMA, torch.tensor(SIGMA, device=self.device), labels)
 
-    def generator_step(self, images, labels):
+    def generator_step(self, images: torch.Tensor, labels: torch.Tensor | None) -> None:
         """Let generated images look more real."""
         self.g_optimizer.zero_grad()
         self.D.requires_grad_(False)
@@ -107,7 +109,7 @@ class ReferenceLoop:
         sanitise(self.G)
         self.g_optimizer.step()
 
-    def discriminator_step(self, images, labels):
+    def discriminator_step(self, images: torch.Tensor, labels: torch.Tensor | None) -> None:
         """Tell generated and real images apart."""
         self.d_optimizer.zero_grad()
         with torch.no_grad():
@@ -118,7 +120,7 @@ class ReferenceLoop:
         sanitise(self.D)
         self.d_optimizer.step()
 
-    def r1_step(self, images, labels):
+    def r1_step(self, images: torch.Tensor, labels: torch.Tensor | None) -> None:
         """Let the logits depend less on the real images."""
         self.d_optimizer.zero_grad()
         images = images.detach().requires_grad_(True)
@@ -127,7 +129,7 @@ class ReferenceLoop:
         sanitise(self.D)
         self.d_optimizer.step()
 
-    def update(self):
+    def update(self) -> None:
         """Move the average towards the generator."""
         for own, other in zip(self.average.parameters(), self.G.parameters()):
             own.copy_(other.detach().lerp(own, 0.999))
@@ -135,19 +137,19 @@ class ReferenceLoop:
             own.copy_(other)
 
 
-def sanitise(module):
+def sanitise(module: torch.nn.Module) -> None:
     """Replace what is not finite in the gradients of a network, one parameter after the other."""
     for parameter in module.parameters():
         if parameter.grad is not None:
             torch.nan_to_num(parameter.grad, nan=0, posinf=1e5, neginf=-1e5, out=parameter.grad)
 
 
-def frozen_by_the_loss(name, level):
+def frozen_by_the_loss(name: str, level: int) -> bool:
     """Tell whether the official loss computes no gradient for a parameter of the generator."""
     return ('block' in name or 'in' in name) and any(token in name for token in TOKENS[level])
 
 
-def require_plain(config):
+def require_plain(config: dict[str, Any]) -> None:
     """Raise ArgumentError if the options ask for more than this loop does."""
     if config['loss'] != 'gdd' or config['teacher_only'] or config['instance_kwargs']:
         raise ArgumentError(

@@ -10,6 +10,8 @@ in the column all-reduce of `torchrun ... -m benchmarks.throughput`.
 """
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -26,7 +28,7 @@ PROCESSES = (1, 2, 4, 8, 64)
 GPUS_PER_NODE = 8
 
 
-def gradient_bytes(task, interval, element=4):
+def gradient_bytes(task: Any, interval: int, element: int = 4) -> float:
     """Return the bytes that one process averages in a mean iteration: G, D, and R1 once in `interval`.
 
     Args:
@@ -38,13 +40,13 @@ def gradient_bytes(task, interval, element=4):
     return element * (g + d * (1 + (1 / interval if interval else 0)))
 
 
-def ring_seconds(count, moved, links=tuple(LINKS.values())):
+def ring_seconds(count: int, moved: float, links: Sequence[float] = tuple(LINKS.values())) -> float:
     """Return the least time of an all-reduce over `count` GPUs: NVLink within a node, InfiniBand beyond."""
     link = links[0] if count <= GPUS_PER_NODE else links[1]
     return 2 * (count - 1) / count * moved / link
 
 
-def curve(iteration_ms, moved):
+def curve(iteration_ms: float, moved: float) -> list[tuple[int, float, float, float]]:
     """Return [(processes, milliseconds of the all-reduce, share of the time, speed-up)], computed."""
     rows = []
     for count in PROCESSES:
@@ -59,7 +61,7 @@ def curve(iteration_ms, moved):
 @click.option('--recipe', help='Recipe of train.sh', default='gdd-i-cifar10')
 @click.option('--iteration-ms', help='Measured time of an iteration of one process', required=True,
               type=click.FloatRange(min=0, min_open=True))  # fmt: skip
-def main(recipe, iteration_ms):
+def main(recipe: str, iteration_ms: float) -> None:
     with one_line_errors():
         distributed.init('cpu')
         options = json.loads(throughput.run_script(recipe, '--dry-run'))

@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 import click
 import torch
@@ -45,7 +46,7 @@ from dnnlib.cli import one_line_errors
 from dnnlib.parallel import available_cores
 from dnnlib.util import atomic_write
 from torch_utils import distributed
-from training.choices import R1_INTERVAL, RANDOM_TEACHER
+from training.choices import RANDOM_TEACHER
 from training.run import folder
 from training.training_loop import TrainingRun
 
@@ -69,7 +70,7 @@ PROFILED = 5  # iterations of the second pass, at most
 # Recipes.
 
 
-def run_script(*args):
+def run_script(*args: str) -> str:
     """Return what train.sh prints."""
     environment = dict(os.environ, VENV='none', PYTHON=sys.executable)
     result = subprocess.run(
@@ -80,13 +81,20 @@ def run_script(*args):
     return result.stdout
 
 
-def list_recipes():
+def list_recipes() -> dict[str, int]:
     """Return name -> number of processes that the recipe is meant for."""
     lines = [line.split() for line in run_script('--list').splitlines() if line.startswith('  ')]
     return {words[0]: int(words[1]) for words in lines}
 
 
-def synthetic_config(config, processes, world_size=1, batch=None, batch_gpu=None, device='auto'):
+def synthetic_config(
+    config: dict[str, Any],
+    processes: int,
+    world_size: int = 1,
+    batch: int | None = None,
+    batch_gpu: int | None = None,
+    device: str = 'auto',
+) -> dict[str, Any]:
     """Turn the resolved options of a recipe into those of a run that needs no files.
 
     Args:
@@ -123,9 +131,8 @@ def synthetic_config(config, processes, world_size=1, batch=None, batch_gpu=None
     if config['loss'] == 'gdd':
         config['feature_kwargs'] = dict(config['feature_kwargs'], weights='random')
         config['discriminator_kwargs'] = dict(config['discriminator_kwargs'], class_embed='random')
-        if config[
-            'arch'
-        ]:  # without one the architecture is that of the teacher (the demo's is in the repository)
+        # Without one the architecture is that of the teacher (the demo's is in the repository).
+        if config['arch']:
             config['transfer'] = RANDOM_TEACHER
     return config
 
@@ -142,7 +149,7 @@ class Measurement:
         reference: Whether the straightforward loop takes the place of ours.
     """
 
-    def __init__(self, config, reference=False):
+    def __init__(self, config: dict[str, Any], reference: bool = False) -> None:
         torch.manual_seed(0)
         loop = ReferenceLoop if reference else TrainingRun
         self.run = loop(config, SyntheticDataset(**config['dataset_kwargs']))
@@ -150,17 +157,17 @@ class Measurement:
         self.r1_interval = config.get('r1_interval', 0)
         self.batches = self.run.batches()
 
-    def iterate(self, with_r1=False):
+    def iterate(self, with_r1: bool = False) -> None:
         """Run one iteration of the loop, with or without R1."""
         self.run.iteration = self.r1_interval if with_r1 else 1
         images, labels = self.next_batch()
         self.run.train_step(images, labels)
 
-    def next_batch(self):
+    def next_batch(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the next images and labels on the device."""
         return next(self.batches)
 
-    def count(self, with_r1=False):
+    def count(self, with_r1: bool = False) -> OperationCounter:
         """Count the operations of one iteration by stage; returns an `OperationCounter`."""
         timer = StageTimer(self.device)
         with timer.around(self.timed_methods()), OperationCounter(lambda: timer.current) as counter:
@@ -168,7 +175,7 @@ class Measurement:
                 self.iterate(with_r1)
         return counter
 
-    def seconds_per_iteration(self, seconds, with_r1=False):
+    def seconds_per_iteration(self, seconds: float, with_r1: bool = False) -> tuple[float, int]:
         """Run iterations for so long, at least one; returns their mean time and their number."""
         count, start = 0, time.perf_counter()
 
@@ -181,7 +188,7 @@ class Measurement:
         distributed.barrier()
         return seconds_of(loop, self.device) / count, count
 
-    def timed_methods(self):
+    def timed_methods(self) -> list[tuple[object, str, str]]:
         """List (object, name of its method, stage) of all that an iteration calls."""
         task, methods = self.run.task, [(self, 'next_batch', 'data'), (self.run.ema, 'update', 'EMA')]
         methods += [(self, 'iterate', 'other'), (distributed, 'all_reduce_sum_', 'all-reduce')]
@@ -195,7 +202,7 @@ class Measurement:
             (task.d_optimizer, 'step', 'optimizer'),
         ]
 
-    def profile(self, iterations, with_r1=False):
+    def profile(self, iterations: int, with_r1: bool = False) -> dict[str, float]:
         """Return the mean milliseconds of every stage, {stage: ms}."""
         timer = StageTimer(self.device)
         with timer.around(self.timed_methods()):
@@ -204,7 +211,7 @@ class Measurement:
         return {name: 1000 * seconds / iterations for name, seconds in timer.seconds.items()}
 
 
-def measure(config, seconds, mode='faithful'):
+def measure(config: dict[str, Any], seconds: float, mode: str = 'faithful') -> dict[str, Any]:
     """Measure one run.
 
     Args:
@@ -259,12 +266,14 @@ def measure(config, seconds, mode='faithful'):
     )
 
 
-def weighted(plain, with_r1, interval):
+def weighted(plain: float, with_r1: float, interval: int) -> float:
     """Return the mean over iterations, of which one in `interval` has R1; 0: none has."""
     return plain + (with_r1 - plain) / interval if interval else plain
 
 
-def work_of(counters, interval, images, device):
+def work_of(
+    counters: list[OperationCounter], interval: int, images: int, device: torch.device
+) -> dict[str, Any]:
     """Turn counts into plain values: totals of a mean iteration, and the least time of each stage.
 
     Args:
@@ -305,7 +314,7 @@ def work_of(counters, interval, images, device):
     )
 
 
-def describe_device(device):
+def describe_device(device: torch.device) -> str:
     """Name the hardware."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
@@ -316,7 +325,7 @@ def describe_device(device):
 # Command.
 
 
-def measure_in_process(name, options):
+def measure_in_process(name: str, options: list[str]) -> dict[str, Any]:
     """Measure a recipe in a process of its own; returns the result, or {'error': text}."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'result.json')
@@ -333,7 +342,7 @@ def measure_in_process(name, options):
             return json.load(file)
 
 
-def measure_all(names, modes, options, out):
+def measure_all(names: list[str], modes: list[str], options: list[str], out: str) -> None:
     """Measure recipes in all modes, each in a process of its own, and write the table as it grows.
 
     Args:
@@ -355,13 +364,13 @@ def measure_all(names, modes, options, out):
     print(f'\n{table(results)}\nWritten to {out}.md and {out}.json')
 
 
-def write(path, text):
+def write(path: str, text: str) -> None:
     """Write a text file atomically."""
     with atomic_write(path) as file:
         file.write(text.encode())
 
 
-def parse_modes(_ctx, _param, text):
+def parse_modes(_ctx: click.Context, _param: click.Parameter, text: str) -> list[str]:
     """Parse 'reference,fast' into a list of MODES."""
     modes = text.split(',')
     wrong = [mode for mode in modes if mode not in MODES]
@@ -393,7 +402,8 @@ Positive = click.IntRange(min=1)
 @click.option('--json',      'json_path', help='Also write the result', metavar='FILE', type=str)
 @click.option('--out',       help='Table: write OUT.md and OUT.json', metavar='PREFIX', type=str,
               default='throughput')
-def main(recipe, everything, modes, seconds, batch, batch_gpu, device, threads, json_path, out):
+def main(recipe: str | None, everything: bool, modes: list[str], seconds: float, batch: int | None,
+         batch_gpu: int | None, device: str, threads: int | None, json_path: str | None, out: str) -> None:
     recipes = list_recipes()
     names = fnmatch.filter(recipes, '*' if everything else recipe or '')
     if not names:

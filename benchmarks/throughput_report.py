@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What benchmarks/throughput.py prints: a result as lines, results as a Markdown table."""
 
+from typing import Any
+
 from training.choices import R1_INTERVAL
 
 STAGES = ('data', 'G', 'D', 'R1', 'all-reduce', 'optimizer', 'EMA', 'other')
 
 
-def describe(name, result):
+def describe(name: str, result: dict[str, Any]) -> list[str]:
     """Return the lines that show one result."""
     stages = '  '.join(f'{stage} {result["stage_ms"][stage]:.1f}' for stage in STAGES)
     each = (
@@ -32,7 +34,7 @@ def describe(name, result):
     ]
 
 
-def roofline(result):
+def roofline(result: dict[str, Any]) -> str:
     """Return GFLOP and MB per image, launches, and the least milliseconds of products + memory, by stage."""
     return '; '.join(
         f'{stage} {part["gflop_per_image"]:.2f} GFLOP {part["mb_per_image"]:.0f} MB {part["launches"]}x '
@@ -41,7 +43,7 @@ def roofline(result):
     )
 
 
-def table(results):
+def table(results: dict[str, dict[str, Any]]) -> str:
     """Return a Markdown table of results, {name: result or {'error': text}}.
 
     A row is compared with the first one of its recipe: the word before the first space of its name.
@@ -68,7 +70,7 @@ def table(results):
     return '\n'.join(lines) + '\n'
 
 
-def cells(name, result, base):
+def cells(name: str, result: dict[str, Any], base: dict[str, Any]) -> list[str]:
     """Return the texts of one row; `base` is the result that it is compared with."""
     return [
         name,

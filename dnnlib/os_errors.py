@@ -19,10 +19,10 @@ _CURES = {
     'EISDIR': 'give a file, not a folder',
     'EEXIST': 'choose another name',
     'ELOOP': 'links lead in a circle; check the path',
-    'EMFILE': 'raise the limit (ulimit -n 65536), or use --workers=0',
+    'EMFILE': 'raise the limit (ulimit -n 65536), or load without workers',
     'ENFILE': 'end other programs on this machine',
-    'ENOMEM': 'free some memory, or use fewer processes or a smaller --batch',
-    'EAGAIN': 'no further process can be started; raise the limit (ulimit -u), or use --workers=0',
+    'ENOMEM': 'free some memory, or use fewer processes or a smaller batch',
+    'EAGAIN': 'no further process can be started; raise the limit (ulimit -u), or load without workers',
     'EIO': 'check the disk, or choose another place',
     'ESTALE': 'the network file system has lost the file; try again',
     'ETXTBSY': 'choose another name',
@@ -30,7 +30,7 @@ _CURES = {
     'EPIPE': 'let its reader run on, or write to a file with > log.txt',
 }
 _INODES = 'no further files (inodes) fit; delete files, or choose another place'
-NO_MEMORY = 'memory is exhausted; free some, or use fewer processes or a smaller --batch'
+NO_MEMORY = 'memory is exhausted; free some, or use fewer processes or a smaller batch'
 _TORCH_NO_MEMORY = "can't allocate memory"  # torch on the CPU raises a plain RuntimeError
 
 

@@ -289,7 +289,7 @@ def evaluate(
     show_default=True,
 )
 @click.option('--json', 'json_path', help='Also write numbers and facts here', metavar='JSON', type=str)
-def main(**options):
+def main(**options: Any) -> None:
     """Print Inception Score, FID, sFID, precision and recall of the images in SAMPLE.npz.
 
     With `none` in the place of the reference, only the Inception Score. Published numbers have

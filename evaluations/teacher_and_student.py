@@ -269,7 +269,7 @@ def run_comparison(**options: Any) -> str:
               show_default=True)
 @click.option('--remeasure', help='Measure the teacher here, also where its row is stored beside it',
               is_flag=True)
-def main(**options):
+def main(**options: Any) -> None:
     """Measure and time teacher and student on the same seeds and classes."""
     with one_line_errors():
         table = run_comparison(**options)

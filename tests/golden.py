@@ -26,7 +26,8 @@ if __name__ == '__main__':  # Started as a script: the repository root is not on
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from training import networks
-from training.sampling.samplers import StackedRandomGenerator, sample_batch, to_uint8
+from training.sampling.samplers import sample_batch, to_uint8
+from training.sampling.seeds import StackedRandomGenerator
 
 TOLERANCE = 1e-5  # float32 outputs on the CPU, as the golden format states it
 GRADIENT_TOLERANCE = 1e-4  # gradients, likewise

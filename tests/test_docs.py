@@ -8,7 +8,7 @@ import re
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PACKAGES = 'training|evaluations|torch_utils|dnnlib|benchmarks|tests'
+PACKAGES = 'training|evaluations|reports|torch_utils|dnnlib|benchmarks|tests'
 DOCUMENTS = [*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('*/README.md')]
 CODE = [
     path
@@ -16,7 +16,8 @@ CODE = [
     for path in ROOT.glob(pattern)
 ]
 # Files that programs write, and modules of EDM's.
-OUTPUTS = {'comparison.md', 'evaluation.md', 'study.md', 'throughput.md', 'OUT.md'}
+OUTPUTS = {'comparison.md', 'evaluation.md', 'study.md', 'throughput.md', 'OUT.md', 'NAME.md'}
+OUTPUTS |= {'gdd_networks.py', 'unet/gdd_networks.py', 'unet/gdd_unet.py'}
 FOREIGN = {'torch_utils.ops'}
 
 

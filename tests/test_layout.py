@@ -9,7 +9,7 @@ from tests import marks
 from tests.support import ROOT
 
 TESTS = ROOT / 'tests'
-PACKAGES = ('training', 'evaluations', 'dnnlib', 'torch_utils', 'benchmarks')
+PACKAGES = ('training', 'evaluations', 'reports', 'dnnlib', 'torch_utils', 'benchmarks')
 # Module -> why there is no test of its name. Shorten it, do not extend it.
 WITHOUT_TEST = {
     'evaluations/detectors/inception_weights.py': 'tested through its callers; still to be written',

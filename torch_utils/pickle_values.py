@@ -110,7 +110,7 @@ class DtypeRecord:
         self.code = code
         self.order = '<'
 
-    def build(self, state):
+    def build(self, state: Any) -> None:
         """Take the byte order out of numpy's state tuple."""
         if (
             not isinstance(state, tuple)
@@ -122,7 +122,7 @@ class DtypeRecord:
             raise PickleFormatError('the state of a numpy type is not that of a plain number type')
         self.order = state[1]
 
-    def number_type(self):
+    def number_type(self) -> np.dtype:
         """Return the numpy.dtype."""
         return np.dtype(self.order + self.code)
 
@@ -137,18 +137,18 @@ class ArrayRecord:
         self._data, self._dtype, self.shape, self._fortran = b'', np.dtype('f8'), (0,), False
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype:
         """The numpy.dtype of the elements."""
         return self._dtype
 
-    def build(self, state):
+    def build(self, state: Any) -> None:
         """Take (version, shape, type, Fortran order, bytes)."""
         if not isinstance(state, tuple) or len(state) != 5:
             raise PickleFormatError('the state of an array is malformed')
         _version, shape, dtype, fortran, data = state
         self.fill(data, dtype, shape, fortran)
 
-    def fill(self, data, dtype, shape, fortran):
+    def fill(self, data: Any, dtype: Any, shape: Any, fortran: Any) -> None:
         """Take shape, type and bytes, which must fit each other."""
         if isinstance(data, str):  # str of Python 2
             data = self._factory.latin1_bytes(data, 'latin1')
@@ -166,7 +166,7 @@ class ArrayRecord:
             raise PickleFormatError(f'an array of shape {list(shape)} comes with {len(data)} bytes')
         self._data, self.shape, self._fortran = data, shape, bool(fortran)
 
-    def to_array(self):
+    def to_array(self) -> np.ndarray:
         """Return the array; it is read-only and shares the memory of the file."""
         flat = np.frombuffer(self._data, self._dtype)
         return flat.reshape(self.shape, order='F' if self._fortran else 'C')
@@ -181,7 +181,7 @@ class ModuleRecord:
         self.class_name = class_name
         self.state = {}
 
-    def build(self, state):
+    def build(self, state: Any) -> None:
         """Take the attribute dictionary."""
         if not isinstance(state, dict):
             raise PickleFormatError(f'the state of a {self.class_name} is not a dict')
@@ -211,18 +211,18 @@ class TensorRecord:
         self.stride = stride
 
     @property
-    def dtype(self):
+    def dtype(self) -> torch.dtype:
         """The torch type of the elements."""
         return self.storage.dtype
 
     @property
-    def span(self):
+    def span(self) -> int:
         """Number of storage elements from the first to the last one used."""
         if math.prod(self.size) == 0:
             return 0
         return 1 + sum((n - 1) * step for n, step in zip(self.size, self.stride))
 
-    def to_tensor(self):
+    def to_tensor(self) -> torch.Tensor:
         """Copy the values into a contiguous CPU tensor with memory of its own."""
         if math.prod(self.size) == 0:
             return torch.empty(self.size, dtype=self.dtype, device='cpu')
@@ -233,7 +233,9 @@ class TensorRecord:
         return tensor if tensor.is_contiguous() else tensor.contiguous()
 
 
-def checked_tensor(storage, offset, size, stride, requires_grad, hooks, metadata=None) -> TensorRecord:
+def checked_tensor(
+    storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any, hooks: Any, metadata: Any = None
+) -> TensorRecord:
     """Make the record of a tensor, making sure that it stays inside its storage.
 
     Args: as of torch._utils._rebuild_tensor_v2; `storage` is a StorageRecord.
@@ -271,7 +273,7 @@ class ValueFactory:
         self.budget = budget
         self.what = what
 
-    def plain_dict(self, *pairs):
+    def plain_dict(self, *pairs: Any) -> dict:
         """Make the dict that stands for an OrderedDict of nothing or of a list of pairs."""
         if len(pairs) > 1 or not all(isinstance(items, list) for items in pairs):
             raise PickleFormatError('OrderedDict must be made of nothing or of one list')
@@ -284,27 +286,27 @@ class ValueFactory:
                 result[checked_key(pair[0])] = pair[1]
         return result
 
-    def plain_set(self, items):
+    def plain_set(self, items: Any) -> set:
         """Make a set of a list."""
         if not isinstance(items, list):
             raise PickleFormatError('set must be made of a list')
         self.budget.count_operation(len(items))
         return set(map(checked_key, items))
 
-    def dill_type(self, name):
+    def dill_type(self, name: Any) -> Name:
         """Look up a type of Python by its name, as dill writes it; only that of a set occurs."""
         if name != 'set':
             raise UnsafePickleError(f'asks dill for the type {shown(name)}')
         return Name(call=self.plain_set)
 
-    def latin1_bytes(self, text, encoding):
+    def latin1_bytes(self, text: Any, encoding: Any) -> bytes:
         """Decode bytes as protocol 2 writes them: latin1 text to be encoded again."""
         if not isinstance(text, str) or encoding != 'latin1':
             raise UnsafePickleError('_codecs.encode is allowed for latin1 text only')
         self.budget.count_bytes('texts of bytes', len(text))
         return text.encode('latin1')
 
-    def numpy_scalar(self, dtype, data):
+    def numpy_scalar(self, dtype: Any, data: Any) -> float | int | bool:
         """Decode one number from its bytes into a Python float, int or bool."""
         if not isinstance(dtype, DtypeRecord):
             raise PickleFormatError('a numpy scalar has no number type')
@@ -315,23 +317,23 @@ class ValueFactory:
             raise PickleFormatError(f'a numpy scalar of type {dtype.code} needs {kind.itemsize} bytes')
         return np.frombuffer(data, dtype=kind)[0].item()
 
-    def empty_array(self, *_arguments):
+    def empty_array(self, *_arguments: Any) -> ArrayRecord:
         """Make the record of an array whose state follows."""
         self.budget.count_record()
         return ArrayRecord(self)
 
-    def array_of_buffer(self, data, dtype, shape, order):
+    def array_of_buffer(self, data: Any, dtype: Any, shape: Any, order: Any) -> ArrayRecord:
         """Make the record of an array as pickle protocol 5 stores it."""
         record = self.empty_array()
         record.fill(data, dtype, shape, order == 'F')
         return record
 
-    def module(self, class_name):
+    def module(self, class_name: str) -> ModuleRecord:
         """Make the record of a module without attributes."""
         self.budget.count_record()
         return ModuleRecord(class_name)
 
-    def storage(self, dtype, count, data):
+    def storage(self, dtype: torch.dtype, count: int, data: bytes | memoryview) -> StorageRecord:
         """Make the record of a storage from its raw bytes."""
         self.budget.count_record()
         item_size = dtype.itemsize
@@ -342,7 +344,16 @@ class ValueFactory:
         self.budget.count_bytes('storages', len(data))
         return StorageRecord(dtype, count, data)
 
-    def tensor(self, storage, offset, size, stride, requires_grad, hooks, metadata=None):
+    def tensor(
+        self,
+        storage: Any,
+        offset: Any,
+        size: Any,
+        stride: Any,
+        requires_grad: Any,
+        hooks: Any,
+        metadata: Any = None,
+    ) -> TensorRecord:
         """Make the record of a tensor, making sure that it stays inside its storage."""
         self.budget.count_record()
         record = checked_tensor(storage, offset, size, stride, requires_grad, hooks, metadata)
@@ -351,18 +362,18 @@ class ValueFactory:
             raise PickleFormatError('the tensors together are larger than the file')
         return record
 
-    def old_tensor(self, storage, offset, size, stride):
+    def old_tensor(self, storage: Any, offset: Any, size: Any, stride: Any) -> TensorRecord:
         """Make the record of a tensor as written before torch 0.4."""
         return self.tensor(storage, offset, size, stride, False, {})
 
-    def parameter(self, tensor, requires_grad, hooks, _state=None):
+    def parameter(self, tensor: Any, requires_grad: Any, hooks: Any, _state: Any = None) -> TensorRecord:
         """Pass on the tensor of a parameter; extra attributes of the parameter are dropped."""
         if not isinstance(tensor, TensorRecord):
             raise PickleFormatError('a parameter is not made of a tensor')
         _require_no_extras(requires_grad, hooks)
         return tensor
 
-    def legacy_storage(self, data):
+    def legacy_storage(self, data: Any) -> StorageRecord:
         """Make the record of a storage in torch's legacy format.
 
         Five small pickles, then the element count and the elements. torch itself is not asked, since it

@@ -41,7 +41,7 @@ def to_device(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
     return tensor.to(device)
 
 
-def map_nested(function, tree):
+def map_nested(function: Callable[[Any], Any], tree: Any) -> Any:
     """Apply a function to every value of nested dicts; returns the same nesting."""
     if isinstance(tree, dict):
         return {name: map_nested(function, value) for name, value in tree.items()}

@@ -17,7 +17,7 @@ from dnnlib.cli import fail
 from dnnlib.errors import ArgumentError, arg
 from dnnlib.param_types import IntList, Number, whole
 from training.choices import ARCHITECTURES, DISTANCES, LOSSES, PERF_MODES, TEACHER_LOSSES, TEACHER_TYPES
-from training.recipes import RECIPES
+from training.recipes import RECIPES, wrong_choice
 
 # Names of the method in the newer official repository -> ours.
 LOSS_ALIASES = {'d2o': 'gdd'}
@@ -133,12 +133,9 @@ def use_recipe(ctx: click.Context, _param: click.Parameter, name: str | None) ->
     """Let a recipe fill what the user has left out; the variables of train.sh go before its own files."""
     if name is None:
         return None
-    if name not in RECIPES:
-        known = ', '.join(RECIPES)
-        refuse_recipe(f"unknown recipe '{name}'; a recipe is one of: {known}; try: sh train.sh demo")
-    teacher = os.environ.get('TEACHER')
-    if teacher and not RECIPES[name].teacher:
-        refuse_recipe(f'TEACHER={teacher}: recipe {name} starts without a teacher; unset TEACHER')
+    wrong = wrong_choice(name, os.environ)
+    if wrong:
+        refuse_recipe(wrong)
     ctx.default_map = RECIPES[name].defaults(os.environ)
     return name
 

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recipes of train.sh and of train.py: data, teacher, processes, options, and the published number.
 
-Nothing but the standard library,
-so that `python -m training.recipes` lists them before anything is installed.
+Nothing but the standard library, so that `python -m training.recipes` lists them, and refuses a command that
+cannot work, before anything is installed.
 """
 
-from collections.abc import Iterator, Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,9 +121,11 @@ def _demo(about: str, options: dict[str, Any], desc: str, **more: Any) -> Recipe
     return Recipe(about, 'mnist-32x32', dict(options, desc=desc, **more), teacher=MNIST_TEACHER)
 
 
-def _edm(about: str, base: tuple[str, dict[str, Any]], arch: str, fid: float, processes: int = 8) -> Recipe:
+def _edm(about: str, base: tuple[str, dict[str, Any]], arch: str, fid: float | None = None,
+         processes: int = 8) -> Recipe:  # fmt: skip
     data, options = base
-    return Recipe(about, data, dict(options, arch=arch), processes=processes, fid=fid, source=EDM_PAPER)
+    source = None if fid is None else EDM_PAPER
+    return Recipe(about, data, dict(options, arch=arch), processes=processes, fid=fid, source=source)
 
 
 def _gdd(about: str, base: tuple[str, str, dict[str, Any]], freeze: int, fid: float | None = None) -> Recipe:
@@ -161,19 +165,18 @@ DISTILLATIONS = {  # the paper names no number of GDD, where all layers are trai
     'gdd-i-ffhq':         _gdd('GDD-I, FFHQ, 10 million images', GDD_FFHQ, 1, 0.85),
     'gdd-i-imagenet':     _gdd('GDD-I, ImageNet with classes, 10 million images', GDD_IMAGENET, 1, 1.16),
 }
-TEACHERS = {
+TEACHERS = {  # of three with NCSN++ no number was found that says so
     'edm-cifar10-32x32-cond-vp':   _edm('CIFAR-10 with classes, DDPM++, about 2 days on V100', EDM_CIFAR_COND,
                                         'ddpmpp', 1.79),
     'edm-cifar10-32x32-cond-ve':   _edm('CIFAR-10 with classes, NCSN++, about 2 days on V100', EDM_CIFAR_COND,
-                                        'ncsnpp', 1.79),
+                                        'ncsnpp'),
     'edm-cifar10-32x32-uncond-vp': _edm('CIFAR-10, DDPM++, about 2 days on V100', EDM_CIFAR_UNCOND, 'ddpmpp',
                                         1.97),
-    'edm-cifar10-32x32-uncond-ve': _edm('CIFAR-10, NCSN++, about 2 days on V100', EDM_CIFAR_UNCOND, 'ncsnpp',
-                                        1.98),
+    'edm-cifar10-32x32-uncond-ve': _edm('CIFAR-10, NCSN++, about 2 days on V100', EDM_CIFAR_UNCOND, 'ncsnpp'),
     'edm-ffhq-64x64-uncond-vp':    _edm('FFHQ, DDPM++, about 4 days on V100', EDM_FFHQ, 'ddpmpp', 2.39),
     'edm-ffhq-64x64-uncond-ve':    _edm('FFHQ, NCSN++, about 4 days on V100', EDM_FFHQ, 'ncsnpp', 2.53),
     'edm-afhqv2-64x64-uncond-vp':  _edm('AFHQv2, DDPM++, about 4 days on V100', EDM_AFHQ, 'ddpmpp', 1.96),
-    'edm-afhqv2-64x64-uncond-ve':  _edm('AFHQv2, NCSN++, about 4 days on V100', EDM_AFHQ, 'ncsnpp', 2.16),
+    'edm-afhqv2-64x64-uncond-ve':  _edm('AFHQv2, NCSN++, about 4 days on V100', EDM_AFHQ, 'ncsnpp'),
     'edm-imagenet-64x64-cond-adm': _edm('ImageNet with classes, ADM, about 13 days on A100',
                                         ('imagenet-64x64', EDM_IMAGENET), 'adm', 1.36, processes=32),
 }
@@ -204,6 +207,57 @@ def make_data(archive: str) -> str:
     return f'python dataset_tool.py --dest=datasets/{archive}.zip {source}'
 
 
+def wrong_choice(name: str, variables: Mapping[str, str]) -> str | None:
+    """Say what is wrong with the name of a recipe, or with a TEACHER for it; None if nothing is."""
+    if name not in RECIPES:
+        known = ', '.join(RECIPES)
+        return f"unknown recipe '{name}'; a recipe is one of: {known}; try: sh train.sh demo"
+    teacher = variables.get('TEACHER')
+    if teacher and not RECIPES[name].teacher:
+        return f'TEACHER={teacher}: recipe {name} starts without a teacher; unset TEACHER'
+    return None
+
+
+def missing_file(recipe: Recipe, data: str | None, teacher: str | None) -> str | None:
+    """Say where training images or teacher come from if they are missing; None stands for the user's own."""
+    if data and not os.path.exists(data):
+        return f'{data} is missing; make it with {make_data(recipe.data)}, or set DATA=FILE.zip'
+    if teacher and '://' not in teacher and not os.path.exists(teacher):
+        return (
+            f'{teacher} is missing; download {EDM_URL}/{os.path.basename(teacher)}, or set TEACHER=FILE.pkl '
+            'or TEACHER=URL'
+        )
+    return None
+
+
+def check_command(name: str, options: Sequence[str], variables: Mapping[str, str]) -> str | None:
+    """Say why a command of train.sh cannot work, as train.py would say it; None if nothing speaks against it.
+
+    Args:
+        name:      Recipe.
+        options:   Further options of train.py; what they give instead of the recipe's files is not looked at.
+        variables: Of the environment.
+    """
+    wrong = wrong_choice(name, variables)
+    if wrong or {'-n', '--dry-run', '--help'} & set(options):
+        return wrong
+    files = RECIPES[name].defaults(variables)
+    given = {option.partition('=')[0] for option in options}
+    data, teacher = (files.get(key) if f'--{key}' not in given else None for key in ('data', 'transfer'))
+    return missing_file(RECIPES[name], data, teacher)
+
+
+def main(args: Sequence[str]) -> int:
+    """List the recipes, or with arguments NAME [OPTION ...] check a command; returns an exit code."""
+    if not args:
+        print(*listing(), sep='\n')
+        return 0
+    refusal = check_command(args[0], args[1:], os.environ)
+    if refusal:
+        print(f'Error: {refusal}', file=sys.stderr)
+    return 2 if refusal else 0
+
+
 def listing() -> Iterator[str]:
     """Yield the lines of `sh train.sh --list`."""
     for index, (heading, group) in enumerate(GROUPS.items()):
@@ -214,4 +268,4 @@ def listing() -> Iterator[str]:
 
 
 if __name__ == '__main__':
-    print(*listing(), sep='\n')
+    sys.exit(main(sys.argv[1:]))

@@ -23,6 +23,7 @@ from training.config import plan_batch
 from training.dataset import InfiniteSampler, load_batches
 from training.run import artifacts, logs, resume, state
 from training.run.facts import RunFacts
+from training.run.launches import record_launch
 from training.run.preemption import Interruption, Preempted, ignore_signals
 from training.run.progress import Progress
 from training.tasks.task import Task
@@ -305,6 +306,8 @@ def prepared_run_dir(run: TrainingRun, run_dir: str) -> Iterator[None]:
     with state.lock(run_dir):
         with atomic_write(os.path.join(run_dir, 'training_options.json')) as file:
             file.write(json.dumps(run.config, indent=2).encode() + b'\n')
+        if run.nimg < run.config['total_nimg']:
+            record_launch(run_dir, run.nimg)
         with Logger(os.path.join(run_dir, 'log.txt'), 'a'):
             for line in resume.tidy_run_dir(run_dir, run.nimg):
                 print(line)

@@ -22,7 +22,7 @@ def _neighbours(size_in, size_out, device):
     return lower.long(), (lower.long() + 1).clamp_max(size_in - 1), position - lower
 
 
-def resize_bilinear_tf1(images, size):
+def resize_bilinear_tf1(images: torch.Tensor, size: int) -> torch.Tensor:
     """Resize images as `tf.image.resize_bilinear(align_corners=False)` of TensorFlow 1 does.
 
     The arithmetic is that of TensorFlow's CPU kernel, operation by operation: first along the

@@ -164,7 +164,7 @@ def check_outfile(path: str) -> None:
               min_open=True), default=3e-3, show_default=True)
 @click.option('--seed', help='Seed of weights, order and augmentation', metavar='INT',
               type=click.IntRange(min=0), default=0, show_default=True)
-def main(data, test_data, outfile, epochs, batch, lr, seed):
+def main(data: str, test_data: str, outfile: str, epochs: int, batch: int, lr: float, seed: int) -> None:
     """Train the MNIST classifier that `--detector=mnist-classifier` uses."""
     with one_line_errors(path='data'):
         images, labels = load_digits(data)

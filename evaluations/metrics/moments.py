@@ -6,6 +6,7 @@
 Legend: N images, D features.
 """
 
+import numpy as np
 import torch
 
 from torch_utils import distributed as dist
@@ -31,7 +32,7 @@ class FeatureStats:
         self._waiting = []  # batches that do not fill a block yet
         self._num_waiting = 0
 
-    def append(self, features):
+    def append(self, features: torch.Tensor) -> None:
         """Add the features of a batch, float [N, D]; N may be 0."""
         self._waiting.append(features.detach())
         self._num_waiting += len(features)
@@ -46,7 +47,7 @@ class FeatureStats:
             self._outer.addmm_(x.T, x)  # [D, D]
             self._waiting, self._num_waiting = [], 0
 
-    def reduce(self):
+    def reduce(self) -> None:
         """Add up the parts of all processes, in place, on every process."""
         self._add_waiting()
         count = torch.tensor([self.num_images], dtype=torch.float64, device=self._sum.device)
@@ -54,7 +55,7 @@ class FeatureStats:
             dist.all_reduce_sum_(part)
         self.num_images = int(count)
 
-    def mean(self):
+    def mean(self) -> np.ndarray:
         """Return the mean, float64 array [D].
 
         Raises:
@@ -63,7 +64,7 @@ class FeatureStats:
         self._require(1, 'a mean')
         return (self._sum / self.num_images).cpu().numpy()
 
-    def cov(self):
+    def cov(self) -> np.ndarray:
         """Return the unbiased covariance (divided by N - 1), float64 array [D, D].
 
         Raises:

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of benchmarks/gpu_campaign.sh: its form for a GPU with a stand-in for Python, its tiny form for real."""
+"""Tests of benchmarks/gpu_campaign.sh: with a stand-in for Python as on a GPU, and in its tiny form for real."""
 
 import os
 import shlex

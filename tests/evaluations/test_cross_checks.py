@@ -126,15 +126,17 @@ def write_images(folder, seed, contrasts):
     return str(folder)
 
 
-def test_programs_agree_from_files_to_numbers(tmp_path):
-    """The same PNG files and the same (random) Inception weights: all of torch-fidelity, and fid.py."""
-    weights = str(tmp_path / 'random.pth')
-    torch.save(torch_state(random_state(seed=3)), weights)
-    samples = write_images(
-        tmp_path / 'samples', 1, np.linspace(100, 115, 14)
-    )  # less diverse than the reference
-    real = write_images(tmp_path / 'real', 2, np.linspace(60, 127, 12))
-    theirs = calculate_metrics(
+THEIR_NAMES = {
+    'is': 'inception_score_mean',
+    'kid': 'kernel_inception_distance_mean',
+    'frechet': 'frechet_inception_distance',
+    'precision': 'precision',
+    'recall': 'recall',
+}
+
+
+def run_torch_fidelity(samples, real, weights):
+    found = calculate_metrics(
         input1=samples,
         input2=real,
         isc=True,
@@ -153,46 +155,29 @@ def test_programs_agree_from_files_to_numbers(tmp_path):
         save_cpu_ram=True,
         verbose=False,
     )
-    ours = tmp_path / 'ours.json'
-    fid.main(
-        [
-            'ref',
-            f'--data={real}',
-            f'--dest={tmp_path}/ref.npz',
-            f'--detector-path={weights}',
-            '--features=12',
-            '--workers=0',
-        ],
-        standalone_mode=False,
-    )
-    fid.main(
-        [
-            'calc',
-            f'--images={samples}',
-            f'--ref={tmp_path}/ref.npz',
-            f'--detector-path={weights}',
-            '--num=14',
-            '--metrics=is,kid,pr,fid',
-            f'--json={ours}',
-            '--workers=0',
-        ],
-        standalone_mode=False,
-    )
-    found = {
-        result['metric'].split('-')[0]: result['value'] for result in json.loads(ours.read_text())['results']
-    }
-    names = {
-        'is': 'inception_score_mean',
-        'kid': 'kernel_inception_distance_mean',
-        'frechet': 'frechet_inception_distance',
-        'precision': 'precision',
-        'recall': 'recall',
-    }
-    assert found == pytest.approx({name: theirs[key] for name, key in names.items()}, rel=1e-4)
+    return {name: found[key] for name, key in THEIR_NAMES.items()}
+
+
+def run_fid(samples, real, weights, folder):
+    ref, ours = folder / 'ref.npz', folder / 'ours.json'
+    shared = (f'--detector-path={weights}', '--workers=0')
+    made = ['ref', f'--data={real}', f'--dest={ref}', '--features=12', *shared]
+    measured = ['calc', f'--images={samples}', f'--ref={ref}', '--num=14', '--metrics=is,kid,pr,fid', *shared]
+    for command in (made, [*measured, f'--json={ours}']):
+        fid.main(command, standalone_mode=False)
+    results = json.loads(ours.read_text())['results']
+    return {result['metric'].split('-')[0]: result['value'] for result in results}
+
+
+def test_programs_agree_from_files_to_numbers(tmp_path):
+    """The same PNG files and the same (random) Inception weights: all of torch-fidelity, and fid.py."""
+    weights = str(tmp_path / 'random.pth')
+    torch.save(torch_state(random_state(seed=3)), weights)
+    # The samples are less diverse than the reference.
+    samples = write_images(tmp_path / 'samples', 1, np.linspace(100, 115, 14))
+    real = write_images(tmp_path / 'real', 2, np.linspace(60, 127, 12))
+    found = run_fid(samples, real, weights, tmp_path)
+    assert found == pytest.approx(run_torch_fidelity(samples, real, weights), rel=1e-4)
     # Numbers that could tell a mistake.
-    assert (
-        found['is'] > 1.0001
-        and found['kid'] > 1e-4
-        and found['frechet'] > 0.1
-        and 0 < found['recall'] < found['precision'] - 0.1
-    )
+    assert found['is'] > 1.0001 and found['kid'] > 1e-4 and found['frechet'] > 0.1
+    assert 0 < found['recall'] < found['precision'] - 0.1

@@ -76,67 +76,54 @@ def all_runs(data, teacher, folder, *args):
     batch norm.
     """
     common = (f'--data={data}', '--cond=1', '--grid=0', '--channels-last=0')
-    edm = (*tiny_runs.TEACHER_ARGS, *common, '--dropout=0')
-    gdd = (
-        *tiny_runs.GAN_ARGS,
-        f'--transfer={teacher}',
-        *common,
-        '--freeze=1',
-        '--r1-gamma=0.1',
-        '--lr=1e-3',
-        '--dlr=1e-3',
-    )
-    instance = (
-        *tiny_runs.COMMON_ARGS,
-        f'--transfer={teacher}',
-        *common,
-        '--teacher-type=ctm',
-        '--teacher-only=1',
-        '--max-steps=8',
-        '--distance=huber',
-        '--lr=1e-2',
-    )
-    config = tiny_runs.make_config
+    student = (f'--transfer={teacher}', *common)
+    return teacher_runs(common, folder, args) | student_runs(student, folder, args)
+
+
+def teacher_runs(common, folder, args):
+    def run(name, nimg, *more):
+        config = tiny_runs.make_config(
+            *tiny_runs.TEACHER_ARGS, *common, '--dropout=0', tiny_runs.duration(nimg), *more
+        )
+        return train(config, f'{folder}/{name}', TEACHER_NAMES)
+
     return dict(
-        teacher=train(config(*edm, tiny_runs.duration(48), *args), f'{folder}/teacher', TEACHER_NAMES),
-        augmented=train(
-            config(*edm, tiny_runs.duration(16), '--augment=0.5', *args), f'{folder}/augmented', TEACHER_NAMES
-        ),
-        instance=train(
-            config(*instance, tiny_runs.duration(24), *args), f'{folder}/instance', INSTANCE_NAMES
-        ),
-        official=train(
-            config(*edm, tiny_runs.duration(8), '--compat=official'), f'{folder}/official', TEACHER_NAMES
-        ),
-        unnormalised=train(
-            dict(config(*gdd, tiny_runs.duration(40), *args), r1_interval=2),
-            f'{folder}/unnormalised',
-            GAN_NAMES,
-            lambda run: tiny_runs.remove_normalisation(run.task.D),
-        ),
+        teacher=run('teacher', 48, *args),
+        augmented=run('augmented', 16, '--augment=0.5', *args),
+        official=run('official', 8, '--compat=official'),
+    )
+
+
+def student_runs(common, folder, args):
+    rates = ('--freeze=1', '--r1-gamma=0.1', '--lr=1e-3', '--dlr=1e-3')
+    method = ('--teacher-type=ctm', '--teacher-only=1', '--max-steps=8', '--distance=huber', '--lr=1e-2')
+
+    def run(name, nimg, r1_interval, *more, names=GAN_NAMES, change=None):
+        config = tiny_runs.make_config(*tiny_runs.GAN_ARGS, *common, *rates, tiny_runs.duration(nimg), *more)
+        changes = () if change is None else (change,)
+        return train(dict(config, r1_interval=r1_interval), f'{folder}/{name}', names, *changes)
+
+    def without_norms(run):
+        tiny_runs.remove_normalisation(run.task.D)
+
+    augmentation = ('--diffaug=1', '--ada-target=0.6', '--augment-p=0.5')
+    instance = tiny_runs.make_config(*tiny_runs.COMMON_ARGS, *common, *method, tiny_runs.duration(24), *args)
+    return dict(
+        instance=train(instance, f'{folder}/instance', INSTANCE_NAMES),
+        unnormalised=run('unnormalised', 40, 2, *args, change=without_norms),
         # Weights that hardly move: batch norm over so few values amplifies rounding from iteration to
         # iteration.
-        synchronised=train(
-            dict(
-                config(*gdd, tiny_runs.duration(40), '--sync-bn=1', '--lr=1e-9', '--dlr=1e-9'), r1_interval=1
-            ),
-            f'{folder}/synchronised',
-            GAN_NAMES,
+        synchronised=run('synchronised', 40, 1, '--sync-bn=1', '--lr=1e-9', '--dlr=1e-9'),
+        augmented_student=run(
+            'augmented_student',
+            32,
+            2,
+            *augmentation,
+            *args,
+            names=(*GAN_NAMES, 'Progress/augment'),
+            change=without_norms,
         ),
-        augmented_student=train(
-            dict(
-                config(
-                    *gdd, tiny_runs.duration(32), '--diffaug=1', '--ada-target=0.6', '--augment-p=0.5', *args
-                ),
-                r1_interval=2,
-            ),
-            f'{folder}/augmented_student',
-            (*GAN_NAMES, 'Progress/augment'),
-            lambda run: tiny_runs.remove_normalisation(run.task.D),
-        ),
-        distillation=train(
-            dict(config(*gdd, tiny_runs.duration(24)), r1_interval=2), f'{folder}/distillation', GAN_NAMES
-        ),
+        distillation=run('distillation', 24, 2),
     )
 
 

@@ -505,7 +505,7 @@ def test_a_file_has_one_writer(smallest, tmp_path):
         output = fail(smallest, 'safetensors', '--dest', dest)
         assert f'--dest={dest} is being written by another process' in output and not dest.exists()
     run(smallest, 'safetensors', '--dest', dest)
-    assert sorted(os.listdir(tmp_path)) == ['a.safetensors']  # no lock is left
+    assert sorted(os.listdir(tmp_path)) == ['a.md', 'a.safetensors']  # with its card; no lock is left
 
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(smallest, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from click.testing import CliRunner
 import dataset_tool
 import export
 import generate
+from dnnlib.files import file_sha256
 from tests.scripts import test_generate
 from tests.support import tiny_exports
 from tests.support.image_files import encode, random_pixels, write_files
@@ -75,6 +76,7 @@ EFFECTS = {
         (SAFE, '--format=pkl'),
         (SAFE, '--dest=elsewhere.safetensors'),
         ([*SCRIPT, '--dest=taken.pt'], '--overwrite'),
+        (SAFE, '--metrics=numbers/measured.json'),
         (SAFE, '--ema=False'),
         (SAFE, '--key=net'),
         (['--network=foreign.pkl', *SCRIPT[1:]], '--trust-pickle'),
@@ -105,6 +107,10 @@ def inputs(tmp_path_factory):
     tiny_exports.write_snapshot(folder / 'network.pkl', **TINY)
     tiny_exports.write_snapshot(folder / 'other.pkl', seed=5, **TINY)
     (folder / 'taken.pt').write_text('an earlier file')
+    measured = dict(
+        network_sha256=file_sha256(folder / 'network.pkl'), results=[dict(metric='fid5', value=1)]
+    )
+    write_files(folder / 'numbers', {'measured.json': json.dumps(measured).encode()})
     # A network that only its own text can build: an array among its attributes.
     net = small_network(networks.GDDPrecond, **TINY)
     text = persistence._module_sources['training.networks']

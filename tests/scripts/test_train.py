@@ -298,6 +298,8 @@ def test_teacher_then_student_from_the_command_line(command, files):
         'stats.jsonl',
         'network-snapshot-000000.pkl',
         'fakes-000000.png',
+        'launches.jsonl',
+        'report.html',
     } <= set(os.listdir(folder))
     with open(f'{folder}/training_options.json', encoding='utf-8') as file:
         options = json.load(file)

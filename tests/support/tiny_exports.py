@@ -4,6 +4,8 @@
 
 import importlib
 import os
+import socket
+import sys
 
 import pytest
 import torch
@@ -95,3 +97,23 @@ def one_step(path, batch, sigma_max=80.0, key='ema'):
     noise, labels = draw(net, batch)
     images = samplers.one_step_sampler(net, noise, labels, sigma_max=sigma_max)
     return tuple(item for item in (noise, labels) if item is not None), images
+
+
+def load_pipeline(folder):
+    """Let diffusers load a folder, without a network and with a cache of code of its own."""
+    from diffusers import DiffusionPipeline
+    from diffusers.utils import dynamic_modules_utils
+
+    def refuse(*_args, **_kwargs):
+        raise AssertionError('diffusers has asked the network')
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ('connect', 'connect_ex'):
+            patch.setattr(socket.socket, name, refuse)
+        patch.setattr(socket, 'getaddrinfo', refuse)
+        patch.setattr(dynamic_modules_utils, 'HF_MODULES_CACHE', f'{folder}-code')
+        for name in [name for name in sys.modules if name.startswith('diffusers_modules')]:
+            patch.delitem(sys.modules, name)
+        pipe = DiffusionPipeline.from_pretrained(str(folder), trust_remote_code=True)
+        pipe.set_progress_bar_config(disable=True)
+        return pipe

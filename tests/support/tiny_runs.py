@@ -71,7 +71,7 @@ def write_teacher(path, resolution=RESOLUTION, channels=3, classes=3, cls=networ
 
 
 def make_config(*args):
-    """Resolve options of train.py as its command does; the tick is the one option that cannot be small enough."""  # noqa: E501
+    """Resolve options of train.py as its command does; only the tick cannot be small enough there."""
     config = train.resolve(train.main.make_context('train.py', ['--outdir=none', *args]))
     return frozen(dict(config, tick_nimg=16))
 
@@ -96,7 +96,7 @@ def make_run(config):
 
 
 def make_task(material, *args, micro_batch=None, **changes):
-    """Build a DistillationTask on (data, teacher), with options of train.py and changes of its resolved options."""  # noqa: E501
+    """Build a DistillationTask on (data, teacher), with options of train.py and changes of the resolved."""
     data, teacher = material
     config = make_config(f'--data={data}', '--cond=1', f'--transfer={teacher}', *GAN_ARGS, *args)
     return DistillationTask(

@@ -75,8 +75,8 @@ def test_initial_weights_equal_edm(config, entries, parameters, total):
     'config, total', [('S1', 4762.8613), ('S2', 4666.9405), ('S3', 4670.6193), ('A1', 26196.8182)]
 )
 def test_gdd_initialisation_would_be_noticed(config, total, monkeypatch):
-    # The official GDD code starts conv1 and proj at full scale. With a teacher loaded this has no effect, so ours is  # noqa: E501
-    # EDM's; the patched network proves that the sums above can tell the two apart.
+    # The official GDD code starts conv1 and proj at full scale. With a teacher loaded this has no effect, so
+    # ours is EDM's; the patched network proves that the sums above can tell the two apart.
     original = networks.UNetBlock.__init__
 
     def full_scale(self, *args, init=dict(), init_zero=None, **kwargs):

@@ -114,6 +114,7 @@ def test_files_of_a_run(unbroken):
     assert path == f'{run_dir}/network-snapshot-000000.pkl' and run.nimg == 64 and run.iteration == 8
     assert sorted(os.listdir(run_dir)) == [
         'fakes-000000.png',
+        'launches.jsonl',
         'log.txt',
         'network-snapshot-000000.pkl',
         'stats.jsonl',

@@ -10,6 +10,7 @@ import torch
 
 from training.images.png import save_grid
 from training.sampling import samplers
+from training.sampling.seeds import StackedRandomGenerator
 from training.snapshots.snapshot import save_snapshot
 
 GRID_BATCH = 64
@@ -57,7 +58,7 @@ def sample_grid(
     for begin in range(0, count, GRID_BATCH):
         seeds = range(seed + begin, seed + min(begin + GRID_BATCH, count))
         # Generators on the CPU: the grid shows the same noise on every machine.
-        rng = samplers.StackedRandomGenerator('cpu', seeds)
+        rng = StackedRandomGenerator('cpu', seeds)
         shape = [len(seeds), net.img_channels, net.img_resolution, net.img_resolution]
         part = None if labels is None else labels[begin : begin + len(seeds)]
         images.append(samplers.SAMPLERS[sampler](net, rng.randn(shape).to(device), part, **arguments).cpu())

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from dnnlib.errors import Arg, ArgumentError, arg
 from dnnlib.util import atomic_write
 from training.options import OPTIONS
-from training.run import state as training_state
 from training.run.folder import OPTIONS_FILE, TEMPORARY_PATTERN, dataset_name
+from training.run.state import StateError, list_states, newest_complete_state, set_aside_states
 from training.second_spellings import translate
 
 # Options that are no part of what makes two runs the same: they may change, or stand for files whose content
@@ -94,7 +94,7 @@ def require_same_run(where: str | Arg, stored: dict[str, Any], own: dict[str, An
     try:
         differences = compare(stored, own)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise training_state.StateError(
+        raise StateError(
             where,
             f' does not say which run it belongs to ({type(error).__name__}); give another state, or start a '
             'new run without ',
@@ -103,7 +103,7 @@ def require_same_run(where: str | Arg, stored: dict[str, Any], own: dict[str, An
     if differences:
         old, new = differences[0]
         more = f' (and {len(differences) - 1} more)' if len(differences) > 1 else ''
-        raise training_state.StateError(
+        raise StateError(
             where,
             ' was written with ',
             *old,
@@ -179,7 +179,7 @@ def read_identity(run_dir: str) -> dict[str, Any] | None:
     """
     path = os.path.join(run_dir, OPTIONS_FILE)
     if not os.path.lexists(path):
-        if os.path.isdir(run_dir) and training_state.list_states(run_dir):
+        if os.path.isdir(run_dir) and list_states(run_dir):
             raise _damaged(path, 'it is missing, though training states lie beside it')
         return None
     try:
@@ -205,7 +205,7 @@ def _damaged(path: str, problem: str) -> ArgumentError:
 
 
 def _usable_state(run_dir: str) -> Found:
-    path, skipped = training_state.newest_complete_state(run_dir)
+    path, skipped = newest_complete_state(run_dir)
     if path is None and skipped:
         raise ArgumentError(
             arg('resume', 'auto'),
@@ -250,7 +250,7 @@ def tidy_run_dir(run_dir: str, nimg: int) -> list[str]:
     notes = remove_temporary_files(run_dir)
     notes += [
         f'{name} lies beyond the position of this run and is called {name}.discarded now'
-        for name in training_state.set_aside_states(run_dir, nimg)
+        for name in set_aside_states(run_dir, nimg)
     ]
     count = discard_lines(
         os.path.join(run_dir, 'stats.jsonl'), lambda line: line['Progress/kimg']['mean'] * 1000 > nimg + 0.5

@@ -36,7 +36,7 @@ def vp_betas(sigma_min: float, sigma_max: float, epsilon_s: float) -> tuple[floa
     return beta_d, high - 0.5 * beta_d
 
 
-def vp_schedule(beta_d, beta_min):
+def vp_schedule(beta_d: float, beta_min: float) -> Schedule:
     """Build the variance-preserving schedule (EDM, Table 1, column VP)."""
 
     def sigma(t):
@@ -51,7 +51,7 @@ def vp_schedule(beta_d, beta_min):
     return Schedule(sigma, sigma_deriv, time)
 
 
-def build_schedule(name, betas):
+def build_schedule(name: str, betas: tuple[float, float] | None) -> Schedule:
     """Return the Schedule called `name` (one of SCHEDULES); `betas` = (beta_d, beta_min) is for `vp`."""
     if name == 'vp':
         return vp_schedule(*betas)
@@ -62,7 +62,7 @@ def build_schedule(name, betas):
     return Schedule(sigma=lambda t: t, sigma_deriv=torch.ones_like, time=lambda level: level)
 
 
-def build_scaling(name, schedule):
+def build_scaling(name: str, schedule: Schedule) -> tuple[Callable, Callable]:
     """Return the signal scaling s(t) and s'(t): 1/sqrt(1 + sigma^2) for `vp`, 1 for `none`."""
     if name == 'none':
         return torch.ones_like, torch.zeros_like
@@ -105,14 +105,14 @@ def noise_range(discretization: str, epsilon_s: float = EPSILON_S) -> tuple[floa
 
 
 def noise_levels(
-    discretization,
-    num_steps,
-    sigma_min,
-    sigma_max,
-    rho=7,
-    epsilon_s=EPSILON_S,
-    iddpm_constants=IDDPM_CONSTANTS,
-):
+    discretization: str,
+    num_steps: int,
+    sigma_min: float,
+    sigma_max: float,
+    rho: float = 7,
+    epsilon_s: float = EPSILON_S,
+    iddpm_constants: tuple[float, float, int] = IDDPM_CONSTANTS,
+) -> torch.Tensor:
     """Return `num_steps` decreasing noise levels, float64 [num_steps] (EDM, Table 1, row "Time steps").
 
     Args:

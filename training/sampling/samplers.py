@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Samplers: from noise to images, and the random numbers that make an image depend on its seed alone.
+"""Samplers: from noise to images.
 
 `edm_sampler` is EDM's Algorithm 2, `one_step_sampler` a single network call (GDD), and `multi_step_sampler` a
 few deterministic jumps for networks distilled to more than one step. State and arithmetic are float64 outside
@@ -9,9 +9,10 @@ Legend: N batch, C channels, H W pixels, K classes, M steps.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from dnnlib.errors import ArgumentError, arg
@@ -29,49 +30,10 @@ from training.sampling.noise_levels import (
     noise_range,
     vp_betas,
 )
+from training.sampling.seeds import StackedRandomGenerator
 
 SOLVERS = ('euler', 'heun')
 MIDDLE_SIGMA = 0.8
-
-
-class StackedRandomGenerator:
-    """Draw every sample of a batch from its own generator, so that batching does not change the numbers.
-
-    Args:
-        device: Device of the generators. CPU and CUDA generators give different streams for one seed.
-        seeds:  One integer per sample; taken modulo 2^32 as EDM does.
-    """
-
-    def __init__(self, device: torch.device | str, seeds: Sequence[int]) -> None:
-        self.device = torch.device(device)
-        self.generators = [torch.Generator(self.device).manual_seed(int(seed) % (1 << 32)) for seed in seeds]
-
-    def _check_size(self, size):
-        if size[0] != len(self.generators):
-            raise ValueError(
-                f'size={list(size)}: the leading size must be the number of seeds, {len(self.generators)}'
-            )
-
-    def randn(self, size: Sequence[int], **kwargs: Any) -> torch.Tensor:
-        """Draw standard normal numbers of shape `size` = [N, ...]; `kwargs` go to torch.randn."""
-        self._check_size(size)
-        target = kwargs.pop('device', self.device)
-        draws = [
-            torch.randn(size[1:], generator=gen, device=self.device, **kwargs) for gen in self.generators
-        ]
-        return torch.stack(draws).to(target)
-
-    def randn_like(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Draw standard normal numbers with the shape, dtype, layout and device of `tensor`."""
-        return self.randn(tensor.shape, dtype=tensor.dtype, layout=tensor.layout, device=tensor.device)
-
-    def randint(self, high: int, size: Sequence[int], **kwargs: Any) -> torch.Tensor:
-        """Draw integers 0..high-1 of shape `size` = [N, ...], int64 by default."""
-        self._check_size(size)
-        kwargs['device'] = self.device
-        return torch.stack(
-            [torch.randint(high, size=size[1:], generator=gen, **kwargs) for gen in self.generators]
-        )
 
 
 def check_choice(name: str, value: Any, choices: Sequence) -> None:
@@ -80,31 +42,31 @@ def check_choice(name: str, value: Any, choices: Sequence) -> None:
         raise ValueError(f'{name}={value}: unknown; choose one of {", ".join(choices)}')
 
 
-def limit_range(net, sigma_min, sigma_max):
+def limit_range(net: torch.nn.Module, sigma_min: float, sigma_max: float) -> tuple[float, float]:
     """Return the part of a noise range that the network supports."""
     return max(sigma_min, float(net.sigma_min)), min(sigma_max, float(net.sigma_max))
 
 
-def churn(level, num_steps, S_churn, S_min, S_max):
+def churn(level: torch.Tensor, num_steps: int, S_churn: float, S_min: float, S_max: float) -> float:
     """Return gamma, the relative noise increase of one stochastic step (EDM, Algorithm 2)."""
     return min(S_churn / num_steps, math.sqrt(2) - 1) if S_min <= level <= S_max else 0.0
 
 
 @torch.no_grad()
 def edm_sampler(
-    net,
-    latents,
-    class_labels=None,
-    randn_like=torch.randn_like,
-    num_steps=18,
-    sigma_min=None,
-    sigma_max=None,
-    rho=7,
-    S_churn=0,
-    S_min=0,
-    S_max=float('inf'),
-    S_noise=1,
-):
+    net: torch.nn.Module,
+    latents: torch.Tensor,
+    class_labels: torch.Tensor | None = None,
+    randn_like: Callable[[torch.Tensor], torch.Tensor] = torch.randn_like,
+    num_steps: int = 18,
+    sigma_min: float | None = None,
+    sigma_max: float | None = None,
+    rho: float = 7,
+    S_churn: float = 0,
+    S_min: float = 0,
+    S_max: float = float('inf'),
+    S_noise: float = 1,
+) -> torch.Tensor:
     """Sample images with Heun's method, deterministic or stochastic (EDM, Algorithms 1 and 2).
 
     The network is called 2 * num_steps - 1 times.
@@ -146,28 +108,28 @@ def edm_sampler(
 
 @torch.no_grad()
 def ablation_sampler(
-    net,
-    latents,
-    class_labels=None,
-    randn_like=torch.randn_like,
-    num_steps=18,
-    sigma_min=None,
-    sigma_max=None,
-    rho=7,
-    solver='heun',
-    discretization='edm',
-    schedule='linear',
-    scaling='none',
-    epsilon_s=1e-3,
-    C_1=0.001,
-    C_2=0.008,
-    M=1000,
-    alpha=1,
-    S_churn=0,
-    S_min=0,
-    S_max=float('inf'),
-    S_noise=1,
-):
+    net: torch.nn.Module,
+    latents: torch.Tensor,
+    class_labels: torch.Tensor | None = None,
+    randn_like: Callable[[torch.Tensor], torch.Tensor] = torch.randn_like,
+    num_steps: int = 18,
+    sigma_min: float | None = None,
+    sigma_max: float | None = None,
+    rho: float = 7,
+    solver: str = 'heun',
+    discretization: str = 'edm',
+    schedule: str = 'linear',
+    scaling: str = 'none',
+    epsilon_s: float = 1e-3,
+    C_1: float = 0.001,
+    C_2: float = 0.008,
+    M: int = 1000,
+    alpha: float = 1,
+    S_churn: float = 0,
+    S_min: float = 0,
+    S_max: float = float('inf'),
+    S_noise: float = 1,
+) -> torch.Tensor:
     """Sample images with a free choice of solver, discretisation, schedule and scaling (EDM, Appendix D).
 
     Args (others as for `edm_sampler`):
@@ -319,15 +281,15 @@ def jump_chain(
 
 @torch.no_grad()
 def multi_step_sampler(
-    net,
-    latents,
-    class_labels=None,
-    num_steps=2,
-    sigma_min=SIGMA_MIN,
-    sigma_max=SIGMA_MAX,
-    rho=7,
-    middle_sigma=MIDDLE_SIGMA,
-):
+    net: torch.nn.Module,
+    latents: torch.Tensor,
+    class_labels: torch.Tensor | None = None,
+    num_steps: int = 2,
+    sigma_min: float = SIGMA_MIN,
+    sigma_max: float = SIGMA_MAX,
+    rho: float = 7,
+    middle_sigma: float = MIDDLE_SIGMA,
+) -> torch.Tensor:
     """Sample images with `num_steps` deterministic jumps (see `jump_levels` and `jump_chain`).
 
     Args:
@@ -354,7 +316,13 @@ SAMPLERS = {
 STOCHASTIC_SAMPLERS = ('edm', 'ablation')
 
 
-def draw_inputs(net, seeds, class_idx=None, device='cpu', rng_device=None):
+def draw_inputs(
+    net: torch.nn.Module,
+    seeds: Sequence[int],
+    class_idx: int | None = None,
+    device: torch.device | str = 'cpu',
+    rng_device: torch.device | str | None = None,
+) -> tuple[StackedRandomGenerator, torch.Tensor, torch.Tensor | None]:
     """Draw what an image starts from, in the official order: noise, then a label for conditional networks.
 
     The label is drawn also when `class_idx` overrides it, so that the numbers that follow stay the same.
@@ -378,8 +346,14 @@ def draw_inputs(net, seeds, class_idx=None, device='cpu', rng_device=None):
 
 
 def sample_batch(
-    net, seeds, sampler='one_step', class_idx=None, device='cpu', rng_device=None, **sampler_kwargs
-):
+    net: torch.nn.Module,
+    seeds: Sequence[int],
+    sampler: str = 'one_step',
+    class_idx: int | None = None,
+    device: torch.device | str = 'cpu',
+    rng_device: torch.device | str | None = None,
+    **sampler_kwargs: Any,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Make one image per seed; the image depends on its seed only, not on its neighbours in the batch.
 
     Args:
@@ -430,7 +404,7 @@ def check_finite(images: torch.Tensor, seeds: Sequence[int]) -> None:
         )
 
 
-def to_uint8(images: torch.Tensor):
+def to_uint8(images: torch.Tensor) -> np.ndarray:
     """Convert images to bytes: floor(127.5 * x + 128), limited to 0..255 (official rule).
 
     Args:

@@ -1,10 +1,13 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of seeds: reading them from the command line, and sharing them out in batches."""
+"""Seeds: lists of them, shared out in batches, and the random numbers that depend on a seed alone."""
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import torch
 
 from dnnlib.errors import ArgumentError, arg
 
@@ -59,3 +62,43 @@ def _parse_range(text: str, part: str) -> tuple[int, int]:
             arg('seeds', text), f': the range {part.strip()} is reversed; write {last}-{first}'
         )
     return first, last
+
+
+class StackedRandomGenerator:
+    """Draw every sample of a batch from its own generator, so that batching does not change the numbers.
+
+    Args:
+        device: Device of the generators. CPU and CUDA generators give different streams for one seed.
+        seeds:  One integer per sample; taken modulo 2^32 as EDM does.
+    """
+
+    def __init__(self, device: torch.device | str, seeds: Sequence[int]) -> None:
+        self.device = torch.device(device)
+        self.generators = [torch.Generator(self.device).manual_seed(int(seed) % (1 << 32)) for seed in seeds]
+
+    def _check_size(self, size):
+        if size[0] != len(self.generators):
+            raise ValueError(
+                f'size={list(size)}: the leading size must be the number of seeds, {len(self.generators)}'
+            )
+
+    def randn(self, size: Sequence[int], **kwargs: Any) -> torch.Tensor:
+        """Draw standard normal numbers of shape `size` = [N, ...]; `kwargs` go to torch.randn."""
+        self._check_size(size)
+        target = kwargs.pop('device', self.device)
+        draws = [
+            torch.randn(size[1:], generator=gen, device=self.device, **kwargs) for gen in self.generators
+        ]
+        return torch.stack(draws).to(target)
+
+    def randn_like(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Draw standard normal numbers with the shape, dtype, layout and device of `tensor`."""
+        return self.randn(tensor.shape, dtype=tensor.dtype, layout=tensor.layout, device=tensor.device)
+
+    def randint(self, high: int, size: Sequence[int], **kwargs: Any) -> torch.Tensor:
+        """Draw integers 0..high-1 of shape `size` = [N, ...], int64 by default."""
+        self._check_size(size)
+        kwargs['device'] = self.device
+        return torch.stack(
+            [torch.randint(high, size=size[1:], generator=gen, **kwargs) for gen in self.generators]
+        )

@@ -17,6 +17,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -56,7 +57,7 @@ class Generator(torch.nn.Module):
         # Buffers move with the module; numbers made in forward would be tied to the device of the export.
         self.register_buffer('sigmas', torch.tensor(self.levels, dtype=torch.float32)[:, None])
 
-    def forward(self, noise, class_labels=None):
+    def forward(self, noise: torch.Tensor, class_labels: torch.Tensor | None = None) -> torch.Tensor:
         x = noise * self.levels[0]  # [N, C, H, W]
         for i, level in enumerate(self.levels):
             denoised = self.net(x, self.sigmas[i], class_labels, force_fp32=True)  # [N, C, H, W]
@@ -72,7 +73,9 @@ class Denoiser(torch.nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, noisy_images, sigma, class_labels=None):
+    def forward(
+        self, noisy_images: torch.Tensor, sigma: torch.Tensor, class_labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
         return self.net(noisy_images, sigma, class_labels, force_fp32=True)  # [N, C, H, W]
 
 
@@ -85,7 +88,7 @@ class BufferedEmbedding(torch.nn.Module):
         exponent = torch.arange(half, dtype=torch.float32) / (half - (1 if embedding.endpoint else 0))
         self.register_buffer('freqs', (1 / embedding.max_positions) ** exponent)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x.outer(self.freqs.to(x.dtype))  # [N, S/2]
         return torch.cat([x.cos(), x.sin()], dim=1)  # [N, S]
 
@@ -228,7 +231,7 @@ def to_onnx(module: torch.nn.Module, net: torch.nn.Module, function: str, config
         ) from error
 
 
-def name_batch_size(graph) -> None:
+def name_batch_size(graph: Any) -> None:
     """Call the batch size N in the shapes of an ONNX graph; the exporter numbers its symbols as it likes."""
     symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for value in (*graph.input, *graph.output, *graph.value_info):

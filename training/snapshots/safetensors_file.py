@@ -10,6 +10,7 @@ nothing in the file is run.
 import json
 import math
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -88,9 +89,17 @@ def save_safetensors(path: str, net: torch.nn.Module, config: dict) -> None:
         ArgumentError: the class is not ours, or the package safetensors is missing.
     """
     require_own_class(net)
+    save_tensors(path, net.state_dict(), config)
+
+
+def save_tensors(path: str, tensors: Mapping[str, torch.Tensor], config: dict) -> None:
+    """Write tensors as a safetensors file, float32, atomically; `config` is its metadata.
+
+    Raises:
+        ArgumentError: The package safetensors is missing.
+    """
     tensors = {
-        name: tensor.detach().to('cpu', torch.float32).contiguous()
-        for name, tensor in net.state_dict().items()
+        name: tensor.detach().to('cpu', torch.float32).contiguous() for name, tensor in tensors.items()
     }
     # 'pt' is what other programs expect of files with torch's tensor names.
     data = _library().torch.save(tensors, metadata={'format': 'pt', 'config': dump_config(config)})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from dnnlib.errors import ArgumentError, arg, as_option
+from dnnlib.errors import Arg, ArgumentError, arg, as_option
 from torch_utils import distributed
 from training.instance.distances import build_distance
 from training.instance.loss import InstanceLoss
@@ -65,7 +65,7 @@ def build_instance_loss(
     return InstanceLoss(student, teacher, kind, max_steps, measure), facts
 
 
-def check_score_network(source, teacher: torch.nn.Module, student: torch.nn.Module) -> None:
+def check_score_network(source: Arg, teacher: torch.nn.Module, student: torch.nn.Module) -> None:
     """Refuse a score network that cannot denoise at every level, or that makes other images than the student.
 
     Args:

@@ -14,7 +14,7 @@ import train
 from dnnlib.errors import ArgumentError, arg, as_option
 from tests.support import ROOT, tiny_runs
 from torch_utils import training_stats
-from training import options as options_lib
+from training.options import OPTIONS
 from training.run import resume
 from training.run import state as training_state
 
@@ -45,19 +45,19 @@ def test_identity_is_plain_and_free_options_are_not_part_of_it():
 
 
 def test_every_option_says_how_a_resumed_run_may_differ():
-    kinds = {name: {o.name for o in options_lib.OPTIONS if o.resume == name} for name in ('free', 'file')}
+    kinds = {name: {o.name for o in OPTIONS if o.resume == name} for name in ('free', 'file')}
     assert kinds['file'] == {'data', 'transfer', 'target', 'max_size'}
     assert kinds['free'] == set(
         'resume duration device batch_gpu workers cache bench channels_last trust_pickle tick snap dump '
         'dump_min keep grid nan_limit tensorboard metrics metrics_ref metrics_detector '
         'metrics_detector_path metrics_batch'.split()
     )
-    assert {o.resume for o in options_lib.OPTIONS} == {'fixed', 'free', 'file', 'spelling', None}
+    assert {o.resume for o in OPTIONS} == {'fixed', 'free', 'file', 'spelling', None}
 
 
 def test_the_document_lists_what_may_change():
     text = (ROOT / 'docs/training.md').read_text().split('### What may change')[1].split('###')[0]
-    for option in options_lib.OPTIONS:
+    for option in OPTIONS:
         if option.resume in ('free', 'file') and option.name not in ('resume', 'max_size'):
             name = 'metrics-*' if option.name.startswith('metrics_') else option.name.replace('_', '-')
             assert f'`--{name}`' in text, option.name

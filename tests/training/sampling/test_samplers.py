@@ -9,7 +9,7 @@ import torch
 from tests.support.networks_reference import fill_by_index, make_network
 from training.sampling import samplers
 from training.sampling.noise_levels import edm_levels
-from training.sampling.samplers import StackedRandomGenerator, sample_batch, to_uint8
+from training.sampling.samplers import sample_batch, to_uint8
 
 SEEDS = [0, 1, 2**32 + 5]
 
@@ -29,25 +29,6 @@ class GaussianDenoiser:
     def __call__(self, x, sigma, class_labels=None, **kwargs):
         self.calls.append((x, sigma, class_labels, kwargs))
         return 0.25 / (0.25 + sigma**2) * x
-
-
-def test_random_numbers_of_the_original():
-    rnd = StackedRandomGenerator('cpu', SEEDS)
-    latents = rnd.randn([3, 3, 16, 16])
-    labels = rnd.randint(4, size=[3])
-    noise = rnd.randn_like(torch.zeros([3, 3, 16, 16], dtype=torch.float64))
-    assert (latents.dtype, labels.dtype, noise.dtype) == (torch.float32, torch.int64, torch.float64)
-    assert latents[:, 0, 0, :3].flatten().tolist() == pytest.approx(
-        [-1.125840, -1.152360, -0.250579, -1.525596, -0.750232, -0.653981, 1.842330, 0.518887, -1.711921],
-        abs=1e-6,
-    )
-    assert labels.tolist() == [1, 2, 1]
-    assert noise[:, 0, 0, :3].flatten().tolist() == pytest.approx(
-        [-0.825154, 0.931778, -0.109447, -1.348621, 0.895961, -1.141886, 1.578168, 1.135604, 0.835612],
-        abs=1e-6,
-    )
-    with pytest.raises(ValueError, match=r'size=\[2, 5\].*3'):
-        rnd.randn([2, 5])
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@
 import numpy as np
 import pytest
 
+from evaluations.inputs.inspection import describe_file
 from evaluations.inputs.reference import FORMAT_VERSION, Reference, load_reference, save_reference
 from evaluations.inputs.references import load_references
-from evaluations.inspection import describe_file
 from tests.evaluations.inputs.test_references import MU, SIGMA, edm2
 
 

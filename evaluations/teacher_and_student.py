@@ -34,10 +34,10 @@ from dnnlib.util import atomic_write
 from evaluations.detectors.registry import Detector, detector_names, get_detector
 from evaluations.inputs.image_sources import FolderImages
 from evaluations.inputs.reference import Reference, load_reference
+from evaluations.inputs.stored_measurement import stored_row, this_command
 from evaluations.measure import measure_dataset
 from evaluations.metrics.names import metric_name
 from evaluations.sampler_table import Row, format_table, make_row, measure_sampler, save_table
-from evaluations.stored_measurement import stored_row, this_command
 from torch_utils import distributed as dist
 from training.dataset import ImageFolderDataset
 from training.images.png import make_grid, save_grid
@@ -162,20 +162,20 @@ def measure_row(
     detector: Detector,
     reference: Reference,
     batch: int,
-    stored: tuple[Row, str] | None,
+    stored: tuple[dict[str, Any], str] | None,
 ) -> Row:
     """Measure one sampler, or make only the picture's images where its row is stored.
 
     Args:
         sampler, seeds, detector, reference, batch: As for `measure_sampler`.
-        stored: The row and the command that made it, or None.
+        stored: The fields of the row and the command that made it, or None.
     """
     if stored is None:
         return measure_sampler(sampler, seeds, detector, reference, batch, sampler.name, sampler.nfe)
-    row, command = stored
-    click.echo(f'Note: the row "{row.name}" comes from: {command}; --remeasure makes it here')
+    fields, command = stored
+    click.echo(f'Note: the row "{fields["name"]}" comes from: {command}; --remeasure makes it here')
     sampler(seeds[: _BLOCK**2])
-    return row
+    return Row(**fields)
 
 
 def comparison_facts(

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of benchmarks/gpu_campaign.sh: with a stand-in for Python as on a GPU, and in its tiny form for real."""
+"""Tests of benchmarks/gpu_campaign.sh: for a GPU with a stand-in for Python, in its tiny form for real."""
 
 import os
 import shlex

@@ -8,7 +8,6 @@ gives the same numbers each time: the same weights, seeds, detector and referenc
 the teacher, NAME.comparison.json, is an ordinary comparison.json, made without a student.
 """
 
-import dataclasses
 import json
 import os
 import shlex
@@ -17,7 +16,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from dnnlib.errors import ArgumentError, arg
-from evaluations.sampler_table import Row
 
 # What two measurements of a teacher must share; digests, not names, tell files apart.
 CONDITIONS = ('metric', 'seeds', 'steps', 'teacher_sha256', 'detector_sha256', 'ref_sha256')
@@ -28,7 +26,7 @@ def stored_path(teacher: str) -> str:
     return f'{os.path.splitext(teacher)[0]}.comparison.json'
 
 
-def stored_row(teacher: str, facts: Mapping[str, Any], name: str) -> tuple[Row, str] | None:
+def stored_row(teacher: str, facts: Mapping[str, Any], name: str) -> tuple[dict[str, Any], str] | None:
     """Return a row that was measured before under the same conditions.
 
     Args:
@@ -36,8 +34,9 @@ def stored_row(teacher: str, facts: Mapping[str, Any], name: str) -> tuple[Row, 
         facts:   What the comparison at hand depends on, as in its comparison.json; CONDITIONS are looked at.
         name:    Name of the row.
     Returns:
-        The row, named as stored and without a speed, which is another machine's; and the command that made
-        it. None where there is no file, where it is about something else, or has no such row.
+        The fields of the row (evaluations/sampler_table.py), named as stored and without a speed, which is
+        another machine's; and the command that made it. None where there is no file, where it is about
+        something else, or has no such row.
     Raises:
         ArgumentError: The file is damaged.
     """
@@ -49,17 +48,16 @@ def stored_row(teacher: str, facts: Mapping[str, Any], name: str) -> tuple[Row, 
             content = json.load(file)
         if any(content[key] != facts[key] for key in CONDITIONS):
             return None
-        rows = [Row(**row) for row in content['rows']]
+        rows = {row['name']: dict(row) for row in content['rows']}
         command = str(content['command'])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArgumentError(
             f'{path}: not a stored comparison ({type(error).__name__}: {error}); delete it, or measure with ',
             arg('remeasure', True),
         ) from error
-    for row in rows:
-        if row.name == name:
-            return dataclasses.replace(row, name=f'{name} (stored)', images_per_sec=None), command
-    return None
+    if name not in rows:
+        return None
+    return dict(rows[name], name=f'{name} (stored)', images_per_sec=None), command
 
 
 def this_command() -> str:

@@ -12,19 +12,8 @@ TESTS = ROOT / 'tests'
 PACKAGES = ('training', 'evaluations', 'reports', 'dnnlib', 'torch_utils', 'benchmarks')
 # Module -> why there is no test of its name. Shorten it, do not extend it.
 WITHOUT_TEST = {
-    'evaluations/detectors/inception_weights.py': 'tested through its callers; still to be written',
-    'evaluations/detectors/train_mnist_classifier.py': 'tested through its callers; still to be written',
-    'evaluations/detectors/vit_weights.py': 'tested through its callers; still to be written',
     'evaluations/published.py': 'tests/scripts/test_validation_scripts.py',
-    'torch_utils/misc.py': 'tested through its callers; still to be written',
     'training/recipes.py': 'tests/scripts/test_recipes.py',
-    'training/run/artifacts.py': 'tested through its callers; still to be written',
-    'training/snapshots/export_formats.py': 'tested through its callers; still to be written',
-    'training/snapshots/network_arguments.py': 'tested through its callers; still to be written',
-    'training/snapshots/network_builder.py': 'tested through its callers; still to be written',
-    'training/snapshots/pickle_records.py': 'tested through its callers; still to be written',
-    'training/snapshots/safetensors_file.py': 'tested through its callers; still to be written',
-    'training/student/transfer.py': 'tested through its callers; still to be written',
 }
 
 

@@ -32,7 +32,8 @@ def build_features(
         ArgumentError: They cannot be had, or do not take such images.
     """
     kwargs = dict(feature_kwargs)
-    target = kwargs.pop('input_size') or resolution
+    wanted = kwargs.pop('input_size')
+    target = wanted or resolution
     torch.manual_seed(derive_seed(seed, 'projection', distributed.get_rank() if compat == 'official' else 0))
     try:
         return ProjectedFeatures(
@@ -42,7 +43,11 @@ def build_features(
         raise ArgumentError(
             arg('backbone', kwargs['names']),
             ' with ',
-            arg('d_resolution', target),
+            *(
+                [arg('d_resolution', wanted)]
+                if wanted
+                else [arg('d_resolution', 0), ' or ', arg('interp224', 0)]
+            ),
             f' on images of {resolution} pixels: ',
             *message_parts(error),
         ) from error

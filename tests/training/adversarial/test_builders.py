@@ -25,6 +25,10 @@ def random_backbones(monkeypatch):
             ('--d-resolution=33',),
             '^backbone=tf_efficientnet_lite0 with d_resolution=33 on images of 8 pixels: .*try 32',
         ),
+        (
+            ('--d-resolution=0',),
+            '^backbone=tf_efficientnet_lite0 with d_resolution=0 or interp224=0 on images of 8 pixels: ',
+        ),
         (('--class-embed=nothing.npy',), '^class_embed=nothing.npy: .*cannot be read'),
     ],
 )

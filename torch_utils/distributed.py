@@ -93,6 +93,11 @@ def get_world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def is_alone() -> bool:
+    """Tell whether there is nobody to talk to: one process, and no group of one that was asked for."""
+    return get_world_size() == 1 and not dist.is_initialized()
+
+
 def get_device() -> torch.device:
     """Return the device of this process: `cuda:LOCAL_RANK`, or the CPU."""
     return _device if _device is not None else _select_device(None)

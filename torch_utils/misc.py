@@ -37,7 +37,7 @@ def check_ddp_consistency(module: torch.nn.Module, ignore_regex: str | None = No
     Raises:
         ValueError: a tensor differs from that of rank 0; raised on every rank.
     """
-    if distributed.get_world_size() == 1:
+    if distributed.is_alone():
         return
     names, differs = [], []
     for name, tensor in named_params_and_buffers(module):

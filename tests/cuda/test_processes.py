@@ -40,7 +40,16 @@ def test_forced_group_of_one(device, kind, monkeypatch):
     assert collectives(device) == dict(
         sum=[[1.0, 1.0]] * 3, broadcast=[5.0, 5.0], gathered=[0], object={'rank': 0}
     )
+    reduced = []
+    original = torch.distributed.all_reduce
+    monkeypatch.setattr(
+        torch.distributed,
+        'all_reduce',
+        lambda x, **kwargs: reduced.append(x.numel()) or original(x, **kwargs),
+    )
     run, _ = devices.trained(CASES['clean'], device.type, [16])
+    gradients = [sum(p.numel() for p in params) for params in (run.task.g_params, run.task.d_params)]
+    assert set(gradients) <= set(reduced)
     assert devices.farthest(devices.weights(run), devices.weights(expected)) < devices.GRADIENT
 
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Optimizers of the training, by their official names, and steps that can be left out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,9 +33,10 @@ class RAdam(torch.optim.RAdam):
         if found is None or found.device.type == 'cpu':  # there reading costs nothing
             return super().step(closure) if found is None or not found.item() else None
         params = [p for group in self.param_groups for p in group['params'] if p.grad is not None]
-        for p in params:
-            p.grad.nan_to_num_(0, 0, 0)  # so that what is taken back below is finite
-        before = {key: value.clone() for key, value in self._contents(params).items()}
+        # So that what is taken back below is finite.
+        replace_in_place([p.grad for p in params], lambda flat: flat.nan_to_num_(0, 0, 0))
+        contents = self._contents(params)
+        before = dict(zip(contents, torch._foreach_mul(list(contents.values()), 1)))  # copies, in one launch
         result = super().step(closure)
         contents = self._contents(params)  # with the state that a first step has made, of zeros
         old = [before[key] if key in before else torch.zeros_like(value) for key, value in contents.items()]
@@ -55,6 +56,15 @@ class RAdam(torch.optim.RAdam):
         own = [group['capturable'] for group in self.param_groups]
         groups = [dict(group, capturable=flag) for group, flag in zip(state_dict['param_groups'], own)]
         super().load_state_dict(dict(state_dict, param_groups=groups))
+
+
+def replace_in_place(grads: Sequence[torch.Tensor], function: Callable[[torch.Tensor], object]) -> None:
+    """Apply an in-place function to all gradients at once, as one vector."""
+    # torch has no public name for these two, which do without a loop over the parameters in Python;
+    # DistributedDataParallel uses them. This is the one place that does here.
+    flat = torch._C._nn.flatten_dense_tensors(grads)
+    function(flat)
+    torch._foreach_copy_(grads, torch._C._nn.unflatten_dense_tensors(flat, grads))
 
 
 def make_optimizer(kind: str, params: Sequence[torch.nn.Parameter], **kwargs: Any) -> torch.optim.Optimizer:

@@ -56,7 +56,7 @@ step() {
         say "$name" "no time left" - "run the piece again"
         return 1
     fi
-    [ "$limit" -le "$left" ] || limit=$left
+    [ -z "$tiny" ] && [ "$limit" -le "$left" ] || limit=$left       # the tiny form runs beside other tests
     start=$(date +%s)
     timeout -k 5 "$limit" "$@" >"$log" 2>&1
     code=$? spent=$(($(date +%s) - start))

@@ -253,6 +253,10 @@ def build_task(config: dict[str, Any], dataset: Any, device: torch.device, micro
         from training.tasks.instance import InstanceTask
 
         return InstanceTask(config, dataset, device, micro_batch)
+    if config['loss'] == 'fd':
+        from training.tasks.frechet import FrechetTask
+
+        return FrechetTask(config, dataset, device, micro_batch)
     if config['loss'] == 'gdd':
         from training.tasks.distillation import DistillationTask
 

@@ -32,6 +32,7 @@ import torch
 from dnnlib.errors import ArgumentError, arg
 from torch_utils import distributed
 from training.adversarial.features import ProjectedFeatures
+from training.backbones.teacher import TEACHER
 
 # Factor on gradients while they are in float16: the smallest of large maps would else lose bits (below 6e-5).
 GRADIENT_SCALE = 1024.0
@@ -141,6 +142,9 @@ def settle_features(
     """
     if arithmetic.features is None:
         return features, arithmetic, f'Arithmetic: {arithmetic}'
+    if TEACHER in features.names:  # its encoder, the teacher's own arithmetic, sees noise as well as images
+        arithmetic = dataclasses.replace(arithmetic, features=None)
+        return features, arithmetic, f"Arithmetic: {arithmetic}; the teacher's encoder stays in float32"
     images = look()
     largest = largest_value(features, images)
     twin = features_in_type(features, arithmetic.features)

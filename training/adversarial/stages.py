@@ -128,7 +128,7 @@ class GDDLoss:
         """
         images = images.detach().requires_grad_(True)
         with FrozenConvolutions():  # the same bits, without derivatives that nobody uses
-            features = self._features(images, 'real', draws)
+            features = self._features(images, labels, 'real', draws)
         exact = None if self.arithmetic.features is None else images.dtype  # D in float32
         logits = self.D(_in_type(features, exact), _classes(labels))
         penalty = losses.r1_penalty(logits, images)  # [N]
@@ -156,7 +156,7 @@ class GDDLoss:
         """Return the generator's loss and the logits [N, L] per backbone of what it makes of `z`."""
         scale = self.arithmetic.gradient_scale  # of the gradients from here ..
         fakes = _scaled(self.generate(z, labels), 1 / scale)  # [N, C, H, W]
-        features = _in_type(self._features(fakes, 'fake', draws), self.arithmetic.heads)
+        features = _in_type(self._features(fakes, labels, 'fake', draws), self.arithmetic.heads)
         logits = self.D(features, _classes(labels))  # [N, L] per backbone
         logits = [_scaled(x, scale) for x in logits]  # .. to here
         return losses.generator_loss(logits, self.loss_type), logits
@@ -171,16 +171,19 @@ class GDDLoss:
             if self.arithmetic.together and not draws:
                 fake_features, real_features = _halves(self.F(torch.cat([fakes, images])))
             else:
-                fake_features = self._features(fakes, 'fake', draws)
-                real_features = self._features(images, 'real', draws)
+                fake_features = self._features(fakes, labels, 'fake', draws)
+                real_features = self._features(images, labels, 'real', draws)
         fake = self.D(_in_type(fake_features, heads), classes)  # [N, L] per backbone
         real = self.D(_in_type(real_features, heads), classes)  # [N, L] per backbone
         return losses.discriminator_loss(fake, real, self.loss_type), real
 
-    def _features(self, images: torch.Tensor, kind: str, draws: Draws | None) -> dict:
+    def _features(
+        self, images: torch.Tensor, labels: torch.Tensor, kind: str, draws: Draws | None
+    ) -> dict[str, list[torch.Tensor]]:
         if not draws:
             return self.F(images)
-        return self.F(*self.augment.apply(images, draws[kind]))
+        images, diffaug = self.augment.apply(images, draws[kind])
+        return self.F(images, diffaug, draws[kind].get('noise'), _classes(labels))
 
 
 def _classes(labels: torch.Tensor | None) -> torch.Tensor | None:

@@ -6,7 +6,10 @@
 #   sh train.sh                           recipe demo: distil the MNIST teacher of this repository
 #   sh train.sh --list                    list the recipes
 #   sh train.sh NAME [train.py options]   run a recipe; later options win, and -n only prints what they come to
-# Variables: NPROC=8 processes per node (torchrun), DATA=FILE.zip training images (default: the recipe's, in datasets/),
+#   sh train.sh own DATA=photos.zip       your own images: convert, train a teacher, distil it, measure (own --help)
+#   sh train.sh --check NAME              what a recipe needs, what is missing, and how long it will take here
+# Variables, also as words of the command: NPROC=8 processes per node (torchrun), DATA=FILE.zip training images
+#   (default: the recipe's, in datasets/),
 #   TEACHER=FILE.pkl or URL (default: the recipe's, in pretrained/), OUTDIR=training-runs, VENV=.venv (none: current Python),
 #   TORCHRUN="--nnodes=2 ..." torchrun options for several nodes, COMPARE=0 no closing table of the demo
 #   (full: its teacher measured anew, minutes instead of the stored row).
@@ -25,15 +28,33 @@ compare() {
     "$PY" report.py "$1" || :       # once more, with the comparison; a complete run does not fail for its page
 }
 
+for word in "$@"; do            # NAME=VALUE is a variable
+    shift
+    case $word in
+        [A-Z]*=*) export "${word?}" ;;
+        *) set -- "$@" "$word" ;;
+    esac
+done
 case ${1:-demo} in
     --list) exec "${PYTHON:-python3}" -m training.recipes ;;
-    -h | --help) exec sed -n '5,12s/^# \{0,1\}//p' train.sh ;;
+    -h | --help) exec sed -n '5,15s/^# \{0,1\}//p' train.sh ;;
+    own)
+        prepare_python requirements.txt
+        shift
+        exec "$PY" -m workflow.own "$@"
+        ;;
+    --check)
+        shift
+        checked=${1:-demo}
+        [ $# -eq 0 ] || shift
+        set -- "$checked" --check "$@"
+        ;;
 esac
 name=${1:-demo} outdir=${OUTDIR:-training-runs} flat='' only_print=''
 [ $# -eq 0 ] || shift
 for option in "$@"; do
     case $option in
-        -n | --dry-run | --help) only_print=1 ;;
+        -n | --dry-run | --check | --help) only_print=1 ;;
         --outdir=*) outdir=${option#--outdir=} ;;
         --nosubdir) flat=1 ;;
     esac

@@ -92,7 +92,7 @@ def module_files():
     """Return module name -> path of all modules below the packages, and of the scripts beside them."""
     files = [
         path
-        for layer in ('dnnlib', 'torch_utils', 'training', 'evaluations', 'reports')
+        for layer in ('dnnlib', 'torch_utils', 'training', 'evaluations', 'reports', 'workflow')
         for path in (ROOT / layer).rglob('*.py')
     ]
     return {

@@ -20,6 +20,7 @@ from training.choices import (
     SIGMA_MAX,
     backbone_names,
     check_max_steps,
+    default_r1_gamma,
     teacher_noise_law,
 )
 
@@ -115,6 +116,7 @@ def _with_defaults(opts: dict[str, Any]) -> dict[str, Any]:
         d_resolution=BACKBONE_PIXELS,
         class_embed=table,
     )
+    defaults['r1_gamma'] = default_r1_gamma(opts['batch'] or defaults['batch'], official)
     return opts | {name: value for name, value in defaults.items() if opts[name] is None}
 
 
@@ -146,6 +148,7 @@ def _run_config(opts: dict[str, Any]) -> dict[str, Any]:
         nan_limit=opts['nan_limit'],
         reduce=opts['reduce'],
         tensorboard=opts['tensorboard'],
+        wandb=opts['wandb'],
         metrics_kwargs=_metrics_kwargs(opts),
         transfer=opts['transfer'],
         trust_pickle=opts['trust_pickle'],

@@ -18,7 +18,7 @@ from training.adversarial.builders import build_discriminator, build_features
 from training.adversarial.input_augment import InputAugment
 from training.adversarial.precision import choose_arithmetic, settle_features
 from training.adversarial.stages import GDDLoss
-from training.choices import RANDOM_TEACHER
+from training.choices import FAR_FROM_WORKING, RANDOM_TEACHER, REFERENCE_PROCESSES, WORKING_GAMMAS
 from training.sampling.samplers import jump_levels
 from training.student.bias_inside import with_bias_inside
 from training.student.freeze import freeze_layers, freeze_table
@@ -29,9 +29,6 @@ from training.tasks.score_network import describe_instance_loss
 from training.tasks.students import build_comparison, build_student
 from training.update.gradients import StepGuard
 from training.update.optimizers import make_optimizer
-
-# The official recipes run on 4 processes; `clean` gives their R1 strength to any number of processes.
-REFERENCE_PROCESSES = 4
 
 
 class DistillationTask:
@@ -227,8 +224,8 @@ class DistillationTask:
         if config['augment_notice']:
             lines.append(config['augment_notice'])
         gamma, processes = config['loss_kwargs']['r1_gamma'], distributed.get_world_size()
-        r1 = describe_r1(config['compat'], config['batch_size'], self.r1_interval, gamma, processes)
-        return [*lines, r1]
+        strength = (config['compat'], config['batch_size'], self.r1_interval, gamma, processes)
+        return [*lines, *warn_of_r1(*strength), describe_r1(*strength)]
 
     # --------------------------------------------------------------------------------------------
     # Construction.
@@ -282,8 +279,7 @@ def describe_r1(compat: str, batch_size: int, interval: int, gamma: float, proce
     """
     if not interval:
         return 'R1: off'
-    official = compat == 'official'
-    share = batch_size / (processes if official else REFERENCE_PROCESSES)
+    official, share = compat == 'official', images_of_loss(compat, batch_size, processes)
     line = (
         f'R1: {as_option(arg("r1_gamma", float(gamma)))} against the loss of {share:g} images '
         f'({as_option(arg("compat", compat))}): effective gamma {gamma / share:.3g}'
@@ -295,3 +291,25 @@ def describe_r1(compat: str, batch_size: int, interval: int, gamma: float, proce
             f'which {same} gives here'
         )
     return line
+
+
+def images_of_loss(compat: str, batch_size: int, processes: int) -> float:
+    """Return how many images the loss sums over that R1 is added to; arguments as for `describe_r1`."""
+    return batch_size / (processes if compat == 'official' else REFERENCE_PROCESSES)
+
+
+def warn_of_r1(compat: str, batch_size: int, interval: int, gamma: float, processes: int) -> list[str]:
+    """Warn in one line if R1 is far stronger or weaker than where training was seen working, else not at all.
+
+    Args: as for `describe_r1`.
+    """
+    share = images_of_loss(compat, batch_size, processes)
+    least, most = WORKING_GAMMAS[0] / FAR_FROM_WORKING, WORKING_GAMMAS[1] * FAR_FROM_WORKING
+    if not interval or not gamma or least <= gamma / share <= most:
+        return []
+    known = ' and '.join(f'{value:.2g}' for value in WORKING_GAMMAS)
+    works = as_option(arg('r1_gamma', float(f'{WORKING_GAMMAS[1] * share:.3g}')))
+    return [
+        f'Warning: effective gamma {gamma / share:.3g} is far from {known}, which were seen working; too '
+        f'strong an R1 lets the student collapse (docs/tuning.md). {works} gives {WORKING_GAMMAS[1]:.2g}'
+    ]

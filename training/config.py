@@ -318,14 +318,13 @@ def _frechet_config(opts: dict[str, Any]) -> dict[str, Any]:
 
 def _feature_kwargs(opts: dict[str, Any], names: list[str]) -> dict[str, Any]:
     """Arguments of the frozen feature networks."""
-    official = opts['compat'] == 'official'
     return dict(
         names=names,
         input_size=opts['d_resolution'] or None,
         weights='pretrained' if opts['d_pretrained'] else 'random',
         diffaugment=opts['diffaug'],
-        moved_statistics=official,
-        fused=not official or opts['perf'] != 'faithful',
+        moved_statistics=opts['compat'] == 'official',
+        fused=opts['compat'] != 'official' or opts['perf'] != 'faithful',
     )
 
 

@@ -32,6 +32,7 @@ MARKED = {
         'training/test_dataset.py::test_worker_processes_read_the_same_items',
     ),
     'slow': (
+        'benchmarks/test_gpu_campaign.py::test_the_whole_campaign_in_its_tiny_form',
         'benchmarks/test_throughput.py',
         'cuda/test_loop.py',
         'cuda/test_networks.py',

@@ -74,6 +74,9 @@ SIGMA_MAX, MIDDLE_SIGMA = 80.0, 0.8  # noise levels of a generator's two steps
 AUGMENTATIONS = dict(xflip=1e8, yflip=1, scale=1, rotate_frac=1, aniso=1, translate_frac=1)
 AUGMENT_DIM = 9
 
+# Number types and shortcuts of distillation, training/adversarial/precision.py.
+PERF_MODES = ('faithful', 'fast', 'fast-16bit')
+
 R1_INTERVAL = 16  # iterations of D per R1
 # The official recipes run on 4 processes; with compat=clean any number of processes has their strength of R1.
 REFERENCE_PROCESSES = 4

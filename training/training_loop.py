@@ -18,6 +18,7 @@ from dnnlib.errors import ArgumentError, arg, as_option
 from dnnlib.files import naming
 from dnnlib.util import Logger, atomic_write
 from torch_utils import distributed, misc, training_stats
+from torch_utils.allocator import keep_freed_memory
 from torch_utils.randomness import BatchRandom, derive_seed
 from training.config import plan_batch
 from training.dataset import InfiniteSampler, load_batches
@@ -51,6 +52,8 @@ class TrainingRun:
         torch.backends.cudnn.benchmark = config['bench']
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+        if self.device.type == 'cpu':
+            keep_freed_memory()  # each iteration would else hand its maps back, and get them page by page
 
         path = config['resume'] if config['resume'] != 'auto' else None
         loaded = state.load_state(path) if path else None  # a wrong file is found before anything is built

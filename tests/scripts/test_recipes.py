@@ -786,6 +786,9 @@ def test_demo_ends_with_a_comparison_of_its_last_snapshot(options, run_dir, stan
         f'--outdir={folder}'
     )
     assert reported == f'report.py {folder}'  # once more, with the comparison
+    if not options:
+        again = run_script('demo', f'--outdir={tmp_path}/out', PYTHON=stand_in, COMPARE='full')
+        assert again.stdout.splitlines()[1] == f'{compared} --remeasure'
 
 
 def test_help_names_the_variables():

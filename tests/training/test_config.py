@@ -582,6 +582,8 @@ EFFECTS = {
     'diffaug': (GDD, '--diffaug=1'),
     'device': (GDD, '--device=cpu'),
     'fp16': (GDD, '--fp16=1'),
+    'perf': ((*GDD, '--compat=official'), '--perf=fast'),
+    'reduce': (GDD, '--reduce=bf16'),
     'bench': (GDD, '--bench=0'),
     'channels_last': (GDD, '--channels-last=0'),
     'cache': (GDD, '--cache=0'),

@@ -23,6 +23,7 @@ from training.run import folder
 
 GDD = ('--outdir=runs', '--data=some/cifar10-32x32.zip', '--transfer=teacher.pkl')
 EDM = ('--outdir=runs', '--data=some/cifar10-32x32.zip', '--loss=edm')
+FD = (*GDD, '--loss=fd')
 TEACHERS = ('edm', 'vp', 've')
 
 
@@ -88,13 +89,21 @@ def test_defaults_of_distillation():
     )
     assert config['optimizer_kwargs'] == dict(lr=4e-4, betas=[0.0, 0.99], eps=1e-8, weight_decay=0)
     assert config['optimizer_type'] == 'adam' and config['feature_kwargs']['weights'] == 'pretrained'
-    assert config['loss_kwargs'] == dict(loss_type='ns', r1_gamma=0.01) and config['r1_interval'] == 16
+    assert config['loss_kwargs'] == dict(loss_type='ns', r1_gamma=4e-4) and config['r1_interval'] == 16
     assert config['ema_kwargs'] == dict(halflife_nimg=500_000, rampup=0.05, beta=0)
     assert config['network_kwargs'] is None and config['freeze'] == 0
     assert config['network_options'] == dict(dropout=0.0, use_fp16=False) and config['precision'] == 'fp32'
     assert config['feature_kwargs']['names'] == ['deit_base_distilled_patch16_224', 'tf_efficientnet_lite0']
     assert config['feature_kwargs']['input_size'] == 224
     assert not {'augment_kwargs', 'loss_scaling', 'lr_rampup_nimg'} & set(config)
+
+
+@pytest.mark.parametrize('batch, gamma', [(32, 2.5e-5), (16, 1.25e-5), (256, 2e-4)])
+def test_r1_has_the_strength_of_the_demo_at_any_batch(batch, gamma):
+    assert build(*GDD, f'--batch={batch}')['loss_kwargs']['r1_gamma'] == gamma  # 3.125e-6 x batch / 4
+    official = build(*GDD, f'--batch={batch}', '--compat=official')
+    assert official['loss_kwargs']['r1_gamma'] == 0.01
+    assert build(*GDD, f'--batch={batch}', '--r1-gamma=3')['loss_kwargs']['r1_gamma'] == 3
 
 
 @pytest.mark.parametrize('loss', TEACHERS)
@@ -284,6 +293,26 @@ def test_official_accidents_are_one_switch():
             '--metrics-ref=a.npz needs --metrics, .* for example --metrics=fd10k, or leave it out',
         ),
         ((*GDD, '--metrics-detector-path=a'), '--metrics-detector-path=a needs --metrics'),
+        ((*FD, '--dlr=1e-4'), '--dlr=0.0001 needs --loss=gdd; the Fréchet distance is the only loss there'),
+        ((*FD, '--teacher-type=cd'), '--teacher-type=cd needs --loss=gdd; the Fréchet distance is the only'),
+        ((*FD, '--augment=0.1'), '--augment=0.1 needs --loss=gdd or edm or vp or ve; the Fréchet distance'),
+        (
+            (*GDD, '--fd-queue=9'),
+            '--fd-queue=9 needs --loss=fd; the other losses measure no Fréchet distance',
+        ),
+        ((*EDM, '--teacher-sigma=1'), '--teacher-sigma=.* needs --loss=gdd or fd; a teacher has no'),
+        ((*GDD, '--teacher-sigma=1'), '--teacher-sigma=.* add --backbone=teacher, or leave it out'),
+        ((*FD, '--teacher-sigma=grid'), '--teacher-sigma=grid is about .* add --fd-features=teacher'),
+        (
+            (*GDD[:2], '--transfer=random', '--arch=ncsnpp', '--backbone=teacher'),
+            '--backbone=teacher means the encoder of the teacher, and --transfer=random has none; use',
+        ),
+        (
+            (*GDD, '--backbone=teacher', '--d-resolution=64'),
+            '--d-resolution=64 is about .* and --backbone=teacher sees them as they are; leave it out',
+        ),
+        ((*FD, '--fd-features=teacher', '--d-pretrained=0'), '--d-pretrained=False is about .* leave it out'),
+        ((*FD, '--fd-features=a b'), "--fd-features=a b: 'a b' is neither .* use --fd-features=3"),
         ((*GDD, '--precision=fp16'), '--precision=fp16 does not go with --loss=gdd, .* use --precision=bf16'),
     ],
 )
@@ -292,6 +321,28 @@ def test_options_that_exclude_or_need_each_other(args, text):
         build(*args)
     message = caught.value.spell(as_option)
     assert re.search(text, message) and '\n' not in message
+
+
+def test_distillation_by_the_frechet_distance():
+    """The published optimizer and rate of a network of many steps (arXiv 2604.28190); no discriminator."""
+    config = build(*FD)
+    assert config['optimizer_kwargs'] == dict(lr=1e-5, betas=[0.9, 0.95], eps=1e-8)
+    assert config['feature_kwargs']['names'] == ['tf_efficientnet_lite0']
+    assert (config['fd_queue'], config['fd_beta'], config['teacher_sigma']) == (50_000, 0, None)
+    assert not {'d_optimizer_kwargs', 'discriminator_kwargs', 'instance_kwargs', 'loss_kwargs'} & set(config)
+    config = build(*FD, '--fd-features=teacher,vgg16_bn', '--d-resolution=64', '--freeze=1')
+    assert config['feature_kwargs']['names'] == ['teacher', 'vgg16_bn'] and config['freeze'] == 1
+    assert config['feature_kwargs']['input_size'] == 64 and config['teacher_sigma'] == 'grid'
+
+
+@pytest.mark.parametrize(
+    'text, expected',
+    [('grid', 'grid'), ('lognormal', 'lognormal'), ('0.1,1', [0.1, 1.0]), ('0.002', [0.002])],
+)
+def test_noise_of_the_teachers_encoder(text, expected):
+    assert build(*GDD, '--backbone=teacher', f'--teacher-sigma={text}')['teacher_sigma'] == expected
+    mixed = build(*GDD, '--backbone=teacher,tf_efficientnet_lite0', '--d-resolution=64')
+    assert mixed['teacher_sigma'] == 'grid' and build(*GDD)['teacher_sigma'] is None
 
 
 def test_r1_off_is_paid_for_in_the_official_code():
@@ -450,6 +501,11 @@ def test_lists(text, expected):
         '--precision=fp8',
         '--p-std=0',
         '--label-dropout=-1',
+        '--teacher-sigma=0.001',
+        '--teacher-sigma=1,,2',
+        '--teacher-sigma=nan',
+        '--fd-queue=1',
+        '--fd-beta=1',
     ],
 )
 def test_malformed_values_are_refused_by_the_command_line(option):
@@ -510,6 +566,10 @@ EFFECTS = {
     'max_steps': (CD, '--max-steps=16'),
     'distance': (CD, '--distance=huber'),
     'lpips': (CD, '--lpips=0'),
+    'fd_features': (FD, '--fd-features=teacher'),
+    'fd_queue': (FD, '--fd-queue=1000'),
+    'fd_beta': (FD, '--fd-beta=0.99'),
+    'teacher_sigma': ((*GDD, '--backbone=teacher'), '--teacher-sigma=0.1,1'),
     'dlr': (GDD, '--dlr=1e-5'),
     'loss_type': (GDD, '--loss-type=hinge'),
     'r1_type': (GDD, '--r1-type=none'),
@@ -522,6 +582,8 @@ EFFECTS = {
     'diffaug': (GDD, '--diffaug=1'),
     'device': (GDD, '--device=cpu'),
     'fp16': (GDD, '--fp16=1'),
+    'perf': ((*GDD, '--compat=official'), '--perf=fast'),
+    'reduce': (GDD, '--reduce=bf16'),
     'bench': (GDD, '--bench=0'),
     'channels_last': (GDD, '--channels-last=0'),
     'cache': (GDD, '--cache=0'),
@@ -536,6 +598,7 @@ EFFECTS = {
     'nan': (GDD, '--nan=zero'),
     'nan_limit': (GDD, '--nan-limit=7'),
     'tensorboard': (GDD, '--tensorboard=1'),
+    'wandb': (GDD, '--wandb=project'),
     'metrics': ((*GDD, '--metrics-ref=ref.npz', '--metrics=fd2k'), '--metrics=fd3k'),
     'metrics_ref': ((*GDD, '--metrics=fd2k', '--metrics-ref=ref.npz'), '--metrics-ref=other.npz'),
     'metrics_detector': (MEASURED, '--metrics-detector=inception'),
@@ -544,6 +607,8 @@ EFFECTS = {
     'grid': (GDD, '--grid=2x2'),
     'seed': (GDD, '--seed=1'),
     'dry_run': None,
+    'check': None,
+    'json': None,
     'recipe': (('--recipe=demo',), '--recipe=demo-gdd'),
     'use_gp': (GDD, '--use-gp=0'),
     'd_pretrained': (GDD, '--d-pretrained=0'),
@@ -592,7 +657,7 @@ def test_every_resolved_value_is_read():
     """What build_config returns must be used by the modules that get it, not only printed."""
     root = pathlib.Path(options.__file__).parent
     text = ''.join(path.read_text() for path in [*root.rglob('*.py'), pathlib.Path(train.__file__)])
-    keys = set(build(*GDD)) | set(build(*EDM))
+    keys = set(build(*GDD)) | set(build(*EDM)) | set(build(*FD))
     assert keys == {key for key in keys if f"config['{key}']" in text or f"c['{key}']" in text}
 
 

@@ -47,6 +47,17 @@ class SpectralVectors:
                 torch._foreach_copy_(self._vectors, start)
             yield part
 
+    @torch.no_grad()
+    def take_those_of_rank_0(self) -> None:
+        """Make the vectors equal on all processes, bit for bit. All ranks call this.
+
+        Every process computes them from equal weights, but GPUs may choose different kernels for these
+        products. As with `RunningStatistics`, doing this only before states would make them depend on when.
+        """
+        if not distributed.is_alone() and self._vectors:
+            flat = distributed.broadcast_(torch.cat(self._vectors))
+            torch._foreach_copy_(self._vectors, list(flat.split([len(vector) for vector in self._vectors])))
+
 
 class RunningStatistics:
     """Keep the running statistics of batch norms equal on all processes.
@@ -70,7 +81,7 @@ class RunningStatistics:
     @torch.no_grad()
     def average(self) -> None:
         """Replace the statistics by their means over the processes. All ranks call this."""
-        if distributed.get_world_size() > 1 and self._buffers:
+        if not distributed.is_alone() and self._buffers:
             flat = torch.cat(self._buffers).div_(distributed.get_world_size())
             distributed.all_reduce_sum_(flat)
             torch._foreach_copy_(self._buffers, list(flat.split([len(buffer) for buffer in self._buffers])))
@@ -88,6 +99,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         processes = distributed.get_world_size()
         if not self.training or processes == 1:
             return super().forward(x)
+        given, x = x.dtype, x.to(self.weight.dtype)  # statistics are float32, whatever the convolutions are
         own = torch.stack([x.mean(dim=[0, 2, 3]), x.var(dim=[0, 2, 3], unbiased=False)])  # [2, C]
         place = torch.zeros([processes, 1, 1], dtype=x.dtype, device=x.device)
         place[distributed.get_rank()] = 1
@@ -96,7 +108,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         var = variances.mean(dim=0) + (means - mean).square().mean(dim=0)  # [C]
         self._update_running_statistics(mean.detach(), var.detach(), processes * x[:, 0].numel())
         x = (x - mean[:, None, None]) * (var + self.eps).rsqrt()[:, None, None]  # [N, C, H, W]
-        return x * self.weight[:, None, None] + self.bias[:, None, None]
+        return (x * self.weight[:, None, None] + self.bias[:, None, None]).to(given)
 
     @torch.no_grad()
     def _update_running_statistics(self, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:

@@ -11,7 +11,7 @@ Letters in shape comments: N batch, C channels, s side of a map, K classes, L lo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -59,7 +59,9 @@ class SpectralNormConv2d(nn.Conv2d):
                 self.u.copy_(functional.normalize(matrix.mv(self.v), dim=0, eps=1e-12))
         # Copies, because the next forward moves u and v before this one's backward has run.
         sigma = torch.dot(self.u.clone(), matrix.mv(self.v.clone()))
-        return self._conv_forward(x, self.weight / sigma, self.bias)  # [N, C_out, s', s']
+        weight = (self.weight / sigma).to(x.dtype)  # master weights and norm are float32 whatever x is
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return self._conv_forward(x, weight, bias)  # [N, C_out, s', s']
 
 
 class DownBlock(nn.Module):
@@ -126,7 +128,7 @@ class LevelHead(nn.Module):
     def forward(self, x: torch.Tensor, classes: torch.Tensor | None = None) -> torch.Tensor:
         for index in range(self.num_blocks):
             x = self.get_submodule(f'down{index}')(x)  # [N, C, s, s]
-        x = self.out(x)  # [N, 1 or 64, s', s']
+        x = self.out(x).to(self.out.weight.dtype)  # [N, 1 or 64, s', s']
         if self.conditional:
             cmap = self.proj(self.embed(classes))  # [N, 64]
             x = (x * cmap[:, :, None, None]).sum(dim=1) / math.sqrt(CMAP_CHANNELS)
@@ -144,6 +146,7 @@ class ProjectedDiscriminator(nn.Module):
         class_table: Start values of the class embedding, float32 [>= label_dim, D], see
                      adversarial/class_table.py; needed if label_dim > 0.
         channel_max: Upper bound on the channels after a DownBlock; None = official widths.
+        own_resolutions: Other nominal sizes by backbone, `ProjectedFeatures.own_resolutions`.
     Raises:
         ValueError: The class table is missing or too short, or the nominal sizes do not fit.
     """
@@ -156,6 +159,7 @@ class ProjectedDiscriminator(nn.Module):
         label_dim: int = 0,
         class_table: torch.Tensor | None = None,
         channel_max: int | None = None,
+        own_resolutions: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         if label_dim > 0 and (class_table is None or class_table.shape[0] < label_dim):
@@ -165,13 +169,14 @@ class ProjectedDiscriminator(nn.Module):
             )
         self.names = [backbone_key(name) for name in names]
         self.label_dim = label_dim
-        end_size = head_end_size(resolutions)
-        out_kernel = 4 if end_size >= 8 else max(1, end_size // 2)
         table = class_table if label_dim > 0 else None
         for name in self.names:
+            sizes = (own_resolutions or {}).get(name, resolutions)
+            end_size = head_end_size(sizes)
+            out_kernel = 4 if end_size >= 8 else max(1, end_size // 2)
             heads = nn.ModuleList(
                 LevelHead(head_channels(size, end_size, width, channel_max), out_kernel, table)
-                for size, width in zip(resolutions, channels)
+                for size, width in zip(sizes, channels)
             )
             self.add_module(name, heads)
 
@@ -181,7 +186,8 @@ class ProjectedDiscriminator(nn.Module):
         """Score a batch.
 
         Args:
-            features: Dict of backbone key -> list of four maps, from `ProjectedFeatures`.
+            features: Dict of backbone key -> list of four maps, from `ProjectedFeatures`. Convolutions run in
+                      their type, from weights that stay in float32; all else is float32.
             labels:   One-hot labels, [N, K]; ignored (may be None) without classes.
         Returns:
             List with one tensor [N, L] per backbone; L depends on the size of its maps.

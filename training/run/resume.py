@@ -43,8 +43,8 @@ def identity(config: dict[str, Any], processes: int) -> dict[str, Any]:
 
 
 def _compared(options: dict[str, Any]) -> dict[str, Any]:
-    # Earlier versions of this code kept second spellings.
-    options = translate(options, weak=options)
+    # Earlier versions of this code kept second spellings, and had fewer options: those had their defaults.
+    options = translate({option.name: option.default for option in OPTIONS} | options, weak=options)
     return {name: value for name, value in options.items() if name not in UNCOMPARED}
 
 

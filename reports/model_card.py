@@ -3,6 +3,7 @@
 """A card for a network that is passed on: what it is, how to use it, and what was measured."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,6 +64,7 @@ def render_card(
     environment = jinja2.Environment(
         loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
+    environment.filters.update(cell=_cell, quoted=repr, shell=shlex.quote)
     return environment.get_template('model_card.md').render(
         name=name if pipeline else os.path.splitext(name)[0],
         file=name,
@@ -104,6 +106,11 @@ def list_facts(config: dict[str, Any]) -> list[tuple[str, str]]:
         ('SHA-256 of that file', config['source']['sha256']),
     ]
     return [(label, text) for label, text in facts if text]
+
+
+def _cell(text: str) -> str:
+    # What comes out of files is text: no column of a table, and no HTML, which Markdown would pass on.
+    return ' '.join(text.split()).replace('&', '&amp;').replace('<', '&lt;').replace('|', r'\|')
 
 
 def dataset_name(config: dict[str, Any]) -> str:

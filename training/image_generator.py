@@ -11,8 +11,9 @@ Legend: N images, C channels, H W pixels, K classes.
 
 import contextlib
 import numbers
+import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -201,18 +202,25 @@ def list_seeds(seeds: int | Sequence[int], seed: int | None = None) -> list[int]
     """Return the seeds that a caller means: a number of them from `seed` on, or the given ones.
 
     Raises:
-        ArgumentError: A negative number, or both kinds at once.
+        ArgumentError: A number that is negative or not whole, or both kinds at once.
     """
-    if isinstance(seeds, numbers.Integral):
-        first = 0 if seed is None else seed
-        chosen = list(range(first, first + seeds)) if seeds >= 0 else [-1]
-    elif seed is None:
-        chosen = [int(number) for number in seeds]
-    else:
+    if isinstance(seeds, (numbers.Integral, str)) or not isinstance(seeds, Iterable):
+        count = _whole('seeds', seeds, 64)
+        first = 0 if seed is None else _whole('seed', seed, 0)
+        return list(range(first, first + count))
+    if seed is not None:
         raise ArgumentError(arg('seed', seed), ': the seeds are given already; leave it out')
-    if any(number < 0 for number in chosen):
-        raise ArgumentError(arg('seeds', seeds), ' must not be negative; try ', arg('seeds', 64))
-    return chosen
+    return [_whole('seeds', number, 64) for number in seeds]
+
+
+def _whole(name: str, value: Any, works: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:  # a text or a fraction is no seed
+        number = -1
+    if number < 0:
+        raise ArgumentError(arg(name, value), ' must be a whole number, at least 0; try ', arg(name, works))
+    return number
 
 
 def to_dtype(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -4,6 +4,7 @@
 
 import contextlib
 import fcntl
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -153,6 +154,8 @@ def _check_group(optimizer, group):
         for name, value in optimizer.state.get(parameter, {}).items():
             if not isinstance(value, torch.Tensor):
                 raise ValueError(f'{name} of the optimizer is a {type(value).__name__}')
+            if name == 'step' and not 0 <= float(value) < math.inf:
+                raise ValueError(f'step of the optimizer is {float(value):g}')
             if value.shape not in ((), parameter.shape):
                 raise ValueError(
                     f'{name} of the optimizer has shape {list(value.shape)}, its parameter '

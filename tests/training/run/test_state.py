@@ -288,6 +288,8 @@ class Task:
         ),
         (lambda state: state['state'][1].update(exp_avg_sq='x'), 'exp_avg_sq of the optimizer is a str'),
         (lambda state: state['param_groups'][0].update(lr='x'), 'lr of the optimizer is a str'),
+        (lambda state: state['state'][1].update(step=torch.tensor(-1.0)), 'step of the optimizer is -1'),
+        (lambda state: state['state'][0].update(step=float('nan')), 'step of the optimizer is nan'),
         (lambda state: state['param_groups'][0].update(betas=(0.9, None)), 'betas .* are not 2 numbers'),
     ],
 )

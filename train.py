@@ -65,7 +65,8 @@ def resolve(ctx: click.Context) -> dict[str, Any]:
     opts['metrics'] = parse_metrics(ctx, opts['metrics'])
     opts['loss'] = choose_loss(opts, of_recipe)
     check_teacher_given(opts)
-    refuse_unused(opts, [name for name, source in sources.items() if source is not DEFAULT])
+    given = [name for name, source in sources.items() if source is not DEFAULT]
+    refuse_unused(opts, given, weak=of_recipe)
     return build_config(translate(opts, weak=of_recipe))
 
 

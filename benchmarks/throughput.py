@@ -38,7 +38,7 @@ from benchmarks.synthetic_data import SyntheticDataset
 from dnnlib.parallel import available_cores
 from dnnlib.util import atomic_write
 from torch_utils import distributed
-from training.choices import R1_INTERVAL, RANDOM_TEACHER
+from training.choices import DISTILLATION_LOSSES, R1_INTERVAL, RANDOM_TEACHER
 from training.run import folder
 from training.training_loop import TrainingRun
 
@@ -47,6 +47,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SHAPES = {
     'mnist-32x32': (32, 1, 10, 10_000),
     'mnist-train-32x32': (32, 1, 10, 60_000),
+    'cifar10-16x16': (16, 3, 10, 50_000),
     'cifar10-32x32': (32, 3, 10, 50_000),
     'ffhq-64x64': (64, 3, 0, 70_000),
     'afhqv2-64x64': (64, 3, 0, 15_803),
@@ -120,12 +121,13 @@ def synthetic_config(
         config['loader_kwargs'],
         num_workers=min(config['loader_kwargs']['num_workers'], available_cores() // world_size),
     )
-    if config['loss'] == 'gdd':
+    if config['loss'] in DISTILLATION_LOSSES:
         config['feature_kwargs'] = dict(config['feature_kwargs'], weights='random')
-        config['discriminator_kwargs'] = dict(config['discriminator_kwargs'], class_embed='random')
-        # Without one the architecture is that of the teacher (the demo's is in the repository).
+        # Without an architecture it is that of the teacher (the demo's is in the repository).
         if config['arch']:
             config['transfer'] = RANDOM_TEACHER
+    if config['loss'] == 'gdd':
+        config['discriminator_kwargs'] = dict(config['discriminator_kwargs'], class_embed='random')
     return config
 
 

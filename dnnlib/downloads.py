@@ -6,12 +6,14 @@ import email.message
 import glob
 import hashlib
 import os
+import queue
 import re
 import tempfile
+import threading
 import time
 import urllib.parse
 import urllib.request
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from dnnlib.errors import ArgumentError
 from dnnlib.files import atomic_write, file_sha256, refuse_special_file
@@ -20,10 +22,13 @@ from dnnlib.os_errors import underlying_os_error
 URL_PATTERN = re.compile(r'[a-z][a-z0-9+.-]*://')
 _CHUNK_BYTES = 1 << 20
 _HEAD_BYTES = 1 << 10
+# A server that sends less than this within a minute, a byte now and then, is given up.
+_RATE_SEC, _RATE_BYTES = 60, 60 << 10
 _BINARY_EXTENSIONS = ('.pkl', '.pickle', '.npz', '.npy', '.zip', '.pt', '.pth', '.safetensors', '.gz', '.h5')
 _PAGE = re.compile(rb'\s*<(!doctype|html|head|\?xml)', re.IGNORECASE)
 _TEXT = re.compile(rb'[\t\n\r\x20-\x7e]*')
 _PASSING = (408, 425, 429)  # the only answers 4xx after which another try can help
+_pause = time.sleep
 _HELP = 'download it by other means and give the local path'
 
 
@@ -72,7 +77,8 @@ def open_url(
         url:             Local path, file:// or http(s):// URL.
         cache_dir:       Folder for downloads; None for `make_cache_dir_path('downloads')`.
         num_attempts:    Tries, with growing pauses between them.
-        timeout_sec:     Seconds without any data after which a try fails.
+        timeout_sec:     Seconds without any data after which a try fails; it also fails where less than
+                         60 KiB come within a minute.
         sha256:          Expected hex digest of the content, or None for no check.
         verbose:         Print a line when something is downloaded.
         return_filename: Return the local path instead of an open file.
@@ -124,7 +130,7 @@ def _cached_download(
         except _TryError as error:
             if error.final or attempt + 1 == num_attempts:
                 raise ArgumentError(f'{url} cannot be downloaded ({error}); {_HELP}') from error
-        time.sleep(min(2**attempt, 10))
+        _pause(min(2**attempt, 10))
     raise AssertionError('unreachable')
 
 
@@ -153,9 +159,8 @@ def _download(url: str, prefix: str, timeout_sec: float, sha256: str | None) -> 
     import requests  # slow to import, and needed here only
     import urllib3
 
-    headers = {'User-Agent': 'gdd-1s', 'Accept-Encoding': 'identity'}
     try:
-        with requests.get(url, stream=True, timeout=timeout_sec, headers=headers) as response:
+        with _request(url, timeout_sec) as response:
             expected = _check_answer(response)
             path = f'{prefix}_{_safe_name(response.headers.get("Content-Disposition"), url)}'
             with atomic_write(path) as file:
@@ -182,17 +187,20 @@ def _check_answer(response) -> int | None:
 
 def _receive(response, file: BinaryIO, expected: int | None, url: str, sha256: str | None) -> None:
     """Copy the body of an answer to a file, and raise _TryError unless all of it came and is plausible."""
-    import requests
+    import urllib3
 
     head, digest, whole = b'', hashlib.sha256(), True
+    start, before = time.monotonic(), 0
     try:
-        for chunk in response.iter_content(_CHUNK_BYTES):
+        # read1 returns what has come; the other ways wait until a whole piece is there.
+        while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
             file.write(chunk)
             digest.update(chunk)
             head += chunk[: _HEAD_BYTES - len(head)]
-    except requests.Timeout:
-        raise
-    except (requests.exceptions.ChunkedEncodingError, requests.ConnectionError):
+            if time.monotonic() - start >= _RATE_SEC:
+                _require_rate(response.raw.tell() - before)
+                start, before = time.monotonic(), response.raw.tell()
+    except (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError):
         whole = False
     received = response.raw.tell()  # before any decoding
     if not whole and expected is None:
@@ -204,6 +212,40 @@ def _receive(response, file: BinaryIO, expected: int | None, url: str, sha256: s
         raise _TryError(f'the answer is {problem}', final=bool(head))
     if sha256 is not None and digest.hexdigest() != sha256.lower():
         raise _TryError(f'it has SHA-256 {digest.hexdigest()}, but {sha256} is expected', final=True)
+
+
+def _require_rate(received):
+    if received < _RATE_BYTES:
+        raise _TryError(
+            f'too slow: {received} bytes in {_RATE_SEC:g} s, but at least {_RATE_BYTES} must come'
+        )
+
+
+def _request(url: str, timeout_sec: float) -> Any:
+    """Return the answer to a request as soon as its headers are there.
+
+    `requests` bounds the silence between two bytes, not the whole: a server that sends a byte of its headers
+    now and then would never be given up, so that a thread waits for it, which ends with the program.
+    """
+    import requests
+
+    answers = queue.SimpleQueue()
+
+    def ask():
+        headers = {'User-Agent': 'gdd-1s', 'Accept-Encoding': 'identity'}
+        try:
+            answers.put(requests.get(url, stream=True, timeout=timeout_sec, headers=headers))
+        except Exception as error:  # travels to the thread that waits
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=max(_RATE_SEC, timeout_sec))
+    except queue.Empty:
+        raise _TryError(f'too slow: no complete answer in {max(_RATE_SEC, timeout_sec):g} s') from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _safe_name(disposition: str | None, url: str) -> str:

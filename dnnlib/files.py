@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from dnnlib.errors import ArgumentError, arg
+from dnnlib.os_errors import underlying_os_error
 
 try:
     import fcntl
@@ -37,9 +38,11 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno is not None and (error.filename is None or _is_temporary(error.filename)):
-            error.filename = os.fspath(path)
+    except Exception as error:
+        # torch.save raises another error while it closes the archive that could not be written.
+        system = underlying_os_error(error)
+        if system is not None and (system.filename is None or _is_temporary(system.filename)):
+            system.filename = os.fspath(path)
         raise
 
 

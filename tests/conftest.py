@@ -23,6 +23,12 @@ def pytest_addoption(parser):
         action='store_true',
         help=f'leave out tests marked {" or ".join(marks.MARKED)} (tests/marks.py)',
     )
+    parser.addoption(
+        '--device',
+        choices=('pretended', 'cuda', 'cpu'),
+        default='pretended',
+        help='where tests/cuda run: a GPU that is only pretended, a real one, or the CPU',
+    )
 
 
 def pytest_ignore_collect(collection_path, config):

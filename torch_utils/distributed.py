@@ -28,9 +28,11 @@ LAST_WORDS_SEC = 5
 def init(device: str | None = None) -> None:
     """Join the process group described by torchrun's variables and select the device.
 
-    Without torchrun, or with WORLD_SIZE=1, no process group is made. Where a rank raises, let
-    the error end the process: torchrun then ends the others. Call destroy() only on success,
-    since leaving an nccl group while others wait in it can block.
+    Without torchrun, or with WORLD_SIZE=1, no process group is made, unless the environment variable
+    FORCE_PROCESS_GROUP=1 asks for a group of one: on one GPU all collectives then run through nccl.
+
+    Where a rank raises, let the error end the process: torchrun then ends the others. Call destroy() only on
+    success, since leaving an nccl group while others wait in it can block.
 
     Args:
         device: 'cpu', 'cuda', or None for CUDA where present.
@@ -46,7 +48,11 @@ def init(device: str | None = None) -> None:
             'start with: torchrun --standalone --nproc_per_node=N'
         )
     _device = _select_device(device)
-    if world_size == 1 or dist.is_initialized():
+    forced = world_size == 1 and _environment_int('FORCE_PROCESS_GROUP', 0)
+    if dist.is_initialized() or (world_size == 1 and not forced):
+        return
+    if forced:
+        _make_group(dist.HashStore(), 0, 1)
         return
     missing = [name for name in ('RANK', 'MASTER_ADDR', 'MASTER_PORT') if name not in os.environ]
     if missing:
@@ -54,12 +60,11 @@ def init(device: str | None = None) -> None:
             f'WORLD_SIZE={world_size} needs {", ".join(missing)} as well; '
             'start with: torchrun --standalone --nproc_per_node=N'
         )
-    backend = 'cpu:gloo,cuda:nccl' if _device.type == 'cuda' else 'gloo'
     try:
         store = next(rendezvous('env://', rank, world_size))[0]
         # With --max-restarts the launcher's store still holds the addresses of processes that have ended.
         store = dist.PrefixStore(f'attempt_{_environment_int("TORCHELASTIC_RESTART_COUNT", 0)}', store)
-        dist.init_process_group(backend=backend, store=store, rank=rank, world_size=world_size)
+        _make_group(store, rank, world_size)
     except RuntimeError as error:  # DistNetworkError, or before torch 2.7 just this
         if not isinstance(error, dist.DistNetworkError) and 'EADDRINUSE' not in str(error):
             raise
@@ -86,6 +91,11 @@ def get_rank() -> int:
 def get_world_size() -> int:
     """Return the number of processes, 1 without a process group."""
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_alone() -> bool:
+    """Tell whether there is nobody to talk to: one process, and no group of one that was asked for."""
+    return get_world_size() == 1 and not dist.is_initialized()
 
 
 def get_device() -> torch.device:
@@ -215,6 +225,16 @@ def broadcast_object(obj: T) -> T:
 
 
 _device = None  # set by init()
+BACKENDS = dict(cpu='gloo', cuda='cpu:gloo,cuda:nccl')  # by type of the device
+
+
+def _make_group(store, rank, world_size):
+    backend = BACKENDS[_device.type]
+    # nccl then knows its GPU before the first collective, and finds out at once if it cannot be used.
+    device_id = _device if 'nccl' in backend else None
+    dist.init_process_group(
+        backend=backend, store=store, rank=rank, world_size=world_size, device_id=device_id
+    )
 
 
 def _in_place(tensor, collective):

@@ -28,7 +28,8 @@ def named_params_and_buffers(module: torch.nn.Module) -> list[tuple[str, torch.T
 def check_ddp_consistency(module: torch.nn.Module, ignore_regex: str | None = None) -> None:
     """Make sure that all processes hold the same parameters and buffers. All ranks call this.
 
-    Values are compared after `torch.nan_to_num`, as NaN differs from itself.
+    Values are compared after `torch.nan_to_num`, as NaN differs from itself. The verdicts stay on the device
+    until the end, so a GPU is waited for once; with one process nothing is done.
 
     Args:
         module:       Module to compare.
@@ -36,6 +37,8 @@ def check_ddp_consistency(module: torch.nn.Module, ignore_regex: str | None = No
     Raises:
         ValueError: a tensor differs from that of rank 0; raised on every rank.
     """
+    if distributed.is_alone():
+        return
     names, differs = [], []
     for name, tensor in named_params_and_buffers(module):
         full_name = f'{type(module).__name__}.{name}'
@@ -46,7 +49,7 @@ def check_ddp_consistency(module: torch.nn.Module, ignore_regex: str | None = No
             values = torch.nan_to_num(values)
         reference = distributed.broadcast_(values.clone())
         names.append(full_name)
-        differs.append((values != reference).any().cpu())
+        differs.append((values != reference).any())
     if not names:
         return
     # Summed over the ranks, so that all of them stop, with the same message.

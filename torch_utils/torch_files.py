@@ -49,6 +49,32 @@ def read_torch_file(file: str | os.PathLike | BinaryIO, what: str) -> Any:
         return PickleMachine(data, _names(budget, what), budget, what, persistent_load=storages.load).run()
 
 
+def read_weight_file(path: str | os.PathLike, what: str) -> Any:
+    """Read tensors and plain values that torch.save has written in either of its two formats.
+
+    The zip format is read by `read_torch_file`, checksums and all; that of torch before 1.6, which has no
+    checksums, by torch's own restricted reader.
+
+    Raises:
+        ZipError: Damaged, or incomplete.
+        PickleError: It holds other things, or sizes that do not fit.
+        OSError: It cannot be read.
+    """
+    if zipfile.is_zipfile(path) or _begins_as_zip(path):
+        return read_torch_file(path, what)
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # torch.load raises half a dozen unrelated types
+        raise PickleFormatError(f'torch.load refuses it ({type(error).__name__})') from error
+
+
+def _begins_as_zip(path):
+    with open(path, 'rb') as file:
+        return file.read(2) == b'PK'  # the end of the zip may be cut off
+
+
 def _names(budget, what):
     parameter = Name(call=lambda tensor, _requires_grad, _hooks, _state=None: tensor)
     return {

@@ -15,6 +15,7 @@ Shapes: N batch, C channels, H W pixels, D labels. Matrices map points as column
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -201,7 +202,9 @@ class AugmentPipe:
             labels += [columns, rows]
         if 'translate_int' in draws:
             height, width = images.shape[2:]
-            reach = torch.tensor([width, height], device=images.device) * self.translate_int_max
+            # [2], width and height, made on the device
+            sides = torch.arange(2, device=images.device) * (height - width) + width
+            reach = sides * self.translate_int_max
             shift = (draws['translate_int'] * reach).round()  # [N, 2]
             columns = reflect(torch.arange(width, device=images.device) - shift[:, :1], width)  # [N, W]
             rows = reflect(torch.arange(height, device=images.device) + shift[:, 1:], height)  # [N, H]
@@ -241,8 +244,7 @@ class AugmentPipe:
     ) -> torch.Tensor:
         # The matrices [N, 4, 4] from red, green, blue, 1 to the new red, green, blue, 1.
         identity = torch.eye(4, device=images.device)
-        grey = torch.tensor([1.0, 1.0, 1.0, 0.0], device=images.device) / math.sqrt(3)
-        grey = grey.outer(grey)  # [4, 4], projection onto the grey axis
+        grey = grey_projection(identity)
         matrix = identity.expand(len(images), 4, 4)
         if 'brightness' in draws:
             offset = draws['brightness'] * self.brightness_std
@@ -306,11 +308,27 @@ class RandomNumbers:
 
 
 def stack(rows: list[list[float | torch.Tensor]], like: torch.Tensor) -> torch.Tensor:
-    """Build matrices [N, k, k] from rows of numbers and tensors [N], with type and device of `like`."""
-    entries = [torch.as_tensor(entry, dtype=like.dtype, device=like.device) for row in rows for entry in row]
-    return torch.stack([entry.expand_as(like) for entry in entries], dim=1).reshape(
-        len(like), len(rows), len(rows)
-    )
+    """Build matrices [N, k, k] from rows of numbers and tensors [N], with type and device of `like`.
+
+    Numbers are written on the device, each once: a copy from the host would have to be waited for.
+    """
+    entries = [entry for row in rows for entry in row]
+    numbers = {entry for entry in entries if not isinstance(entry, torch.Tensor)}
+    filled = {number: torch.full_like(like, number) for number in numbers}
+    columns = [entry if isinstance(entry, torch.Tensor) else filled[entry] for entry in entries]
+    return torch.stack(columns, dim=1).reshape(len(like), len(rows), len(rows))
+
+
+@functools.lru_cache(maxsize=8)
+def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return numbers as a tensor that is copied to a device once, and not in every iteration."""
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+def grey_projection(like: torch.Tensor) -> torch.Tensor:
+    """Return the projection of red, green, blue, 1 onto the grey axis, [4, 4], like a tensor."""
+    axis = (torch.arange(4, device=like.device) < 3).to(like.dtype) / math.sqrt(3)
+    return axis.outer(axis)
 
 
 def translation(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -354,7 +372,7 @@ def resample(images: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     count, channels, height, width = images.shape
     left, top, right, bottom = padding(matrix, height, width)
     images = functional.pad(images, [left, right, top, bottom], mode='reflect')
-    taps = torch.tensor(SYM6, dtype=images.dtype, device=images.device)
+    taps = constant(tuple(SYM6), images.dtype, images.device)
     across, down = (taps.reshape(shape).repeat(channels, 1, 1, 1) for shape in ([1, 1, 1, -1], [1, 1, -1, 1]))
 
     # The transposed convolution puts zeros between the pixels and convolves; length 2 per pixel.
@@ -379,7 +397,13 @@ def resample(images: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
 
 
 def padding(matrix: torch.Tensor, height: int, width: int) -> list[int]:
-    """Return how many pixels the images of a batch must be continued to the left, top, right and bottom."""
+    """Return how many pixels the images of a batch must be continued to the left, top, right and bottom.
+
+    On a GPU as many as there can be, whatever the matrices: the host would have to wait for them, and cuDNN
+    chooses its kernels anew for every size. The images are the same up to rounding (1e-5).
+    """
+    if matrix.device.type == 'cuda':
+        return [width - 1, height - 1, width - 1, height - 1]
     x, y = (width - 1) / 2, (height - 1) / 2
     corners = torch.tensor(
         [[-x, -y, 1], [x, -y, 1], [x, y, 1], [-x, y, 1]], dtype=matrix.dtype, device=matrix.device

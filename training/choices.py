@@ -46,13 +46,19 @@ BACKBONE_SETS = {
 BACKBONE_NAME = re.compile(r'[A-Za-z_][\w.-]*')
 BACKBONE_PIXELS = 224
 
-# gdd distils, the others train a teacher.
+# The encoder of the teacher (training/backbones/teacher.py), and the noise on what it sees.
+TEACHER_BACKBONE, DEFAULT_TEACHER_SIGMA = 'teacher', 'grid'
+
+# gdd and fd distil, the others train a teacher.
+DISTILLATION_LOSSES = ('gdd', 'fd')
 TEACHER_LOSSES = ('edm', 'vp', 've')
-LOSSES = ('gdd', *TEACHER_LOSSES)
+LOSSES = (*DISTILLATION_LOSSES, *TEACHER_LOSSES)
 
 # Options whose default depends on the loss: EDM's recipe for teachers, GDD's for distillation.
 LOSS_DEFAULTS = {
     'gdd': dict(batch=512, duration=200.0, lr=4e-4, dropout=0.0, tick=25, snap=10),
+    # The learning rate for a network of many steps that is used in one (arXiv 2604.28190, table B.3).
+    'fd': dict(batch=512, duration=200.0, lr=1e-5, dropout=0.0, tick=25, snap=10),
     **dict.fromkeys(
         TEACHER_LOSSES, dict(batch=512, duration=200.0, lr=1e-3, dropout=0.13, tick=50, snap=50, augment=0.12)
     ),
@@ -97,9 +103,12 @@ def check_max_steps(kind: str, max_steps: int) -> None:
         )
 
 
-def backbone_names(text: str) -> list[str]:
+def backbone_names(text: str, option: str = 'backbone') -> list[str]:
     """Return the backbones that an official number, or a list such as 'vgg16_bn,resnet50', means.
 
+    Args:
+        text:   Value of an option.
+        option: Its name, for messages.
     Raises:
         ArgumentError: It can be neither.
     """
@@ -107,10 +116,43 @@ def backbone_names(text: str) -> list[str]:
     for name in names:
         if not BACKBONE_NAME.fullmatch(name):
             raise ArgumentError(
-                arg('backbone', text),
+                arg(option, text),
                 f': {name!r} is neither an official set, 0 to 3, nor the name of a backbone; use ',
-                arg('backbone', '3'),
+                arg(option, '3'),
                 ' or ',
-                arg('backbone', 'vgg16_bn,tf_efficientnet_lite0'),
+                arg(option, 'vgg16_bn,tf_efficientnet_lite0'),
             )
     return list(names)
+
+
+def teacher_noise_law(
+    given: str | list[float] | None, names: list[str], option: str, transfer: str
+) -> str | list[float] | None:
+    """Return the law of the noise for the teacher's encoder; None where it is no feature network.
+
+    Args:
+        given:    What the user says of it, or None.
+        names:    Feature networks.
+        option:   The option that named them, for messages.
+        transfer: File of the teacher, or 'random'.
+    Raises:
+        ArgumentError: A law without the encoder, or the encoder of a teacher that there is not.
+    """
+    if TEACHER_BACKBONE not in names:
+        if given is not None:
+            raise ArgumentError(
+                arg('teacher_sigma', given),
+                " is about the teacher's encoder as a feature network; add ",
+                arg(option, TEACHER_BACKBONE),
+                ', or leave it out',
+            )
+        return None
+    if transfer == RANDOM_TEACHER:
+        raise ArgumentError(
+            arg(option, TEACHER_BACKBONE),
+            ' means the encoder of the teacher, and ',
+            arg('transfer', RANDOM_TEACHER),
+            ' has none; use another, for example ',
+            arg(option, 'tf_efficientnet_lite0'),
+        )
+    return DEFAULT_TEACHER_SIGMA if given is None else given

@@ -11,6 +11,7 @@ from training.choices import (
     AUGMENT_DIM,
     AUGMENTATIONS,
     BACKBONE_PIXELS,
+    DISTILLATION_LOSSES,
     LOSS_DEFAULTS,
     MIDDLE_SIGMA,
     OFFICIAL_CLASS_TABLE,
@@ -19,7 +20,11 @@ from training.choices import (
     SIGMA_MAX,
     backbone_names,
     check_max_steps,
+    teacher_noise_law,
 )
+
+# Decay rates of Adam's moments.
+ADAM_BETAS = dict(gdd=(0.0, 0.99), fd=(0.9, 0.95), edm=(0.9, 0.999))
 
 
 def plan_batch(batch: int, batch_gpu: int | None, world_size: int) -> tuple[int, int]:
@@ -60,13 +65,14 @@ def build_config(opts: dict[str, Any]) -> dict[str, Any]:
     """
     opts = _with_defaults(opts)
     _check_options(opts)
-    distils = opts['loss'] == 'gdd'
     config = _run_config(opts)
     config['network_options'] = _network_options(opts)
     config['network_kwargs'] = _network_kwargs(opts, config['network_options'])
-    config['optimizer_kwargs'] = dict(lr=opts['lr'], betas=[0.0, 0.99] if distils else [0.9, 0.999], eps=1e-8)
-    config.update(_distillation_config(opts) if distils else _teacher_config(opts))
-    if distils:
+    betas = ADAM_BETAS.get(opts['loss'], ADAM_BETAS['edm'])
+    config['optimizer_kwargs'] = dict(lr=opts['lr'], betas=list(betas), eps=1e-8)
+    parts = dict(gdd=_adversarial_config, fd=_frechet_config)
+    config.update(parts.get(opts['loss'], _teacher_config)(opts))
+    if opts['loss'] == 'gdd':
         for name in ('optimizer_kwargs', 'd_optimizer_kwargs'):
             config[name]['weight_decay'] = opts['weight_decay']
     config['options'] = opts  # what a resumed run is compared by
@@ -75,11 +81,11 @@ def build_config(opts: dict[str, Any]) -> dict[str, Any]:
 
 def check_teacher_given(opts: dict[str, Any]) -> None:
     """Raise ArgumentError if there is nothing to distil, with what users of EDM's commands must add."""
-    if opts['loss'] == 'gdd' and not opts['transfer']:
+    if opts['loss'] in DISTILLATION_LOSSES and not opts['transfer']:
         raise ArgumentError(
             arg('transfer'),
             ' is missing: ',
-            arg('loss', 'gdd'),
+            arg('loss', opts['loss']),
             ' distils a teacher, give its EDM pickle, for example ',
             arg('transfer', 'pretrained/edm-mnist-32x32-cond-ve.pkl'),
             '; to train a teacher use ',
@@ -96,7 +102,7 @@ def check_teacher_given(opts: dict[str, Any]) -> None:
 
 def _with_defaults(opts: dict[str, Any]) -> dict[str, Any]:
     """Fill in what depends on other options."""
-    distils, official = opts['loss'] == 'gdd', opts['compat'] == 'official'
+    distils, official = opts['loss'] in DISTILLATION_LOSSES, opts['compat'] == 'official'
     # A teacher that goes on from another's weights may average them at once (EDM).
     warmup = 0.0 if not distils and opts['transfer'] else 0.05
     table = OFFICIAL_CLASS_TABLE if distils and official and opts['cond'] else 'random'
@@ -166,7 +172,7 @@ def _ema_kwargs(opts: dict[str, Any]) -> dict[str, Any]:
 
 def _network_options(opts: dict[str, Any]) -> dict[str, Any]:
     """The part of the network's arguments that every run chooses anew, also with a teacher's architecture."""
-    distils = opts['loss'] == 'gdd'
+    distils = opts['loss'] in DISTILLATION_LOSSES
     options = dict(dropout=opts['dropout'], use_fp16=opts['precision'] == ('bf16' if distils else 'fp16'))
     if not distils and opts['label_dropout']:
         options['label_dropout'] = opts['label_dropout']
@@ -292,8 +298,36 @@ def _teacher_config(opts: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _distillation_config(opts: dict[str, Any]) -> dict[str, Any]:
-    """Everything that only distillation has."""
+def _frechet_config(opts: dict[str, Any]) -> dict[str, Any]:
+    """Everything that distillation by the Fréchet distance has."""
+    names = backbone_names(opts['fd_features'], 'fd_features')
+    return dict(
+        freeze=opts['freeze'],
+        feature_kwargs=_feature_kwargs(opts, names),
+        teacher_sigma=teacher_noise_law(opts['teacher_sigma'], names, 'fd_features', opts['transfer']),
+        fd_queue=opts['fd_queue'],
+        fd_beta=opts['fd_beta'],
+        optimizer_type=opts['optimizer_type'],
+        sampler_kwargs=_sampler_kwargs(opts),
+    )
+
+
+def _feature_kwargs(opts: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Arguments of the frozen feature networks."""
+    official = opts['compat'] == 'official'
+    return dict(
+        names=names,
+        input_size=opts['d_resolution'] or None,
+        weights='pretrained' if opts['d_pretrained'] else 'random',
+        diffaugment=opts['diffaug'],
+        moved_statistics=official,
+        fused=not official,
+    )
+
+
+def _adversarial_config(opts: dict[str, Any]) -> dict[str, Any]:
+    """Everything that only distillation with a discriminator, or with a score network, has."""
+    names = backbone_names(opts['backbone'])
     official = opts['compat'] == 'official'
     # D takes one more step in 17 for R1; the official code pays for it also where R1 is off.
     lazy = R1_INTERVAL / (R1_INTERVAL + 1) if opts['r1_type'] != 'none' or official else 1.0
@@ -302,7 +336,8 @@ def _distillation_config(opts: dict[str, Any]) -> dict[str, Any]:
         sync_bn=opts['sync_bn'],
         loss_kwargs=dict(loss_type=opts['loss_type'], r1_gamma=opts['r1_gamma']),
         r1_interval=R1_INTERVAL if opts['r1_type'] == 'r1' else 0,
-        feature_kwargs=_feature_kwargs(opts),
+        feature_kwargs=_feature_kwargs(opts, names),
+        teacher_sigma=teacher_noise_law(opts['teacher_sigma'], names, 'backbone', opts['transfer']),
         discriminator_kwargs=dict(channel_max=opts['d_channel_max'], class_embed=opts['class_embed']),
         ada_kwargs=_ada_kwargs(opts),
         augment_notice=_augment_notice(opts),
@@ -312,19 +347,6 @@ def _distillation_config(opts: dict[str, Any]) -> dict[str, Any]:
         target=opts['target'],
         instance_kwargs=_instance_kwargs(opts),
         sampler_kwargs=_sampler_kwargs(opts),
-    )
-
-
-def _feature_kwargs(opts: dict[str, Any]) -> dict[str, Any]:
-    """The frozen backbones in front of the discriminator."""
-    official = opts['compat'] == 'official'
-    return dict(
-        names=backbone_names(opts['backbone']),
-        input_size=opts['d_resolution'] or None,
-        weights='pretrained' if opts['d_pretrained'] else 'random',
-        diffaugment=opts['diffaug'],
-        moved_statistics=official,
-        fused=not official,
     )
 
 
@@ -369,7 +391,7 @@ def _refuse_loss(opts: dict[str, Any], name: str, losses: str, *reason: Any) -> 
 
 def _check_options(opts: dict[str, Any]) -> None:
     check_teacher_given(opts)
-    distils = opts['loss'] == 'gdd'
+    distils = opts['loss'] in DISTILLATION_LOSSES
     if opts['transfer'] == RANDOM_TEACHER and not (distils and opts['arch']):
         raise ArgumentError(
             arg('transfer', RANDOM_TEACHER),
@@ -393,7 +415,7 @@ def _check_options(opts: dict[str, Any]) -> None:
         raise ArgumentError(
             arg('precision', 'fp16'),
             ' does not go with ',
-            arg('loss', 'gdd'),
+            arg('loss', opts['loss']),
             ', whose generator has bfloat16 as its 16-bit type; use ',
             arg('precision', 'bf16'),
         )

@@ -17,13 +17,7 @@ from dnnlib.errors import ArgumentError, arg
 from torch_utils import loader
 from training.images.decoding import decode_image
 from training.images.files import LABEL_FILE, DatasetError, FileTree, is_image_name
-from training.images.labels import (
-    absent_images,
-    label_array,
-    match_labels,
-    refuse_labels_elsewhere,
-    unused_classes,
-)
+from training.images.labels import label_array, match_labels, refuse_labels_elsewhere, unused_classes
 
 _MODES = ('L', 'RGB')  # what the networks can eat; everything else needs an explicit conversion
 _REPLAY_CHUNK = 1 << 16  # exchanges replayed per NumPy call when a sampler resumes
@@ -152,7 +146,8 @@ class ImageFolderDataset(torch.utils.data.Dataset):
                 'add them, or train without labels',
             )
         array = label_array(matched.labels, self._files.where(LABEL_FILE), self._names.__getitem__)
-        self.remarks += [words for words in (absent_images(matched.absent), unused_classes(array)) if words]
+        unused = unused_classes(array)
+        self.remarks += matched.remarks() + ([unused] if unused else [])
         return array
 
     def _count_classes(self) -> int:

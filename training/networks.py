@@ -364,7 +364,8 @@ class SongUNet(torch.nn.Module):
                 self.dec[name + 'aux_conv'] = Conv2d(in_channels=cout, out_channels=out_channels, kernel=3,
                                                      init_mode='xavier_uniform', init_weight=1e-5)
 
-    def forward(self, x, noise_labels, class_labels, augment_labels=None):
+    def embed(self, noise_labels, class_labels, augment_labels=None):
+        """Return the embedding [N, E] of noise labels [N], one-hot labels [N, K] and augmentation labels."""
         emb = self.map_noise(noise_labels)                                   # [N, S] as [cos | sin]
         emb = torch.cat(emb.chunk(2, dim=1)[::-1], dim=1)                    # [N, S] as [sin | cos]
         if self.map_label is not None:
@@ -372,8 +373,10 @@ class SongUNet(torch.nn.Module):
             emb = emb + embed_labels(self.map_label, class_labels, self.label_dropout, self.training, scale)
         if self.map_augment is not None and augment_labels is not None:
             emb = emb + self.map_augment(augment_labels)
-        emb = silu(self.map_layer1(silu(self.map_layer0(emb))))              # [N, E]
+        return silu(self.map_layer1(silu(self.map_layer0(emb))))             # [N, E]
 
+    def encode(self, x, emb):
+        """Return the maps [N, C_l, H_l, W_l] that the decoder takes, in the order of execution."""
         skips = []
         aux = x
         for name, layer in self.enc.items():
@@ -386,6 +389,12 @@ class SongUNet(torch.nn.Module):
             else:
                 x = layer(x, emb) if isinstance(layer, UNetBlock) else layer(x)
                 skips.append(x)                                              # [N, C_l, H_l, W_l]
+        return skips
+
+    def forward(self, x, noise_labels, class_labels, augment_labels=None):
+        emb = self.embed(noise_labels, class_labels, augment_labels)         # [N, E]
+        skips = self.encode(x, emb)
+        x = skips[-1]
 
         aux = None
         for name, layer in self.dec.items():
@@ -468,19 +477,28 @@ class DhariwalUNet(torch.nn.Module):
         self.out_norm = GroupNorm(num_channels=cout)
         self.out_conv = Conv2d(in_channels=cout, out_channels=out_channels, kernel=3, **init_zero)
 
-    def forward(self, x, noise_labels, class_labels, augment_labels=None):
+    def embed(self, noise_labels, class_labels, augment_labels=None):
+        """Return the embedding [N, E] of noise labels [N], one-hot labels [N, K] and augmentation labels."""
         emb = self.map_noise(noise_labels)                                   # [N, S]
         if self.map_augment is not None and augment_labels is not None:
             emb = emb + self.map_augment(augment_labels)
         emb = self.map_layer1(silu(self.map_layer0(emb)))                    # [N, E]
         if self.map_label is not None:
             emb = emb + embed_labels(self.map_label, class_labels, self.label_dropout, self.training)
-        emb = silu(emb)
+        return silu(emb)
 
+    def encode(self, x, emb):
+        """Return the maps [N, C_l, H_l, W_l] that the decoder takes, in the order of execution."""
         skips = []
         for layer in self.enc.values():
             x = layer(x, emb) if isinstance(layer, UNetBlock) else layer(x)  # [N, C_l, H_l, W_l]
             skips.append(x)
+        return skips
+
+    def forward(self, x, noise_labels, class_labels, augment_labels=None):
+        emb = self.embed(noise_labels, class_labels, augment_labels)         # [N, E]
+        skips = self.encode(x, emb)
+        x = skips[-1]
         for layer in self.dec.values():
             if x.shape[1] != layer.in_channels:
                 x = torch.cat([x, skips.pop()], dim=1)

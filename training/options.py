@@ -16,14 +16,23 @@ import click
 from dnnlib.cli import fail
 from dnnlib.errors import ArgumentError, arg
 from dnnlib.param_types import IntList, Number, whole
-from training.choices import ARCHITECTURES, DISTANCES, LOSSES, TEACHER_LOSSES, TEACHER_TYPES
+from training.choices import (
+    ARCHITECTURES,
+    DISTANCES,
+    DISTILLATION_LOSSES,
+    LOSSES,
+    TEACHER_BACKBONE,
+    TEACHER_LOSSES,
+    TEACHER_TYPES,
+)
 from training.recipes import RECIPES, wrong_choice
 
 # Names of the method in the newer official repository -> ours.
 LOSS_ALIASES = {'d2o': 'gdd'}
 
-GDD, EDM = ('gdd',), ('edm',)
+GDD, EDM, FD = ('gdd',), ('edm',), ('fd',)
 NO_TEACHER, NO_D = 'a teacher is not distilled', 'a teacher has no discriminator'
+NO_RIVAL = 'the Fréchet distance is the only loss there'
 # What else stands in a declaration, and what holds where it does not.
 FACTS = {
     'losses': LOSSES,  # who reads the option; with the others it is refused, not ignored
@@ -113,6 +122,21 @@ def parse_halflives(_ctx: click.Context, _param: click.Parameter, text: str) -> 
     return values
 
 
+def parse_noise(_ctx: click.Context, _param: click.Parameter, text: str | None) -> str | list[float] | None:
+    """Parse the noise levels of the teacher's encoder: a law by name, or '0.1,1' into a list."""
+    if text in (None, 'grid', 'lognormal'):
+        return text
+    try:
+        levels = [float(part) for part in text.split(',')]
+    except ValueError:
+        levels = [0.0]
+    if not all(0.002 <= level <= 80 for level in levels):
+        raise click.BadParameter(
+            f'{text!r} must be grid, lognormal, or noise levels from 0.002 to 80, such as 0.1,1'
+        )
+    return levels
+
+
 def parse_input_size(_ctx: click.Context, _param: click.Parameter, size: int | None) -> int | None:
     """Refuse sizes that no backbone can take."""
     if size is not None and 0 < size < 32:
@@ -151,7 +175,7 @@ OPTIONS = [
         option('--data',          str,    None,  'Training images: EDM-format zip or folder',
                metavar='ZIP|DIR', required=True, resume='file'),
         option('--cond',          bool,   False, 'Class-conditional networks; needs labels'),
-        option('--loss',          LOSS,   None,  'gdd distils; edm, vp, ve train a teacher  [default: gdd]',
+        option('--loss',          LOSS,   None,  'gdd, fd distil; edm, vp, ve: teachers  [default: gdd]',
                parse_loss),
         option('--arch',          click.Choice(list(ARCHITECTURES)), None,
                'Architecture  [default: as --transfer, or ddpmpp]'),
@@ -182,7 +206,8 @@ OPTIONS = [
                'Half-life / images seen, at most  [default: 0.05]; 0 = off'),
         option('--ema-beta',      DECAY,  0,     'Fixed decay instead of a half-life; 0 = off'),
         option('--dropout',       SHARE,  None,  'Dropout  [default: 0 gdd, 0.13 teachers]'),
-        option('--augment',       SHARE,  None,  'Probability (teachers: 0.12); gdd: a switch, 0 = off'),
+        option('--augment',       SHARE,  None,  'Probability (teachers: 0.12); gdd: a switch, 0 = off',
+               losses=(*GDD, *TEACHER_LOSSES), reason=NO_RIVAL),
         option('--xflip',         bool,   False, 'Add mirrored images'),
         option('--max-size',      COUNT,  None,  'Use a random subset of the images', resume='file'),
         option('--nan',           click.Choice(['skip', 'zero']), None,
@@ -209,8 +234,10 @@ OPTIONS = [
     *section(
         'Distillation (--loss=gdd)',
         option('--freeze',        whole(0, 3), 0, 'Freeze level of the generator (GDD-I: 1)', losses=LOSSES),
-        option('--multi-step-g',  whole(1, 64), 1, 'Steps of the generator, also in training'),
-        option('--middle-sigma',  POSITIVE, None, 'Second noise level of 2 steps  [default: 0.8]'),
+        option('--multi-step-g',  whole(1, 64), 1, 'Steps of the generator, also in training',
+               losses=DISTILLATION_LOSSES),
+        option('--middle-sigma',  POSITIVE, None, 'Second noise level of 2 steps  [default: 0.8]',
+               losses=DISTILLATION_LOSSES),
         option('--teacher-type',  click.Choice(TEACHER_TYPES), 'none',
                'Adds a distance to a teacher: docs/methods.md'),
         option('--teacher-only',  bool,   False, 'No adversarial loss, no discriminator'),
@@ -226,13 +253,16 @@ OPTIONS = [
         option('--r1-type',       click.Choice(['r1', 'none', 'empty']), None,
                'R1; empty: off, D keeps x 16/17  [default: r1]'),
         option('--r1-gamma',      NONNEGATIVE, 0.01, 'Weight of R1, for the sum over 1/4 of the batch'),
-        option('--backbone --backbones', str, '0', 'Official set 0..3, or timm names: a,b',
+        option('--backbone --backbones', str, '0', 'Official set 0..3, teacher, or timm names: a,b',
                metavar='SET|LIST'),
+        option('--teacher-sigma', str,    None,  'Noise for teacher features: grid, lognormal, levels',
+               parse_noise, metavar='NAME|LIST', losses=DISTILLATION_LOSSES),
         option('--d-resolution',  whole(0, 4096), None,
                'Input size of the backbones; 0 = as is  [default: 224]',
-               parse_input_size, metavar='PIXELS'),
+               parse_input_size, metavar='PIXELS', losses=DISTILLATION_LOSSES),
         option('--d-channel-max', whole(8, 65536), None, 'Cap on the width of D  [default: none]'),
-        option('--d-pretrained',  bool,   True,  '0 = random weights in the backbones'),
+        option('--d-pretrained',  bool,   True,  '0 = random weights in the backbones',
+               losses=DISTILLATION_LOSSES),
         option('--class-embed',   str,    None,  'Class table of D: file, URL, random, computed',
                metavar='FILE|URL|NAME'),
         option('--sync-bn',       bool,   False, 'Batch norm of D over all processes'),
@@ -240,6 +270,14 @@ OPTIONS = [
         option('--augment-p',     SHARE,  0,     'ADA: probability, or its start value'),
         option('--ada-target',    SHARE,  0,     'ADA: wanted mean sign of real logits; 0 = fixed p'),
         losses=GDD, reason=NO_D, part='adversarial',
+    ),
+    *section(
+        'Distillation by the Fréchet distance (--loss=fd)',
+        option('--fd-features',   str,    'tf_efficientnet_lite0', 'Feature networks, as --backbone',
+               metavar='LIST'),
+        option('--fd-queue',      whole(2, 10_000_000), 50_000, 'Generated images in the statistics'),
+        option('--fd-beta',       DECAY,  0,     'Moving average of moments instead of a queue; 0 = queue'),
+        losses=FD, reason='the other losses measure no Fréchet distance',
     ),
     *section(
         'Distillation: distance to a score network (--teacher-type)',
@@ -327,22 +365,25 @@ class GroupedCommand(click.Command):
 # Options that a run would not read.
 
 
-def refuse_unused(opts: dict[str, Any], given: Iterable[str]) -> None:
+def refuse_unused(opts: dict[str, Any], given: Iterable[str], weak: Iterable[str] = ()) -> None:
     """Refuse options that the run would ignore, also with their default values.
 
     Args:
         opts:  Value by name, of all options, with the loss settled.
         given: Names of the options that somebody has given.
+        weak:  Those that a recipe has given.
     Raises:
         ArgumentError: The first one that is not read.
     """
     loss, named = opts['loss'], set(given)
+    _refuse_resizing(opts, named - set(weak))
     options = [item for item in OPTIONS if item.name in named]
     for item in options:
         if loss not in item.losses:
             needed = arg('loss', ' or '.join(item.losses))
+            reason = NO_RIVAL if loss == 'fd' and 'gdd' in item.losses else item.reason
             raise ArgumentError(
-                arg(item.name, opts[item.name]), ' needs ', needed, f'; {item.reason}, leave it out'
+                arg(item.name, opts[item.name]), ' needs ', needed, f'; {reason}, leave it out'
             )
     _refuse_of_left_out_parts(opts, options)
 
@@ -363,4 +404,19 @@ def _refuse_of_left_out_parts(opts: dict[str, Any], options: Iterable[Option]) -
                 ' is about the adversarial loss, which ',
                 arg('teacher_only', True),
                 ' leaves out; leave one out',
+            )
+
+
+def _refuse_resizing(opts: dict[str, Any], given: set[str]) -> None:
+    # The teacher's encoder has the size and the weights that it has.
+    option = dict(gdd='backbone', fd='fd_features').get(opts['loss'])
+    if option is None or opts['teacher_only'] or opts[option].strip() != TEACHER_BACKBONE:
+        return
+    for name in ('d_resolution', 'd_pretrained', 'interp224'):
+        if name in given:
+            raise ArgumentError(
+                arg(name, opts[name]),
+                ' is about networks that images are resized for, and ',
+                arg(option, TEACHER_BACKBONE),
+                ' sees them as they are; leave it out',
             )

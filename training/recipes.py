@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 MNIST_TEACHER = 'pretrained/edm-mnist-32x32-cond-ve.pkl'
+PHOTOS_TEACHER = 'pretrained/edm-cifar10-16x16-cond-ve.pkl'
+SMALL_TEACHER = 'pretrained/edm-cifar10-32x32-small-cond-ve.pkl'
 EDM_URL = 'https://nvlabs-fi-cdn.nvidia.com/edm/pretrained'
 OUTDIR = 'training-runs'
 
@@ -37,6 +39,7 @@ class Recipe:
         processes: Number of processes of the published run; our own ones are made for one.
         fid:       Published FID, or None where none is published.
         source:    Where it is published.
+        made_by:   Recipe that trains `teacher`; None for one that is published or in the repository.
     """
 
     about: str
@@ -46,6 +49,7 @@ class Recipe:
     processes: int = 1
     fid: float | None = None
     source: str | None = None
+    made_by: str | None = None
 
     @property
     def data_path(self) -> str:
@@ -79,6 +83,38 @@ DEMO_TEACHER = dict(
     loss='edm', cond=True, arch='ncsnpp', cbase=32, cres='1,1,2', num_blocks=1, attn_res='8', batch=64,
     lr=1.5e-3, lr_rampup=20, lr_rampdown=110, p_mean=0, p_std=1.4, dropout=0, augment=0, ema_warmup=0.1,
     duration=0.54,     seed=0, workers=0, tick=5, snap=10, dump=10, grid='4x10', desc='demo-teacher',
+)  # fmt: skip
+
+# Without discriminator: the Fréchet distance in the same feature network.
+DEMO_FD = dict(DEMO_RUN, loss='fd', freeze=1, fd_features='tf_efficientnet_lite0', fd_queue=10_000,
+               d_resolution=64, lr=1e-4)  # fmt: skip
+
+# CIFAR-10 at 16x16 pixels, all ten classes: photographs at a size that two CPU cores manage in an hour or
+# two. The teacher has 2.0 million parameters.
+PHOTOS_TEACHER_RUN = dict(
+    loss='edm', cond=True, arch='ncsnpp', cbase=32, cres='1,2,3', num_blocks=1, attn_res='8', batch=64,
+    lr=1e-3, lr_rampup=20, lr_rampdown=120, p_mean=-0.4, p_std=1.4, dropout=0, augment=0, xflip=True,
+    ema_warmup=0.1, duration=0.5, seed=0, workers=0, tick=5, snap=10, dump=10, dump_min=10, grid='4x10',
+    desc='photos-teacher',
+)  # fmt: skip
+PHOTOS = dict(DEMO, xflip=True, duration=0.1, tick=2)
+PHOTOS_CD = dict(DEMO_DISTANCE, teacher_type='cd', max_steps=16, xflip=True, duration=0.1, tick=2)
+PHOTOS_FD = dict(DEMO_FD, xflip=True, duration=0.1, tick=2)
+# The teacher's own features: nothing is resized, and nothing of ImageNet is read.
+PHOTOS_OWN = dict(PHOTOS, backbone='teacher')
+del PHOTOS_OWN['d_resolution']
+
+# CIFAR-10 at its own size, small networks, for one GPU in pieces of a few minutes (docs/recipes.md).
+SMALL_TEACHER_RUN = dict(
+    loss='edm', cond=True, arch='ncsnpp', cbase=64, cres='1,2,2', num_blocks=2, attn_res='16', batch=256,
+    lr=1e-3, lr_rampup=100, lr_rampdown=500, p_mean=-0.8, p_std=1.3, dropout=0.05, augment=0, xflip=True,
+    ema_warmup=0.1, duration=2.5, precision='bf16', seed=0, workers=4, tick=50, snap=10, dump=5, dump_min=3,
+    desc='cifar10-small-teacher',
+)  # fmt: skip
+SMALL = dict(
+    loss='gdd', cond=True, compat='clean', freeze=1, backbone='3', d_resolution=128, class_embed='computed',
+    batch=128, lr=2e-4, dlr=2e-4, r1_gamma=5e-5, xflip=True, ema_warmup=0.1, duration=1, precision='bf16',
+    seed=0, workers=4, tick=25, snap=4, dump=4, dump_min=3,
 )  # fmt: skip
 
 # EDM's: whatever is not named here is a default of EDM, and of train.py.
@@ -121,6 +157,16 @@ def _demo(about: str, options: dict[str, Any], desc: str, **more: Any) -> Recipe
     return Recipe(about, 'mnist-32x32', dict(options, desc=desc, **more), teacher=MNIST_TEACHER)
 
 
+def _photos(about: str, options: dict[str, Any], desc: str) -> Recipe:
+    options = dict(options, desc=desc)
+    return Recipe(about, 'cifar10-16x16', options, teacher=PHOTOS_TEACHER, made_by='photos-teacher')
+
+
+def _small(about: str, options: dict[str, Any], desc: str) -> Recipe:
+    options = dict(options, desc=desc)
+    return Recipe(about, 'cifar10-32x32', options, teacher=SMALL_TEACHER, made_by='cifar10-small-teacher')
+
+
 def _edm(about: str, base: tuple[str, dict[str, Any]], arch: str, fid: float | None = None,
          processes: int = 8) -> Recipe:  # fmt: skip
     data, options = base
@@ -152,6 +198,21 @@ METHODS = {
                       max_steps=4),
     'demo-two-step': _demo('GDD-I with two steps', DEMO, 'demo-two-step', multi_step_g=2, duration=0.012,
                            tick=1),
+    'demo-fd':  _demo('Fréchet distance as the loss', DEMO_FD, 'demo-fd', duration=0.012, tick=1),
+}
+PHOTOGRAPHS = {
+    'photos-teacher': Recipe('an EDM teacher, about 2 hours on one CPU core', 'cifar10-16x16',
+                             PHOTOS_TEACHER_RUN),
+    'photos-gdd-i':   _photos('GDD-I, about an hour on one CPU core', PHOTOS, 'photos-gdd-i'),
+    'photos-gdd':     _photos('GDD, all layers trained', PHOTOS | dict(freeze=0), 'photos-gdd'),
+    'photos-gdd-i-teacher': _photos("GDD-I on the teacher's own features, without ImageNet", PHOTOS_OWN,
+                                    'photos-gdd-i-teacher'),
+    'photos-cd':      _photos('consistency distillation', PHOTOS_CD, 'photos-cd'),
+    'photos-fd':      _photos('Fréchet distance as the loss', PHOTOS_FD, 'photos-fd'),
+    'cifar10-small-teacher': Recipe('32x32, for one GPU, about half an hour in pieces', 'cifar10-32x32',
+                                    SMALL_TEACHER_RUN),
+    'cifar10-small-gdd-i': _small('GDD-I of it, for one GPU', SMALL, 'cifar10-small-gdd-i'),
+    'cifar10-small-gdd':   _small('GDD of it, for one GPU', SMALL | dict(freeze=0), 'cifar10-small-gdd'),
 }
 DISTILLATIONS = {  # the paper names no number of GDD, where all layers are trained
     'gdd-cifar10':        _gdd('GDD, CIFAR-10, 5 million images', GDD_CIFAR_UNCOND, 0),
@@ -185,6 +246,7 @@ GROUPS = {
     'Demo on MNIST, for a CPU or one GPU': DEMOS,
     'Other distillation methods on the demo, 12,000 images each (GDD-I: demo --duration=0.012); '
     'see docs/methods.md': METHODS,
+    'Photographs in small, CIFAR-10 for a CPU (16x16) or one GPU (32x32)': PHOTOGRAPHS,
     'GDD and GDD-I (most convolutions frozen), the ten published configurations': DISTILLATIONS,
     'EDM teachers, the nine published configurations': TEACHERS,
 }
@@ -192,6 +254,7 @@ RECIPES = {name: recipe for group in GROUPS.values() for name, recipe in group.i
 
 # Start of an archive's name -> what makes it.
 _SOURCES = {
+    'cifar10-16x16': '--source=cifar-10-python.tar.gz --resolution=16x16 --transform=resize',
     'cifar10-': '--source=cifar-10-python.tar.gz',
     'ffhq-': '--source=ffhq/images1024x1024 --resolution=64x64',
     'afhqv2-': '--source=afhqv2 --resolution=64x64',
@@ -223,6 +286,11 @@ def missing_file(recipe: Recipe, data: str | None, teacher: str | None) -> str |
     if data and not os.path.exists(data):
         return f'{data} is missing; make it with {make_data(recipe.data)}, or set DATA=FILE.zip'
     if teacher and '://' not in teacher and not os.path.exists(teacher):
+        if recipe.made_by:
+            return (
+                f'{teacher} is missing; train it with sh train.sh {recipe.made_by} and copy the last '
+                'network-snapshot-*.pkl of its run folder there, or set TEACHER=FILE.pkl'
+            )
         return (
             f'{teacher} is missing; download {EDM_URL}/{os.path.basename(teacher)}, or set TEACHER=FILE.pkl '
             'or TEACHER=URL'

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dnnlib.errors import ArgumentError, arg
-from training.choices import BACKBONE_PIXELS
+from training.choices import BACKBONE_PIXELS, DISTILLATION_LOSSES
 
 # Option -> its one value here, and why another cannot be had.
 ONE_VALUE = {
@@ -64,7 +64,7 @@ def translate(opts: dict[str, Any], weak: Iterable[str] = ()) -> dict[str, Any]:
     fp16, lpips = opts.pop('fp16', None), opts.pop('lpips', None)
     opts['loss'] = choose_loss(opts, weak)
     opts.pop('precond', None)
-    reduced = 'bf16' if opts['loss'] == 'gdd' else 'fp16'
+    reduced = 'bf16' if opts['loss'] in DISTILLATION_LOSSES else 'fp16'
     _settle(opts, weak, 'fp16', fp16, 'precision', {True: reduced, False: 'fp32'})
     _settle(opts, weak, 'lpips', lpips, 'distance', {True: 'lpips', False: 'l2'})
     if not opts.pop('use_gp', True) and opts.get('r1_type') != 'none':

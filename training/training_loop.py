@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from dnnlib.errors import ArgumentError, arg, as_option
+from dnnlib.files import naming
 from dnnlib.util import Logger, atomic_write
 from torch_utils import distributed, misc, training_stats
 from torch_utils.randomness import BatchRandom, derive_seed
@@ -249,6 +250,10 @@ def build_task(config: dict[str, Any], dataset: Any, device: torch.device, micro
         from training.tasks.instance import InstanceTask
 
         return InstanceTask(config, dataset, device, micro_batch)
+    if config['loss'] == 'fd':
+        from training.tasks.frechet import FrechetTask
+
+        return FrechetTask(config, dataset, device, micro_batch)
     if config['loss'] == 'gdd':
         from training.tasks.distillation import DistillationTask
 
@@ -287,7 +292,8 @@ def write_stats(
         }
         for name, entry in collector.as_dict().items()
     }
-    with open(os.path.join(run_dir, 'stats.jsonl'), 'a', encoding='utf-8') as file:
+    path = os.path.join(run_dir, 'stats.jsonl')
+    with naming(path), open(path, 'a', encoding='utf-8') as file:
         file.write(json.dumps(dict(stats, timestamp=time.time())) + '\n')
     if tensorboard is not None:
         tensorboard.write(run_dir, stats)

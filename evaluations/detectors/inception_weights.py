@@ -20,12 +20,14 @@ import numpy as np
 import torch
 
 from dnnlib.errors import ArgumentError
+from dnnlib.zips import ZipError
 from evaluations.detectors.graphdef import GraphDefError, read_constants
 from evaluations.detectors.inception import empty_inception
 from evaluations.detectors.torchscript_reader import TorchScriptError, is_torchscript, read_torchscript
 from torch_utils.persistence import LEGACY_MAGIC
 from torch_utils.pickle_machine import PickleError
 from torch_utils.pickle_values import TensorRecord
+from torch_utils.torch_files import read_weight_file
 from training.snapshots.pickle_reader import read_pickled_module
 
 
@@ -191,9 +193,9 @@ def _read_any(path):
 
 def _read_state_dict(path):
     try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as err:  # torch.load raises half a dozen unrelated types
-        raise InceptionWeightsError(f'torch.load refuses it ({type(err).__name__})') from err
+        state = read_weight_file(path, 'a state dict')
+    except (ZipError, PickleError) as err:
+        raise InceptionWeightsError(str(err)) from err
     if not isinstance(state, dict) or not all(isinstance(t, torch.Tensor) for t in state.values()):
         raise InceptionWeightsError('it is no state dict (names -> tensors)')
     return state

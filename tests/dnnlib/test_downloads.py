@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of dnnlib/downloads.py with a server on loopback that misbehaves: nothing bad enters the cache."""
 
+import contextlib
 import gzip
 import hashlib
 import os
 import socketserver
 import threading
+import time
 
 import pytest
 
@@ -74,6 +76,13 @@ BAD = {
     ),
 }
 
+# Path -> what the server sends at once, and the byte that it sends now and then from there on.
+DRIPPING = {
+    '/slow-body': (OK + b'Content-Length: 1000000\r\n\r\n', b'\x80'),
+    '/slow-chunks': (OK + b'Transfer-Encoding: chunked\r\n\r\n', b'1\r\n\x80\r\n'),
+    '/slow-headers': (OK, b'x'),
+}
+
 
 class Handler(socketserver.StreamRequestHandler):
     def handle(self):
@@ -81,9 +90,18 @@ class Handler(socketserver.StreamRequestHandler):
         while self.rfile.readline().strip():
             pass
         self.server.requests.append(path)
+        if path in DRIPPING:
+            self.drip(*DRIPPING[path])
         if path == '/again' and len(self.server.requests) < 3:
             path = '/overload'
         self.wfile.write(BAD[path][0] if path in BAD else ANSWERS.get(path, answer(BODY)))
+
+    def drip(self, start, byte):
+        with contextlib.suppress(OSError):  # the other side gives up
+            self.wfile.write(start)
+            for _ in range(200):
+                self.wfile.write(byte)
+                time.sleep(0.02)
 
 
 @pytest.fixture(scope='module')
@@ -97,7 +115,7 @@ def running():
 
 @pytest.fixture
 def server(running, monkeypatch):
-    monkeypatch.setattr('dnnlib.downloads.time.sleep', lambda _seconds: None)
+    monkeypatch.setattr('dnnlib.downloads._pause', lambda _seconds: None)
     for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
         monkeypatch.delenv(name, raising=False)
     running.requests = []
@@ -216,6 +234,14 @@ def test_a_bad_file_in_the_cache_is_named(content, words, server, cache):
         open_url(url, cache_dir=cache)
     assert str(raised.value).startswith(f'{path}, the cached copy of {url}, is {words}')
     assert 'delete it' in str(raised.value)
+
+
+@pytest.mark.parametrize('path', DRIPPING)
+def test_a_dripping_server_is_given_up(path, server, cache, monkeypatch):
+    monkeypatch.setattr('dnnlib.downloads._RATE_SEC', 0.2)
+    with pytest.raises(ArgumentError, match=r'cannot be downloaded \(too slow: .* in 0.2 s'):
+        open_url(server.url + path, cache_dir=cache, num_attempts=1, timeout_sec=0.2, verbose=False)
+    assert os.listdir(cache) == []
 
 
 def test_a_full_disk_is_not_blamed_on_the_server(server, cache, monkeypatch):

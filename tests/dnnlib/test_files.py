@@ -14,6 +14,7 @@ import pytest
 
 from dnnlib.errors import ArgumentError
 from dnnlib.files import atomic_write, claim, file_sha256, naming, refuse_special_file
+from dnnlib.os_errors import underlying_os_error
 from tests.support import ROOT
 
 HOLD = """
@@ -131,3 +132,15 @@ def test_claims_where_locks_are_unknown(tmp_path, monkeypatch):
         with claim(tmp_path / 'missing' / 'a.zip'):
             pass
     assert raised.value.filename == str(tmp_path / 'missing' / 'a.zip')
+
+
+def test_naming_reaches_an_error_that_another_has_replaced(tmp_path):
+    """As torch.save on a full disk: closing the unfinished archive raises an error of its own."""
+    path = str(tmp_path / 'state.pt')
+    with pytest.raises(RuntimeError) as raised, atomic_write(path):
+        try:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        finally:
+            raise RuntimeError('unexpected pos 64 vs 0')
+    assert underlying_os_error(raised.value).filename == path
+    assert os.listdir(tmp_path) == []

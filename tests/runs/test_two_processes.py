@@ -24,6 +24,7 @@ from torch_utils import distributed, training_stats
 
 TEACHER_NAMES = ('Loss/loss', 'Grad/norm')
 INSTANCE_NAMES = ('Loss/dist/fake', 'Grad/G/norm')
+FD_NAMES = ('Loss/G/loss', 'Loss/fd/teacher', 'Loss/fd/tf_efficientnet_lite0', 'Grad/G/norm')
 GAN_NAMES = (
     'Loss/G/loss',
     'Loss/D/loss',
@@ -98,6 +99,9 @@ def student_runs(common, folder, args):
     rates = ('--freeze=1', '--r1-gamma=0.1', '--lr=1e-3', '--dlr=1e-3')
     method = ('--teacher-type=ctm', '--teacher-only=1', '--max-steps=8', '--distance=huber', '--lr=1e-2')
 
+    both = ('--backbone=teacher,tf_efficientnet_lite0',)
+    fd = ('--loss=fd', '--fd-features=teacher,tf_efficientnet_lite0', '--fd-queue=150', '--d-resolution=32')
+
     def run(name, nimg, r1_interval, *more, names=GAN_NAMES, change=None):
         config = tiny_runs.make_config(*tiny_runs.GAN_ARGS, *common, *rates, tiny_runs.duration(nimg), *more)
         changes = () if change is None else (change,)
@@ -108,9 +112,13 @@ def student_runs(common, folder, args):
 
     augmentation = ('--diffaug=1', '--ada-target=0.6', '--augment-p=0.5')
     instance = tiny_runs.make_config(*tiny_runs.COMMON_ARGS, *common, *method, tiny_runs.duration(24), *args)
+    frechet = tiny_runs.make_config(
+        *tiny_runs.COMMON_ARGS, *common, *fd, '--lr=1e-2', tiny_runs.duration(24), *args
+    )
     return dict(
+        frechet=train(frechet, f'{folder}/frechet', FD_NAMES),
         instance=train(instance, f'{folder}/instance', INSTANCE_NAMES),
-        unnormalised=run('unnormalised', 40, 2, *args, change=without_norms),
+        unnormalised=run('unnormalised', 40, 2, *both, *args, change=without_norms),
         # Weights that hardly move: batch norm over so few values amplifies rounding from iteration to
         # iteration.
         synchronised=run('synchronised', 40, 1, '--sync-bn=1', '--lr=1e-9', '--dlr=1e-9'),
@@ -317,6 +325,15 @@ def test_instance_based_distillation_has_the_same_losses_and_parameters(runs):
     assert set(found[0]) == set(INSTANCE_NAMES) and two['instance']['differing'] == []
     agree(found, two['instance']['means'], rel=1e-3)
     assert relative_distance(one['instance'], two['instance']) < 2e-2
+
+
+def test_frechet_distance_has_the_same_losses_and_parameters(runs):
+    """References and queue are measured by both, features gathered, gradients those of the global loss."""
+    one, two, _ended = runs
+    found = one['frechet']['means']
+    assert set(found[0]) == set(FD_NAMES) and two['frechet']['differing'] == []
+    agree(found, two['frechet']['means'], rel=1e-3)
+    assert relative_distance(one['frechet'], two['frechet']) < 2e-2
 
 
 def test_failing_process_ends_the_run_with_its_message(runs):

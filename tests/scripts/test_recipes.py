@@ -25,7 +25,8 @@ from training.student.freeze import is_frozen
 from training.tasks.distillation import describe_r1
 
 DEMO = ['demo', 'demo-long', 'demo-teacher']
-METHODS = ['demo-gdd', 'demo-cd', 'demo-ctm', 'demo-pd', 'demo-rcd', 'demo-two-step']
+METHODS = ['demo-gdd', 'demo-cd', 'demo-ctm', 'demo-pd', 'demo-rcd', 'demo-two-step', 'demo-fd']
+PARAMETERS = (1_970_563, 7_083_331)  # of the teachers of photographs
 
 
 VARIABLES = ('NPROC', 'DATA', 'TEACHER', 'OUTDIR', 'TORCHRUN', 'COMPARE')
@@ -85,10 +86,12 @@ def test_list_is_grouped(listed):
     assert names == [
         'Demo on MNIST',
         'Other distillation methods on the demo',
+        'Photographs in small',
         'GDD and GDD-I (most convolutions frozen)',
         'EDM teachers',
     ] and headings[0].endswith(':')
-    assert list(listed)[:9] == DEMO + METHODS and len(listed) == 9 + len(GDD) + len(PUBLISHED)
+    small = DEMO + METHODS + list(recipes.PHOTOGRAPHS)
+    assert list(listed)[: len(small)] == small and len(listed) == len(small) + len(GDD) + len(PUBLISHED)
     assert [name for name in listed if name.startswith('gdd')] == list(GDD)
 
 
@@ -454,7 +457,9 @@ def test_methods_are_compared_on_equal_terms(name, resolved):
         'precision',
         'target',
     )
-    assert {key: config[key] for key in shared} == {key: demo[key] for key in shared}
+    if name == 'demo-fd':  # with an optimizer and a rate of its own
+        shared = [key for key in shared if key != 'optimizer_kwargs' and key in config]
+    assert {key: config.get(key) for key in shared} == {key: demo[key] for key in shared}
     assert config['total_nimg'] == 12000 and config['snapshot_ticks'] == demo['snapshot_ticks']
     kind = name.split('-')[1]
     if kind in ('gdd', 'two'):
@@ -465,11 +470,45 @@ def test_methods_are_compared_on_equal_terms(name, resolved):
         assert config['freeze'] == (kind == 'two') and config['sampler_kwargs']['num_steps'] == 1 + (
             kind == 'two'
         )
+    elif kind == 'fd':
+        assert config['feature_kwargs'] == demo['feature_kwargs'] and config['freeze'] == demo['freeze'] == 1
     else:
         assert config['instance_kwargs'] == dict(
             kind=kind, max_steps=dict(cd=16, ctm=8, pd=4, rcd=4)[kind], distance='huber'
         )
         assert config['teacher_only'] and config['freeze'] == 0 and config['target'] is None
+
+
+def test_photographs_differ_from_each_other_in_the_method_alone(resolved):
+    """And from the demo in the data, the teacher, mirrored images and the length."""
+    demo, base = resolved['demo'], resolved['photos-gdd-i']
+
+    def differing(one, two):
+        names = one.keys() | two.keys()
+        return sorted(name for name in names - {'options'} if one.get(name) != two.get(name))
+
+    assert differing(demo, base) == ['dataset_kwargs', 'tick_nimg', 'total_nimg', 'transfer']
+    assert differing(base, resolved['photos-gdd']) == ['freeze'] and base['freeze'] == 1
+    assert differing(base, resolved['photos-gdd-i-teacher']) == ['feature_kwargs', 'teacher_sigma']
+    assert resolved['photos-gdd-i-teacher']['feature_kwargs']['names'] == ['teacher']
+    assert differing(resolved['cifar10-small-gdd-i'], resolved['cifar10-small-gdd']) == ['freeze']
+    fd = resolved['photos-fd']
+    assert fd['feature_kwargs'] == base['feature_kwargs'] and fd['dataset_kwargs'] == base['dataset_kwargs']
+    for name in ('photos-gdd-i', 'cifar10-small-gdd-i'):
+        assert recipes.RECIPES[recipes.RECIPES[name].made_by].data == recipes.RECIPES[name].data
+
+
+@pytest.mark.parametrize(
+    'name, parameters', list(zip(('photos-teacher', 'cifar10-small-teacher'), PARAMETERS, strict=True))
+)
+def test_small_teachers_have_the_size_that_is_stated(name, parameters, resolved):
+    side = 16 if name == 'photos-teacher' else 32
+    with torch.device('meta'):
+        arguments = dict(
+            img_resolution=side, img_channels=3, label_dim=10, **resolved[name]['network_kwargs']
+        )
+        net = networks.EDMPrecond(**arguments)
+    assert sum(p.numel() for p in net.parameters()) == parameters
 
 
 # ------------------------------------------------------------------------------------------------
@@ -510,6 +549,11 @@ def test_later_options_and_variables_win():
             '--source=ILSVRC/Data/CLS-LOC/train --transform=center-crop --resolution=64x64',
         ),
         ('demo-teacher', 'the commands in datasets/README.md'),
+        (
+            'photos-gdd-i',
+            '--dest=datasets/cifar10-16x16.zip --source=cifar-10-python.tar.gz --resolution=16x16 '
+            '--transform=resize',
+        ),
     ],
 )
 def test_missing_data_is_one_line_that_says_how_to_make_it(name, how):
@@ -572,6 +616,12 @@ def test_missing_teacher_and_class_table_are_one_line_each(tmp_path, monkeypatch
         'https://nvlabs-fi-cdn.nvidia.com/edm/pretrained/'
         'edm-afhqv2-64x64-uncond-ve.pkl, or set TEACHER=FILE.pkl or TEACHER=URL\n'
     )
+    for name, maker in (('photos-gdd', 'photos-teacher'), ('cifar10-small-gdd-i', 'cifar10-small-teacher')):
+        teacher = invoke(name, DATA='data.zip')
+        assert (teacher.exit_code, teacher.stdout) == (2, '') and teacher.stderr == (
+            f'Error: {recipes.RECIPES[name].teacher} is missing; train it with sh train.sh {maker} and copy '
+            'the last network-snapshot-*.pkl of its run folder there, or set TEACHER=FILE.pkl\n'
+        )
     for given in ('teacher.pkl', 'https://example.com/teacher.pkl'):
         table = invoke('gdd-cifar10-cond', TEACHER=given, DATA='data.zip')
         assert (table.exit_code, table.stdout) == (2, '') and table.stderr == (
@@ -628,7 +678,7 @@ def test_published_numbers():
     """Frechet distances with their source, or None; the same as in docs/metrics.md."""
     for name, recipe in recipes.RECIPES.items():
         assert (recipe.fid is None) == (recipe.source is None) and (recipe.fid is None) == (
-            name.startswith('demo')
+            name.startswith(('demo', 'photos-', 'cifar10-small-'))
             or name in ('gdd-i-cifar10-cond', *WITHOUT_NUMBER)
             or name.startswith('gdd-')
             and 'gdd-i-' not in name

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.support import ROOT
+from tests.support.pretended_cuda import PretendedCuda
 from torch_utils import distributed, misc
 
 VARIABLES = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
@@ -256,3 +257,37 @@ def test_device_choice(no_launcher):
 def test_named_params_and_buffers():
     names = [name for name, _tensor in misc.named_params_and_buffers(torch.nn.BatchNorm1d(2))]
     assert names == ['weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked']
+
+
+def test_group_of_one_on_demand(no_launcher):
+    """Without a launcher and without a port; on a GPU it is how nccl runs in one process."""
+    distributed.init('cpu')
+    assert not torch.distributed.is_initialized()
+    distributed.destroy()
+    no_launcher.setenv('FORCE_PROCESS_GROUP', '1')
+    distributed.init('cpu')
+    assert torch.distributed.is_initialized() and torch.distributed.get_backend() == 'gloo'
+    assert (distributed.get_rank(), distributed.get_world_size()) == (0, 1)
+    distributed.barrier()
+    assert distributed.all_reduce_sum_(torch.tensor([3.0])).item() == 3
+    assert distributed.gather_objects('x') == ['x'] and distributed.broadcast_object(5) == 5
+
+
+def test_group_is_bound_to_the_gpu_of_nccl(no_launcher):
+    calls = []
+    no_launcher.setattr(torch.distributed, 'init_process_group', lambda **given: calls.append(given))
+    no_launcher.setenv('FORCE_PROCESS_GROUP', '1')
+    with PretendedCuda():
+        distributed.init('cuda')
+    assert calls[0]['backend'] == 'cpu:gloo,cuda:nccl' and calls[0]['device_id'] == torch.device('cuda', 0)
+
+
+def test_replicas_are_compared_with_one_look_at_the_gpu(monkeypatch):
+    with PretendedCuda() as gpu:
+        module = torch.nn.BatchNorm1d(2).to('cuda')
+        gpu.waits.clear()
+        with gpu.hot_loop():
+            misc.check_ddp_consistency(module)  # one process: nothing to compare
+        monkeypatch.setattr(distributed, 'get_world_size', lambda: 2)
+        misc.check_ddp_consistency(module)
+        assert gpu.waits.total() == 1

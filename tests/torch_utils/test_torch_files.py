@@ -17,7 +17,7 @@ from dnnlib.zips import ZipError
 from tests.support.upstream_files import Call
 from torch_utils.persistence import STORAGE_CLASSES
 from torch_utils.pickle_machine import PickleError, PickleFormatError, UnsafePickleError
-from torch_utils.torch_files import read_torch_file
+from torch_utils.torch_files import read_torch_file, read_weight_file
 
 
 def saved(value):
@@ -166,3 +166,21 @@ def test_damage_and_other_files(tmp_path):
         read_torch_file(io.BytesIO(b'text'), 'a test')
     with pytest.raises(FileNotFoundError):
         read_torch_file(tmp_path / 'nothing.pt', 'a test')
+
+
+def test_weight_files_of_both_formats(tmp_path):
+    path, state = tmp_path / 'weights.pth', {'a': torch.arange(1000.0)}
+    for zipped in (True, False):
+        torch.save(state, path, _use_new_zipfile_serialization=zipped)
+        assert torch.equal(read_weight_file(path, 'a test')['a'], state['a'])
+    path.write_bytes(b'no weights')
+    with pytest.raises(PickleFormatError, match='torch.load refuses it'):
+        read_weight_file(path, 'a test')
+    data = bytearray(saved(state).getvalue())
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(ZipError, match='damaged or incomplete'):
+        read_weight_file(path, 'a test')
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ZipError, match='Bad CRC-32'):
+        read_weight_file(path, 'a test')

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.pretended_cuda import PretendedCuda
 from torch_utils import persistence
 from torch_utils.randomness import BatchRandom
 from training import augment
@@ -386,3 +387,38 @@ def test_snapshots_can_hold_it():
         0.0,
         0.5,
     )
+
+
+# ------------------------------------------------------------------------------------------------
+# What a GPU does otherwise, or would wait for.
+
+
+@pytest.mark.parametrize('shape', [(4, 3, 16, 16), (4, 1, 20, 20)])
+def test_the_fixed_padding_of_a_gpu_changes_rounding_only(shape, monkeypatch):
+    images, pipe = make_images(shape), everything()
+    draws = pipe.draw(shape[0], torch.Generator().manual_seed(3))
+    expected, _labels = pipe.apply(images, draws)
+    sizes = []
+    monkeypatch.setattr(augment, 'padding', lambda _m, h, w: sizes.append((h, w)) or [w - 1, h - 1] * 2)
+    found, _labels = pipe.apply(images, draws)
+    assert sizes == [shape[2:]] and (found - expected).abs().max() < 2e-5
+
+
+def test_padding_on_a_gpu_does_not_look_at_the_matrices():
+    with PretendedCuda() as gpu, gpu.hot_loop():
+        matrix = torch.eye(3, device='cuda').expand(2, 3, 3)
+        assert padding(matrix, 5, 7) == [6, 4, 6, 4]
+
+
+def test_constants_are_made_on_the_device():
+    with PretendedCuda() as gpu:
+        x = torch.rand(4, device='cuda')
+        with gpu.hot_loop():
+            matrix = augment.stack([[1, 0, x], [0, 1.5, x], [0, 0, 1]], x)
+            grey = augment.grey_projection(x)
+        assert matrix[2].tolist() == [[1, 0, x[2].item()], [0, 1.5, x[2].item()], [0, 0, 1]]
+        assert grey.cpu().sum(dim=1) == pytest.approx([1, 1, 1, 0])
+        first = augment.constant((1.0, 2.0), torch.float32, x.device)
+        with gpu.hot_loop():
+            assert augment.constant((1.0, 2.0), torch.float32, x.device) is first
+    augment.constant.cache_clear()

@@ -52,5 +52,5 @@ def test_possible_numbers_of_steps():
 
 
 def test_every_loss_has_defaults():
-    assert set(LOSS_DEFAULTS) == set(LOSSES) == {'gdd', *TEACHER_LOSSES}
+    assert set(LOSS_DEFAULTS) == set(LOSSES) == {'gdd', 'fd', *TEACHER_LOSSES}
     assert LOSS_DEFAULTS['vp'] == LOSS_DEFAULTS['edm'] != LOSS_DEFAULTS['gdd']

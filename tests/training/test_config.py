@@ -23,6 +23,7 @@ from training.run import folder
 
 GDD = ('--outdir=runs', '--data=some/cifar10-32x32.zip', '--transfer=teacher.pkl')
 EDM = ('--outdir=runs', '--data=some/cifar10-32x32.zip', '--loss=edm')
+FD = (*GDD, '--loss=fd')
 TEACHERS = ('edm', 'vp', 've')
 
 
@@ -284,6 +285,26 @@ def test_official_accidents_are_one_switch():
             '--metrics-ref=a.npz needs --metrics, .* for example --metrics=fd10k, or leave it out',
         ),
         ((*GDD, '--metrics-detector-path=a'), '--metrics-detector-path=a needs --metrics'),
+        ((*FD, '--dlr=1e-4'), '--dlr=0.0001 needs --loss=gdd; the Fréchet distance is the only loss there'),
+        ((*FD, '--teacher-type=cd'), '--teacher-type=cd needs --loss=gdd; the Fréchet distance is the only'),
+        ((*FD, '--augment=0.1'), '--augment=0.1 needs --loss=gdd or edm or vp or ve; the Fréchet distance'),
+        (
+            (*GDD, '--fd-queue=9'),
+            '--fd-queue=9 needs --loss=fd; the other losses measure no Fréchet distance',
+        ),
+        ((*EDM, '--teacher-sigma=1'), '--teacher-sigma=.* needs --loss=gdd or fd; a teacher has no'),
+        ((*GDD, '--teacher-sigma=1'), '--teacher-sigma=.* add --backbone=teacher, or leave it out'),
+        ((*FD, '--teacher-sigma=grid'), '--teacher-sigma=grid is about .* add --fd-features=teacher'),
+        (
+            (*GDD[:2], '--transfer=random', '--arch=ncsnpp', '--backbone=teacher'),
+            '--backbone=teacher means the encoder of the teacher, and --transfer=random has none; use',
+        ),
+        (
+            (*GDD, '--backbone=teacher', '--d-resolution=64'),
+            '--d-resolution=64 is about .* and --backbone=teacher sees them as they are; leave it out',
+        ),
+        ((*FD, '--fd-features=teacher', '--d-pretrained=0'), '--d-pretrained=False is about .* leave it out'),
+        ((*FD, '--fd-features=a b'), "--fd-features=a b: 'a b' is neither .* use --fd-features=3"),
         ((*GDD, '--precision=fp16'), '--precision=fp16 does not go with --loss=gdd, .* use --precision=bf16'),
     ],
 )
@@ -292,6 +313,28 @@ def test_options_that_exclude_or_need_each_other(args, text):
         build(*args)
     message = caught.value.spell(as_option)
     assert re.search(text, message) and '\n' not in message
+
+
+def test_distillation_by_the_frechet_distance():
+    """The published optimizer and rate of a network of many steps (arXiv 2604.28190); no discriminator."""
+    config = build(*FD)
+    assert config['optimizer_kwargs'] == dict(lr=1e-5, betas=[0.9, 0.95], eps=1e-8)
+    assert config['feature_kwargs']['names'] == ['tf_efficientnet_lite0']
+    assert (config['fd_queue'], config['fd_beta'], config['teacher_sigma']) == (50_000, 0, None)
+    assert not {'d_optimizer_kwargs', 'discriminator_kwargs', 'instance_kwargs', 'loss_kwargs'} & set(config)
+    config = build(*FD, '--fd-features=teacher,vgg16_bn', '--d-resolution=64', '--freeze=1')
+    assert config['feature_kwargs']['names'] == ['teacher', 'vgg16_bn'] and config['freeze'] == 1
+    assert config['feature_kwargs']['input_size'] == 64 and config['teacher_sigma'] == 'grid'
+
+
+@pytest.mark.parametrize(
+    'text, expected',
+    [('grid', 'grid'), ('lognormal', 'lognormal'), ('0.1,1', [0.1, 1.0]), ('0.002', [0.002])],
+)
+def test_noise_of_the_teachers_encoder(text, expected):
+    assert build(*GDD, '--backbone=teacher', f'--teacher-sigma={text}')['teacher_sigma'] == expected
+    mixed = build(*GDD, '--backbone=teacher,tf_efficientnet_lite0', '--d-resolution=64')
+    assert mixed['teacher_sigma'] == 'grid' and build(*GDD)['teacher_sigma'] is None
 
 
 def test_r1_off_is_paid_for_in_the_official_code():
@@ -450,6 +493,11 @@ def test_lists(text, expected):
         '--precision=fp8',
         '--p-std=0',
         '--label-dropout=-1',
+        '--teacher-sigma=0.001',
+        '--teacher-sigma=1,,2',
+        '--teacher-sigma=nan',
+        '--fd-queue=1',
+        '--fd-beta=1',
     ],
 )
 def test_malformed_values_are_refused_by_the_command_line(option):
@@ -510,6 +558,10 @@ EFFECTS = {
     'max_steps': (CD, '--max-steps=16'),
     'distance': (CD, '--distance=huber'),
     'lpips': (CD, '--lpips=0'),
+    'fd_features': (FD, '--fd-features=teacher'),
+    'fd_queue': (FD, '--fd-queue=1000'),
+    'fd_beta': (FD, '--fd-beta=0.99'),
+    'teacher_sigma': ((*GDD, '--backbone=teacher'), '--teacher-sigma=0.1,1'),
     'dlr': (GDD, '--dlr=1e-5'),
     'loss_type': (GDD, '--loss-type=hinge'),
     'r1_type': (GDD, '--r1-type=none'),
@@ -592,7 +644,7 @@ def test_every_resolved_value_is_read():
     """What build_config returns must be used by the modules that get it, not only printed."""
     root = pathlib.Path(options.__file__).parent
     text = ''.join(path.read_text() for path in [*root.rglob('*.py'), pathlib.Path(train.__file__)])
-    keys = set(build(*GDD)) | set(build(*EDM))
+    keys = set(build(*GDD)) | set(build(*EDM)) | set(build(*FD))
     assert keys == {key for key in keys if f"config['{key}']" in text or f"c['{key}']" in text}
 
 

@@ -168,7 +168,7 @@ def test_backslashes_in_label_names(tmp_path):
             for labels, words in [
                 ([0, -1, 2], 'from -1 to 2'),
                 ([0, 1, 1 << 70], '0..999999'),
-                (['cat', 'cat', 'dog'], 'label of 00000/img00000000.png is cat'),
+                (['cat', 'cat', 'dog'], "label of 00000/img00000000.png is 'cat'"),
                 ([[1], [2], [1, 2]], 'one length'),
                 *[
                     (odd, 'must give every image a class number')

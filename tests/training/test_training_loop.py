@@ -501,3 +501,11 @@ def test_skipped_steps_are_said_at_the_next_tick(kind, named, material, tmp_path
     )
     with open(f'{tmp_path}/log.txt', encoding='utf-8') as file:
         assert lines[4] in file.read().splitlines()
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='Linux has a device that is always full')
+def test_a_full_disk_names_the_file_of_statistics(tmp_path):
+    os.symlink('/dev/full', tmp_path / 'stats.jsonl')
+    with pytest.raises(OSError) as raised:
+        write_stats(str(tmp_path), training_stats.Collector(), rank=0)
+    assert raised.value.filename == str(tmp_path / 'stats.jsonl')

@@ -18,7 +18,16 @@ from collections.abc import Sequence
 import torch
 
 from torch_utils import distributed
-from training.augment import hue_rotation, recolour, resample, rotation, scaling, stack, translation
+from training.augment import (
+    grey_projection,
+    hue_rotation,
+    recolour,
+    resample,
+    rotation,
+    scaling,
+    stack,
+    translation,
+)
 
 ADJUST_INTERVAL = 4  # iterations between two changes of p (official constant)
 ADJUST_NIMG = 500_000  # images in which p may rise from 0 to 1 (official constant)
@@ -167,8 +176,7 @@ def colours(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
     get = parameters.__getitem__
     offset, gain, saturation = get('brightness'), 2 ** get('contrast'), 2 ** get('saturation')
     identity = torch.eye(4, dtype=offset.dtype, device=offset.device)
-    axis = torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=offset.dtype, device=offset.device) / math.sqrt(3)
-    grey = axis.outer(axis)  # [4, 4], projection onto the grey axis
+    grey = grey_projection(offset)
     brighten = stack([[1, 0, 0, offset], [0, 1, 0, offset], [0, 0, 1, offset], [0, 0, 0, 1]], offset)
     contrast = stack([[gain, 0, 0, 0], [0, gain, 0, 0], [0, 0, gain, 0], [0, 0, 0, 1]], gain)
     flip = identity - 2 * grey * get('luma_flip')[:, None, None]

@@ -47,6 +47,17 @@ class SpectralVectors:
                 torch._foreach_copy_(self._vectors, start)
             yield part
 
+    @torch.no_grad()
+    def take_those_of_rank_0(self) -> None:
+        """Make the vectors equal on all processes, bit for bit. All ranks call this.
+
+        Every process computes them from equal weights, but GPUs may choose different kernels for these
+        products. As with `RunningStatistics`, doing this only before states would make them depend on when.
+        """
+        if not distributed.is_alone() and self._vectors:
+            flat = distributed.broadcast_(torch.cat(self._vectors))
+            torch._foreach_copy_(self._vectors, list(flat.split([len(vector) for vector in self._vectors])))
+
 
 class RunningStatistics:
     """Keep the running statistics of batch norms equal on all processes.
@@ -70,7 +81,7 @@ class RunningStatistics:
     @torch.no_grad()
     def average(self) -> None:
         """Replace the statistics by their means over the processes. All ranks call this."""
-        if distributed.get_world_size() > 1 and self._buffers:
+        if not distributed.is_alone() and self._buffers:
             flat = torch.cat(self._buffers).div_(distributed.get_world_size())
             distributed.all_reduce_sum_(flat)
             torch._foreach_copy_(self._buffers, list(flat.split([len(buffer) for buffer in self._buffers])))

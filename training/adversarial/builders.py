@@ -13,12 +13,18 @@ from torch_utils.randomness import derive_seed
 from training.adversarial.class_table import make_class_table
 from training.adversarial.discriminator import ProjectedDiscriminator
 from training.adversarial.features import ProjectedFeatures
+from training.backbones.teacher import TEACHER, TeacherStages
 
 CLASS_TABLE_IMAGES = 4096
 
 
 def build_features(
-    feature_kwargs: Mapping, resolution: int, device: torch.device, seed: int, compat: str
+    feature_kwargs: Mapping,
+    resolution: int,
+    device: torch.device,
+    seed: int,
+    compat: str,
+    teacher: torch.nn.Module | None = None,
 ) -> ProjectedFeatures:
     """Build the frozen feature networks; `clean` draws one projection, `official` one per rank.
 
@@ -28,13 +34,17 @@ def build_features(
         device:         Device to train on.
         seed:           Seed of the run.
         compat:         'clean' or 'official'.
+        teacher:        Network whose encoder the name 'teacher' stands for; None where there is none.
     Raises:
         ArgumentError: They cannot be had, or do not take such images.
     """
     kwargs = dict(feature_kwargs)
-    target = kwargs.pop('input_size') or resolution
+    wanted = kwargs.pop('input_size')
+    target = wanted or resolution
     torch.manual_seed(derive_seed(seed, 'projection', distributed.get_rank() if compat == 'official' else 0))
     try:
+        if TEACHER in kwargs['names'] and teacher is not None:
+            kwargs['teacher'] = TeacherStages(teacher)
         return ProjectedFeatures(
             input_size=max(target, resolution), interpolate=resolution < target, **kwargs
         ).to(device)
@@ -42,7 +52,11 @@ def build_features(
         raise ArgumentError(
             arg('backbone', kwargs['names']),
             ' with ',
-            arg('d_resolution', target),
+            *(
+                [arg('d_resolution', wanted)]
+                if wanted
+                else [arg('d_resolution', 0), ' or ', arg('interp224', 0)]
+            ),
             f' on images of {resolution} pixels: ',
             *message_parts(error),
         ) from error
@@ -83,6 +97,7 @@ def build_discriminator(
         features.resolutions,
         label_dim=dataset.label_dim,
         class_table=table,
+        own_resolutions=features.own_resolutions,
         **kwargs,
     ).to(device)
 
@@ -123,6 +138,6 @@ def pooled_dataset_features(
         images = (
             torch.stack([torch.as_tensor(image) for image, _ in items]).to(device, torch.float32) / 127.5 - 1
         )
-        pooled.append(features.pooled_features(images).cpu())
-        labels += [torch.as_tensor(label) for _, label in items]
-    return torch.cat(pooled), torch.stack(labels)
+        labels.append(torch.stack([torch.as_tensor(label) for _, label in items]))
+        pooled.append(features.pooled_features(images, labels[-1].to(device, torch.float32)).cpu())
+    return torch.cat(pooled), torch.cat(labels)

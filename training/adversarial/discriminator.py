@@ -11,7 +11,7 @@ Letters in shape comments: N batch, C channels, s side of a map, K classes, L lo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -144,6 +144,7 @@ class ProjectedDiscriminator(nn.Module):
         class_table: Start values of the class embedding, float32 [>= label_dim, D], see
                      adversarial/class_table.py; needed if label_dim > 0.
         channel_max: Upper bound on the channels after a DownBlock; None = official widths.
+        own_resolutions: Other nominal sizes by backbone, `ProjectedFeatures.own_resolutions`.
     Raises:
         ValueError: The class table is missing or too short, or the nominal sizes do not fit.
     """
@@ -156,6 +157,7 @@ class ProjectedDiscriminator(nn.Module):
         label_dim: int = 0,
         class_table: torch.Tensor | None = None,
         channel_max: int | None = None,
+        own_resolutions: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         if label_dim > 0 and (class_table is None or class_table.shape[0] < label_dim):
@@ -165,13 +167,14 @@ class ProjectedDiscriminator(nn.Module):
             )
         self.names = [backbone_key(name) for name in names]
         self.label_dim = label_dim
-        end_size = head_end_size(resolutions)
-        out_kernel = 4 if end_size >= 8 else max(1, end_size // 2)
         table = class_table if label_dim > 0 else None
         for name in self.names:
+            sizes = (own_resolutions or {}).get(name, resolutions)
+            end_size = head_end_size(sizes)
+            out_kernel = 4 if end_size >= 8 else max(1, end_size // 2)
             heads = nn.ModuleList(
                 LevelHead(head_channels(size, end_size, width, channel_max), out_kernel, table)
-                for size, width in zip(resolutions, channels)
+                for size, width in zip(sizes, channels)
             )
             self.add_module(name, heads)
 

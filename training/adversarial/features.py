@@ -20,7 +20,9 @@ from dnnlib.errors import ArgumentError
 from training.adversarial.diffaugment import apply_draws, draw
 from training.backbones.spec import BackboneSpec, backbone_key
 from training.backbones.stages import fold_batch_norms, get_spec, move_statistics
+from training.backbones.teacher import TEACHER, TeacherStages
 from training.backbones.weights import build_stages
+from training.sampling.noise_levels import SIGMA_MIN
 
 CCM_CHANNELS = (64, 128, 256, 512)  # after cross-channel mixing, per stage
 FEATURE_CHANNELS = (64, 64, 128, 256)  # after cross-scale mixing: what the discriminator sees
@@ -131,9 +133,10 @@ class ProjectedFeatures(nn.Module):
                           function up to rounding, nearly twice as fast on a CPU. Rounding still
                           flips a few ReLUs, so single gradients then differ from the official
                           code's by up to 1e-2; keep it off to compare numbers.
+        teacher:          What the name 'teacher' stands for; it sees the images as they are, with noise.
     Raises:
-        ArgumentError: Unknown backbone (BackboneError), no weights (WeightsError), or `input_size` is no
-            multiple of 32.
+        ArgumentError: Unknown backbone (BackboneError), no weights (WeightsError), `input_size` is no
+            multiple of 32, or 'teacher' is named and there is none.
     """
 
     def __init__(
@@ -146,20 +149,26 @@ class ProjectedFeatures(nn.Module):
         pretrained_dir: str = 'pretrained',
         diffaugment: bool = False,
         fused: bool = False,
+        teacher: TeacherStages | None = None,
     ) -> None:
         super().__init__()
-        _require_valid(names, input_size)
-        specs = [get_spec(name, input_size) for name in names]
+        _require_valid(names, input_size, teacher)
+        specs = [teacher.spec if name == TEACHER else get_spec(name, input_size) for name in names]
         self.names = [spec.key for spec in specs]
         self.specs = dict(zip(self.names, specs))
         self.input_size, self.interpolate, self.diffaugment = input_size, interpolate, diffaugment
         self.channels = list(FEATURE_CHANNELS)
         self.resolutions = nominal_resolutions(input_size, interpolate)
+        # The teacher sees images of its own size, whatever the others get.
+        self.own_resolutions = {TEACHER: [2 * size for size in teacher.sizes]} if TEACHER in names else {}
         self.weights_report = []
         self.backbones, self.readouts, self.projections = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for spec in specs:
-            chosen = weights if isinstance(weights, str) else weights[spec.key]
-            stages, report = build_stages(spec.name, chosen, pretrained_dir)
+            if spec.key == TEACHER:
+                stages, report = teacher, f'{TEACHER}: its own frozen encoder'
+            else:
+                chosen = weights if isinstance(weights, str) else weights[spec.key]
+                stages, report = build_stages(spec.name, chosen, pretrained_dir)
             if moved_statistics:
                 move_statistics(stages, spec.input_size or 256)
             if fused and spec.family in ('efficientnet', 'vgg'):  # convolutions followed by their norms
@@ -180,7 +189,11 @@ class ProjectedFeatures(nn.Module):
         return super().train(False)
 
     def forward(
-        self, x: torch.Tensor, draws: dict[str, dict[str, torch.Tensor]] | None = None
+        self,
+        x: torch.Tensor,
+        draws: dict[str, dict[str, torch.Tensor]] | None = None,
+        noise: dict[str, torch.Tensor] | None = None,
+        labels: torch.Tensor | None = None,
     ) -> dict[str, list[torch.Tensor]]:
         """Compute the features.
 
@@ -188,41 +201,77 @@ class ProjectedFeatures(nn.Module):
             x:     Images, float32 [N, C, H, W], -1..1; C = 1 is repeated to 3.
             draws: {backbone key: parameters of DiffAugment}, see `diffaugment.draw`; None for fresh
                    ones. Not looked at without `diffaugment`.
+            noise: sigma and noise for the teacher's encoder, see `teacher_noise.draw_noise`; for it alone.
+            labels: One-hot labels [N, K], for the encoder of a teacher with classes alone.
         Returns:
             Dict of backbone key -> list of four maps, fine to coarse, [N, 64, S/2, S/2] ..
-            [N, 256, S/16, S/16] (VGG: twice as large).
+            [N, 256, S/16, S/16] (VGG: twice as large; teacher: twice its own sizes).
         Raises:
-            ValueError: C is neither 1 nor 3, or the images have the wrong size and may not be resized.
+            ValueError: C is neither 1 nor 3, the images have the wrong size and may not be resized, or the
+                teacher's encoder lacks what it needs.
         """
-        x = self._as_rgb(x)  # [N, 3, H, W]
+        rgb = self._as_rgb(x)  # [N, 3, H, W]
         features = {}
         for name in self.names:
-            augmented = apply_draws(x, draws[name] if draws else draw(x)) if self.diffaugment else x
-            maps = self._stage_maps(name, augmented)
+            augmented = apply_draws(rgb, draws[name] if draws else draw(rgb)) if self.diffaugment else rgb
+            maps = self.stage_maps(name, augmented[:, : x.shape[1]], noise, labels)
             if name in self.readouts:
                 maps = self.readouts[name](maps)
             features[name] = self.projections[name](maps)
         return features
 
+    def stage_maps(
+        self,
+        name: str,
+        x: torch.Tensor,
+        noise: dict[str, torch.Tensor] | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> list[torch.Tensor]:
+        """Return the maps of one backbone, before the random layers; arguments as for `forward`."""
+        if name != TEACHER:
+            return self.backbones[name](self._resized(name, self._as_rgb(x)))
+        if noise is None:
+            raise ValueError("the teacher's encoder looks at noisy images: give sigma and noise")
+        return self.backbones[name](x, noise['sigma'], noise['noise'], labels)
+
+    def pooled(
+        self,
+        name: str,
+        x: torch.Tensor,
+        noise: dict[str, torch.Tensor] | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the spatial means of the last map of one backbone, of the teacher those of every resolution.
+
+        Arguments as for `forward`. Returns [N, D], before any random layer, with the gradient for `x`.
+        """
+        if name != TEACHER:
+            return self.stage_maps(name, x)[-1].mean(dim=[2, 3])
+        maps = self.backbones[name].levels(x, **noise, labels=labels)
+        return torch.cat([m.mean(dim=[2, 3]) for m in maps], dim=1)
+
     @torch.no_grad()
-    def pooled_features(self, x: torch.Tensor) -> torch.Tensor:
+    def pooled_features(self, x: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """Return the spatial mean of the last stage of one backbone, for class tables.
 
         It is the first EfficientNet of the official sets, whose width is that of the official table,
-        else the first backbone that is no transformer, else the first.
+        else the first backbone that is no transformer and not the teacher, else the first. The teacher's
+        encoder gets the images without noise, at the lowest level.
 
         Args:
-            x: Images as for `forward`.
+            x:      Images as for `forward`.
+            labels: As for `forward`.
         Returns:
             [N, C], before any projection; C = 320 for an official EfficientNet.
         """
 
         def preference(name: str) -> tuple[bool, bool]:
             spec = self.specs[name]
-            return spec.family != 'efficientnet', spec.is_transformer
+            return spec.family != 'efficientnet', spec.is_transformer or name == TEACHER
 
         name = min(self.names, key=preference)
-        return self._stage_maps(name, self._as_rgb(x))[-1].mean(dim=[2, 3])
+        clean = dict(sigma=torch.full_like(x[:, :1, :1, :1], SIGMA_MIN), noise=torch.zeros_like(x))
+        return self.pooled(name, x, clean, labels)
 
     def projection_state(self) -> dict[str, torch.Tensor]:
         """Return a copy of the random layers, {'BACKBONE.LAYER.weight': tensor} on the CPU."""
@@ -268,7 +317,7 @@ class ProjectedFeatures(nn.Module):
             raise ValueError(f'images of shape {list(x.shape)}: expected [N, C, H, W] with C = 1 or 3')
         return x.expand(-1, 3, -1, -1)
 
-    def _stage_maps(self, name: str, x: torch.Tensor) -> list[torch.Tensor]:
+    def _resized(self, name: str, x: torch.Tensor) -> torch.Tensor:
         spec = self.specs[name]
         # Normalised before the resize, as in the official code.
         x = ((x + 1) / 2 - self.get_buffer(f'mean_{name}')) / self.get_buffer(f'std_{name}')
@@ -280,15 +329,20 @@ class ProjectedFeatures(nn.Module):
                     f'input_size={size}; use interpolate=True to resize them'
                 )
             x = functional.interpolate(x, size=(size, size), mode='bilinear', align_corners=False)
-        return self.backbones[name](x)
+        return x
 
 
-def _require_valid(names: Sequence[str], input_size: int) -> None:
+def _require_valid(names: Sequence[str], input_size: int, teacher: TeacherStages | None) -> None:
     if not names:
         raise ArgumentError('no backbone is named; give at least one, such as tf_efficientnet_lite0')
     if len({backbone_key(name) for name in names}) != len(names):
         raise ArgumentError(f'{",".join(names)} names a backbone twice; each may be used once')
-    if input_size < 32 or input_size % 32:
+    if TEACHER in names and teacher is None:
+        raise ArgumentError(
+            f'{TEACHER} stands for the encoder of the teacher, and there is none; give a teacher, or another '
+            'backbone, such as tf_efficientnet_lite0'
+        )
+    if set(names) != {TEACHER} and (input_size < 32 or input_size % 32):
         raise ArgumentError(
             f'the backbones would get images of {input_size} pixels, and the side must be a multiple of 32 '
             f'(four stages halve it exactly); try {max(32, round(input_size / 32) * 32)}'

@@ -1,10 +1,11 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What happens to images in front of the discriminator's backbones: ADA and DiffAugment.
+"""What happens to images in front of the discriminator's backbones: ADA, DiffAugment, noise for a teacher.
 
 Order (official): the ADA pipe once, then DiffAugment with draws of its own for every backbone. R1
-goes without the pipe but with DiffAugment. All draws are functions of (seed, images seen, stage), and
-in `clean` the same for any number of processes.
+goes without the pipe but with DiffAugment. The noise of the teacher's encoder
+(training/adversarial/teacher_noise.py) comes last, in every stage. All draws are functions of (seed, images
+seen, stage), and in `clean` the same for any number of processes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ import torch
 
 from torch_utils import training_stats
 from torch_utils.randomness import BatchRandom
-from training.adversarial import ada, diffaugment
+from training.adversarial import ada, diffaugment, teacher_noise
 
 KINDS = dict(
     G=('fake',), D=('fake', 'real'), R1=('real',)
@@ -28,14 +29,22 @@ class InputAugment:
         diffaug:     Whether DiffAugment is on.
         backbones:   Names of the backbones, in order.
         device:      Device of the images.
+        teacher_sigma: Law of the noise for the teacher's encoder, see `teacher_noise.draw_noise`; None
+                       without it.
     """
 
     def __init__(
-        self, ada_kwargs: Mapping | None, diffaug: bool, backbones: Sequence[str], device: torch.device
+        self,
+        ada_kwargs: Mapping | None,
+        diffaug: bool,
+        backbones: Sequence[str],
+        device: torch.device,
+        teacher_sigma: str | Sequence[float] | None = None,
     ) -> None:
         self.strength = ada.AdaptiveStrength(**ada_kwargs, device=device) if ada_kwargs else None
         self.pipe = ada.AdaPipe(self.strength.p) if ada_kwargs else None
         self.backbones = list(backbones) if diffaug else []
+        self.teacher_sigma = teacher_sigma
 
     def draw(self, stage: str, images: torch.Tensor, rng: BatchRandom) -> dict[str, dict]:
         """Draw for one stage of an iteration.
@@ -45,8 +54,9 @@ class InputAugment:
             images: Images of this process, [N, C, H, W]; only shape and type are read.
             rng:    BatchRandom of the iteration.
         Returns:
-            Kind of images ('fake', 'real') -> `ada` (numbers of the pipe) and `diffaug` (backbone ->
-            numbers), each only where it is on; all tensors [N, ...]. Empty if there is nothing to do.
+            Kind of images ('fake', 'real') -> `ada` (numbers of the pipe), `diffaug` (backbone ->
+            numbers) and `noise` (sigma, noise), each only where it is on; all tensors [N, ...]. Empty if
+            there is nothing to do.
         """
 
         def draw_all(count: int, generator: torch.Generator) -> dict[str, dict]:
@@ -57,9 +67,11 @@ class InputAugment:
                 draws['diffaug'] = {
                     name: diffaugment.draw(images, count, generator) for name in self.backbones
                 }
+            if self.teacher_sigma:
+                draws['noise'] = teacher_noise.draw_noise(self.teacher_sigma, images, count, generator)
             return draws
 
-        if not self.backbones and (self.pipe is None or stage == 'R1'):
+        if not self.backbones and not self.teacher_sigma and (self.pipe is None or stage == 'R1'):
             return {}
         return {kind: rng.share(draw_all, len(images), f'{stage}/{kind}') for kind in KINDS[stage]}
 
@@ -70,7 +82,7 @@ class InputAugment:
             images: [N, C, H, W], -1..1.
             draws:  Draws of one kind, from `draw`.
         Returns:
-            Images after ADA, and the numbers of DiffAugment by backbone or None: the arguments of
+            Images after ADA, and the numbers of DiffAugment by backbone or None: the first arguments of
             `ProjectedFeatures`.
         """
         if 'ada' in draws:

@@ -15,6 +15,7 @@ from dnnlib.errors import ArgumentError, arg
 from torch_utils import training_stats
 from training.adversarial import losses
 from training.adversarial.input_augment import InputAugment
+from training.backbones.frozen_conv import FrozenConvolutions
 from training.sampling.samplers import jump_chain
 
 Draws = Mapping[str, Mapping]  # 'fake' or 'real' -> what `InputAugment.draw` has drawn for such images
@@ -73,7 +74,7 @@ class GDDLoss:
         self.D.requires_grad_(False)  # while the graph is made: it leads through D, not into its parameters
         try:
             fakes = self.generate(z, labels)  # [N, C, H, W]
-            logits = self.D(self._features(fakes, 'fake', draws), _classes(labels))  # [N, L] per backbone
+            logits = self.D(self._features(fakes, labels, 'fake', draws), _classes(labels))  # [N, L] each
         finally:
             self.D.requires_grad_(True)
         loss = losses.generator_loss(logits, self.loss_type)
@@ -103,10 +104,10 @@ class GDDLoss:
         """
         _require_same_shape(images, z)
         with torch.no_grad():
-            fake_features = self._features(self.generate(z, labels), 'fake', draws)
+            fake_features = self._features(self.generate(z, labels), labels, 'fake', draws)
         fake = self.D(fake_features, _classes(labels))  # [N, L] per backbone
         with torch.no_grad():
-            real_features = self._features(images, 'real', draws)
+            real_features = self._features(images, labels, 'real', draws)
         real = self.D(real_features, _classes(labels))  # [N, L] per backbone
         loss = losses.discriminator_loss(fake, real, self.loss_type)
         _report_logits('real', real, signs=True)
@@ -126,7 +127,9 @@ class GDDLoss:
             Scalar, a mean over images; only its gradient for D's parameters is of use.
         """
         images = images.detach().requires_grad_(True)
-        logits = self.D(self._features(images, 'real', draws), _classes(labels))
+        with FrozenConvolutions():  # the same bits, without derivatives that nobody uses
+            features = self._features(images, labels, 'real', draws)
+        logits = self.D(features, _classes(labels))
         penalty = losses.r1_penalty(logits, images)  # [N]
         loss = penalty * (self.r1_gamma / 2)  # [N]
         training_stats.report('Loss/r1_penalty', penalty.detach())
@@ -146,10 +149,13 @@ class GDDLoss:
         """
         return jump_chain(self.G, z * self.levels[0], self.levels, _classes(labels))
 
-    def _features(self, images: torch.Tensor, kind: str, draws: Draws | None) -> dict:
+    def _features(
+        self, images: torch.Tensor, labels: torch.Tensor, kind: str, draws: Draws | None
+    ) -> dict[str, list[torch.Tensor]]:
         if not draws:
             return self.F(images)
-        return self.F(*self.augment.apply(images, draws[kind]))
+        images, diffaug = self.augment.apply(images, draws[kind])
+        return self.F(images, diffaug, draws[kind].get('noise'), _classes(labels))
 
 
 def _classes(labels: torch.Tensor | None) -> torch.Tensor | None:

@@ -16,6 +16,7 @@ from torch import nn
 
 from dnnlib.errors import ArgumentError
 from dnnlib.util import file_sha256
+from torch_utils.torch_files import read_weight_file
 from training.backbones.spec import BackboneError, BackboneSpec
 from training.backbones.stages import create_stages, get_spec
 from training.backbones.timm_models import NEEDLESS, match_names, resize_positions
@@ -148,7 +149,7 @@ def read_weights(path: str) -> StateDict:
 
             state = safetensors.torch.load_file(path)
         else:
-            state = torch.load(path, map_location='cpu', weights_only=True)
+            state = read_weight_file(path, 'a weight file')
     except Exception as error:  # Damaged files raise half a dozen unrelated types.
         raise WeightsError(
             f'weight file {path!r} cannot be read ({type(error).__name__}); it may be damaged: fetch it again'

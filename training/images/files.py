@@ -154,6 +154,7 @@ class FileTree:
         repeated: Names stored twice; only the last entry can be read by its name.
         left_out: Files and folders of services (see `service_part`), sorted.
         loops:    Linked folders that lead back, sorted.
+        dead_links: Links without a target, images excepted: those are refused when they are read.
         label_file: Name of dataset.json at the top, or None.
 
     Args:
@@ -175,7 +176,7 @@ class FileTree:
             raise DatasetError(self.arg, ' is a pipe, a device or a socket; give a folder or a .zip file')
         if self.is_zip and not self.path.lower().endswith('.zip'):
             raise DatasetError(self.arg, ' must be a folder or a .zip file; dataset_tool.py makes one')
-        left_out, loops = set(), []
+        left_out, loops, self.dead_links = set(), [], []
         counts = collections.Counter(
             self._zip_names(left_out) if self.is_zip else self._folder_names(left_out, loops)
         )
@@ -206,6 +207,8 @@ class FileTree:
                 except OSError:  # links in a circle lead nowhere
                     identity = next(iter(above))
                 if identity is None:
+                    if entry.is_symlink() and not os.path.exists(entry.path) and not is_image_name(name):
+                        self.dead_links.append(name)
                     yield name
                 elif identity in above:
                     loops.append(name)
@@ -257,6 +260,8 @@ class FileTree:
             )
         if self.loops:
             remarks.append(f'links that lead back to where they lie are not followed: {examples(self.loops)}')
+        if self.dead_links:
+            remarks.append(f'links that lead nowhere are left out: {examples(sorted(self.dead_links))}')
         return remarks
 
     def where(self, name: str) -> Where:

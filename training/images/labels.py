@@ -5,7 +5,8 @@
 Legend: N images, K classes.
 """
 
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,22 @@ class Matched(NamedTuple):
     labels: list  # as stored, None where there is none
     missing: list[str]  # images without an entry
     absent: list[str]  # names of entries that no image has
+    respelled: list[str]  # images whose entry has the same letters in another Unicode form
+
+    def remarks(self) -> list[str]:
+        """Return what a user should know of it, a line each."""
+        lines = []
+        if self.respelled:
+            lines.append(
+                f'{LABEL_FILE} names {len(self.respelled)} image(s) in another Unicode normal form '
+                f'(NFC, NFD), the first is {self.respelled[0]}; they are taken as the same'
+            )
+        if self.absent:
+            lines.append(
+                f'{LABEL_FILE} names {len(self.absent)} image(s) that are not there, '
+                f'the first is {self.absent[0]}'
+            )
+        return lines
 
 
 def match_labels(tree: FileTree, names: list[str], mapping: dict[str, Any], ways_out: Where) -> Matched:
@@ -38,6 +55,9 @@ def match_labels(tree: FileTree, names: list[str], mapping: dict[str, Any], ways
         DatasetError: there are labels, but none is that of an image.
     """
     keys = [normal_name(name) for name in names]
+    forms = _other_forms(keys, mapping)
+    respelled = [name for name, key in zip(names, keys) if key in forms]
+    keys = [forms.get(key, key) for key in keys]
     known = set(keys)
     absent = [name for name in mapping if name not in known and not service_part(name)]
     if mapping and known.isdisjoint(mapping):
@@ -49,7 +69,30 @@ def match_labels(tree: FileTree, names: list[str], mapping: dict[str, Any], ways
             *ways_out,
         )
     missing = [name for name, key in zip(names, keys) if key not in mapping]
-    return Matched([mapping.get(key) for key in keys], missing, absent)
+    return Matched([mapping.get(key) for key in keys], missing, absent, respelled)
+
+
+def _other_forms(keys: list[str], mapping: dict[str, Any]) -> dict[str, str]:
+    """Return key -> name in the mapping with the same letters, where there is one of each and no more.
+
+    Some systems write an accent as a letter of its own (NFD), most do not (NFC); names travel through both.
+    """
+    known = set(keys)
+    if known <= mapping.keys():
+        return {}
+    images, entries = _by_form(known), _by_form(mapping)
+    return {
+        same[0]: entries[form][0]
+        for form, same in images.items()
+        if len(same) == 1 and len(entries.get(form, ())) == 1 and same != entries[form]
+    }
+
+
+def _by_form(names: Iterable[str]) -> dict[str, list[str]]:
+    found = {}
+    for name in names:
+        found.setdefault(unicodedata.normalize('NFC', name), []).append(name)
+    return found
 
 
 def refuse_labels_elsewhere(tree: FileTree, names: list[str], ways_out: Where) -> None:
@@ -88,7 +131,7 @@ def label_array(labels: list, where: Where, name_of: Callable[[int], str] = 'ima
     raise DatasetError(
         *where,
         ' must give every image a class number (such as 3) or a vector of numbers, all of one '
-        f'length; the label of {name_of(offender)} is {str(labels[offender])[:60]}',
+        f'length; the label of {name_of(offender)} is {labels[offender]!r:.60}',
     )
 
 
@@ -138,10 +181,3 @@ def unused_classes(array: np.ndarray) -> str | None:
         f'{count - len(used)} of the class numbers 0 to {count - 1} have no image, the first is {first}: '
         f'a network gets {count} classes; number them 0 to {len(used) - 1} if that is not meant'
     )
-
-
-def absent_images(absent: list[str]) -> str | None:
-    """Return a remark on the names in dataset.json that no image has, or None."""
-    if not absent:
-        return None
-    return f'{LABEL_FILE} names {len(absent)} image(s) that are not there, the first is {absent[0]}'

@@ -21,7 +21,7 @@ from training.images.files import (
     read_regular_file,
 )
 from training.images.items import Source, SourceItem
-from training.images.labels import absent_images, match_labels, refuse_labels_elsewhere
+from training.images.labels import match_labels, refuse_labels_elsewhere
 from training.images.mnist_cifar10 import CIFAR10_ARCHIVE, MNIST_FILES, open_cifar10, open_mnist
 from training.images.packs import open_pack
 
@@ -157,11 +157,10 @@ def _open_tree(kind: str, tree: FileTree, names: list[str], use_labels: bool) ->
 def _with_labels(source: Source, tree: FileTree, mapping: dict[str, Any]) -> Source:
     """Add the labels of dataset.json."""
     matched = match_labels(tree, list(source.names), mapping, _WITHOUT_LABELS)
-    words = absent_images(matched.absent)
     return source._replace(
         labels=matched.labels,
         class_names=tree.read_class_names(),
-        notes=source.notes + (((words,),) if words else ()),
+        notes=source.notes + tuple((words,) for words in matched.remarks()),
         absent=tuple(matched.absent),
     )
 

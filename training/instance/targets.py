@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from torch_utils.randomness import to_device
 from training.choices import TEACHER_TYPES, check_max_steps
 from training.sampling.noise_levels import edm_levels
 
@@ -134,7 +135,7 @@ def hop(
             return jump(net, v, image_levels(levels[start], v), image_levels(levels[end], v), labels)
         if chosen.any():
             where = chosen.nonzero()[:, 0]  # [n]
-            on_device = where.to(v.device, non_blocking=True)
+            on_device = to_device(where, v.device)
             part = v.index_select(0, on_device)  # [n, C, H, W]
             part_labels = None if labels is None else labels.index_select(0, on_device)
             moved = jump(
@@ -150,7 +151,7 @@ def hop(
 
 def image_levels(values: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """Bring one noise level per image [N] into the type and place of the images, [N, 1, 1, 1]."""
-    return values.to(images.dtype).to(images.device, non_blocking=True).reshape(-1, 1, 1, 1)
+    return to_device(values.to(images.dtype), images.device).reshape(-1, 1, 1, 1)
 
 
 def distillation_target(

@@ -26,9 +26,9 @@ def grid_labels(label_dim: int, rows: int, columns: int, device: torch.device) -
 
 def trained_sampler(config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return how a run's network is meant to be sampled: a name in `samplers.SAMPLERS`, and its arguments."""
-    if config['loss'] != 'gdd':
+    arguments = config.get('sampler_kwargs')
+    if arguments is None:  # a teacher
         return 'edm', {}
-    arguments = config['sampler_kwargs']
     return ('one_step', {}) if arguments['num_steps'] == 1 else ('multi_step', dict(arguments))
 
 

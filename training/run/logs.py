@@ -9,6 +9,7 @@ import types
 from typing import Any
 
 from dnnlib.errors import ArgumentError, arg
+from dnnlib.files import naming
 
 FILE_PATTERN = re.compile(r'(network-snapshot|training-state)-(\d+)\.(?:pkl|pt)')
 
@@ -41,6 +42,10 @@ class TensorBoard:
             run_dir: Folder of the run; the event file lies there.
             stats:   Name -> dict with `mean`, as in stats.jsonl; None for a missing value.
         """
+        with naming(os.path.join(run_dir, 'events.out.tfevents')):
+            self._write(run_dir, stats)
+
+    def _write(self, run_dir, stats):
         if self._writer is None:
             self._writer = self._make_writer(run_dir)
         step = round(stats['Progress/kimg']['mean']) if 'Progress/kimg' in stats else 0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from dnnlib.errors import Arg, ArgumentError, arg
-from dnnlib.util import atomic_write
+from dnnlib.files import atomic_write, naming
 from training.options import OPTIONS
 from training.run.folder import OPTIONS_FILE, TEMPORARY_PATTERN, dataset_name
 from training.run.state import StateError, list_states, newest_complete_state, set_aside_states
@@ -42,8 +42,8 @@ def identity(config: dict[str, Any], processes: int) -> dict[str, Any]:
 
 
 def _compared(options: dict[str, Any]) -> dict[str, Any]:
-    # Earlier versions of this code kept second spellings.
-    options = translate(options, weak=options)
+    # Earlier versions of this code kept second spellings, and had fewer options: those had their defaults.
+    options = translate({option.name: option.default for option in OPTIONS} | options, weak=options)
     return {name: value for name, value in options.items() if name not in UNCOMPARED}
 
 
@@ -279,7 +279,7 @@ def discard_lines(path: str, beyond: Callable[[Any], bool]) -> int:
     for line in lines:
         (discarded if _is_beyond(line, beyond) else kept).append(line + b'\n')
     if discarded:
-        with open(path + '.discarded', 'ab') as file:
+        with naming(path + '.discarded'), open(path + '.discarded', 'ab') as file:
             file.writelines(discarded)
         with atomic_write(path) as file:
             file.writelines(kept)

@@ -17,6 +17,7 @@ from training.adversarial.batch_split import RunningStatistics, SpectralVectors,
 from training.adversarial.builders import build_discriminator, build_features
 from training.adversarial.input_augment import InputAugment
 from training.adversarial.stages import GDDLoss
+from training.choices import RANDOM_TEACHER
 from training.sampling.samplers import jump_levels
 from training.student.freeze import freeze_layers, freeze_table
 from training.student.frozen_cast import refresh_twin
@@ -84,6 +85,7 @@ class DistillationTask:
             self.r1_step(self.inputs('R1', images, labels, rng))
         self.augment.finish_iteration(iteration)
         self.running_statistics.average()
+        self.spectral_vectors.take_those_of_rank_0()
         return skipped
 
     def generator_step(self, inputs: StageInputs) -> torch.Tensor | None:
@@ -223,14 +225,18 @@ class DistillationTask:
     def _build_judges(self, dataset: Any, device: torch.device) -> None:
         """Build what judges the student, and what keeps it independent of how a batch is divided."""
         config, seed, compat = self.config, self.config['seed'], self.config['compat']
-        features = build_features(config['feature_kwargs'], dataset.resolution, device, seed, compat)
+        # The generator still has the teacher's weights.
+        teacher = None if config['transfer'] == RANDOM_TEACHER else self.G
+        features = build_features(config['feature_kwargs'], dataset.resolution, device, seed, compat, teacher)
         self.F = features.to(memory_format=self.layout)
         D = build_discriminator(config['discriminator_kwargs'], self.F, dataset, device, seed, compat)
         self.D = D.to(memory_format=self.layout).train()
         if config['sync_bn']:
             synchronise_batch_norms(self.D)
         self.spectral_vectors, self.running_statistics = SpectralVectors(self.D), RunningStatistics(self.D)
-        self.augment = InputAugment(config['ada_kwargs'], self.F.diffaugment, self.F.names, device)
+        self.augment = InputAugment(
+            config['ada_kwargs'], self.F.diffaugment, self.F.names, device, config['teacher_sigma']
+        )
 
 
 def describe_r1(compat: str, batch_size: int, interval: int, gamma: float, processes: int) -> str:

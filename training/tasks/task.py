@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What training_loop.py asks of a task, whichever of the three it trains."""
+"""What training_loop.py asks of a task, whichever of them it trains."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol

@@ -17,7 +17,7 @@ import torch
 
 from dnnlib.errors import ArgumentError, arg, as_option
 from torch_utils import distributed, training_stats
-from training.update.optimizers import step_unless
+from training.update.optimizers import replace_in_place, step_unless
 
 NAN_MODES = ('skip', 'zero')
 
@@ -32,19 +32,12 @@ def average_over_processes(params: Sequence[torch.nn.Parameter]) -> None:
     Args:
         params: Parameters with gradients, the same list on every process.
     """
-    world_size = distributed.get_world_size()
-    if world_size == 1 or not params:
+    if distributed.is_alone() or not params:
         return
-    _replace([p.grad for p in params], lambda flat: distributed.all_reduce_sum_(flat.div_(world_size)))
-
-
-def _replace(grads: Sequence[torch.Tensor], function: Callable[[torch.Tensor], object]) -> None:
-    # Apply an in-place function to all gradients at once, as one vector. torch has no public name for these
-    # two, which do without a loop over the parameters in Python; DistributedDataParallel uses them. This is
-    # the one place that does here.
-    flat = torch._C._nn.flatten_dense_tensors(grads)
-    function(flat)
-    torch._foreach_copy_(grads, torch._C._nn.unflatten_dense_tensors(flat, grads))
+    world_size = distributed.get_world_size()
+    replace_in_place(
+        [p.grad for p in params], lambda flat: distributed.all_reduce_sum_(flat.div_(world_size))
+    )
 
 
 def finish_gradients(
@@ -69,7 +62,9 @@ def finish_gradients(
     found = norm.isfinite().logical_not().to(torch.float32)
     # On the CPU reading the norm costs nothing; on a GPU the replacement runs without a host decision.
     if mode == 'zero' and (norm.device.type != 'cpu' or found.item()):
-        _replace(grads, lambda flat: torch.nan_to_num(flat, nan=0.0, posinf=1e5, neginf=-1e5, out=flat))
+        replace_in_place(
+            grads, lambda flat: torch.nan_to_num(flat, nan=0.0, posinf=1e5, neginf=-1e5, out=flat)
+        )
     return found, norm
 
 

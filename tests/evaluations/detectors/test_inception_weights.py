@@ -99,7 +99,7 @@ def test_other_networks_are_refused(state, tmp_path):
     refused('not a TensorFlow GraphDef', b'<html>no such page</html>' * 100)
     refused('missing Conv2d_1a_3x3.conv.weight', {'weight': torch.zeros(1)})
     refused('no state dict', ['a list'])
-    refused('torch.load refuses', b'PK\x03\x04' + b'0' * 100)
+    refused('damaged or incomplete', b'PK\x03\x04' + b'0' * 100)
     refused('unknown AuxLogits.conv0.conv.weight', {**state, 'AuxLogits.conv0.conv.weight': torch.zeros(1)})
     refused('fc.bias has shape', {**state, 'fc.bias': torch.zeros(1000)})
     refused('not finite', {**state, 'fc.bias': torch.full([1008], float('nan'))})

@@ -122,3 +122,18 @@ def test_global_batch_norm_of_two_emulated_processes(monkeypatch):
         assert not torch.allclose(
             torch.nn.BatchNorm2d(3)(halves[rank]), expected[3 * rank : 3 * rank + 3], atol=1e-3
         )
+
+
+def test_spectral_vectors_become_those_of_rank_0(monkeypatch):
+    layers = torch.nn.ModuleList([SpectralNormConv2d(2, 3, 1), SpectralNormConv2d(3, 2, 3)])
+    vectors = batch_split.SpectralVectors(layers)
+    before = [x.clone() for layer in layers for x in (layer.u, layer.v)]
+    vectors.take_those_of_rank_0()  # one process
+    assert all(map(torch.equal, before, [x for layer in layers for x in (layer.u, layer.v)]))
+    monkeypatch.setattr(batch_split.distributed, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(
+        batch_split.distributed, 'broadcast_', lambda flat: flat.copy_(torch.arange(float(len(flat))))
+    )
+    vectors.take_those_of_rank_0()
+    assert layers[0].u.tolist() == [0, 1, 2] and layers[0].v.tolist() == [3, 4]
+    assert layers[1].u.tolist() == [5, 6] and layers[1].v.tolist() == list(range(7, 34))

@@ -10,6 +10,7 @@ from dnnlib.cli import one_line
 from dnnlib.errors import ArgumentError, arg
 from tests.support import tiny_runs
 from torch_utils import distributed
+from torch_utils.randomness import BatchRandom
 from training.adversarial import builders
 
 
@@ -24,6 +25,10 @@ def random_backbones(monkeypatch):
         (
             ('--d-resolution=33',),
             '^backbone=tf_efficientnet_lite0 with d_resolution=33 on images of 8 pixels: .*try 32',
+        ),
+        (
+            ('--d-resolution=0',),
+            '^backbone=tf_efficientnet_lite0 with d_resolution=0 or interp224=0 on images of 8 pixels: ',
         ),
         (('--class-embed=nothing.npy',), '^class_embed=nothing.npy: .*cannot be read'),
     ],
@@ -66,6 +71,55 @@ def test_size_of_the_images_that_backbones_see(material):
     kwargs = dict(tiny_runs.make_task(material).config['feature_kwargs'], input_size=None)
     features = builders.build_features(kwargs, 64, torch.device('cpu'), seed=0, compat='clean')
     assert (features.input_size, features.interpolate, features.resolutions) == (64, False, [32, 16, 8, 4])
+
+
+@pytest.mark.parametrize('source, width', [('random', 320), ('computed', 16)])
+def test_teacher_as_the_only_backbone(source, width, material):
+    """A copy of the teacher, made before training moves the generator; its classes reach the table, too."""
+    args = [arg for arg in tiny_runs.GAN_ARGS if 'backbone' not in arg and 'resolution' not in arg]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny_runs, 'GAN_ARGS', args)
+        task = tiny_runs.make_task(material, '--backbone=teacher', f'--class-embed={source}')
+    assert task.D.teacher[0].embed.weight.shape == (3, width)
+    encoder = task.F.backbones['teacher'].net.state_dict()
+    assert all(
+        torch.equal(encoder[name], tensor) for name, tensor in task.G.state_dict().items() if name in encoder
+    )
+    before = {name: tensor.clone() for name, tensor in encoder.items()}
+    images, labels = torch.randn(8, 3, 8, 8).clamp(-1, 1), torch.eye(3)[torch.arange(8) % 3]
+    for iteration in (0, 16):  # with R1
+        task.step(images, labels, BatchRandom(0, nimg=8 * iteration), iteration)
+    assert not tiny_runs.differences(before, task.F.backbones['teacher'].net.state_dict())
+    assert not torch.equal(before['model.map_layer0.weight'], task.G.model.map_layer0.weight)
+    assert all(
+        p.grad is not None and p.grad.abs().sum() > 0 for p in task.D.teacher[0].parameters() if p.ndim == 4
+    )
+
+
+def test_gradient_and_r1_of_the_teacher_against_differences(material):
+    """Through noise, encoder, projections and heads, the same draws each time; D in eval mode, float32."""
+    task = tiny_runs.make_task(material, '--backbone=teacher,tf_efficientnet_lite0', '--teacher-sigma=0.5')
+    tiny_runs.remove_normalisation(task.D)
+    task.D.eval()
+    images, labels = torch.randn(8, 3, 8, 8).clamp(-1, 1), torch.eye(3)[torch.arange(8) % 3]
+    draws = task.inputs('R1', images, labels, BatchRandom(0, nimg=0)).draws
+
+    def teacher_logits(x):
+        features = task.loss._features(x, labels, 'real', draws)
+        return task.D(features, labels)[0].sum()
+
+    x = images.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(teacher_logits(x), x)
+    direction = gradient / gradient.norm()
+    with torch.no_grad():
+        difference = (
+            teacher_logits(images + 0.01 * direction) - teacher_logits(images - 0.01 * direction)
+        ) / 0.02
+    assert float(difference) == pytest.approx(float(gradient.norm()), rel=0.02)
+    task.loss.r1_loss(images, labels, draws).backward()
+    assert all(
+        p.grad is not None and p.grad.isfinite().all() for p in task.D.teacher.parameters() if p.ndim == 4
+    )
 
 
 def test_arguments_inside_of_other_errors_are_spelled_as_well(material, monkeypatch):

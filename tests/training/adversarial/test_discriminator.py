@@ -87,6 +87,20 @@ def test_logits_of_a_64_pixel_head_and_a_twice_as_large_map():
         assert D({'tf_efficientnet_lite0': maps})[0].shape == (2, expected)
 
 
+def test_heads_of_a_backbone_with_maps_of_its_own_size():
+    sizes = [64, 32, 16, 8]
+    D = ProjectedDiscriminator(
+        ['teacher', 'tf_efficientnet_lite0'], CHANNELS, [32, 16, 8, 4], own_resolutions=dict(teacher=sizes)
+    )
+    assert [head.num_blocks for head in D.teacher] == [3, 2, 1, 0]
+    assert [head.out.kernel_size[0] for head in (D.teacher[0], D.tf_efficientnet_lite0[0])] == [4, 2]
+    maps = {
+        name: [torch.randn(2, c, s, s) for c, s in zip(CHANNELS, own)]
+        for name, own in (('teacher', sizes), ('tf_efficientnet_lite0', [32, 16, 8, 4]))
+    }
+    assert [x.shape for x in D(maps)] == [(2, 4 * 25), (2, 4 * 9)]
+
+
 # ---- spectral norm --------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from tests.golden import load
 from tests.golden_gdd import check_features
+from tests.support.tiny_runs import UNET
+from training.adversarial.diffaugment import apply_draws, draw
 from training.adversarial.features import (
     ProjectedFeatures,
     RandomProjection,
@@ -18,6 +20,8 @@ from training.adversarial.features import (
 )
 from training.backbones import weights as backbone_weights
 from training.backbones.stages import TransformerStages, create_stages, get_spec
+from training.backbones.teacher import TeacherStages
+from training.networks import EDMPrecond
 
 LITE0 = 'tf_efficientnet_lite0'
 
@@ -121,6 +125,64 @@ def test_projection_state_round_trip(features):
     assert torch.equal(other(x)[LITE0][0], features(x)[LITE0][0])
     with pytest.raises(ValueError, match='1 missing, unknown or misshapen tensors, such as .*csm3.bias'):
         other.load_projection_state({n: t for n, t in state.items() if not n.endswith('csm3.bias')})
+
+
+# ---- the teacher's encoder ------------------------------------------------------------------------------
+
+
+def teacher_features(names, classes=3, **arguments):
+    torch.manual_seed(0)
+    net = EDMPrecond(img_resolution=16, img_channels=arguments.pop('channels', 3), label_dim=classes, **UNET)
+    return ProjectedFeatures(names, 64, True, weights='random', teacher=TeacherStages(net), **arguments)
+
+
+def noisy(channels=3):
+    sigma = torch.tensor([0.1, 1.0]).reshape(2, 1, 1, 1)
+    noise = dict(sigma=sigma, noise=torch.randn(2, channels, 16, 16))
+    return torch.randn(2, channels, 16, 16), noise, torch.eye(3)[:2]
+
+
+def test_teacher_beside_another_backbone():
+    """Each sees its own images; heads of the teacher fit its maps, whatever the others are resized to."""
+    F = teacher_features(['teacher', LITE0])
+    x, noise, labels = noisy()
+    maps = F(x, None, noise, labels)
+    assert [m.shape[2] for m in maps['teacher']] == F.own_resolutions['teacher'] == [32, 16, 8, 4]
+    assert [m.shape[2] for m in maps[LITE0]] == F.resolutions == [32, 16, 8, 4]
+    assert [m.shape[1] for m in maps['teacher']] == F.channels
+    alone = F.projections['teacher'](F.backbones['teacher'](x, *noise.values(), labels))
+    assert all(torch.equal(a, b) for a, b in zip(maps['teacher'], alone))
+    assert torch.equal(maps[LITE0][3], F(x, None, noise, labels.flip(0))[LITE0][3])
+    assert not torch.equal(maps['teacher'][3], F(x, None, noise, labels.flip(0))['teacher'][3])
+    assert {name.split('.')[0] for name in F.projection_state()} == {'teacher', LITE0}
+    with pytest.raises(ValueError, match="the teacher's encoder looks at noisy images"):
+        F(x)
+    with pytest.raises(ValueError, match='teacher stands for the encoder of the teacher, and there is none'):
+        ProjectedFeatures(['teacher'], 64, True)
+
+
+def test_teacher_sees_grey_images_and_augmented_ones():
+    F = teacher_features(['teacher'], channels=1, diffaugment=True)
+    x, noise, labels = noisy(channels=1)
+    draws = {'teacher': draw(x)}
+    augmented = apply_draws(x, draws['teacher'])
+    expected = F.projections['teacher'](F.backbones['teacher'](augmented, *noise.values(), labels))
+    for ours, theirs in zip(F(x, draws, noise, labels)['teacher'], expected):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_pooled_features_of_the_teacher():
+    """One mean per channel and resolution, before any normalisation; for class tables without noise."""
+    F = teacher_features(['teacher'])
+    x, noise, labels = noisy()
+    pooled = F.pooled('teacher', x, noise, labels)
+    assert pooled.shape == (2, 16)
+    maps = F.backbones['teacher'].levels(x, *noise.values(), labels)
+    assert torch.equal(pooled[:, 8:], maps[1].mean(dim=[2, 3]))
+    clean = dict(sigma=torch.full([2, 1, 1, 1], 0.002), noise=torch.zeros_like(x))
+    assert torch.equal(F.pooled_features(x, labels), F.pooled('teacher', x, clean, labels))
+    both = teacher_features(['teacher', LITE0])
+    assert both.pooled_features(x, labels).shape == (2, 320)  # the official table is that of the other
 
 
 # ---- whole path -----------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ class Recorder(torch.nn.Module):
         super().__init__()
         self.seen = []
 
-    def forward(self, x, draws=None):
+    def forward(self, x, draws=None, _noise=None, _labels=None):
         self.seen.append((x.detach().clone(), draws))
         return x
 
@@ -285,3 +285,24 @@ def test_hinge_without_r1_against_the_equations(material):
         fake, real = (task.D(task.F(x), labels)[0] for x in (fakes, images))
     expected = functional.relu(1 + fake).mean(dim=1).sum() + functional.relu(1 - real).mean(dim=1).sum()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_noise_for_the_teachers_encoder():
+    """Every stage has its own, R1 too; an image keeps its own whatever part of the batch a process has."""
+    images, rng = torch.zeros(6, 3, 8, 8), BatchRandom(0, 0)
+    augment = InputAugment(None, False, ['teacher'], torch.device('cpu'), teacher_sigma=[0.1, 1.0])
+    drawn = {stage: augment.draw(stage, images, rng) for stage in ('G', 'D', 'R1')}
+    assert {stage: list(kinds) for stage, kinds in drawn.items()} == dict(
+        G=['fake'], D=['fake', 'real'], R1=['real']
+    )
+    noises = [kind['noise']['noise'] for kinds in drawn.values() for kind in kinds.values()]
+    assert len({float(noise.sum()) for noise in noises}) == 4
+    levels = drawn['D']['real']['noise']['sigma']
+    assert levels.shape == (6, 1, 1, 1) and set(levels.flatten().tolist()) <= {
+        float(x) for x in torch.tensor([0.1, 1.0])
+    }
+    share = augment.draw('D', images[:3], BatchRandom(0, 0, rank=1, world_size=2))['real']['noise']
+    assert torch.equal(share['noise'], drawn['D']['real']['noise']['noise'][1::2])
+    assert augment.apply(images, drawn['G']['fake'])[1] is None  # nothing of DiffAugment
+    without = InputAugment(None, False, ['teacher'], torch.device('cpu'))
+    assert without.draw('G', images, rng) == {}

@@ -81,6 +81,13 @@ def test_damaged_and_foreign_files(tmp_path):
         torch.save(changed, path)
         with pytest.raises(WeightsError, match=message):
             build_stages(LITE0, 'pretrained', str(tmp_path))
+    # One flipped bit inside a tensor: the checksum of the zip tells, torch.load would not.
+    torch.save(state, path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match='cannot be read'):
+        read_weights(str(path))
     torch.save([1, 2], path)
     with pytest.raises(WeightsError, match='does not hold a state dict'):
         read_weights(str(path))

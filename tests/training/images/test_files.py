@@ -12,7 +12,7 @@ import zipfile
 import pytest
 
 from tests.support import ROOT
-from tests.support.conversions import run_error, stored_json
+from tests.support.conversions import run, run_error, stored_json
 from tests.support.image_files import colour, write_files
 from training.dataset import ImageFolderDataset
 from training.images import files
@@ -259,3 +259,11 @@ def test_label_file_of_an_archive_with_dots_before_its_names(tmp_path):
     label = json.dumps({'labels': [['a.png', 1]]}).encode()
     path = write_files(tmp_path / 'in.zip', {'./a.png': colour(1), './dataset.json': label})
     assert ImageFolderDataset(path, use_labels=True).get_details(0)[2] == 1
+
+
+def test_links_that_lead_nowhere_are_said(tmp_path):
+    """A class whose disk is not mounted would be lost without a word, and shift the numbers of the others."""
+    write_files(tmp_path / 'in', {'cat/a.png': colour(1), 'dog/b.png': colour(2)})
+    os.symlink('not mounted', tmp_path / 'in' / 'bird')
+    output = run(f'--source={tmp_path / "in"}', f'--dest={tmp_path / "o.zip"}')
+    assert 'Note: links that lead nowhere are left out: bird\n' in output

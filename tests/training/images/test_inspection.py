@@ -160,7 +160,7 @@ def test_same_pixels_in_another_format_or_shape(tmp_path):
             [['a.png', 'cat'], ['b.png', 'dog']],
             'Labels',
             'must give every image a class number (such as 3) or a vector of numbers, all of one length; '
-            'the label of a.png is cat',
+            "the label of a.png is 'cat'",
         ),
     ],
 )

@@ -3,6 +3,7 @@
 """Tests of labels that are matched to images by name, and of class numbers; nothing is guessed."""
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -87,6 +88,30 @@ def test_images_that_only_the_labels_know_are_named(tmp_path, target):
     assert ImageFolderDataset(source, use_labels=True).remarks == [words]
 
 
+@pytest.mark.parametrize('target', ['in', 'in.zip'])
+@pytest.mark.parametrize('stored, named', [('NFC', 'NFD'), ('NFD', 'NFC')])
+def test_the_same_letters_in_another_unicode_form_match(tmp_path, target, stored, named):
+    """As after a data set has travelled through a file system that takes accents off their letters."""
+    names = ['00000/caf\u00e9.png', '00000/b.png']
+    labels = [[unicodedata.normalize(named, name), k] for k, name in enumerate(names)]
+    source = labelled(tmp_path / target, labels, [unicodedata.normalize(stored, name) for name in names])
+    output = run(f'--source={source}', f'--dest={tmp_path / "o.zip"}')
+    words = 'dataset.json names 1 image(s) in another Unicode normal form (NFC, NFD), the first is 00000/caf'
+    assert words in output and 'not there' not in output
+    assert sorted(label for _name, label in stored_labels(tmp_path / 'o.zip')) == [0, 1]
+    dataset = ImageFolderDataset(source, use_labels=True)
+    assert [dataset.get_details(k)[2] for k in range(2)] == [1, 0]
+    assert len(dataset.remarks) == 1 and words in dataset.remarks[0]
+
+
+def test_two_images_of_the_same_letters_are_not_guessed(tmp_path):
+    both = [unicodedata.normalize(form, '00000/caf\u00e9.png') for form in ('NFC', 'NFD')]
+    source = labelled(tmp_path / 'in.zip', [[both[0], 0]], both)
+    assert 'caf' in run_error(f'--source={source}', f'--dest={tmp_path / "o.zip"}')
+    with pytest.raises(DatasetError, match='has no label for 1 of 2 images'):
+        ImageFolderDataset(source, use_labels=True)
+
+
 def test_nothing_is_said_where_all_is_well(tmp_path):
     source = labelled(tmp_path / 'in.zip', [['00000/a.png', 1], ['00000/b.png', 0]])
     assert 'Note' not in run(f'--source={source}', f'--dest={tmp_path / "o.zip"}')
@@ -123,7 +148,7 @@ def test_the_label_that_offends_is_shown(labels, offender):
     with pytest.raises(DatasetError) as caught:
         label_array(labels, WHERE, 'picture {}'.format)
     assert str(caught.value).startswith('the file must give every image a class number')
-    assert str(caught.value).endswith(f'the label of picture {offender} is {labels[offender]}')
+    assert str(caught.value).endswith(f'the label of picture {offender} is {labels[offender]!r}')
 
 
 def test_class_numbers_with_holes(tmp_path):

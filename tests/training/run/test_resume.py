@@ -143,11 +143,15 @@ def test_number_of_processes_may_change_in_clean_only():
         assert [tuple(map(spelled, pair)) for pair in found] == expected
 
 
-def test_option_of_another_version_is_a_difference():
+def test_options_of_other_versions():
+    """One that an earlier version did not have had its default; one that only a later one has is unknown."""
     stored, own = resume.identity(config_of(), 1), resume.identity(config_of(), 1)
-    del stored['options']['lr_rampup']
+    del stored['options']['lr_rampup'], stored['options']['fd_queue']
     found = resume.compare(stored, own)
-    assert [tuple(map(spelled, pair)) for pair in found] == [('--lr-rampup=unknown', '--lr-rampup=0')]
+    assert [tuple(map(spelled, pair)) for pair in found] == [('--lr-rampup=10000', '--lr-rampup=0')]
+    later = dict(own, options=dict(own['options'], novelty=1))
+    found = resume.compare(later, own)
+    assert [tuple(map(spelled, pair)) for pair in found] == [('--novelty=1', '--novelty=unknown')]
 
 
 # ------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import torch
 from click.testing import CliRunner
 
 import export
+from tests.support import tiny_runs
 from tests.support.tiny_exports import need
 from tests.support.upstream_files import TINY, network_output, small_network, upstream_bytes
 from training import networks
@@ -83,3 +84,16 @@ def test_other_names_stay_unknown(tmp_path):
     path.write_bytes(path.read_bytes().replace(b'GDDPrecond', b'XYZPrecond'))
     with pytest.raises(UnknownClassError, match='holds XYZPrecond where a network is expected'):
         load_network(str(path))
+
+
+def test_it_is_distilled_further(material, tmp_path, monkeypatch):
+    """The student starts from its weights."""
+    tiny_runs.use_random_backbones(monkeypatch.setattr)
+    net = small_network(networks.GDDPrecond, **dict(TINY, img_channels=3, label_dim=3))
+    path = tmp_path / 'd2o.pkl'
+    save_snapshot(str(path), ema=net, net=net, dataset_kwargs={})
+    path.write_bytes(as_d2o(path.read_bytes()))
+    task = tiny_runs.make_task((material[0], str(path)))
+    found, expected = task.G.state_dict(), net.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)

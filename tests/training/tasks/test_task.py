@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/tasks/task.py: all three tasks have what the loop asks for, with the same arguments."""
+"""Tests of training/tasks/task.py: all tasks have what the loop asks for, with the same arguments."""
 
 import inspect
 
@@ -9,6 +9,7 @@ import pytest
 from tests.support import tiny_runs
 from torch_utils import training_stats
 from training.tasks.distillation import DistillationTask
+from training.tasks.frechet import FrechetTask
 from training.tasks.instance import InstanceTask
 from training.tasks.task import Task
 from training.tasks.teacher import TeacherTask
@@ -16,7 +17,7 @@ from training.tasks.teacher import TeacherTask
 METHODS = [name for name, value in vars(Task).items() if inspect.isfunction(value) and name[0] != '_']
 
 
-@pytest.mark.parametrize('task', [DistillationTask, InstanceTask, TeacherTask])
+@pytest.mark.parametrize('task', [DistillationTask, FrechetTask, InstanceTask, TeacherTask])
 def test_methods(task):
     assert {'step', 'state_dict', 'load_state_dict', 'snapshot_entries', 'replicas', 'summary'} <= set(
         METHODS

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which tests `sh test.sh --fast` leaves out, and which files begin.
 
-Names are files below tests/, or single tests as FILE::TEST. What is left takes about 120 CPU seconds;
-tests/test_layout.py holds that every name still belongs to a test.
+Names are files below tests/, or single tests as FILE::TEST. What is left is meant to take
+110 CPU seconds at most; tests/test_layout.py holds that every name still belongs to a test.
 """
 
 MARKED = {

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
-import numpy as np
 import torch
 
 from dnnlib.cli import one_line_errors, run_script
@@ -33,24 +32,25 @@ from evaluations.comparison import (
     load_detectors,
 )
 from evaluations.detectors.inception import full_precision
-from evaluations.detectors.registry import Detector, detector_names
+from evaluations.detectors.registry import detector_names
 from evaluations.inputs.image_sources import (
     QUANTISATION,
     FolderImages,
     GeneratedImages,
     PackedImages,
-    choose_subset,
     hash_dataset,
     open_images,
 )
 from evaluations.inputs.inspection import describe_file
-from evaluations.inputs.reference import FORMAT_VERSION, Reference, save_reference
-from evaluations.measure import Meter, measure_images
+from evaluations.inputs.reference import save_reference
+from evaluations.measure import measure_images
 from evaluations.metrics.names import METRICS, parse_metrics
 from evaluations.network_samples import choose_rng_device, load_sampled, plan_text, seed_blocks
+from evaluations.programs.reference_making import make_reference
 from evaluations.remarks import describe_choice, describe_images
 from evaluations.results import (
     Result,
+    add_mean_ratio,
     compute_results,
     describe_comparison,
     describe_software,
@@ -60,6 +60,9 @@ from evaluations.results import (
     print_summary,
     summarise,
 )
+from evaluations.reviewing.markdown import format_results
+from evaluations.reviewing.neighbours import open_training_images, save_neighbours
+from evaluations.reviewing.overlap import Overlap, Training, find_overlap, read_training
 from torch_utils import distributed as dist
 from torch_utils.allocator import keep_freed_memory
 from training.sampling.options import add_key_options, add_sampler_options
@@ -100,10 +103,14 @@ def _load_comparisons(opts: dict[str, Any], device: torch.device) -> list[Compar
 
     def check_first():
         _check_output(opts['json_path'], 'json', '.json')
+        _check_output(opts['neighbours'], 'neighbours', '.png')
         return parse_metrics(opts['metrics'])
 
     metrics = dist.rank0_first(check_first)
-    return load_comparisons(opts['refs'], metrics, opts['detector'], opts['detector_path'], device)
+    comparisons = load_comparisons(opts['refs'], metrics, opts['detector'], opts['detector_path'], device)
+    if opts['neighbours'] is not None:
+        dist.rank0_first(lambda: _neighbours_comparison(comparisons, opts) and None)
+    return comparisons
 
 
 def _open_samples(
@@ -127,22 +134,71 @@ def _open_samples(
 def _measure(
     source: FolderImages | PackedImages | GeneratedImages,
     comparisons: Sequence[Comparison],
+    opts: dict[str, Any],
     batch: int,
     workers: int = 0,
 ) -> list[list[Result]] | None:
     """Measure a source; return one list of results per comparison, None on other processes than rank 0."""
     meters = make_meters(comparisons)
     measure_images(source, list(meters.values()), batch, workers)
-    if dist.get_rank() == 0:
-        return [compute_results(comparison, meters[comparison.detector]) for comparison in comparisons]
-    return None
+    if dist.get_rank() != 0:
+        return None
+    results = [compute_results(comparison, meters[comparison.detector]) for comparison in comparisons]
+    add_mean_ratio(results, len(source))
+    if opts['neighbours'] is not None:
+        comparison = _neighbours_comparison(comparisons, opts)
+        training = open_training_images(opts['train_data'], comparison.reference)
+        nearest = save_neighbours(
+            opts['neighbours'], source, meters[comparison.detector].features, training, comparison.features
+        )
+        click.echo(
+            f'Neighbours: {opts["neighbours"]}, the {len(nearest)} images of {len(source)} nearest to one of '
+            f'{len(training)} training images with {comparison.detector.name}'
+        )
+    return results
 
 
-def _print_blocks(comparisons: Sequence[Comparison], results: Sequence[list[Result]]) -> None:
-    """Print the numbers under the detector and reference that they belong to."""
+def _neighbours_comparison(comparisons: Sequence[Comparison], opts: dict[str, Any]) -> Comparison:
+    """Return the first comparison whose reference can give the picture; refuse what it is not made from."""
+    path = opts['neighbours']
+    if opts['train_data'] is None:
+        raise ArgumentError(
+            arg('neighbours', path),
+            ' needs the training images of the reference; add ',
+            arg('train_data', 'FILE.zip'),
+        )
+    for comparison in comparisons:
+        if 'memorization' in comparison.metrics and comparison.reference.features is not None:
+            open_training_images(opts['train_data'], comparison.reference)
+            return comparison
+    raise ArgumentError(
+        arg('neighbours', path),
+        ' goes with ',
+        arg('metrics', 'memorization'),
+        ' and a reference with features; add that',
+    )
+
+
+def _print_blocks(
+    comparisons: Sequence[Comparison],
+    results: Sequence[list[Result]],
+    overlaps: dict[str, Overlap],
+    markdown: bool,
+) -> None:
+    """Print the numbers under the detector and reference that they belong to, with its overlap."""
     for comparison, part in zip(comparisons, results):
         print_comparison(comparison)
+        overlap = overlaps[comparison.detector.name]
+        click.echo(f'Overlap:   {overlap.relation}; {overlap.reason}')
         print_results(part)
+    if markdown:
+        relations = {name: overlap.relation for name, overlap in overlaps.items()}
+        click.echo(format_results(sum(results, []), relations))
+
+
+def _find_overlaps(comparisons: Sequence[Comparison], training: Training | None) -> dict[str, Overlap]:
+    """Return detector -> how it relates to what trained the network, for all that measure."""
+    return {c.detector.name: find_overlap(c.detector.name, training) for c in comparisons}
 
 
 def _write_json(
@@ -150,6 +206,7 @@ def _write_json(
     comparisons: Sequence[Comparison],
     results: Sequence[Result],
     device: torch.device,
+    overlaps: dict[str, Overlap],
     **facts: Any,
 ) -> None:
     """Write everything worth keeping; `metric` and `value` repeat the last number printed."""
@@ -159,7 +216,9 @@ def _write_json(
             value=results[-1]['value'],
             **facts,
             results=results,
-            comparisons=[describe_comparison(c) for c in comparisons],
+            comparisons=[
+                dict(describe_comparison(c), **overlaps[c.detector.name].facts()) for c in comparisons
+            ],
             software=describe_software(device),
         )
         with atomic_write(path) as f:
@@ -181,11 +240,16 @@ def _measuring_options(command: Callable) -> Callable:
     for option in reversed((
         click.option('--ref', 'refs', help='Reference statistics; several: give it again',
                      metavar='NPZ|PKL|URL', type=str, required=True, multiple=True),
-        click.option('--metrics', help=f'Some of {",".join(METRICS)}', metavar='LIST', type=str,
+        click.option('--metrics', help=','.join(METRICS), metavar='LIST', type=str,
                      default='fid', show_default=True),
         click.option('--detector', help='Feature network  [default: that of --ref]',
                      type=click.Choice(detector_names())),
         click.option('--json', 'json_path', help='Also write the results here', metavar='JSON', type=str),
+        click.option('--markdown', help='Also print the results as a table for a paper', is_flag=True),
+        click.option('--neighbours', help='With memorization: images and their nearest training images',
+                     metavar='PNG', type=str),
+        click.option('--train-data', help='For --neighbours: the images of --ref', metavar='DIR|ZIP|NPZ',
+                     type=str),
     )):
         command = option(command)
     return command
@@ -231,7 +295,8 @@ def calc(images: str, num: int, seed: int, batch: int, workers: int, **opts: Any
 
     `fid` is the Frechet distance of any detector; `is`, `sfid`, `kid`, `pr` (precision, recall) and `dc`
     (density, coverage) come from the same pass. kid, pr and dc need single reference images: those
-    of `fid.py ref --features=10000`, or those inside an OpenAI reference.
+    of `fid.py ref --features=10000`, or those inside an OpenAI reference, as do mind, sw, cmmd and
+    memorization. fdr needs held-out images: `fid.py ref --split` or --heldout. docs/metrics.md explains all.
     """
     with _processes(path='images') as device:
         comparisons = _load_comparisons(opts, device)
@@ -239,12 +304,14 @@ def calc(images: str, num: int, seed: int, batch: int, workers: int, **opts: Any
         if dist.get_rank() == 0:
             _echo_notes(notes)
         add_reference_features(comparisons, batch)
-        results = _measure(source, comparisons, batch, workers)
+        results = _measure(source, comparisons, opts, batch, workers)
         if dist.get_rank() == 0:
+            overlaps = _find_overlaps(comparisons, None)
             click.echo(f'Images:    {len(source)} of {images}, seed {seed}')
-            _print_blocks(comparisons, results)
-            _write_json(opts['json_path'], comparisons, sum(results, []), device, images=images, seed=seed,
-                        num_images=len(source), image_shape=source.image_shape, batch=batch, notes=notes)
+            _print_blocks(comparisons, results, overlaps, opts['markdown'])
+            _write_json(opts['json_path'], comparisons, sum(results, []), device, overlaps, images=images,
+                        seed=seed, num_images=len(source), image_shape=source.image_shape, batch=batch,
+                        notes=notes)
 # fmt: on
 
 
@@ -260,62 +327,26 @@ def calc(images: str, num: int, seed: int, batch: int, workers: int, **opts: Any
               show_default=True)
 @click.option('--seed', help='Choice of these images', metavar='INT', type=int, default=0, show_default=True)
 @click.option('--spatial', help='Also spatial statistics, for sfid', is_flag=True)
+@click.option('--split', help='Hold out a half of the images, for fdr', is_flag=True)
+@click.option('--heldout', help='Real images that are not in --data, for fdr and memorization',
+              metavar='DIR|ZIP|NPZ', type=str)
 @_batch
 @_workers
 def ref(data: str, dest: str, detector: str, detector_path: str | None, features: int, seed: int,
-        spatial: bool, batch: int, workers: int) -> None:
-    """Make reference statistics from all images of a data set."""
+        spatial: bool, split: bool, heldout: str | None, batch: int, workers: int) -> None:
+    """Make reference statistics from all images of a data set, or from a half of them."""
     with _processes(path='data') as device:
         dist.rank0_first(lambda: _check_output(dest, 'dest', '.npz'))
         network = load_detectors([detector], detector_path, device)[detector]
-        source = dist.rank0_first(lambda: _open_reference_images(data, network, spatial))
-        kept = np.zeros(len(source), dtype=bool)
-        kept[choose_subset(len(source), features, seed)] = True
-        meter = Meter(network, spatial=spatial, keep_features=kept if features else False)
-        measure_images(source, [meter], batch, workers)
-        if dist.get_rank() == 0:
-            save_reference(dest, _make_reference(meter, source, hash_dataset(data), seed))
-            click.echo(
-                f'Statistics of {len(source)} images of {source.name} with {network.name} are in {dest}')
+        made = make_reference(data, network, features, seed, spatial, heldout, split, batch, workers)
+        if made is not None:
+            save_reference(dest, made)
+            click.echo(f'Statistics of {made.num_images} images of {made.dataset} with {network.name} '
+                       f'are in {dest}')
+            if made.heldout is not None:
+                click.echo(f'Held out:  {made.heldout_num_images} images, {made.heldout}; '
+                           f'their distance: {made.heldout_distance:g}')
 # fmt: on
-
-
-def _make_reference(
-    meter: Meter, source: FolderImages | PackedImages, dataset_sha256: str, features_seed: int
-) -> Reference:
-    """Return the statistics that a meter has collected of a data set, with what they were made from."""
-    detector = meter.detector
-    result = Reference(
-        mu=meter.stats.mean(),
-        sigma=meter.stats.cov(),
-        num_images=len(source),
-        image_shape=tuple(source.image_shape),
-        detector=detector.name,
-        detector_sha256=detector.sha256,
-        preprocessing=detector.preprocessing,
-        dataset=source.name,
-        dataset_sha256=dataset_sha256,
-        software=f'torch {torch.__version__}, numpy {np.__version__}, {detector.device.type}',
-        format_version=FORMAT_VERSION,
-    )
-    if meter.spatial_stats is not None:
-        result.mu_s, result.sigma_s = meter.spatial_stats.mean(), meter.spatial_stats.cov()
-    if meter.features is not None:
-        result.features, result.features_seed = meter.features.numpy(), features_seed
-    return result
-
-
-def _open_reference_images(data: str, network: Detector, spatial: bool) -> FolderImages | PackedImages:
-    """Open the images of `ref`; refuse what the detector cannot measure."""
-    source, _ = open_images(data)
-    network.check_shape(source.image_shape, 'images of ', arg('data', data))
-    if spatial and not network.spatial_dim:
-        raise ArgumentError(
-            arg('spatial'),
-            f': detector {network.name} has no spatial features; leave it out, or use ',
-            arg('detector', 'inception'),
-        )
-    return source
 
 
 # fmt: off
@@ -357,18 +388,18 @@ def gen(network: str, seeds: str, repeats: int, class_idx: int | None, batch: in
         if dist.get_rank() == 0:
             _echo_notes(notes)
         add_reference_features(comparisons, batch)
-        measured = []
+        measured, overlaps = [], _find_overlaps(comparisons, read_training(network, info.metadata))
         for text, block in blocks:
             source = GeneratedImages(net, block, *plan, class_idx, rng, name=f'seeds {text}')
-            results = _measure(source, comparisons, batch)
+            results = _measure(source, comparisons, opts, batch)
             if dist.get_rank() == 0:
                 click.echo(f'Seeds:     {text}')
-                _print_blocks(comparisons, results)
+                _print_blocks(comparisons, results, overlaps, opts['markdown'])
                 measured.append([dict(result, seeds=text) for part in results for result in part])
         if dist.get_rank() == 0:
             summary = summarise(measured) if repeats > 1 else []
             print_summary(summary)
-            _write_json(opts['json_path'], comparisons, sum(measured, []), device,
+            _write_json(opts['json_path'], comparisons, sum(measured, []), device, overlaps,
                         network=os.path.basename(network), network_sha256=info.sha256,
                         class_name=info.class_name, key=opts['key'], sampler=plan[0],
                         arguments={name: str(value) for name, value in plan[1].items()}, class_idx=class_idx,

@@ -15,6 +15,7 @@ Examples:
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import click
 
 from dnnlib.cli import fail, one_line, one_line_errors, run_script
-from dnnlib.errors import ArgumentError, FailedElsewhere, ProcessLost, as_option
+from dnnlib.errors import ArgumentError, FailedElsewhere, ProcessLost, arg, as_option
 from evaluations.metrics.names import parse_live_metrics
 from training.choices import OFFICIAL_CLASS_TABLE
 from training.config import build_config, check_teacher_given
@@ -33,6 +34,7 @@ from training.second_spellings import choose_loss, translate
 
 # Options that say where a run goes; all others but these and the recipe say what it is.
 PLACE = ('outdir', 'desc', 'nosubdir')
+NO_RUN = ('recipe', 'dry_run', 'check', 'json')
 NAMES = dict(path='data')  # arguments of the library that have another name as options
 DEFAULT, DEFAULT_MAP = click.core.ParameterSource.DEFAULT, click.core.ParameterSource.DEFAULT_MAP
 
@@ -44,6 +46,8 @@ DEFAULT, DEFAULT_MAP = click.core.ParameterSource.DEFAULT, click.core.ParameterS
 def main(ctx: click.Context, **_options: Any) -> None:
     with one_line_errors(**NAMES):
         config = resolve(ctx)
+        if ctx.params['check']:
+            sys.exit(show_check(ctx, config))
         if ctx.params['dry_run']:
             click.echo(json.dumps(config, indent=2))
             return
@@ -59,9 +63,11 @@ def resolve(ctx: click.Context) -> dict[str, Any]:
         ArgumentError: Options that exclude or need each other, or that the run would not read.
         click.BadParameter: A malformed list of metrics.
     """
-    opts = {name: value for name, value in ctx.params.items() if name not in (*PLACE, 'recipe', 'dry_run')}
+    opts = {name: value for name, value in ctx.params.items() if name not in (*PLACE, *NO_RUN)}
     sources = {name: ctx.get_parameter_source(name) for name in opts}
     of_recipe = {name for name, source in sources.items() if source is DEFAULT_MAP}
+    if ctx.params['json'] and not ctx.params['check']:
+        raise ArgumentError(arg('json'), ' shows what ', arg('check'), ' finds; add ', arg('check'))
     opts['metrics'] = parse_metrics(ctx, opts['metrics'])
     opts['loss'] = choose_loss(opts, of_recipe)
     check_teacher_given(opts)
@@ -78,20 +84,38 @@ def parse_metrics(ctx: click.Context, text: str | None) -> list[str] | None:
         raise click.BadParameter(one_line(error), ctx, param_hint="'--metrics'") from error
 
 
+def show_check(ctx: click.Context, config: dict[str, Any]) -> int:
+    """Print what a run would need; returns the exit code: 2 where something is missing."""
+    from workflow.check import check, lines
+
+    name, missing = ctx.params['recipe'], missing_files(ctx, config)
+    rest = [word for word in sys.argv[1:] if not word.startswith(('--check', '--json', '--recipe'))]
+    command = shlex.join(['sh', 'train.sh', name, *rest] if name else ['python', 'train.py', *rest])
+    processes = int(os.environ.get('NPROC', '1'))
+    found = check(config, ctx.params['outdir'], [missing] if missing else [], command, processes)
+    click.echo(json.dumps(found._asdict(), indent=2) if ctx.params['json'] else '\n'.join(lines(found)))
+    return 2 if found.missing else 0
+
+
+def missing_files(ctx: click.Context, config: dict[str, Any]) -> str | None:
+    """Say which file that a recipe, or the official code, brings in is missing; None if none is."""
+    recipe, missing = RECIPES.get(ctx.params['recipe']), missing_class_table(config)
+    if recipe is None:
+        return missing
+    of_recipe = [
+        ctx.params[name] if ctx.get_parameter_source(name) is DEFAULT_MAP else None
+        for name in ('data', 'transfer')
+    ]
+    return missing_file(recipe, *of_recipe) or missing
+
+
 def check_files(ctx: click.Context, config: dict[str, Any]) -> None:
     """Say which file that a recipe, or the official code, brings in is missing, and where it comes from.
 
     Raises:
         click.ClickException: A file is missing; exit code 2 with a recipe.
     """
-    recipe = RECIPES.get(ctx.params['recipe'])
-    missing = missing_class_table(config)
-    if recipe is not None:
-        data, teacher = (
-            ctx.params[name] if ctx.get_parameter_source(name) is DEFAULT_MAP else None
-            for name in ('data', 'transfer')
-        )
-        missing = missing_file(recipe, data, teacher) or missing
+    recipe, missing = RECIPES.get(ctx.params['recipe']), missing_files(ctx, config)
     if missing and recipe is not None:
         refuse_recipe(missing)
     if missing:

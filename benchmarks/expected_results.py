@@ -41,6 +41,11 @@ GPU_TFLOPS = 15.0  # operations that one GPU is assumed to do per second, in 10^
 SMALL_BATCH = 8  # images counted together for small networks, where draws decide the work
 
 
+def with_results() -> dict[str, Recipe]:
+    """Return the recipes whose images are known: what one's own cost depends on these (train.py --check)."""
+    return {name: recipe for name, recipe in RECIPES.items() if recipe.data != 'own'}
+
+
 def resolved(name: str) -> dict:
     """Return the resolved options of a recipe, as its dry run prints them."""
     result = CliRunner().invoke(
@@ -148,7 +153,7 @@ def expected_rows() -> list[Expected]:
     counted = json.loads(OPERATIONS.read_text(encoding='utf-8'))['gflop_per_image']
     ours = json.loads(OURS.read_text(encoding='utf-8')) if OURS.exists() else {}
     found = []
-    for name, recipe in RECIPES.items():
+    for name, recipe in with_results().items():
         kimg = round(resolved(name)['total_nimg'] / 1000, 3)
         published = '' if recipe.fid is None else f'FID {recipe.fid} ({recipe.source})'
         measured = ours.get(name, 'not run')
@@ -186,7 +191,7 @@ def count_missing(only: str | None) -> None:
         if OPERATIONS.exists()
         else dict(gflop_per_image={})
     )
-    for name in RECIPES:
+    for name in with_results():
         if name != only and (only or name in known['gflop_per_image']):
             continue
         torch.manual_seed(0)

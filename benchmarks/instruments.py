@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the throughput benchmark measures with: clocks around stages, a counter of products, the peak."""
+"""What the throughput benchmark measures with: clocks around stages, and the peaks of the machine."""
 
 import contextlib
 import functools
@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 GIB = 2**30
 
@@ -46,6 +44,11 @@ class StageTimer:
         self._device, self._clock = device, clock
         self._running, self._since = [], None
 
+    @property
+    def current(self) -> str:
+        """The innermost stage that runs now; '' outside of all."""
+        return self._running[-1] if self._running else ''
+
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count the time inside for a stage, and not for the one around it."""
@@ -62,17 +65,20 @@ class StageTimer:
         """Put clocks around methods while inside.
 
         Args:
-            methods: List of (object, name of its method, stage).
+            methods: List of (object or module, name of its method, stage).
         """
         wrapped = []
         try:
             for owner, method, name in methods:
+                wrapped.append((owner, method, vars(owner).get(method)))
                 setattr(owner, method, self._timed(getattr(owner, method), name))
-                wrapped.append((owner, method))
             yield self
         finally:
-            for owner, method in wrapped:
-                delattr(owner, method)  # back to the method of the class
+            for owner, method, own in wrapped:
+                if own is None:
+                    delattr(owner, method)  # back to the method of the class
+                else:
+                    setattr(owner, method, own)  # a function of a module
 
     def _timed(self, function, name):
         @functools.wraps(function)
@@ -89,27 +95,6 @@ class StageTimer:
             name = self._running[-1]
             self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
         self._since = now
-
-
-class FlopCounter(TorchDispatchMode):
-    """Count floating-point operations of matrix products, convolutions and attention, by number type.
-
-    Forward and backward; an addition and a multiplication count as two (torch.utils.flop_counter).
-    Everything else is not counted.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.flops = {}  # number type -> operations
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
-            dtype = next(arg.dtype for arg in args if isinstance(arg, torch.Tensor))
-            self.flops[dtype] = self.flops.get(dtype, 0) + int(count(*args, **kwargs, out_val=out))
-        return out
 
 
 def matmul_peak(
@@ -134,6 +119,21 @@ def matmul_peak(
     while best == float('inf') or time.perf_counter() < end:
         best = min(best, seconds_of(product, device))
     return 2 * size**3 / best
+
+
+def copy_rate(device: torch.device, seconds: float = 0.3) -> float:
+    """Return the bytes per second that a copy of a large array reads and writes.
+
+    Args:
+        device:  Device.
+        seconds: Time to try.
+    """
+    size = 2**30 if device.type == 'cuda' else 2**26
+    a, b = (torch.zeros([size], dtype=torch.uint8, device=device) for _ in range(2))
+    best, end = float('inf'), time.perf_counter() + seconds
+    while best == float('inf') or time.perf_counter() < end:
+        best = min(best, seconds_of(functools.partial(a.copy_, b), device))
+    return 2 * size / best
 
 
 def peak_memory_gib(device: torch.device) -> float:

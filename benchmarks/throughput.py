@@ -6,7 +6,11 @@
   python -m benchmarks.throughput --recipe=gdd-i-cifar10 --seconds=30
   torchrun --standalone --nproc_per_node=4 -m benchmarks.throughput --recipe=gdd-i-cifar10
   python -m benchmarks.throughput --recipe='gdd-*' --out=throughput   # throughput.md, .json
+  python -m benchmarks.throughput --recipe=demo --mode=reference,faithful,fast   # side by side
   python -m benchmarks.throughput --all
+
+Modes: faithful and fast are those of train.py --perf; reference is GDD written down the straightforward way
+(benchmarks/reference_loop.py). Several modes are measured one after the other, and compared with the first.
 
 Needs no teacher, no data set and no download. One process gets the share of one process of the recipe, so
 that the figures are those of one of its GPUs. images/s is measured without any waiting inside the loop; the
@@ -27,18 +31,22 @@ import click
 import torch
 
 from benchmarks.instruments import (
-    FlopCounter,
     StageTimer,
+    copy_rate,
     matmul_peak,
     peak_memory_gib,
     seconds_of,
     synchronize,
 )
+from benchmarks.operations import OperationCounter
+from benchmarks.reference_loop import ReferenceLoop
 from benchmarks.synthetic_data import SyntheticDataset
+from benchmarks.throughput_report import STAGES, describe, table
+from dnnlib.cli import one_line_errors
 from dnnlib.parallel import available_cores
 from dnnlib.util import atomic_write
 from torch_utils import distributed
-from training.choices import DISTILLATION_LOSSES, R1_INTERVAL, RANDOM_TEACHER
+from training.choices import DISTILLATION_LOSSES, RANDOM_TEACHER
 from training.run import folder
 from training.training_loop import TrainingRun
 
@@ -53,7 +61,7 @@ SHAPES = {
     'afhqv2-64x64': (64, 3, 0, 15_803),
     'imagenet-64x64': (64, 3, 1000, 1_281_167),
 }
-STAGES = ('data', 'G', 'D', 'R1', 'optimizer', 'EMA', 'other')
+MODES = ('reference', 'faithful', 'fast', 'fast-16bit')
 TYPE_NAMES = {torch.float32: 'fp32', torch.float16: 'fp16', torch.bfloat16: 'bf16'}
 WARM_UP = 3  # iterations on a GPU, beside those of the counter
 PROFILED = 5  # iterations of the second pass, at most
@@ -139,12 +147,14 @@ class Measurement:
     """A run and the ways to time its iterations.
 
     Args:
-        config: Resolved options, from `synthetic_config`.
+        config:    Resolved options, from `synthetic_config`.
+        reference: Whether the straightforward loop takes the place of ours.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: dict[str, Any], reference: bool = False) -> None:
         torch.manual_seed(0)
-        self.run = TrainingRun(config, SyntheticDataset(**config['dataset_kwargs']))
+        loop = ReferenceLoop if reference else TrainingRun
+        self.run = loop(config, SyntheticDataset(**config['dataset_kwargs']))
         self.device = self.run.device
         self.r1_interval = config.get('r1_interval', 0)
         self.batches = self.run.batches()
@@ -159,11 +169,13 @@ class Measurement:
         """Return the next images and labels on the device."""
         return next(self.batches)
 
-    def count_flops(self, with_r1: bool = False) -> dict[torch.dtype, float]:
-        """Return the operations of one iteration, {number type: count}."""
-        with FlopCounter() as counter:
-            self.iterate(with_r1)
-        return counter.flops
+    def count(self, with_r1: bool = False) -> OperationCounter:
+        """Count the operations of one iteration by stage; returns an `OperationCounter`."""
+        timer = StageTimer(self.device)
+        with timer.around(self.timed_methods()), OperationCounter(lambda: timer.current) as counter:
+            with torch.compiler.set_stance('force_eager'):
+                self.iterate(with_r1)
+        return counter
 
     def seconds_per_iteration(self, seconds: float, with_r1: bool = False) -> tuple[float, int]:
         """Run iterations for so long, at least one; returns their mean time and their number."""
@@ -178,44 +190,43 @@ class Measurement:
         distributed.barrier()
         return seconds_of(loop, self.device) / count, count
 
+    def timed_methods(self) -> list[tuple[object, str, str]]:
+        """List (object, name of its method, stage) of all that an iteration calls."""
+        task, methods = self.run.task, [(self, 'next_batch', 'data'), (self.run.ema, 'update', 'EMA')]
+        methods += [(self, 'iterate', 'other'), (distributed, 'all_reduce_sum_', 'all-reduce')]
+        if not hasattr(task, 'g_optimizer'):  # a teacher: one network, forward and backward
+            return [*methods, (task, 'step', 'G'), (task.optimizer, 'step', 'optimizer')]
+        return methods + [
+            (task, 'generator_step', 'G'),
+            (task, 'discriminator_step', 'D'),
+            (task, 'r1_step', 'R1'),
+            (task.g_optimizer, 'step', 'optimizer'),
+            (task.d_optimizer, 'step', 'optimizer'),
+        ]
+
     def profile(self, iterations: int, with_r1: bool = False) -> dict[str, float]:
         """Return the mean milliseconds of every stage, {stage: ms}."""
         timer = StageTimer(self.device)
-        task, methods = self.run.task, [(self, 'next_batch', 'data'), (self.run.ema, 'update', 'EMA')]
-        if hasattr(task, 'g_optimizer'):
-            methods += [
-                (self, 'iterate', 'other'),
-                (task, 'generator_step', 'G'),
-                (task, 'discriminator_step', 'D'),
-                (task, 'r1_step', 'R1'),
-                (task.g_optimizer, 'step', 'optimizer'),
-                (task.d_optimizer, 'step', 'optimizer'),
-            ]
-        else:  # a teacher: one network, whose forward and backward pass is all the rest of a step
-            methods += [
-                (self, 'iterate', 'other'),
-                (task, 'step', 'G'),
-                (task.optimizer, 'step', 'optimizer'),
-            ]
-        with timer.around(methods):
+        with timer.around(self.timed_methods()):
             for _ in range(iterations):
                 self.iterate(with_r1)
         return {name: 1000 * seconds / iterations for name, seconds in timer.seconds.items()}
 
 
-def measure(config: dict[str, Any], seconds: float) -> dict[str, Any]:
+def measure(config: dict[str, Any], seconds: float, mode: str = 'faithful') -> dict[str, Any]:
     """Measure one run.
 
     Args:
         config:  Resolved options, from `synthetic_config`.
         seconds: Time for images/s, apart from preparation and the stages.
+        mode:    One of MODES, for the record; 'reference' takes the straightforward loop.
     Returns:
         Dict of plain values; on every process.
     """
-    bench = Measurement(config)
+    bench = Measurement(config, mode == 'reference')
     device, interval = bench.device, bench.r1_interval
     kinds = (False, True) if interval else (False,)
-    flops = [bench.count_flops(with_r1) for with_r1 in kinds]
+    counters = [bench.count(with_r1) for with_r1 in kinds]
     for _ in range(WARM_UP if device.type == 'cuda' else 0):
         for with_r1 in kinds:
             bench.iterate(with_r1)
@@ -233,20 +244,16 @@ def measure(config: dict[str, Any], seconds: float) -> dict[str, Any]:
     stages = dict.fromkeys(STAGES, 0.0) | bench.profile(count)
     if interval:
         stages['R1'] = bench.profile(1, with_r1=True)['R1']
-
-    def mean(plain, with_r1):
-        return plain + (with_r1 - plain) / interval if interval else plain
-
-    iteration = mean(times[0][0], times[-1][0])
-    per_type = {dtype: mean(count, flops[-1][dtype]) for dtype, count in flops[0].items()}
-    peaks = {dtype: matmul_peak(dtype, device) for dtype in per_type}
+    iteration = weighted(times[0][0], times[-1][0], interval)
+    work = work_of(counters, interval, config['batch_size'] // distributed.get_world_size(), device)
     synchronize(device)
     return dict(
+        mode=mode,
         images_per_second=config['batch_size'] / iteration,
         batch_size=config['batch_size'],
         batch_gpu=config['batch_gpu'],
         processes=distributed.get_world_size(),
-        precision=config['precision'],
+        precision='fp32' if mode == 'reference' else config['precision'],
         device=describe_device(device),
         torch=torch.__version__,
         iterations=[count for _seconds, count in times],
@@ -256,9 +263,56 @@ def measure(config: dict[str, Any], seconds: float) -> dict[str, Any]:
         r1_interval=interval,
         stage_ms=stages,
         peak_memory_gib=memory,
+        share_of_peak=work['products_at_peak_s'] / iteration,
+        **work,
+    )
+
+
+def weighted(plain: float, with_r1: float, interval: int) -> float:
+    """Return the mean over iterations, of which one in `interval` has R1; 0: none has."""
+    return plain + (with_r1 - plain) / interval if interval else plain
+
+
+def work_of(
+    counters: list[OperationCounter], interval: int, images: int, device: torch.device
+) -> dict[str, Any]:
+    """Turn counts into plain values: totals of a mean iteration, and the least time of each stage.
+
+    Args:
+        counters: `OperationCounter` of an iteration without R1, and of one with R1 if there are such.
+        interval: Iterations from one R1 to the next, or 0.
+        images:   Images of an iteration.
+        device:   Where peaks are measured.
+    """
+    plain, with_r1 = counters[0], counters[-1]
+    per_type = {
+        dtype: weighted(count, with_r1.flops[dtype], interval) for dtype, count in plain.flops.items()
+    }
+    peaks = {dtype: matmul_peak(dtype, device) for dtype in with_r1.flops}
+    bandwidth = copy_rate(device)
+    parts = dict(plain.stages) | ({'R1': with_r1.stages['R1']} if interval else {})
+    roofline = {}
+    for name in (name for name in STAGES if name in parts):
+        products, memory = parts[name].floor(peaks, bandwidth)
+        roofline[name] = dict(
+            gflop_per_image=sum(parts[name].flops.values()) / images / 1e9,
+            mb_per_image=parts[name].bytes / images / 1e6,
+            launches=parts[name].launches,
+            products_ms=1000 * products,
+            memory_ms=1000 * memory,
+        )
+    totals = [
+        [sum(getattr(part, kind) for part in counter.stages.values()) for counter in (plain, with_r1)]
+        for kind in ('launches', 'bytes')
+    ]
+    return dict(
         tflop_per_iteration={TYPE_NAMES[t]: n / 1e12 for t, n in per_type.items()},
-        peak_tflops={TYPE_NAMES[t]: rate / 1e12 for t, rate in peaks.items()},
-        share_of_peak=sum(n / peaks[t] for t, n in per_type.items()) / iteration,
+        peak_tflops={TYPE_NAMES[t]: peaks[t] / 1e12 for t in per_type},
+        products_at_peak_s=sum(n / peaks[t] for t, n in per_type.items()),
+        copy_gb_per_second=bandwidth / 1e9,
+        launches_per_iteration=weighted(*totals[0], interval),
+        gb_per_iteration=weighted(*totals[1], interval) / 1e9,
+        roofline=roofline,
     )
 
 
@@ -270,63 +324,7 @@ def describe_device(device: torch.device) -> str:
 
 
 # ------------------------------------------------------------------------------------------------
-# Reports.
-
-
-def describe(name: str, result: dict[str, Any]) -> list[str]:
-    """Return the lines that show one result."""
-    stages = '  '.join(f'{stage} {result["stage_ms"][stage]:.1f}' for stage in STAGES)
-    each = (
-        f' (every {result["r1_interval"]}th: {result["with_r1_ms"]:.1f} ms)' if result['r1_interval'] else ''
-    )
-    flops = ', '.join(f'{kind} {value:.3g}' for kind, value in result['tflop_per_iteration'].items())
-    peaks = ', '.join(f'{kind} {value:.3g}' for kind, value in result['peak_tflops'].items())
-    return [
-        f'{name}: batch {result["batch_size"]} on {result["processes"]} process(es), {result["precision"]}, '
-        f'{result["device"]}, torch {result["torch"]}',
-        f'  images/s          {result["images_per_second"]:.2f}, '
-        f'from {" + ".join(map(str, result["iterations"]))} iterations',
-        f'  iteration         {result["iteration_ms"]:.1f} ms; without R1 {result["plain_ms"]:.1f} ms{each}',
-        f'  ms per stage      {stages}',
-        f'  peak memory       {result["peak_memory_gib"]:.2f} GiB',
-        f'  matrix products   {flops} TFLOP per iteration; '
-        f'{100 * result["share_of_peak"]:.1f} % of a peak of {peaks} TFLOP/s',
-    ]
-
-
-def table_row(name: str, result: dict[str, Any]) -> str:
-    """Return one row of the table."""
-    stages = ' | '.join(f'{result["stage_ms"][stage]:.1f}' for stage in STAGES)
-    return (
-        f'| {name} | {result["batch_size"]} | {result["precision"]} | {result["images_per_second"]:.2f} '
-        f'| {result["iteration_ms"]:.1f} | {stages} | {result["peak_memory_gib"]:.2f} '
-        f'| {100 * result["share_of_peak"]:.1f} % |'
-    )
-
-
-def table(results: dict[str, dict[str, Any]]) -> str:
-    """Return a Markdown table of results, {name: result or {'error': text}}."""
-    lines = [
-        '| recipe | batch | precision | images/s | ms per iteration | '
-        + ' | '.join(STAGES)
-        + ' | memory, GiB | of peak |',
-        '|---|---:|---|---:|---:|' + '---:|' * (len(STAGES) + 2),
-    ]
-    for name, result in results.items():
-        if 'error' in result:
-            lines.append(f'| {name} | not measured: {result["error"]} |' + ' |' * (len(STAGES) + 5))
-            continue
-        lines.append(table_row(name, result))
-    done = [result for result in results.values() if 'error' not in result]
-    if done:
-        lines += [
-            '',
-            f'{done[0]["device"]}, torch {done[0]["torch"]}, {done[0]["processes"]} process(es). '
-            'Stages in milliseconds: '
-            f'R1 of one call, of which there is one in {R1_INTERVAL} iterations; '
-            'the others of one iteration.',
-        ]
-    return '\n'.join(lines) + '\n'
+# Command.
 
 
 def measure_in_process(name: str, options: list[str]) -> dict[str, Any]:
@@ -346,23 +344,43 @@ def measure_in_process(name: str, options: list[str]) -> dict[str, Any]:
             return json.load(file)
 
 
+def measure_all(names: list[str], modes: list[str], options: list[str], out: str) -> None:
+    """Measure recipes in all modes, each in a process of its own, and write the table as it grows.
+
+    Args:
+        names:   Recipes.
+        modes:   Of MODES.
+        options: Further options of this command.
+        out:     Where to write: OUT.md and OUT.json.
+    """
+    results = {}
+    for name in names:
+        for mode in modes:
+            key = name if len(modes) == 1 else f'{name} {mode}'
+            given = options if mode == 'faithful' else [*options, f'--mode={mode}']
+            results[key] = result = measure_in_process(name, given)
+            lines = [f'{key}: {result["error"]}'] if 'error' in result else describe(key, result)
+            print('\n'.join(lines), flush=True)
+            write(f'{out}.md', table(results))
+            write(f'{out}.json', json.dumps(results, indent=2) + '\n')
+    print(f'\n{table(results)}\nWritten to {out}.md and {out}.json')
+
+
 def write(path: str, text: str) -> None:
     """Write a text file atomically."""
     with atomic_write(path) as file:
         file.write(text.encode())
 
 
-def measure_table(names: list[str], options: list[str], out: str) -> None:
-    """Measure recipes one by one, and rewrite the files of the table after each."""
-    results = {}
-    for name in names:
-        results[name] = measure_in_process(name, options)
-        failed = 'error' in results[name]
-        lines = [f'{name}: {results[name]["error"]}'] if failed else describe(name, results[name])
-        print('\n'.join(lines), flush=True)
-        write(f'{out}.md', table(results))
-        write(f'{out}.json', json.dumps(results, indent=2) + '\n')
-    print(f'\n{table(results)}\nWritten to {out}.md and {out}.json')
+def parse_modes(_ctx: click.Context, _param: click.Parameter, text: str) -> list[str]:
+    """Parse 'reference,fast' into a list of MODES."""
+    modes = text.split(',')
+    wrong = [mode for mode in modes if mode not in MODES]
+    if wrong or len(set(modes)) < len(modes):
+        raise click.BadParameter(
+            f'{text!r} must be one or several of {", ".join(MODES)}, such as reference,fast'
+        )
+    return modes
 
 
 Positive = click.IntRange(min=1)
@@ -372,6 +390,8 @@ Positive = click.IntRange(min=1)
 @click.command(help=__doc__, context_settings=dict(show_default=True, max_content_width=110))
 @click.option('--recipe',    help='Recipe of train.sh; gdd-* makes a table', metavar='NAME|PATTERN', type=str)
 @click.option('--all',       'everything', help='A table of all recipes', is_flag=True)
+@click.option('--mode',      'modes', help='Modes, the first of which others are compared with',
+              metavar='MODE,...', default='faithful', callback=parse_modes)
 @click.option('--seconds',   help='Time for images/s, per recipe', metavar='FLOAT',
               type=click.FloatRange(min=0), default=30)
 @click.option('--batch',     help='Images per process  [default: the share of the recipe]', metavar='INT',
@@ -384,28 +404,28 @@ Positive = click.IntRange(min=1)
 @click.option('--json',      'json_path', help='Also write the result', metavar='FILE', type=str)
 @click.option('--out',       help='Table: write OUT.md and OUT.json', metavar='PREFIX', type=str,
               default='throughput')
-def main(recipe: str | None, everything: bool, seconds: float, batch: int | None, batch_gpu: int | None,
-         device: str, threads: int | None, json_path: str | None, out: str) -> None:
+def main(recipe: str | None, everything: bool, modes: list[str], seconds: float, batch: int | None,
+         batch_gpu: int | None, device: str, threads: int | None, json_path: str | None, out: str) -> None:
     recipes = list_recipes()
     names = fnmatch.filter(recipes, '*' if everything else recipe or '')
     if not names:
         raise click.ClickException(
             f'--recipe={recipe} is none of {", ".join(recipes)}; try --recipe=demo, or --all')
-    if everything or recipe not in recipes:
+    if everything or recipe not in recipes or len(modes) > 1:
         given = dict(seconds=seconds, batch=batch, batch_gpu=batch_gpu, device=device, threads=threads)
         options = [f'--{key.replace("_", "-")}={value}' for key, value in given.items() if value is not None]
-        measure_table(names, options, out)
+        measure_all(names, modes, options, out)
         return
     if threads:
         torch.set_num_threads(threads)
-    try:
+    mode, = modes
+    perf = [f'--perf={mode}'] if mode.startswith('fast') else []
+    with one_line_errors():
         distributed.init(None if device == 'auto' else device)
-        options = json.loads(run_script(recipe, '--dry-run'))
+        options = json.loads(run_script(recipe, *perf, '--dry-run'))
         config = synthetic_config(options, recipes[recipe], distributed.get_world_size(), batch, batch_gpu,
                                   device)
-        result = measure(config, seconds)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
+        result = measure(config, seconds, mode)
     if distributed.get_rank() == 0:
         print('\n'.join(describe(recipe, result)))
         if json_path:

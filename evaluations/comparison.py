@@ -22,12 +22,23 @@ from evaluations.inputs.npz_images import NpzImages
 from evaluations.inputs.reference import Reference
 from evaluations.inputs.references import load_references
 from evaluations.measure import Meter, measure_images
+from evaluations.metrics.extrapolation import subset_sizes
 from evaluations.metrics.manifold import DC_NEIGHBOURS, PR_NEIGHBOURS
+from evaluations.metrics.memorization import MIN_SAMPLES
 from evaluations.metrics.names import DETECTOR_OF_WIDTH
+from evaluations.reviewing.ratio import check_encoders, check_heldout
 from torch_utils import distributed as dist
 
 # Metrics that need features of single reference images -> the least number of (samples, reference images).
-NEED_FEATURES = {'kid': (2, 2), 'pr': (PR_NEIGHBOURS + 1, PR_NEIGHBOURS + 1), 'dc': (1, DC_NEIGHBOURS + 1)}
+NEED_FEATURES = {
+    'kid': (2, 2),
+    'pr': (PR_NEIGHBOURS + 1, PR_NEIGHBOURS + 1),
+    'dc': (1, DC_NEIGHBOURS + 1),
+    'mind': (2, 2),
+    'sw': (2, 2),
+    'cmmd': (2, 2),
+    'memorization': (MIN_SAMPLES + 1, MIN_SAMPLES + 1),
+}
 
 
 class Comparison:
@@ -60,6 +71,8 @@ def why_impossible(metric: str, detector: Detector, reference: Reference) -> str
         return f'detector {detector.name} has no spatial features'
     if metric == 'sfid' and reference.mu_s is None:
         return 'it has no spatial statistics; fid.py ref --spatial stores them'
+    if metric == 'fdr' and reference.heldout_distance is None:
+        return 'it has no distance of held-out images; fid.py ref --split stores it'
     if metric in NEED_FEATURES and not reference.num_features:
         return 'it has no features of single images; fid.py ref --features=10000 stores them'
     if metric in NEED_FEATURES and reference.num_features < NEED_FEATURES[metric][1]:
@@ -173,6 +186,7 @@ def check_fit(
         comparison.detector.check_shape(image_shape, *source)
         notes += comparison.reference.check(comparison.detector, image_shape)
     _check_number(comparisons, num_images)
+    _check_pairs(comparisons, num_images)
     return [*notes, *require_any(comparisons)]
 
 
@@ -184,6 +198,22 @@ def _check_number(comparisons: Sequence[Comparison], num_images: int) -> None:
                 arg('metrics', metric),
                 f' needs at least {least} images, but there are {num_images}; measure more, or leave it out',
             )
+
+
+def _check_pairs(comparisons: Sequence[Comparison], num_images: int) -> None:
+    """Refuse too few images for the features of a detector, and ratios of sets of different sizes."""
+    for comparison in comparisons:
+        if 'fid-inf' in comparison.metrics:
+            try:
+                subset_sizes(num_images, comparison.detector.feature_dim)
+            except ValueError as error:
+                raise ArgumentError(
+                    arg('metrics', 'fid-inf'), f': {error}; measure more, or leave it out'
+                ) from error
+    pairs = [c for c in comparisons if 'fdr' in c.metrics]
+    check_encoders([c.reference for c in pairs], [c.detector.name for c in pairs])
+    for comparison in pairs:
+        check_heldout(comparison.reference, num_images)
 
 
 def require_any(comparisons: Sequence[Comparison]) -> list[str]:

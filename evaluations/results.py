@@ -18,11 +18,19 @@ from dnnlib.progress import with_progress
 from evaluations.comparison import NEED_FEATURES, Comparison
 from evaluations.detectors.registry import Detector
 from evaluations.measure import Meter
-from evaluations.metrics.frechet import frechet_parts
+from evaluations.metrics.cmmd import cmmd
+from evaluations.metrics.extrapolation import extrapolate_frechet
+from evaluations.metrics.frechet import frechet_distance, frechet_parts
 from evaluations.metrics.inception_score import SPLIT_SIZE, inception_score
 from evaluations.metrics.kid import kernel_distance
 from evaluations.metrics.manifold import DC_NEIGHBOURS, PR_NEIGHBOURS, density_coverage, precision_recall
+from evaluations.metrics.memorization import authenticity, compare_distances, data_copying, nearer_share
 from evaluations.metrics.names import metric_name
+from evaluations.metrics.nearest import nearest_neighbours, nearest_others
+from evaluations.metrics.sliced_wasserstein import mind, sliced_wasserstein
+from evaluations.metrics.vendi import vendi_score
+from evaluations.reviewing.markdown import SHARES
+from evaluations.reviewing.ratio import heldout_distance, mean_ratio
 from torch_utils import distributed as dist
 
 Result = dict[str, Any]  # `metric`, its name; `value`; and what the value depends on
@@ -38,7 +46,7 @@ def make_meters(comparisons: Iterable[Comparison]) -> dict[Detector, Meter]:
             detector,
             spatial='sfid' in metrics,
             keep_logits='is' in metrics,
-            keep_features=bool(NEED_FEATURES.keys() & metrics),
+            keep_features=bool({'fid-inf', *NEED_FEATURES} & metrics),
         )
         for detector, metrics in wanted.items()
     }
@@ -128,7 +136,110 @@ def _density_coverage(comparison: Comparison, meter: Meter, entry: Callable[...,
     return [entry('density', result.density, **facts), entry('coverage', result.coverage, **facts)]
 
 
+def _extrapolated(comparison: Comparison, meter: Meter, entry: Callable[..., Result]) -> list[Result]:
+    reference = comparison.reference
+    found = extrapolate_frechet(meter.features.to(comparison.detector.device), reference.mu, reference.sigma)
+    return [entry('fid-inf', found.value, std=found.std, slope=found.slope, sizes=found.sizes)]
+
+
+def _mind(comparison: Comparison, meter: Meter, entry: Callable[..., Result]) -> list[Result]:
+    return [_of_pair('mind', mind, comparison, meter, entry)]
+
+
+def _sliced(comparison: Comparison, meter: Meter, entry: Callable[..., Result]) -> list[Result]:
+    return [_of_pair('sw', sliced_wasserstein, comparison, meter, entry)]
+
+
+def _cmmd(comparison: Comparison, meter: Meter, entry: Callable[..., Result]) -> list[Result]:
+    return [_of_pair('cmmd', cmmd, comparison, meter, entry)]
+
+
+def _of_pair(
+    kind: str, formula: Callable, comparison: Comparison, meter: Meter, entry: Callable[..., Result]
+) -> Result:
+    """Compute a distance of two sets of features, and its floor, that of held-out images, if any."""
+    samples, reference = meter.features.to(comparison.detector.device), comparison.features
+    heldout = comparison.reference.heldout_features
+    floor = (
+        {}
+        if heldout is None
+        else dict(floor=formula(_as_many(torch.from_numpy(heldout), len(samples)), reference))
+    )
+    return entry(kind, formula(samples, reference), num_reference=len(reference), **floor)
+
+
+def _as_many(features: torch.Tensor, count: int) -> torch.Tensor:
+    """Return a random choice of so many rows, or all if there are not more."""
+    return features[np.random.RandomState(0).permutation(len(features))[:count]]
+
+
+def _ratio(comparison: Comparison, meter: Meter, entry: Callable[..., Result]) -> list[Result]:
+    reference, stats = comparison.reference, meter.stats
+    distance = frechet_distance(stats.mean(), stats.cov(), reference.mu, reference.sigma)
+    floor = heldout_distance(reference, stats.num_images)
+    return [entry('ratio', mean_ratio([distance], [floor]), distance=distance, heldout_distance=floor)]
+
+
+def add_mean_ratio(blocks: Sequence[list[Result]], num_images: int) -> None:
+    """Append the mean of the ratios of all blocks to the last block, if there are any."""
+    ratios = [result for block in blocks for result in block if 'heldout_distance' in result]
+    if ratios:
+        blocks[-1].append(
+            dict(
+                metric=metric_name('inception', f'fdr{len(ratios)}-', num_images),
+                value=mean_ratio(*([r[key] for r in ratios] for key in ('distance', 'heldout_distance'))),
+                detector=', '.join(result['detector'] for result in ratios),
+                ref=', '.join(result['ref'] for result in ratios),
+            )
+        )
+
+
+def _memorization(comparison: Comparison, meter: Meter, entry: Callable[..., Result]) -> list[Result]:
+    """How near samples are to training images, beside what real images that were held out give."""
+    samples, training = meter.features.to(comparison.detector.device), comparison.features
+    heldout = comparison.reference.heldout_features
+    heldout = None if heldout is None else torch.from_numpy(heldout)
+    among = nearest_others(training, progress=with_progress)
+    near = nearest_neighbours(samples, training, progress=with_progress)
+    floors = [{}] * 3
+    if heldout is not None:
+        fresh = nearest_neighbours(heldout, training, progress=with_progress)
+        floors = [
+            dict(floor=authenticity(fresh, among)),
+            dict(floor=nearer_share(fresh, among)),
+            dict(floor=vendi_score(_as_many(heldout, len(samples)))),
+        ]
+    facts = dict(num_reference=len(training), copies=int((near.distances == 0).sum()))
+    return [
+        entry('authpct', authenticity(near, among), **facts, **floors[0]),
+        entry('nearer-share', nearer_share(near, among), **facts, **floors[1]),
+        entry('vendi', vendi_score(samples), **floors[2]),
+        *([] if heldout is None else _against_heldout(samples, training, heldout, entry)),
+    ]
+
+
+def _against_heldout(
+    samples: torch.Tensor, training: torch.Tensor, heldout: torch.Tensor, entry: Callable[..., Result]
+) -> list[Result]:
+    found = []
+    try:
+        copying = data_copying(samples, training, heldout)
+        cells = [cell._asdict() for cell in copying.cells]
+        found.append(entry('ct', copying.value, cells=cells, seed=copying.seed, num_heldout=len(heldout)))
+    except ValueError as error:  # too few or too equal images; the other numbers are worth keeping
+        click.echo(f'Note: no ct: {error}')
+    distances = compare_distances(samples, training, heldout, progress=with_progress)
+    facts = dict(train=distances.train, heldout=distances.heldout, num_reference=distances.num_images)
+    return [*found, entry('nearer-to-train', distances.nearer_to_train, **facts)]
+
+
 _COMPUTE = {
+    'fid-inf': _extrapolated,
+    'mind': _mind,
+    'sw': _sliced,
+    'cmmd': _cmmd,
+    'fdr': _ratio,
+    'memorization': _memorization,
     'fid': _frechet,
     'sfid': _spatial_frechet,
     'is': _inception_score,
@@ -184,8 +295,8 @@ def print_results(results: Iterable[Result]) -> None:
     """Print numbers, one per line: name, colon, value with six digits as EDM does."""
     for result in results:
         value, details = result['value'], ''
-        if result['metric'].startswith('class-accuracy'):
-            click.echo(f'{result["metric"]}: {100 * value:.2f} %')
+        if result['metric'].startswith(SHARES):
+            click.echo(f'{result["metric"]}: {100 * value:.2f} %{_describe_facts(result)}')
             continue
         if 'mean_term' in result:
             click.echo(f'Terms:     means {result["mean_term"]:g}, covariances {result["cov_term"]:g}')
@@ -202,7 +313,39 @@ def print_results(results: Iterable[Result]) -> None:
             )
         elif 'k' in result:
             details = f'  (k {result["k"]}, {result["num_reference"]} reference images)'
+        else:
+            details = _describe_facts(result)
         click.echo(f'{result["metric"]}: {value:g}{details}')
+
+
+# What stands in brackets behind a number, by the key of its result.
+_FACTS = {
+    'heldout_distance': 'distance of as many held-out images {:g}',
+    'copies': '{} exact copies',
+    'train': 'median distance to training images {:g}',
+    'heldout': 'to held-out images {:g}',
+    'num_reference': '{} reference images',
+    'num_heldout': '{} held-out images',
+}
+
+
+def _describe_facts(result: Result) -> str:
+    facts = [text.format(result[key]) for key, text in _FACTS.items() if key in result]
+    if 'floor' in result:
+        share = result['metric'].startswith(SHARES)
+        facts.insert(
+            0, 'held-out images ' + (f'{100 * result["floor"]:.2f} %' if share else f'{result["floor"]:g}')
+        )
+    if 'cells' in result:
+        facts += [
+            f'{len(result["cells"])} cells, z '
+            + ' '.join(
+                'left out' if cell['score'] is None else f'{cell["score"]:.2f}' for cell in result['cells']
+            )
+        ]
+    if 'slope' in result:
+        facts.insert(0, f'std {result["std"]:g} over orders of the images')
+    return f'  ({", ".join(facts)})' if facts else ''
 
 
 def summarise(blocks: Sequence[Sequence[Result]]) -> list[Result]:

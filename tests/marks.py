@@ -16,6 +16,7 @@ MARKED = {
         'reports/test_page.py::test_in_a_browser',
         'runs/test_damaged_image.py',
         'runs/test_kill_and_resume.py',
+        'runs/test_two_nodes.py',
         'runs/test_two_processes.py',
         'scripts/test_dataset_tool.py::test_bytes_and_order_do_not_depend_on_the_number_of_workers',
         'scripts/test_dataset_tool.py::test_stopped_midway_nothing_appears_under_the_name',
@@ -33,6 +34,7 @@ MARKED = {
         'training/test_dataset.py::test_worker_processes_read_the_same_items',
     ),
     'slow': (
+        'benchmarks/test_gpu_campaign.py::test_the_whole_campaign_in_its_tiny_form',
         'benchmarks/test_throughput.py',
         'cuda/test_loop.py',
         'cuda/test_networks.py',
@@ -51,6 +53,7 @@ MARKED = {
         'scripts/test_export_diffusers.py',
         'scripts/test_export_onnx.py',
         'scripts/test_option_effects.py::test_option_changes_the_outcome',
+        'scripts/test_readme.py',
         'scripts/test_train.py',
         'test_examples.py',
         'test_golden.py::test_golden_file',

@@ -1,14 +1,19 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Test that the files, modules and options that documents and comments name exist. Only text is read."""
+"""Test that the files, modules and options that documents and comments name exist, and that
+commands in documents parse. Nothing is run."""
 
 import pathlib
 import re
+import subprocess
 
 import pytest
 
+from tests.support import documented_commands
+from tests.support.documented_commands import complaint
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PACKAGES = 'training|evaluations|reports|torch_utils|dnnlib|benchmarks|tests'
+PACKAGES = 'training|evaluations|reports|torch_utils|dnnlib|benchmarks|workflow|tests'
 DOCUMENTS = [*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('*/README.md')]
 CODE = [
     path
@@ -101,3 +106,27 @@ def test_the_checks_notice(tmp_path):
         'training/nowhere/',
     ]
     assert links('[a](docs/a.md#b), [c](https://x.org/d.md), ![e](f.png), [g](#h)') == {'docs/a.md', 'f.png'}
+
+
+@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_of_documents_are_understood(path):
+    text = path.read_text(encoding='utf-8')
+    found = {line: words for line in documented_commands.commands(text) if (words := complaint(line))}
+    assert found == {}
+
+
+def test_scripts_of_shells_parse():
+    for path in [*ROOT.glob('*.sh'), ROOT / 'torch_utils/venv.sh', ROOT / 'scripts/slurm.sbatch']:
+        done = subprocess.run(['sh', '-n', str(path)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_check_of_commands_notices():
+    text = 'Text `sh train.sh demo --durationn=1`\n\n    python train.py --batch=x \\\n      --lr=1  # a\n'
+    first, second = documented_commands.commands(text)
+    assert 'No such option' in complaint(second)
+    assert "'x' is not a whole number" in complaint(first)
+    assert complaint('sh train.sh dmeo') == 'dmeo is no recipe'
+    assert complaint('NPROC=2 sh train.sh NAME --resume=auto') is None
+    assert complaint('python fid.py calc --images=DIR --ref=X.npz --num=N | cat --none') is None
+    assert complaint('python dataset_tool.py --source=a --grid=b') is not None

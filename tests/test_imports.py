@@ -81,8 +81,17 @@ ALLOWED = {
         'training.snapshots',
     },
     'evaluations.inputs': {'training.dataset', 'training.sampling', 'evaluations.metrics'},
+    'evaluations.reviewing': {'evaluations.inputs', 'evaluations.metrics', 'training.images'},
     'evaluations': {f'training.{name}' for name in TRAINING}
-    | {'evaluations.detectors', 'evaluations.inputs', 'evaluations.metrics', 'training.image_generator'},
+    | {f'evaluations.{name}' for name in ('detectors', 'inputs', 'metrics', 'reviewing')}
+    | {'training.image_generator'},
+    'evaluations.programs': {
+        'evaluations',
+        'evaluations.detectors',
+        'evaluations.inputs',
+        'evaluations.metrics',
+        'evaluations.reviewing',
+    },
     # reports/ reads files of runs, and needs next to nothing; only scripts import it.
     'reports': {'training.images'},
 }
@@ -92,7 +101,7 @@ def module_files():
     """Return module name -> path of all modules below the packages, and of the scripts beside them."""
     files = [
         path
-        for layer in ('dnnlib', 'torch_utils', 'training', 'evaluations', 'reports')
+        for layer in ('dnnlib', 'torch_utils', 'training', 'evaluations', 'reports', 'workflow')
         for path in (ROOT / layer).rglob('*.py')
     ]
     return {

@@ -9,7 +9,7 @@ from tests import marks
 from tests.support import ROOT
 
 TESTS = ROOT / 'tests'
-PACKAGES = ('training', 'evaluations', 'reports', 'dnnlib', 'torch_utils', 'benchmarks')
+PACKAGES = ('training', 'evaluations', 'reports', 'dnnlib', 'torch_utils', 'benchmarks', 'workflow')
 # Module -> why there is no test of its name. Shorten it, do not extend it.
 WITHOUT_TEST = {
     'evaluations/published.py': 'tests/scripts/test_validation_scripts.py',

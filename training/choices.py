@@ -74,11 +74,26 @@ SIGMA_MAX, MIDDLE_SIGMA = 80.0, 0.8  # noise levels of a generator's two steps
 AUGMENTATIONS = dict(xflip=1e8, yflip=1, scale=1, rotate_frac=1, aniso=1, translate_frac=1)
 AUGMENT_DIM = 9
 
+# Number types and shortcuts of distillation, training/adversarial/precision.py.
+PERF_MODES = ('faithful', 'fast', 'fast-16bit')
+
 R1_INTERVAL = 16  # iterations of D per R1
+# The official recipes run on 4 processes; with compat=clean any number of processes has their strength of R1.
+REFERENCE_PROCESSES = 4
+# Effective gammas (weight of R1 / images of the sum that it is added to) that were seen working: the official
+# recipes', the demo's. 1.25e-4 collapses the demo within 8,000 images (docs/development.md).
+WORKING_GAMMAS = (1e-4 / 64, 2.5e-5 / 8)
+FAR_FROM_WORKING = 8  # a factor beyond which a run warns
+OFFICIAL_R1_GAMMA = 0.01
 # In place of a teacher: weights of the generator drawn as for training from scratch.
 RANDOM_TEACHER = 'random'
 # What the official code reads for every network with classes (pretrained/README.md).
 OFFICIAL_CLASS_TABLE = 'pretrained/imagenet-class-embeddings-tf_efficientnet_lite0.npy'
+
+
+def default_r1_gamma(batch: int, official: bool) -> float:
+    """Return the weight of R1 where none is given: the demo's strength at any batch, or official."""
+    return OFFICIAL_R1_GAMMA if official else float(f'{WORKING_GAMMAS[1] * batch / REFERENCE_PROCESSES:.6g}')
 
 
 def check_max_steps(kind: str, max_steps: int) -> None:

@@ -20,6 +20,7 @@ from training.choices import (
     SIGMA_MAX,
     backbone_names,
     check_max_steps,
+    default_r1_gamma,
     teacher_noise_law,
 )
 
@@ -115,6 +116,7 @@ def _with_defaults(opts: dict[str, Any]) -> dict[str, Any]:
         d_resolution=BACKBONE_PIXELS,
         class_embed=table,
     )
+    defaults['r1_gamma'] = default_r1_gamma(opts['batch'] or defaults['batch'], official)
     return opts | {name: value for name, value in defaults.items() if opts[name] is None}
 
 
@@ -144,7 +146,9 @@ def _run_config(opts: dict[str, Any]) -> dict[str, Any]:
         ema_kwargs=_ema_kwargs(opts),
         nan=opts['nan'] or ('zero' if opts['compat'] == 'official' else 'skip'),
         nan_limit=opts['nan_limit'],
+        reduce=opts['reduce'],
         tensorboard=opts['tensorboard'],
+        wandb=opts['wandb'],
         metrics_kwargs=_metrics_kwargs(opts),
         transfer=opts['transfer'],
         trust_pickle=opts['trust_pickle'],
@@ -314,14 +318,13 @@ def _frechet_config(opts: dict[str, Any]) -> dict[str, Any]:
 
 def _feature_kwargs(opts: dict[str, Any], names: list[str]) -> dict[str, Any]:
     """Arguments of the frozen feature networks."""
-    official = opts['compat'] == 'official'
     return dict(
         names=names,
         input_size=opts['d_resolution'] or None,
         weights='pretrained' if opts['d_pretrained'] else 'random',
         diffaugment=opts['diffaug'],
-        moved_statistics=official,
-        fused=not official,
+        moved_statistics=opts['compat'] == 'official',
+        fused=opts['compat'] != 'official' or opts['perf'] != 'faithful',
     )
 
 
@@ -332,6 +335,7 @@ def _adversarial_config(opts: dict[str, Any]) -> dict[str, Any]:
     # D takes one more step in 17 for R1; the official code pays for it also where R1 is off.
     lazy = R1_INTERVAL / (R1_INTERVAL + 1) if opts['r1_type'] != 'none' or official else 1.0
     return dict(
+        perf=opts['perf'],
         freeze=opts['freeze'],
         sync_bn=opts['sync_bn'],
         loss_kwargs=dict(loss_type=opts['loss_type'], r1_gamma=opts['r1_gamma']),

@@ -21,6 +21,7 @@ from training.choices import (
     DISTANCES,
     DISTILLATION_LOSSES,
     LOSSES,
+    PERF_MODES,
     TEACHER_BACKBONE,
     TEACHER_LOSSES,
     TEACHER_TYPES,
@@ -153,6 +154,11 @@ def refuse_recipe(text: str) -> NoReturn:
         raise
 
 
+def complete_recipe(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """List the recipes that begin so, for the completion of a shell."""
+    return [name for name in RECIPES if name.startswith(incomplete)]
+
+
 def use_recipe(ctx: click.Context, _param: click.Parameter, name: str | None) -> str | None:
     """Let a recipe fill what the user has left out; the variables of train.sh go before its own files."""
     if name is None:
@@ -169,7 +175,7 @@ OPTIONS = [
     *section(
         'Main options',
         option('--recipe',        str,    None,  'Fill in a recipe; sh train.sh --list names them',
-               use_recipe, metavar='NAME', is_eager=True, resume=None),
+               use_recipe, metavar='NAME', is_eager=True, shell_complete=complete_recipe, resume=None),
         option('--outdir',        str,    None,  'Folder for the run folders',
                metavar='DIR', required=True, resume=None),
         option('--data',          str,    None,  'Training images: EDM-format zip or folder',
@@ -189,6 +195,8 @@ OPTIONS = [
                metavar='PT|auto', resume='free'),
         option('--seed',          COUNT0, 0,     'Random seed'),
         option('-n --dry-run',    FLAG,   False, 'Print the resolved options and stop', resume=None),
+        option('--check',         FLAG,   False, 'Look at machine, files, disk, time; stop', resume=None),
+        option('--json',          FLAG,   False, 'Print the result of --check as JSON', resume=None),
     ),
     *section(
         'Network and optimizer',
@@ -252,7 +260,8 @@ OPTIONS = [
         option('--dlr',           RATE,   4e-4,  'Learning rate of D, before x 16/17'),
         option('--r1-type',       click.Choice(['r1', 'none', 'empty']), None,
                'R1; empty: off, D keeps x 16/17  [default: r1]'),
-        option('--r1-gamma',      NONNEGATIVE, 0.01, 'Weight of R1, for the sum over 1/4 of the batch'),
+        option('--r1-gamma',      NONNEGATIVE, None,
+               'Weight of R1  [default: 7.8e-7 x --batch; 0.01 if official]'),
         option('--backbone --backbones', str, '0', 'Official set 0..3, teacher, or timm names: a,b',
                metavar='SET|LIST'),
         option('--teacher-sigma', str,    None,  'Noise for teacher features: grid, lognormal, levels',
@@ -293,6 +302,11 @@ OPTIONS = [
                resume='free'),
         option('--precision',     click.Choice(['fp32', 'fp16', 'bf16']), None,
                'Number type inside the U-Net  [default: fp32]'),
+        option('--perf',          click.Choice(PERF_MODES), 'faithful',
+               'fast: 16 bits on a GPU; its default awaits quality figures',
+               losses=GDD, reason='a teacher has --precision only', part='adversarial', resume='free'),
+        option('--reduce',        click.Choice(['fp32', 'bf16']), 'fp32',
+               'Number type of gradients on their way between processes', resume='free'),
         option('--bench',         bool,   True,  'cuDNN benchmark', resume='free'),
         option('--channels-last', bool,   True,  'NHWC memory order', resume='free'),
         option('--cache',         bool,   True,  'Keep decoded images in memory', resume='free'),
@@ -314,6 +328,7 @@ OPTIONS = [
         option('--grid',          str,    '8x10', 'Sample grid at snapshots, 0 = none', parse_grid,
                metavar='ROWSxCOLS'),
         option('--tensorboard',   bool,   False, 'Also write events for TensorBoard'),
+        option('--wandb',         str,    None,  'Also report to Weights & Biases', metavar='PROJECT'),
         resume='free',
     ),
     *section(

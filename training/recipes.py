@@ -6,6 +6,7 @@ Nothing but the standard library, so that `python -m training.recipes` lists the
 cannot work, before anything is installed.
 """
 
+import difflib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ PHOTOS_TEACHER = 'pretrained/edm-cifar10-16x16-cond-ve.pkl'
 SMALL_TEACHER = 'pretrained/edm-cifar10-32x32-small-cond-ve.pkl'
 EDM_URL = 'https://nvlabs-fi-cdn.nvidia.com/edm/pretrained'
 OUTDIR = 'training-runs'
+OWN_TEACHER_FILE = 'pretrained/own-teacher.pkl'
 
 # Where the published numbers stand: FID of 50,000 images.
 # EDM's with 35 network evaluations on CIFAR-10, 79 on FFHQ and AFHQv2, 511 (stochastic) on ImageNet.
@@ -152,6 +154,27 @@ GDD_IMAGENET = (
     dict(GDD, arch='adm', cond=True, backbone='0', ema='50', batch=512, lr=8e-6, dlr=4e-5, duration=10),
 )
 
+# One's own images (workflow/own.py): the demo's options, and the noise levels of teachers of photographs.
+# What depends on the images and on the time is left to workflow/plan.py.
+OWN = dict(compat='clean', seed=0, workers=0, grid='2x8')
+OWN_TEACHER = dict(
+    OWN, loss='edm', arch='ncsnpp', cbase=32, cres='1,1,2', num_blocks=1, attn_res='8', batch=64, lr=1e-3,
+    lr_rampup=20, p_mean=-0.4, p_std=1.4, dropout=0, augment=0, ema_warmup=0.1, duration=0.2, tick=5, snap=10,
+)  # fmt: skip
+OWN_STUDENT = dict(
+    OWN, loss='gdd', freeze=1, backbone='3', d_resolution=64, d_channel_max=128, batch=32, lr=5e-4, dlr=5e-4,
+    ema_warmup=0.2, duration=0.03, tick=1, snap=5,
+)  # fmt: skip
+# For a GPU: EDM's network and options at 64x64, and a student at the size of the published ones.
+OWN_TEACHER_GPU = dict(
+    OWN, loss='edm', arch='ncsnpp', cres='1,2,2,2', batch=256, lr=2e-4, lr_rampup=1000, augment=0.15,
+    dropout=0.1, precision='fp16', batch_gpu=64, duration=20,
+)  # fmt: skip
+OWN_STUDENT_GPU = dict(
+    OWN, loss='gdd', freeze=1, backbone='3', batch=256, batch_gpu=32, lr=1e-4, dlr=1e-4, precision='bf16',
+    duration=2,
+)  # fmt: skip
+
 
 def _demo(about: str, options: dict[str, Any], desc: str, **more: Any) -> Recipe:
     return Recipe(about, 'mnist-32x32', dict(options, desc=desc, **more), teacher=MNIST_TEACHER)
@@ -241,6 +264,14 @@ TEACHERS = {  # of three with NCSN++ no number was found that says so
     'edm-imagenet-64x64-cond-adm': _edm('ImageNet with classes, ADM, about 13 days on A100',
                                         ('imagenet-64x64', EDM_IMAGENET), 'adm', 1.36, processes=32),
 }
+OWN_IMAGES = {
+    'own-teacher':     Recipe('a teacher of your images, small, for a CPU', 'own', OWN_TEACHER),
+    'own-student':     Recipe('its one-step student', 'own', OWN_STUDENT, teacher=OWN_TEACHER_FILE,
+                              made_by='own-teacher'),
+    'own-teacher-gpu': Recipe("a teacher of your images, EDM's size at 64x64", 'own', OWN_TEACHER_GPU),
+    'own-student-gpu': Recipe('its one-step student', 'own', OWN_STUDENT_GPU, teacher=OWN_TEACHER_FILE,
+                              made_by='own-teacher-gpu'),
+}
 # fmt: on
 GROUPS = {
     'Demo on MNIST, for a CPU or one GPU': DEMOS,
@@ -249,6 +280,7 @@ GROUPS = {
     'Photographs in small, CIFAR-10 for a CPU (16x16) or one GPU (32x32)': PHOTOGRAPHS,
     'GDD and GDD-I (most convolutions frozen), the ten published configurations': DISTILLATIONS,
     'EDM teachers, the nine published configurations': TEACHERS,
+    "Your own images, with 'sh train.sh own DATA=photos.zip' converted and measured as well": OWN_IMAGES,
 }
 RECIPES = {name: recipe for group in GROUPS.values() for name, recipe in group.items()}
 
@@ -258,6 +290,7 @@ _SOURCES = {
     'cifar10-': '--source=cifar-10-python.tar.gz',
     'ffhq-': '--source=ffhq/images1024x1024 --resolution=64x64',
     'afhqv2-': '--source=afhqv2 --resolution=64x64',
+    'own': '--source=photos --transform=center-crop --resolution=32x32',
     'imagenet-': '--source=ILSVRC/Data/CLS-LOC/train --transform=center-crop --resolution=64x64',
 }
 
@@ -274,7 +307,9 @@ def wrong_choice(name: str, variables: Mapping[str, str]) -> str | None:
     """Say what is wrong with the name of a recipe, or with a TEACHER for it; None if nothing is."""
     if name not in RECIPES:
         known = ', '.join(RECIPES)
-        return f"unknown recipe '{name}'; a recipe is one of: {known}; try: sh train.sh demo"
+        near = difflib.get_close_matches(name, RECIPES, n=3)
+        meant = f'did you mean {" or ".join(near)}? ' if near else ''
+        return f"unknown recipe '{name}'; {meant}a recipe is one of: {known}; try: sh train.sh demo"
     teacher = variables.get('TEACHER')
     if teacher and not RECIPES[name].teacher:
         return f'TEACHER={teacher}: recipe {name} starts without a teacher; unset TEACHER'
@@ -307,7 +342,7 @@ def check_command(name: str, options: Sequence[str], variables: Mapping[str, str
         variables: Of the environment.
     """
     wrong = wrong_choice(name, variables)
-    if wrong or {'-n', '--dry-run', '--help'} & set(options):
+    if wrong or {'-n', '--dry-run', '--check', '--help'} & set(options):
         return wrong
     files = RECIPES[name].defaults(variables)
     given = {option.partition('=')[0] for option in options}

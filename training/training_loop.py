@@ -8,7 +8,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from dnnlib.errors import ArgumentError, arg, as_option
 from dnnlib.files import naming
 from dnnlib.util import Logger, atomic_write
 from torch_utils import distributed, misc, training_stats
+from torch_utils.allocator import keep_freed_memory
 from torch_utils.randomness import BatchRandom, derive_seed
 from training.config import plan_batch
 from training.dataset import InfiniteSampler, load_batches
@@ -51,12 +52,14 @@ class TrainingRun:
         torch.backends.cudnn.benchmark = config['bench']
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+        if self.device.type == 'cpu':
+            keep_freed_memory()  # each iteration would else hand its maps back, and get them page by page
 
         path = config['resume'] if config['resume'] != 'auto' else None
         loaded = state.load_state(path) if path else None  # a wrong file is found before anything is built
         check_dataset(dataset, config)
         self.dataset, self.metrics = dataset, metrics
-        self.tensorboard = logs.TensorBoard() if config['tensorboard'] else None
+        self.reporters = logs.make_reporters(config)
         torch.manual_seed(derive_seed(config['seed'], 'init'))
         self.task = build_task(config, dataset, self.device, micro_batch)
         self.facts = RunFacts(
@@ -188,6 +191,8 @@ class TrainingRun:
                 if done or stop:
                     break
         self.progress.close()
+        for reporter in self.reporters:
+            reporter.close()
         if self.nimg < total:
             raise Preempted(
                 f'{interruption.signal_name or "a signal"} after {self.nimg / 1000:g} kimg, '
@@ -204,7 +209,7 @@ class TrainingRun:
         path = self.save_snapshot(run_dir) if done or self.tick % self.config['snapshot_ticks'] == 0 else None
         self.task.guard.report()
         self.collector.update()
-        write_stats(run_dir, self.collector, self.rank, self.tensorboard)
+        write_stats(run_dir, self.collector, self.rank, self.reporters)
         self.tick += 1
         self.last_tick_nimg = self.nimg
         self.progress.maintenance_done()
@@ -280,9 +285,9 @@ def check_dataset(dataset: Any, config: dict[str, Any]) -> None:
 
 
 def write_stats(
-    run_dir: str, collector: training_stats.Collector, rank: int, tensorboard: logs.TensorBoard | None = None
+    run_dir: str, collector: training_stats.Collector, rank: int, reporters: Sequence[Any] = ()
 ) -> None:
-    """Append a line to stats.jsonl (strict JSON: missing values are null), and the means to TensorBoard."""
+    """Append a line to stats.jsonl (strict JSON: missing values are null), and tell the reporters."""
     if rank != 0:
         return
     stats = {
@@ -295,8 +300,8 @@ def write_stats(
     path = os.path.join(run_dir, 'stats.jsonl')
     with naming(path), open(path, 'a', encoding='utf-8') as file:
         file.write(json.dumps(dict(stats, timestamp=time.time())) + '\n')
-    if tensorboard is not None:
-        tensorboard.write(run_dir, stats)
+    for reporter in reporters:
+        reporter.write(run_dir, stats)
 
 
 @contextlib.contextmanager

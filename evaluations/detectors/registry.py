@@ -8,6 +8,7 @@ A new detector is one loader function and one line in `_LOADERS`.
 Legend: N batch, C channels, H W pixels, D features, K classes, S spatial features.
 """
 
+import functools
 import os
 import pathlib
 import re
@@ -21,6 +22,8 @@ from dnnlib.util import file_sha256
 from evaluations.detectors import inception, vit
 from evaluations.detectors.inception_weights import read_inception_weights
 from evaluations.detectors.mnist_classifier import FEATURE_DIM, NUM_CLASSES, RESOLUTION, load_classifier
+from evaluations.detectors.untrained.random_network import FEATURE_DIM as RANDOM_DIM
+from evaluations.detectors.untrained.random_network import random_features, random_weights
 from evaluations.detectors.vit_weights import clip_state, dinov2_state, read_vit_weights
 from evaluations.detectors.weights import PUBLISHED, find_weights, state_sha256
 from torch_utils import distributed as dist
@@ -179,18 +182,20 @@ def _load_mnist_classifier(device: torch.device, pretrained_dir: str, path: str 
     )
 
 
-def _load_efficientnet_lite0(device: torch.device, pretrained_dir: str, path: str | None) -> Detector:
-    """ImageNet features: the mean of the last EfficientNet-Lite0 stage, of images resized to 224 pixels."""
+def _load_efficientnet_lite(
+    name: str, device: torch.device, pretrained_dir: str, path: str | None
+) -> Detector:
+    """ImageNet features: the mean of the last EfficientNet-Lite stage, of images resized to 224 pixels."""
     from training.adversarial.features import ProjectedFeatures
     from training.backbones.stages import get_spec
     from training.backbones.weights import find_weights as find_backbone  # late: needs timm
     from training.backbones.weights import read_weights
 
-    file = path or find_backbone(get_spec(_LITE0), pretrained_dir)
+    file = path or find_backbone(get_spec(name), pretrained_dir)
     sha256 = file_sha256(file)
     with torch.random.fork_rng(devices=[]):  # its random projections are drawn but not used here
         network = ProjectedFeatures(
-            [_LITE0], input_size=224, interpolate=True, weights={_LITE0: read_weights(file)}, fused=True
+            [name], input_size=224, interpolate=True, weights={name: read_weights(file)}, fused=True
         )
     network.to(device, memory_format=torch.channels_last)
 
@@ -198,13 +203,39 @@ def _load_efficientnet_lite0(device: torch.device, pretrained_dir: str, path: st
         return Measured(network.pooled_features(images.to(torch.float32) / 127.5 - 1))  # [N, 320]
 
     return Detector(
-        _reported_name(_LITE0, sha256, path is None),
+        _reported_name(name, sha256, path is None),
         run,
-        get_spec(_LITE0).channels[-1],
+        get_spec(name).channels[-1],
         sha256,
         device,
         preprocessing='bilinear to 224 pixels (half-pixel centres, not antialiased), x / 127.5 - 1',
         weights_path=file,
+    )
+
+
+def _load_random_network(device: torch.device, _pretrained_dir: str, path: str | None) -> Detector:
+    """The network of `evaluations/detectors/untrained/random_network.py`."""
+    if path is not None:
+        raise ArgumentError(
+            arg('detector_path', path),
+            ': detector random-conv reads no file; leave ',
+            arg('detector_path'),
+            ' out',
+        )
+    state = random_weights()
+    sha256 = state_sha256(state)
+    weights = {name: tensor.to(device) for name, tensor in state.items()}
+
+    def run(images, _spatial):
+        return Measured(random_features(weights, _to_rgb(images)))  # [N, 128]
+
+    return Detector(
+        'random-conv',
+        run,
+        RANDOM_DIM,
+        sha256,
+        device,
+        preprocessing='bilinear to 64 pixels (half-pixel centres, not antialiased), x / 127.5 - 1',
     )
 
 
@@ -296,12 +327,13 @@ def _load_transformer(
 
 
 _MNIST_FILE = 'mnist-classifier.pt'
-_LITE0 = 'tf_efficientnet_lite0'
+_LITES = [f'tf_efficientnet_lite{i}' for i in range(3)]
 _LOADERS = {
     'inception': _load_inception,
     'clip-vit-b-32': _load_clip,
     'dinov2-vit-l-14': _load_dinov2,
-    _LITE0: _load_efficientnet_lite0,
+    **{name: functools.partial(_load_efficientnet_lite, name) for name in _LITES},
+    'random-conv': _load_random_network,
     'mnist-classifier': _load_mnist_classifier,
 }
 
@@ -354,12 +386,14 @@ def _missing(name: str, path: str | None, pretrained_dir: str) -> ArgumentError 
     try:
         if _base_name(name) in PUBLISHED:
             find_weights(_base_name(name), folder, file)
-        elif file is None and _base_name(name) == _LITE0:
+        elif file is None and _base_name(name) in _LITES:
             from training.backbones.stages import get_spec
             from training.backbones.weights import find_weights as find_backbone  # late: needs timm
 
-            find_backbone(get_spec(_LITE0), folder)
-        elif not os.path.isfile(file or os.path.join(folder, _MNIST_FILE)):
+            find_backbone(get_spec(_base_name(name)), folder)
+        elif _base_name(name) != 'random-conv' and not os.path.isfile(
+            file or os.path.join(folder, _MNIST_FILE)
+        ):
             return ArgumentError(
                 f'detector {name}: there is no file {file or os.path.join(folder, _MNIST_FILE)}'
             )

@@ -239,6 +239,27 @@ class GeneratedImages:
             yield _to_nchw(to_uint8(images)), None if labels is None else labels.cpu()
 
 
+class ChosenImages:
+    """Some images of another source, under the same interface.
+
+    Args:
+        source: Where they come from.
+        rows: Their numbers there, ascending int array.
+    """
+
+    def __init__(self, source: 'FolderImages | PackedImages', rows: np.ndarray) -> None:
+        self._source = source
+        self.rows = rows
+        self.name, self.image_shape, self.has_labels = source.name, source.image_shape, source.has_labels
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batches(self, positions: list[np.ndarray], workers: int = 0) -> Iterator[Batch]:
+        """Read batches as the source does."""
+        return self._source.batches([self.rows[part] for part in positions], workers)
+
+
 def _to_nchw(images: np.ndarray) -> torch.Tensor:
     """Return uint8 [N, H, W, C] as a tensor [N, C, H, W].
 

@@ -17,8 +17,12 @@ from dnnlib.util import atomic_write, file_sha256, open_url
 from evaluations.inputs.npz_file import NpzError, NpzFile
 
 FORMAT_VERSION = 2  # 1 had no version, preprocessing, spatial statistics and features
-_TEXTS = ('detector', 'detector_sha256', 'preprocessing', 'dataset', 'dataset_sha256', 'software')
-_NUMBERS = ('num_images', 'features_seed', 'format_version')
+_TEXTS = ('detector', 'detector_sha256', 'preprocessing', 'dataset', 'dataset_sha256', 'heldout', 'software')
+_NUMBERS = ('num_images', 'features_seed', 'heldout_num_images', 'format_version')
+_OTHERS = dict(
+    features=np.float32, heldout_features=np.float32, features_rows=np.int64, heldout_distance=np.float64
+)
+_FEATURES = ('features', 'heldout_features')
 _ARRAYS = ('mu', 'sigma', 'mu_s', 'sigma_s')
 _MAKE = 'fid.py ref makes one'
 _LARGEST = 1e100  # of a value in statistics; the products of larger ones would overflow
@@ -66,6 +70,13 @@ class Reference:
     sigma_s: np.ndarray | None = None  # float64 [S, S]
     features: np.ndarray | None = None  # of a random subset of the images, float32 [M, D]
     features_seed: int | None = None  # seed of that choice
+    features_rows: np.ndarray | None = (
+        None  # numbers of these images in the data set, int64 [M], where it was split
+    )
+    heldout: str | None = None  # which real images were held out
+    heldout_num_images: int | None = None
+    heldout_distance: float | None = None  # Frechet distance of all of them to mu and sigma
+    heldout_features: np.ndarray | None = None  # of a random subset of them, float32 [P, D]
     software: str | None = None  # what made the file
     format_version: int | None = None
     num_stored_images: int = 0  # images in the file (arr_0), as in OpenAI's; not stored
@@ -155,8 +166,9 @@ def save_reference(path: str | os.PathLike, ref: Reference) -> None:
         for name in _ARRAYS
         if getattr(ref, name) is not None
     }
-    if ref.features is not None:
-        content['features'] = np.asarray(ref.features, dtype=np.float32)
+    for name, dtype in _OTHERS.items():
+        if getattr(ref, name) is not None:
+            content[name] = np.asarray(getattr(ref, name), dtype=dtype)
     content['image_shape'] = np.array(ref.image_shape, dtype=np.int64)
     content.update({name: np.str_(getattr(ref, name)) for name in _TEXTS if getattr(ref, name) is not None})
     content.update(
@@ -205,8 +217,7 @@ def _read_facts(npz: NpzFile) -> dict[str, typing.Any]:
         for name in _ARRAYS
         if name in npz.headers or name in ('mu', 'sigma')
     }
-    if 'features' in npz.headers:
-        facts['features'] = _numbers(npz, 'features', np.float32)
+    facts.update({name: _numbers(npz, name, dtype) for name, dtype in _OTHERS.items() if name in npz.headers})
     facts.update({name: _text(npz, name) for name in _TEXTS if name in npz.headers})
     for name in _NUMBERS:
         if name in npz.headers:
@@ -249,8 +260,7 @@ def check_statistics(ref: Reference, source: Arg) -> None:
     """
     _check_shapes(ref, source)
     check_values(source, mu=ref.mu, sigma=ref.sigma)
-    if ref.features is not None:
-        check_values(source, features=ref.features)
+    check_values(source, **{name: getattr(ref, name) for name in _FEATURES if getattr(ref, name) is not None})
     if ref.mu_s is not None:
         check_values(source, mu_s=ref.mu_s, sigma_s=ref.sigma_s)
 
@@ -285,7 +295,13 @@ def _check_shapes(ref: Reference, source: Arg) -> None:
         ):
             shapes = [None if array is None else array.shape for array in (mu, sigma)]
             raise ArgumentError(source, f' holds {names.format(*shapes)}; {_MAKE}')
-    if ref.features is not None and (ref.features.ndim != 2 or ref.features.shape[1] != ref.mu.size):
+    for name in _FEATURES:
+        values = getattr(ref, name)
+        if values is not None and (values.ndim != 2 or values.shape[1] != ref.mu.size):
+            raise ArgumentError(
+                source, f' holds {name} {values.shape}; they must be [M, {ref.mu.size}]; {_MAKE}'
+            )
+    if ref.features_rows is not None and ref.features_rows.shape != (len(ref.features),):
         raise ArgumentError(
-            source, f' holds features {ref.features.shape}; they must be [M, {ref.mu.size}]; {_MAKE}'
+            source, f' holds features_rows {ref.features_rows.shape}, one per row of features; {_MAKE}'
         )

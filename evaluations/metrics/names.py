@@ -12,8 +12,9 @@ import re
 
 from dnnlib.errors import ArgumentError, arg
 
-METRICS = ('fid', 'sfid', 'is', 'kid', 'pr', 'dc')
-LIVE_METRICS = ('fd', *METRICS)  # while training, a number of images follows
+_CLASSIC = ('fid', 'sfid', 'is', 'kid', 'pr', 'dc')
+METRICS = (*_CLASSIC, 'fid-inf', 'mind', 'sw', 'cmmd', 'fdr', 'memorization')
+LIVE_METRICS = ('fd', *_CLASSIC)  # while training, a number of images follows
 _LIVE_NAME = re.compile(rf'({"|".join(LIVE_METRICS)})(\d{{1,9}})(k?)')
 # Widths of features by which statistics without a detector name are recognised.
 DETECTOR_OF_WIDTH = {2048: 'inception', 1024: 'dinov2-vit-l-14', 512: 'clip-vit-b-32'}
@@ -85,7 +86,8 @@ def metric_name(detector_name: str, kind: str, num_images: int) -> str:
 
     Args:
         detector_name: Name of the detector.
-        kind: 'fid', 'sfid', 'is', 'kid', 'precision', 'recall', 'density', 'coverage' or 'class-accuracy'.
+        kind: 'fid', 'sfid', 'is', 'kid', 'precision', 'recall', 'density', 'coverage', 'class-accuracy',
+            or another of the names in docs/metrics.md.
         num_images: Images that were measured.
     Returns:
         For instance 'fid50k', 'clip-fid50k', 'fd-dinov2-50k', 'is50k', 'frechet-mnist-classifier-2000'.
@@ -93,6 +95,6 @@ def metric_name(detector_name: str, kind: str, num_images: int) -> str:
     count = f'{num_images // 1000}k' if num_images % 1000 == 0 else str(num_images)
     if kind == 'fid' and detector_name in _FRECHET_NAMES:
         return f'{_FRECHET_NAMES[detector_name]}{count}'
-    if detector_name == 'inception':
+    if detector_name == 'inception' and kind != 'cmmd':  # CMMD is published of CLIP features only
         return f'{kind}{count}'
-    return f'{"frechet" if kind == "fid" else kind}-{detector_name}-{num_images}'
+    return f'{kind if kind == "sfid" else kind.replace("fid", "frechet")}-{detector_name}-{num_images}'

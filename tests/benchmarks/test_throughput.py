@@ -112,8 +112,12 @@ def test_measurement(args):
     )
     assert result['share_of_peak'] == pytest.approx(share)
     lines = throughput.describe('tiny', result)
-    assert lines[0].startswith('tiny: batch 8 on 1 process(es), fp32, CPU') and len(lines) == 6
+    assert lines[0].startswith('tiny: faithful, batch 8 on 1 process(es), fp32, CPU') and len(lines) == 8
     assert json.loads(json.dumps(result)) == result
+    assert result['launches_per_iteration'] > 100 and result['gb_per_iteration'] > 0
+    parts = result['roofline']
+    assert set(parts) <= set(throughput.STAGES) and parts['G']['gflop_per_image'] > 0
+    assert all(part['products_ms'] >= 0 <= part['memory_ms'] for part in parts.values())
 
 
 def test_only_every_sixteenth_iteration_pays_for_r1():
@@ -124,12 +128,12 @@ def test_only_every_sixteenth_iteration_pays_for_r1():
     assert type(bench.run.task.G) is networks.GDDPrecond and bench.run.task.F.weights_report == [
         'tf_efficientnet_lite0: random weights'
     ]
-    plain, with_r1 = (bench.count_flops(kind)[torch.float32] for kind in (False, True))
-    assert plain < with_r1 < 3 * plain and bench.count_flops()[torch.float32] == plain
+    plain, with_r1 = (bench.count(kind).flops[torch.float32] for kind in (False, True))
+    assert plain < with_r1 < 3 * plain and bench.count().flops[torch.float32] == plain
     without = throughput.Measurement(
         tiny_config('--transfer=random', '--r1-type=none', *tiny_runs.NETWORK_ARGS, *tiny_runs.GAN_ARGS)
     )
-    assert without.count_flops()[torch.float32] == plain and without.r1_interval == 0
+    assert without.count().flops[torch.float32] == plain and without.r1_interval == 0
 
 
 # ------------------------------------------------------------------------------------------------
@@ -153,6 +157,11 @@ RESULT = dict(
     tflop_per_iteration=dict(fp32=1.0),
     peak_tflops=dict(fp32=2.0),
     batch_gpu=None,
+    mode='faithful',
+    launches_per_iteration=700.0,
+    gb_per_iteration=1.25,
+    copy_gb_per_second=20.0,
+    roofline={},
 )
 
 
@@ -177,14 +186,33 @@ def test_table_of_all_recipes(monkeypatch, tmp_path):
     assert rows[0].count('|') == rows[1].count('|') == rows[2].count('|') == rows[4].count('|') and rows[
         0
     ].startswith('| recipe ')
-    assert rows[3].startswith('| gdd-a | 64 | bf16 | 123.40 | 518.6 | 1.5 ') and rows[3].endswith(
-        '| 12.30 | 45.6 % |'
+    assert rows[3].startswith('| gdd-a | 64 | bf16 | 123.40 | - | 518.6 | 1.5 ') and rows[3].endswith(
+        '| 12.30 | 45.6 % | 700 | 1.25 |'
     )
     assert rows[4].startswith('| gdd-b | not measured: CUDA out of memory |')
     assert list(json.loads((tmp_path / 't.json').read_text())) == ['demo', 'gdd-a', 'gdd-b']
     asked.clear()
     assert CliRunner().invoke(throughput.main, ['--recipe=gdd-*', f'--out={tmp_path}/t']).exit_code == 0
     assert [name for name, _options in asked] == ['gdd-a', 'gdd-b']
+
+
+def test_modes_are_compared_with_the_first(monkeypatch, tmp_path):
+    monkeypatch.setattr(throughput, 'list_recipes', lambda: {'demo': 1})
+    speeds = {'--mode=reference': 100.0, '--mode=fast': 250.0}
+    monkeypatch.setattr(
+        throughput,
+        'measure_in_process',
+        lambda name, options: dict(RESULT, images_per_second=speeds[options[-1]]),
+    )
+    result = CliRunner().invoke(
+        throughput.main, ['--recipe=demo', '--mode=reference,fast', f'--out={tmp_path}/t']
+    )
+    assert result.exit_code == 0, result.output
+    rows = (tmp_path / 't.md').read_text().splitlines()
+    assert '| demo reference | 64 | bf16 | 100.00 | - |' in rows[2]
+    assert '| demo fast | 64 | bf16 | 250.00 | 2.50 x |' in rows[3]
+    result = CliRunner().invoke(throughput.main, ['--recipe=demo', '--mode=fast,slow'])
+    assert result.exit_code == 2 and "'fast,slow' must be one or several of reference" in result.output
 
 
 def test_unknown_recipe_is_one_line():

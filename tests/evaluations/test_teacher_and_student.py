@@ -106,7 +106,8 @@ def invoke(files, outdir, ok=True, **changes):
         'outdir': outdir,
         **changes,
     }
-    result = CliRunner().invoke(teacher_and_student.main, [f'--{k}={v}' for k, v in options.items()])
+    arguments = [f'--{k}' if v is True else f'--{k}={v}' for k, v in options.items() if v is not None]
+    result = CliRunner().invoke(teacher_and_student.main, arguments)
     assert (result.exit_code == 0) == ok and 'Traceback' not in result.output, result.output
     assert ok or isinstance(result.exception, SystemExit)
     return result.output
@@ -141,6 +142,47 @@ def test_comparison_from_the_command_line(files, tmp_path):
         != content['rows'][3]['frechet']
     )
     assert 'seeds 101 to 106' in again
+
+
+def test_lines_below_the_table(files, tmp_path):
+    many = tmp_path / 'many'
+    many.mkdir()
+    rng = np.random.RandomState(0)
+    for i in range(60):
+        pixels = rng.randint(0, 256, [4, 4]).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+        PIL.Image.fromarray(pixels).save(many / f'{i:02d}.png')
+    output = invoke(files, tmp_path / 'run', data=many)
+    content = json.loads((tmp_path / 'run' / 'comparison.json').read_text())
+    assert content['closing'][0] == 'Student beside 40 training images; in brackets 20 other real images'
+    assert len(content['rows']) == 4 and content['closing'][3].startswith('memorisation: authentic')
+    for line in content['closing']:
+        assert line in output and f'- {line}\n' in (tmp_path / 'run' / 'comparison.md').read_text()
+    few = invoke(files, tmp_path / 'few', data=files / 'real')
+    assert 'memorisation need at least 60 images' in few
+
+
+def test_the_teachers_row_is_measured_once(files, tmp_path):
+    """Stored beside the teacher, taken from there and named so, measured again where the user wants it."""
+    alone = invoke(files, tmp_path / 'alone', student=None, remeasure=True)
+    content = json.loads((tmp_path / 'alone' / 'comparison.json').read_text())
+    assert [row['name'] for row in content['rows']] == ['teacher, 2 steps', 'teacher, one step']
+    assert content['student'] is None and 'stored' not in alone
+    stored = files / 'teacher.comparison.json'
+    content['rows'][0]['frechet'] = 12.5  # to be recognised
+    stored.write_text(json.dumps(dict(content, command='an earlier command')))
+    try:
+        output = invoke(files, tmp_path / 'both')
+        assert (
+            'Note: the row "teacher, 2 steps (stored)" comes from: an earlier command; --remeasure' in output
+        )
+        rows = json.loads((tmp_path / 'both' / 'comparison.json').read_text())['rows']
+        assert rows[0]['name'] == 'teacher, 2 steps (stored)' and rows[0]['frechet'] == 12.5
+        with PIL.Image.open(tmp_path / 'both' / 'comparison.png') as picture:
+            assert picture.size[0] == 3 * (8 * 32 + 8)  # the images of the picture are made here
+        for changes in (dict(remeasure=True), dict(steps=3), {'seeds-start': 9}):
+            assert 'stored' not in invoke(files, tmp_path / 'again', **changes)
+    finally:
+        stored.unlink()
 
 
 @pytest.mark.parametrize(

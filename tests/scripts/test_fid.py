@@ -651,6 +651,7 @@ def test_list_of_options_is_deliberate():
     }
     names = {name: {param.name for param in command.params} for name, command in fid.main.commands.items()}
     measuring = {'refs', 'metrics', 'detector', 'json_path', 'detector_path', 'batch'}
+    measuring |= {'markdown', 'neighbours', 'train_data'}
     assert names['calc'] == measuring | {'images', 'num', 'seed', 'workers'}
     assert names['ref'] == {
         'data',
@@ -660,6 +661,8 @@ def test_list_of_options_is_deliberate():
         'features',
         'seed',
         'spatial',
+        'split',
+        'heldout',
         'batch',
         'workers',
     }

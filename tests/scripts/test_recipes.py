@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 
+import click
 import pytest
 import torch
 from click.testing import CliRunner
@@ -25,6 +26,7 @@ from training.student.freeze import is_frozen
 from training.tasks.distillation import describe_r1
 
 DEMO = ['demo', 'demo-long', 'demo-teacher']
+OWN = ['own-teacher', 'own-student', 'own-teacher-gpu', 'own-student-gpu']
 METHODS = ['demo-gdd', 'demo-cd', 'demo-ctm', 'demo-pd', 'demo-rcd', 'demo-two-step', 'demo-fd']
 PARAMETERS = (1_970_563, 7_083_331)  # of the teachers of photographs
 
@@ -89,9 +91,10 @@ def test_list_is_grouped(listed):
         'Photographs in small',
         'GDD and GDD-I (most convolutions frozen)',
         'EDM teachers',
+        'Your own images',
     ] and headings[0].endswith(':')
     small = DEMO + METHODS + list(recipes.PHOTOGRAPHS)
-    assert list(listed)[: len(small)] == small and len(listed) == len(small) + len(GDD) + len(PUBLISHED)
+    assert list(listed)[: len(small)] == small and len(listed) == len([*small, *GDD, *PUBLISHED, *OWN])
     assert [name for name in listed if name.startswith('gdd')] == list(GDD)
 
 
@@ -678,7 +681,7 @@ def test_published_numbers():
     """Frechet distances with their source, or None; the same as in docs/metrics.md."""
     for name, recipe in recipes.RECIPES.items():
         assert (recipe.fid is None) == (recipe.source is None) and (recipe.fid is None) == (
-            name.startswith(('demo', 'photos-', 'cifar10-small-'))
+            name.startswith(('demo', 'photos-', 'cifar10-small-', 'own-'))
             or name in ('gdd-i-cifar10-cond', *WITHOUT_NUMBER)
             or name.startswith('gdd-')
             and 'gdd-i-' not in name
@@ -692,11 +695,43 @@ def test_published_numbers():
     assert all(f'{recipes.RECIPES[name].fid}' in line for name in PUBLISHED if name not in WITHOUT_NUMBER)
 
 
+def test_a_slip_gets_the_nearest_names():
+    assert "unknown recipe 'demo-lng'; did you mean demo-long" in invoke('demo-lng').stderr
+    with click.Context(train.main) as ctx:
+        [param] = [param for param in train.main.params if param.name == 'recipe']
+        found = [item.value for item in param.shell_complete(ctx, 'gdd-i-a')]
+    assert found == ['gdd-i-afhqv2']
+
+
+def test_words_of_the_command_are_variables():
+    result = run_script('gdd-imagenet', 'DATA=d.zip', 'TEACHER=t.pkl', '-n')
+    config = json.loads(result.stdout)
+    assert (config['dataset_kwargs']['path'], config['transfer']) == ('d.zip', 't.pkl')
+
+
+def test_own_images_start_from_the_options_of_the_demo():
+    demo = recipes.DEMO
+    same = (
+        'freeze',
+        'backbone',
+        'd_resolution',
+        'd_channel_max',
+        'batch',
+        'lr',
+        'dlr',
+        'ema_warmup',
+        'compat',
+    )
+    assert all(recipes.OWN_STUDENT[name] == demo[name] for name in same)
+    assert 'r1_gamma' not in recipes.OWN_STUDENT  # left out, it is the demo's strength
+    assert 'train it with sh train.sh own-teacher' in invoke('own-student', '--data=d.zip').stderr
+
+
 def test_unknown_recipe_is_one_line():
     result = invoke('nope')
     assert result.exit_code == 2 and result.stdout == ''
     assert re.fullmatch(
-        r"Error: unknown recipe 'nope'; a recipe is one of: demo, .*, edm-imagenet-64x64-cond-adm; "
+        r"Error: unknown recipe 'nope'; a recipe is one of: demo, .*, edm-imagenet-64x64-cond-adm, .*; "
         r'try: sh train.sh demo\n',
         result.stderr,
     )
@@ -751,6 +786,9 @@ def test_demo_ends_with_a_comparison_of_its_last_snapshot(options, run_dir, stan
         f'--outdir={folder}'
     )
     assert reported == f'report.py {folder}'  # once more, with the comparison
+    if not options:
+        again = run_script('demo', f'--outdir={tmp_path}/out', PYTHON=stand_in, COMPARE='full')
+        assert again.stdout.splitlines()[1] == f'{compared} --remeasure'
 
 
 def test_help_names_the_variables():

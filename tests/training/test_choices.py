@@ -7,7 +7,14 @@ import re
 import pytest
 
 from dnnlib.errors import ArgumentError, as_option
-from training.choices import LOSS_DEFAULTS, LOSSES, TEACHER_LOSSES, backbone_names, check_max_steps
+from training.choices import (
+    LOSS_DEFAULTS,
+    LOSSES,
+    TEACHER_LOSSES,
+    backbone_names,
+    check_max_steps,
+    default_r1_gamma,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +61,9 @@ def test_possible_numbers_of_steps():
 def test_every_loss_has_defaults():
     assert set(LOSS_DEFAULTS) == set(LOSSES) == {'gdd', 'fd', *TEACHER_LOSSES}
     assert LOSS_DEFAULTS['vp'] == LOSS_DEFAULTS['edm'] != LOSS_DEFAULTS['gdd']
+
+
+def test_weight_of_r1_where_none_is_given():
+    assert default_r1_gamma(32, official=False) == 2.5e-5  # the demo's
+    assert default_r1_gamma(512, official=False) == 4e-4
+    assert default_r1_gamma(16, official=True) == 0.01

@@ -89,13 +89,21 @@ def test_defaults_of_distillation():
     )
     assert config['optimizer_kwargs'] == dict(lr=4e-4, betas=[0.0, 0.99], eps=1e-8, weight_decay=0)
     assert config['optimizer_type'] == 'adam' and config['feature_kwargs']['weights'] == 'pretrained'
-    assert config['loss_kwargs'] == dict(loss_type='ns', r1_gamma=0.01) and config['r1_interval'] == 16
+    assert config['loss_kwargs'] == dict(loss_type='ns', r1_gamma=4e-4) and config['r1_interval'] == 16
     assert config['ema_kwargs'] == dict(halflife_nimg=500_000, rampup=0.05, beta=0)
     assert config['network_kwargs'] is None and config['freeze'] == 0
     assert config['network_options'] == dict(dropout=0.0, use_fp16=False) and config['precision'] == 'fp32'
     assert config['feature_kwargs']['names'] == ['deit_base_distilled_patch16_224', 'tf_efficientnet_lite0']
     assert config['feature_kwargs']['input_size'] == 224
     assert not {'augment_kwargs', 'loss_scaling', 'lr_rampup_nimg'} & set(config)
+
+
+@pytest.mark.parametrize('batch, gamma', [(32, 2.5e-5), (16, 1.25e-5), (256, 2e-4)])
+def test_r1_has_the_strength_of_the_demo_at_any_batch(batch, gamma):
+    assert build(*GDD, f'--batch={batch}')['loss_kwargs']['r1_gamma'] == gamma  # 3.125e-6 x batch / 4
+    official = build(*GDD, f'--batch={batch}', '--compat=official')
+    assert official['loss_kwargs']['r1_gamma'] == 0.01
+    assert build(*GDD, f'--batch={batch}', '--r1-gamma=3')['loss_kwargs']['r1_gamma'] == 3
 
 
 @pytest.mark.parametrize('loss', TEACHERS)
@@ -574,6 +582,8 @@ EFFECTS = {
     'diffaug': (GDD, '--diffaug=1'),
     'device': (GDD, '--device=cpu'),
     'fp16': (GDD, '--fp16=1'),
+    'perf': ((*GDD, '--compat=official'), '--perf=fast'),
+    'reduce': (GDD, '--reduce=bf16'),
     'bench': (GDD, '--bench=0'),
     'channels_last': (GDD, '--channels-last=0'),
     'cache': (GDD, '--cache=0'),
@@ -588,6 +598,7 @@ EFFECTS = {
     'nan': (GDD, '--nan=zero'),
     'nan_limit': (GDD, '--nan-limit=7'),
     'tensorboard': (GDD, '--tensorboard=1'),
+    'wandb': (GDD, '--wandb=project'),
     'metrics': ((*GDD, '--metrics-ref=ref.npz', '--metrics=fd2k'), '--metrics=fd3k'),
     'metrics_ref': ((*GDD, '--metrics=fd2k', '--metrics-ref=ref.npz'), '--metrics-ref=other.npz'),
     'metrics_detector': (MEASURED, '--metrics-detector=inception'),
@@ -596,6 +607,8 @@ EFFECTS = {
     'grid': (GDD, '--grid=2x2'),
     'seed': (GDD, '--seed=1'),
     'dry_run': None,
+    'check': None,
+    'json': None,
     'recipe': (('--recipe=demo',), '--recipe=demo-gdd'),
     'use_gp': (GDD, '--use-gp=0'),
     'd_pretrained': (GDD, '--d-pretrained=0'),

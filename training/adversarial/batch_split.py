@@ -99,6 +99,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         processes = distributed.get_world_size()
         if not self.training or processes == 1:
             return super().forward(x)
+        given, x = x.dtype, x.to(self.weight.dtype)  # statistics are float32, whatever the convolutions are
         own = torch.stack([x.mean(dim=[0, 2, 3]), x.var(dim=[0, 2, 3], unbiased=False)])  # [2, C]
         place = torch.zeros([processes, 1, 1], dtype=x.dtype, device=x.device)
         place[distributed.get_rank()] = 1
@@ -107,7 +108,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         var = variances.mean(dim=0) + (means - mean).square().mean(dim=0)  # [C]
         self._update_running_statistics(mean.detach(), var.detach(), processes * x[:, 0].numel())
         x = (x - mean[:, None, None]) * (var + self.eps).rsqrt()[:, None, None]  # [N, C, H, W]
-        return x * self.weight[:, None, None] + self.bias[:, None, None]
+        return (x * self.weight[:, None, None] + self.bias[:, None, None]).to(given)
 
     @torch.no_grad()
     def _update_running_statistics(self, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:

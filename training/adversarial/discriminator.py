@@ -59,7 +59,9 @@ class SpectralNormConv2d(nn.Conv2d):
                 self.u.copy_(functional.normalize(matrix.mv(self.v), dim=0, eps=1e-12))
         # Copies, because the next forward moves u and v before this one's backward has run.
         sigma = torch.dot(self.u.clone(), matrix.mv(self.v.clone()))
-        return self._conv_forward(x, self.weight / sigma, self.bias)  # [N, C_out, s', s']
+        weight = (self.weight / sigma).to(x.dtype)  # master weights and norm are float32 whatever x is
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return self._conv_forward(x, weight, bias)  # [N, C_out, s', s']
 
 
 class DownBlock(nn.Module):
@@ -126,7 +128,7 @@ class LevelHead(nn.Module):
     def forward(self, x: torch.Tensor, classes: torch.Tensor | None = None) -> torch.Tensor:
         for index in range(self.num_blocks):
             x = self.get_submodule(f'down{index}')(x)  # [N, C, s, s]
-        x = self.out(x)  # [N, 1 or 64, s', s']
+        x = self.out(x).to(self.out.weight.dtype)  # [N, 1 or 64, s', s']
         if self.conditional:
             cmap = self.proj(self.embed(classes))  # [N, 64]
             x = (x * cmap[:, :, None, None]).sum(dim=1) / math.sqrt(CMAP_CHANNELS)
@@ -184,7 +186,8 @@ class ProjectedDiscriminator(nn.Module):
         """Score a batch.
 
         Args:
-            features: Dict of backbone key -> list of four maps, from `ProjectedFeatures`.
+            features: Dict of backbone key -> list of four maps, from `ProjectedFeatures`. Convolutions run in
+                      their type, from weights that stay in float32; all else is float32.
             labels:   One-hot labels, [N, K]; ignored (may be None) without classes.
         Returns:
             List with one tensor [N, L] per backbone; L depends on the size of its maps.

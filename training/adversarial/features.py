@@ -162,6 +162,7 @@ class ProjectedFeatures(nn.Module):
         # The teacher sees images of its own size, whatever the others get.
         self.own_resolutions = {TEACHER: [2 * size for size in teacher.sizes]} if TEACHER in names else {}
         self.weights_report = []
+        self.map_type = None  # of backbones and random layers, where it is not that of the images
         self.backbones, self.readouts, self.projections = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for spec in specs:
             if spec.key == TEACHER:
@@ -229,7 +230,8 @@ class ProjectedFeatures(nn.Module):
     ) -> list[torch.Tensor]:
         """Return the maps of one backbone, before the random layers; arguments as for `forward`."""
         if name != TEACHER:
-            return self.backbones[name](self._resized(name, self._as_rgb(x)))
+            resized = self._resized(name, self._as_rgb(x))
+            return self.backbones[name](resized if self.map_type is None else resized.to(self.map_type))
         if noise is None:
             raise ValueError("the teacher's encoder looks at noisy images: give sigma and noise")
         return self.backbones[name](x, noise['sigma'], noise['noise'], labels)

@@ -15,6 +15,7 @@ from dnnlib.errors import ArgumentError, arg
 from torch_utils import training_stats
 from training.adversarial import losses
 from training.adversarial.input_augment import InputAugment
+from training.adversarial.precision import Arithmetic, ScaledGradient
 from training.backbones.frozen_conv import FrozenConvolutions
 from training.sampling.samplers import jump_chain
 
@@ -34,6 +35,7 @@ class GDDLoss:
         r1_gamma:  R1 weight, >= 0.
         levels:    Decreasing noise levels at which the generator is called; one for a one-step generator.
         augment:   What happens to images in front of F, and learns from the logits of real ones; or None.
+        arithmetic: Number types and shortcuts, training/adversarial/precision.py.
     Raises:
         ArgumentError: Unknown loss type or negative r1_gamma.
     """
@@ -47,13 +49,17 @@ class GDDLoss:
         r1_gamma: float = 1e-4,
         levels: Sequence[float] = (80.0,),
         augment: InputAugment | None = None,
+        arithmetic: Arithmetic = Arithmetic(),
     ) -> None:
         losses.require_known(loss_type)
         if r1_gamma < 0:
             raise ArgumentError(arg('r1_gamma', r1_gamma), ' must not be negative; 0 disables the penalty')
         self.G, self.D, self.F = G, D, F
         self.loss_type, self.r1_gamma, self.levels = loss_type, r1_gamma, levels
-        self.augment = augment
+        self.augment, self.arithmetic = augment, arithmetic
+        # From tensors to loss and logits, without a gradient, a report or a switch: what can be one graph.
+        self._judge_fakes = arithmetic.optimised(self._fakes_to_loss)
+        self._judge_both = arithmetic.optimised(self._both_to_loss)
 
     def generator_loss(
         self, images: torch.Tensor, labels: torch.Tensor, z: torch.Tensor, draws: Draws | None = None
@@ -73,11 +79,10 @@ class GDDLoss:
         _require_same_shape(images, z)
         self.D.requires_grad_(False)  # while the graph is made: it leads through D, not into its parameters
         try:
-            fakes = self.generate(z, labels)  # [N, C, H, W]
-            logits = self.D(self._features(fakes, labels, 'fake', draws), _classes(labels))  # [N, L] each
+            judge = self._fakes_to_loss if draws else self._judge_fakes
+            loss, logits = judge(z, labels, draws)
         finally:
             self.D.requires_grad_(True)
-        loss = losses.generator_loss(logits, self.loss_type)
         for name, values in zip(self.D.names, logits):
             training_stats.report(f'Loss/logits/fake/{name}', values)
         _report_logits('fake', logits, signs=False)
@@ -103,13 +108,8 @@ class GDDLoss:
             ValueError: `z` and `images` differ in shape.
         """
         _require_same_shape(images, z)
-        with torch.no_grad():
-            fake_features = self._features(self.generate(z, labels), labels, 'fake', draws)
-        fake = self.D(fake_features, _classes(labels))  # [N, L] per backbone
-        with torch.no_grad():
-            real_features = self._features(images, labels, 'real', draws)
-        real = self.D(real_features, _classes(labels))  # [N, L] per backbone
-        loss = losses.discriminator_loss(fake, real, self.loss_type)
+        judge = self._both_to_loss if draws else self._judge_both
+        loss, real = judge(images, z, labels, draws)
         _report_logits('real', real, signs=True)
         if self.augment is not None:
             self.augment.observe(real)
@@ -129,7 +129,8 @@ class GDDLoss:
         images = images.detach().requires_grad_(True)
         with FrozenConvolutions():  # the same bits, without derivatives that nobody uses
             features = self._features(images, labels, 'real', draws)
-        logits = self.D(features, _classes(labels))
+        exact = None if self.arithmetic.features is None else images.dtype  # D in float32
+        logits = self.D(_in_type(features, exact), _classes(labels))
         penalty = losses.r1_penalty(logits, images)  # [N]
         loss = penalty * (self.r1_gamma / 2)  # [N]
         training_stats.report('Loss/r1_penalty', penalty.detach())
@@ -149,6 +150,33 @@ class GDDLoss:
         """
         return jump_chain(self.G, z * self.levels[0], self.levels, _classes(labels))
 
+    def _fakes_to_loss(
+        self, z: torch.Tensor, labels: torch.Tensor, draws: Draws | None
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the generator's loss and the logits [N, L] per backbone of what it makes of `z`."""
+        scale = self.arithmetic.gradient_scale  # of the gradients from here ..
+        fakes = _scaled(self.generate(z, labels), 1 / scale)  # [N, C, H, W]
+        features = _in_type(self._features(fakes, labels, 'fake', draws), self.arithmetic.heads)
+        logits = self.D(features, _classes(labels))  # [N, L] per backbone
+        logits = [_scaled(x, scale) for x in logits]  # .. to here
+        return losses.generator_loss(logits, self.loss_type), logits
+
+    def _both_to_loss(
+        self, images: torch.Tensor, z: torch.Tensor, labels: torch.Tensor, draws: Draws | None
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the discriminator's loss and the logits [N, L] per backbone of the real images."""
+        heads, classes = self.arithmetic.heads, _classes(labels)
+        with torch.no_grad():
+            fakes = self.generate(z, labels)  # [N, C, H, W]
+            if self.arithmetic.together and not draws:
+                fake_features, real_features = _halves(self.F(torch.cat([fakes, images])))
+            else:
+                fake_features = self._features(fakes, labels, 'fake', draws)
+                real_features = self._features(images, labels, 'real', draws)
+        fake = self.D(_in_type(fake_features, heads), classes)  # [N, L] per backbone
+        real = self.D(_in_type(real_features, heads), classes)  # [N, L] per backbone
+        return losses.discriminator_loss(fake, real, self.loss_type), real
+
     def _features(
         self, images: torch.Tensor, labels: torch.Tensor, kind: str, draws: Draws | None
     ) -> dict[str, list[torch.Tensor]]:
@@ -160,6 +188,24 @@ class GDDLoss:
 
 def _classes(labels: torch.Tensor | None) -> torch.Tensor | None:
     return labels if labels is not None and labels.shape[1] > 0 else None
+
+
+def _in_type(features: Mapping[str, Sequence[torch.Tensor]], dtype: torch.dtype | None) -> Mapping:
+    # Features in another number type; None leaves them alone.
+    if dtype is None:
+        return features
+    return {name: [x.to(dtype) for x in maps] for name, maps in features.items()}
+
+
+def _halves(features: Mapping[str, Sequence[torch.Tensor]]) -> tuple[dict, dict]:
+    # Features of a batch of 2N images -> those of the first and of the last N.
+    pairs = {name: [x.chunk(2) for x in maps] for name, maps in features.items()}
+    first, last = ({name: [pair[i] for pair in maps] for name, maps in pairs.items()} for i in (0, 1))
+    return first, last
+
+
+def _scaled(x: torch.Tensor, factor: float) -> torch.Tensor:
+    return x if factor == 1 else ScaledGradient.apply(x, factor)
 
 
 def _report_logits(kind: str, logits: Sequence[torch.Tensor], signs: bool) -> None:

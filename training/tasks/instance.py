@@ -43,7 +43,7 @@ class InstanceTask:
         self.twin = computing_twin(self.G)
         self.instance, facts = build_comparison(config, self.twin, teacher, device, self.layout)
         self.facts.update(facts)
-        self.guard = StepGuard(config['nan'])
+        self.guard = StepGuard(config['nan'], config['reduce'])
         self.g_optimizer = make_optimizer(
             config['optimizer_type'], self.g_params, **config['optimizer_kwargs']
         )

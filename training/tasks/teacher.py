@@ -61,7 +61,7 @@ class TeacherTask:
         self.augment_pipe = AugmentPipe(**config['augment_kwargs']) if config['augment_kwargs'] else None
         self.params = list(self.net.parameters())
         self.optimizer = torch.optim.Adam(self.params, fused=True, **config['optimizer_kwargs'])
-        self.guard = StepGuard(config['nan'])
+        self.guard = StepGuard(config['nan'], config['reduce'])
 
     def _choose_network(
         self, precond: type[torch.nn.Module], dataset: Any

@@ -20,28 +20,36 @@ from torch_utils import distributed, training_stats
 from training.update.optimizers import replace_in_place, step_unless
 
 NAN_MODES = ('skip', 'zero')
+REDUCED = {'fp32': torch.float32, 'bf16': torch.bfloat16}
 
 
 class NonFiniteError(ArgumentError):
     """Too many optimizer steps with non-finite gradients; the message is one line for the user."""
 
 
-def average_over_processes(params: Sequence[torch.nn.Parameter]) -> None:
+def average_over_processes(params: Sequence[torch.nn.Parameter], dtype: torch.dtype = torch.float32) -> None:
     """Replace every gradient by its mean over the processes.
 
     Args:
-        params: Parameters with gradients, the same list on every process.
+        params: Parameters with gradients, the same list on every process; frozen ones have none, and nothing
+                is sent for them.
+        dtype:  Number type that is sent and summed: float32, or bfloat16 for half of the bytes.
     """
     if distributed.is_alone() or not params:
         return
     world_size = distributed.get_world_size()
-    replace_in_place(
-        [p.grad for p in params], lambda flat: distributed.all_reduce_sum_(flat.div_(world_size))
-    )
+
+    def average(flat: torch.Tensor) -> None:
+        sent = flat.div_(world_size).to(dtype)
+        distributed.all_reduce_sum_(sent)
+        if sent is not flat:
+            flat.copy_(sent)
+
+    replace_in_place([p.grad for p in params], average)
 
 
 def finish_gradients(
-    params: Sequence[torch.nn.Parameter], mode: str = 'skip'
+    params: Sequence[torch.nn.Parameter], mode: str = 'skip', dtype: torch.dtype = torch.float32
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Average gradients over the processes, and tell whether they are finite.
 
@@ -51,12 +59,13 @@ def finish_gradients(
     Args:
         params: Parameters; those without a gradient are left out.
         mode:   'skip' leaves non-finite gradients as they are, for the optimizer to pass over; or 'zero'.
+        dtype:  As for `average_over_processes`.
     Returns:
         Whether the norm is not finite, 1.0 or 0.0, and the norm before any replacement: float32 scalar
         tensors on the device of the gradients, the same on every process. Nothing is read back from a GPU.
     """
     params = [p for p in params if p.grad is not None]
-    average_over_processes(params)
+    average_over_processes(params, dtype)
     grads = [p.grad for p in params]
     norm = torch.stack(torch._foreach_norm(grads)).norm()
     found = norm.isfinite().logical_not().to(torch.float32)
@@ -74,11 +83,12 @@ class StepGuard:
     A skipped step leaves parameters, moments and the step counter of Adam as they are, bit for bit.
 
     Args:
-        mode: 'skip' for this, or 'zero' to replace non-finite entries and take the step, as EDM and GDD do.
+        mode:   'skip' for this, or 'zero' to replace non-finite entries and take the step, as EDM and GDD do.
+        reduce: Number type of REDUCED in which gradients are averaged over processes.
     """
 
-    def __init__(self, mode: str = 'skip') -> None:
-        self.mode = mode
+    def __init__(self, mode: str = 'skip', reduce: str = 'fp32') -> None:
+        self.mode, self.dtype = mode, REDUCED[reduce]
         self._optimizers = {}  # optimizer -> name of its first step
         self._counts = {}  # name -> float32 scalar tensor on the device
         self._before = {}  # name -> int, from before a resume
@@ -102,7 +112,7 @@ class StepGuard:
             1.0 if the step was skipped, else 0.0, as a tensor on the device; None if this guard skips
             nothing.
         """
-        found, norm = finish_gradients(params, self.mode)
+        found, norm = finish_gradients(params, self.mode, self.dtype)
         label = _label('Grad', name)
         training_stats.report(f'{label}/nonfinite', found)
         training_stats.report(f'{label}/norm', norm / scaling)

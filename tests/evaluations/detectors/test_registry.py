@@ -245,6 +245,9 @@ def test_names():
         'clip-vit-b-32',
         'dinov2-vit-l-14',
         'tf_efficientnet_lite0',
+        'tf_efficientnet_lite1',
+        'tf_efficientnet_lite2',
+        'random-conv',
         'mnist-classifier',
     ]
     assert detectors._base_name('clip-vit-b-32') == 'clip-vit-b-32'

@@ -26,8 +26,8 @@ def test_statistics_become_events_at_kimg(tmp_path, monkeypatch):
         training_stats.report('Progress/kimg', kimg)
         training_stats.report('Loss/loss', [loss, loss + 1])
         collector.update()
-        write_stats(str(tmp_path), collector, rank=0, tensorboard=writer)
-        write_stats(str(tmp_path), collector, rank=1, tensorboard=None)
+        write_stats(str(tmp_path), collector, rank=0, reporters=[writer])
+        write_stats(str(tmp_path), collector, rank=1)
     events = event_accumulator.EventAccumulator(str(tmp_path))
     events.Reload()
     assert [(event.step, event.value) for event in events.Scalars('Loss/loss')] == [(1, 1.0), (5, 0.75)]
@@ -85,3 +85,30 @@ def test_newest_files_are_named(tmp_path):
     assert (
         'network-snapshot-001000.pkl' in text and 'training-state-1000000.pt' in text and '000950' not in text
     )
+
+
+def test_weights_and_biases_offline(tmp_path, monkeypatch):
+    """With the package itself: offline it writes below the run folder, and the network is not asked."""
+    pytest.importorskip('wandb')
+    for name, value in dict(MODE='offline', SILENT='true', CONSOLE='off', DISABLE_CODE='true').items():
+        monkeypatch.setenv(f'WANDB_{name}', value)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    reporter = logs.WeightsAndBiases('gdd-test', dict(batch_size=8))
+    for kimg, loss in ((1.0, 0.5), (3.0, None), (5.0, 0.25)):
+        reporter.write(str(tmp_path), {'Progress/kimg': dict(mean=kimg), 'Loss/loss': dict(mean=loss)})
+    summary = dict(reporter._run.summary)
+    reporter.close()
+    assert summary['Loss/loss'] == 0.25 and summary['Progress/kimg'] == 5.0 and summary['_step'] == 2
+    files = list(tmp_path.glob('wandb/offline-run-*/*.wandb'))
+    assert len(files) == 1  # written out when the process ends
+
+
+def test_missing_wandb_is_said_in_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'wandb', None)
+    with pytest.raises(ArgumentError) as caught:
+        logs.make_reporters(dict(tensorboard=False, wandb='mine'))
+    assert re.fullmatch(
+        '--wandb=mine needs the package wandb .* requirements/wandb.txt, or leave it out',
+        caught.value.spell(as_option),
+    )
+    assert (ROOT / 'requirements/wandb.txt').is_file()

@@ -245,6 +245,18 @@ def test_summary_states_the_effective_r1(material):
 
 
 @pytest.mark.parametrize(
+    'gamma, warned',
+    [(2.5e-5, False), (1e-4, False), (1e-3, True), (1e-6, True), (0, False)],  # 8 images: 1e-3 collapses
+)
+def test_warning_far_from_what_was_seen_working(gamma, warned):
+    found = distillation.warn_of_r1('clean', 32, 16, gamma, 1)
+    assert len(found) == warned
+    assert not warned or found[0].startswith('Warning: effective gamma ')
+    assert not warned or found[0].endswith('--r1-gamma=2.5e-05 gives 3.1e-06')
+    assert distillation.warn_of_r1('clean', 32, 0, gamma, 1) == []  # without R1
+
+
+@pytest.mark.parametrize(
     'compat, processes, text',
     [
         ('official', 4, 'of 64 images (--compat=official): effective gamma 1.56e-06'),

@@ -8,7 +8,9 @@ import math
 import pytest
 import torch
 
+from tests.support import tiny_runs
 from torch_utils import training_stats
+from torch_utils.randomness import BatchRandom
 from training.update import gradients
 
 NAN, INF = math.nan, math.inf
@@ -209,3 +211,42 @@ def test_news_are_told_once_and_again_after_a_resume():
     assert resumed.news(100) == line and resumed.news(100) is None
     line = train('zero')[2].news(0)
     assert line.endswith('so far and were taken with the entries replaced')
+
+
+def test_bfloat16_on_the_way_halves_the_bytes_and_rounds_to_eight_bits(monkeypatch):
+    """Two processes with the same gradient: the mean is the gradient, rounded where bfloat16 is sent."""
+    sent = []
+
+    def all_reduce(tensor):
+        sent.append((tensor.dtype, tensor.numel() * tensor.element_size()))
+        return tensor.mul_(2)
+
+    monkeypatch.setattr(gradients.distributed, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(gradients.distributed, 'all_reduce_sum_', all_reduce)
+    values = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    errors = {}
+    for kind in gradients.REDUCED:
+        param = torch.nn.Parameter(torch.zeros(1000))
+        param.grad = values.clone()
+        gradients.finish_gradients([param], 'skip', gradients.REDUCED[kind])
+        assert param.grad.dtype == torch.float32
+        errors[kind] = ((param.grad - values).norm() / values.norm()).item()
+    assert sent == [(torch.float32, 4000), (torch.bfloat16, 2000)]
+    assert errors['fp32'] == 0 and 5e-4 < errors['bf16'] < 2**-8
+
+
+def test_frozen_parameters_are_neither_derived_nor_sent(monkeypatch, tmp_path):
+    material = tiny_runs.write_zip(tmp_path / 'data.zip'), tiny_runs.write_teacher(tmp_path / 'teacher.pkl')
+    tiny_runs.use_random_backbones(monkeypatch.setattr)
+    task = tiny_runs.make_task(material, '--freeze=1')
+    sent = []
+    monkeypatch.setattr(gradients.distributed, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(gradients.distributed, 'all_reduce_sum_', lambda flat: sent.append(flat.numel()))
+    images = torch.zeros(8, 3, 8, 8)
+    rng = BatchRandom(0, 0, 0, 1, torch.device('cpu'), 'clean')
+    task.generator_step(task.inputs('G', images, torch.eye(3)[torch.arange(8) % 3], rng))
+    trained = {name: p for name, p in task.G.named_parameters() if p.requires_grad}
+    frozen = {name: p for name, p in task.G.named_parameters() if not p.requires_grad}
+    assert any('conv0' in name for name in frozen) and all(p.grad is None for p in frozen.values())
+    assert sent == [sum(p.numel() for p in trained.values())]
+    assert not any(p.grad is not None for net in (task.D, task.F) for p in net.parameters())

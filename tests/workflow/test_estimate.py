@@ -1,0 +1,47 @@
+# Copyright 2026 The GDD-1S authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of workflow/estimate.py: counts against sizes that are known otherwise."""
+
+import os
+
+import pytest
+import torch
+
+from tests.support import tiny_runs
+from workflow.estimate import estimate, tensor_bytes
+
+
+@pytest.fixture(scope='module')
+def config():
+    return tiny_runs.make_config(
+        '--data=none.zip', '--cond=1', *tiny_runs.TEACHER_ARGS, tiny_runs.duration(16)
+    )
+
+
+@pytest.fixture(scope='module')
+def found(config):
+    return estimate(config, (3, 8, 8), 3, seconds=0.05)
+
+
+def test_files_are_as_large_as_counted(config, found, tmp_path_factory):
+    """A run of the same options leaves files of these sizes, apart from what their formats add."""
+    folder = tmp_path_factory.mktemp('run')
+    data = tiny_runs.write_zip(folder / 'data.zip')
+    dataset = dict(config['dataset_kwargs'], path=data)
+    run = tiny_runs.make_run(dict(config, dataset_kwargs=dataset))
+    assert tensor_bytes([run.state_dict()]) <= found.state_bytes  # moments appear with the first step
+    path = run.run(str(folder))
+    assert 0 < os.path.getsize(path) - found.snapshot_bytes < 150_000  # the text of the networks
+    assert 0 < os.path.getsize(folder / 'training-state-000000.pt') - found.state_bytes < 300_000
+
+
+def test_counts_do_not_depend_on_the_machine(config, found):
+    again = estimate(config, (3, 8, 8), 3, seconds=0)
+    same = ('operations', 'bytes_per_image', 'snapshot_bytes', 'state_bytes', 'fixed_bytes')
+    assert [getattr(again, name) for name in same] == [getattr(found, name) for name in same]
+    assert found.operations > 1e6 and found.bytes_per_image > 3 * 8 * 8 * 4 and found.images_per_second > 0
+
+
+def test_shared_storage_counts_once():
+    x = torch.zeros(10)
+    assert tensor_bytes([dict(a=x, b=[x[:5], (x,)]), x]) == 40

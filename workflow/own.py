@@ -32,8 +32,8 @@ from training.run.folder import dataset_name
 from workflow.steps import Step, StepFailed, Steps, spell
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# The feature network that measures.
-MEASURED_WITH = 'tf_efficientnet_lite0'
+# The feature network that measures: not the one D is trained on, but of the same pretraining.
+MEASURED_WITH = 'tf_efficientnet_lite1'
 SMALL, LARGE = 32, 64  # pixels that suit a CPU, and a GPU
 CPU_MINUTES, GPU_MINUTES = 30, 24 * 60
 STEPS = ('convert', 'look', 'plan', 'teacher', 'distil', 'reference', 'measure', 'report')

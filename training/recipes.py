@@ -96,7 +96,7 @@ DEMO_FD = dict(DEMO_RUN, loss='fd', freeze=1, fd_features='tf_efficientnet_lite0
 PHOTOS_TEACHER_RUN = dict(
     loss='edm', cond=True, arch='ncsnpp', cbase=32, cres='1,2,3', num_blocks=1, attn_res='8', batch=64,
     lr=1e-3, lr_rampup=20, lr_rampdown=120, p_mean=-0.4, p_std=1.4, dropout=0, augment=0, xflip=True,
-    ema_warmup=0.1, duration=0.5, seed=0, workers=0, tick=5, snap=10, dump=10, dump_min=10, grid='4x10',
+    ema_warmup=0.1, duration=0.4, seed=0, workers=0, tick=5, snap=10, dump=10, dump_min=10, grid='4x10',
     desc='photos-teacher',
 )  # fmt: skip
 PHOTOS = dict(DEMO, xflip=True, duration=0.1, tick=2)

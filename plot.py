@@ -24,7 +24,8 @@ CURVES, SAMPLES = 'curves.png', 'samples.png'
 def names_of(runs: list[RunFolder]) -> list[str]:
     """Return a name for every run: of its folder, or the whole path where two folders are called the same."""
     names = [run.name for run in runs]
-    return names if len(set(names)) == len(names) else [run.path for run in runs]
+    names = names if len(set(names)) == len(names) else [run.path for run in runs]
+    return [name.encode('utf-8', 'backslashreplace').decode() for name in names]
 
 
 def draw(run_dirs: list[str], outdir: str | None, rows: int, columns: int, dpi: int) -> None:

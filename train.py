@@ -18,6 +18,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from shlex import quote
 from typing import Any
 
 import click
@@ -154,6 +155,7 @@ def prepare(config: dict[str, Any], outdir: str, desc: str | None, nosubdir: boo
     """
     from torch_utils import distributed
 
+    require_resume(config)
     distributed.init(None if config['device'] == 'auto' else config['device'])
     description = folder.run_description(config, distributed.get_world_size(), desc)
     run_dir = folder.choose_run_dir(outdir, description, nosubdir, config['resume'])
@@ -165,6 +167,23 @@ def prepare(config: dict[str, Any], outdir: str, desc: str | None, nosubdir: boo
         options = json.dumps(run.config, indent=2).encode() + b'\n'
         run_dir = on_rank0(lambda: folder.claim_run_dir(outdir, description, nosubdir, options))
     return run, run_dir
+
+
+def require_resume(config: dict[str, Any]) -> None:
+    """Refuse a launcher's restarts of a run that would begin anew each time.
+
+    Raises:
+        ArgumentError: Without --resume=auto.
+    """
+    restarts = os.environ.get('TORCHELASTIC_MAX_RESTARTS', '0')
+    if restarts != '0' and config['resume'] != 'auto':
+        raise ArgumentError(
+            arg('max_restarts', restarts),
+            ' of the launcher needs ',
+            arg('resume', 'auto'),
+            ', or processes that are started again would not go on with their run; add it, or use ',
+            arg('max_restarts', 0),
+        )
 
 
 def build_run(config: dict[str, Any]) -> Any:
@@ -243,7 +262,9 @@ def write_report(run_dir: str) -> None:
 
         click.echo(f'Report: {write_page(run_dir)}')
     except Exception as error:
-        click.echo(f'Note: no report ({one_line(error)}); python report.py {run_dir} tries again', err=True)
+        click.echo(
+            f'Note: no report ({one_line(error)}); python report.py {quote(run_dir)} tries again', err=True
+        )
 
 
 if __name__ == '__main__':

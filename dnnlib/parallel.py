@@ -67,7 +67,7 @@ def map_ordered(
     Yields:
         function(item) for every item.
     Raises:
-        WorkerError: a process was killed.
+        WorkerError: a process was killed, or cannot be started.
     """
     workers = min(workers, -(-count // _CHUNK))
     if workers <= 1:
@@ -86,11 +86,8 @@ def map_ordered(
 
 @contextlib.contextmanager
 def _process_pool(workers):
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _prepare_worker)
+    pool = _started_pool(workers)
     try:
-        with _interrupts_ignored():
-            for _ in range(workers):
-                pool.submit(os.getpid)  # starts the processes now, while they inherit that Ctrl-C is ignored
         yield pool
     except BrokenProcessPool as error:
         raise WorkerError(
@@ -101,6 +98,28 @@ def _process_pool(workers):
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _started_pool(workers):
+    pool, before = None, set(multiprocessing.active_children())
+    try:
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _prepare_worker)
+        with _interrupts_ignored():
+            for _ in range(workers):
+                pool.submit(os.getpid)  # starts the processes now, while they inherit that Ctrl-C is ignored
+    except OSError as error:  # descriptors, processes or shared memory; it has nothing to do with any file
+        for child in set(multiprocessing.active_children()) - before:
+            child.kill()  # the end of the program would wait for those that did start
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+        raise WorkerError(
+            arg('workers', workers),
+            f' processes cannot be started ({error.strerror or error}); use ',
+            arg('workers', 1),
+            ', raise the limits (ulimit -n, ulimit -u), or give more shared memory, such as docker run '
+            '--shm-size=1g',
+        ) from error
+    return pool
 
 
 @contextlib.contextmanager

@@ -28,8 +28,10 @@ def save_figure(path: str, panels: Sequence[Panel], runs: Sequence[str] = (), dp
         runs:   Names of the runs; of several, the colour tells the run and the style of a line the statistic.
         dpi:    Pixels per inch; a panel is 5 inches wide.
     Raises:
-        ArgumentError: matplotlib is missing.
+        ArgumentError: matplotlib is missing, or there is nothing to draw.
     """
+    if not panels:
+        raise ArgumentError('there is no statistic to draw; let the run train for a tick')
     try:
         from matplotlib.figure import Figure  # late: the package is optional
     except ImportError as error:
@@ -43,7 +45,8 @@ def save_figure(path: str, panels: Sequence[Panel], runs: Sequence[str] = (), dp
         drawn.update(_draw(figure.add_subplot(rows, columns, number + 1), panel, several))
     if several:
         shown = sorted(drawn)
-        figure.legend([drawn[run] for run in shown], [runs[run] for run in shown], loc='outside lower center')
+        names = [_plain(runs[run]) for run in shown]
+        figure.legend([drawn[run] for run in shown], names, loc='outside lower center')
     data = io.BytesIO()
     figure.savefig(data, format='png', dpi=dpi)
     with atomic_write(path) as file:
@@ -60,7 +63,7 @@ def _draw(axes: Any, panel: Panel, several_runs: bool) -> dict[int, Any]:
         (line,) = axes.plot(curve.x, curve.y, label=curve.label, marker=marker, markersize=3, **look)
         if style == 0:
             lines[curve.run] = line
-    axes.set_title(panel.title, fontsize=11)
+    axes.set_title(_plain(panel.title), fontsize=11)
     axes.set_xlabel('kimg', fontsize=9)
     axes.set_xlim(left=0)
     axes.set_yscale('log' if panel.log else 'linear')
@@ -70,3 +73,8 @@ def _draw(axes: Any, panel: Panel, several_runs: bool) -> dict[int, Any]:
         first = {curve.kind: line for curve, line in reversed(list(zip(panel.curves, axes.get_lines())))}
         axes.legend(handles=[first[kind] for kind in sorted(first)], fontsize=7)
     return lines
+
+
+def _plain(text: str) -> str:
+    # matplotlib takes what stands between two $ for a formula.
+    return text.replace('$', r'\$')

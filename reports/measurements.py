@@ -3,11 +3,12 @@
 """Numbers that were measured, from the files that hold them: metric-NAME.jsonl, and JSON of `fid.py`."""
 
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Iterator
 from typing import Any
+
+from reports.json_files import number, read_lines, read_object, typed
 
 _DISTANCES = ('fid', 'fd', 'frechet', 'clip-fid', 'sfid', 'kid')
 _LIVE_PATTERN = re.compile(r'metric-.+\.jsonl')
@@ -74,7 +75,8 @@ def read_measurements(folder: str) -> list[Measurement]:
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
         if _LIVE_PATTERN.fullmatch(name):
-            found += _of_training(path)
+            for entry in read_lines(path):
+                found += _entry(entry, 'name')
         elif name.endswith('.json'):
             found += read_report(path)
     return sorted(found, key=lambda item: (not item.is_distance, item.name, item.kimg or 0))
@@ -82,22 +84,17 @@ def read_measurements(folder: str) -> list[Measurement]:
 
 def read_report(path: str) -> list[Measurement]:
     """Read what `fid.py gen --json=FILE` or `fid.py calc --json=FILE` has written; [] for any other file."""
-    try:
-        with open(path, encoding='utf-8') as file:
-            content = json.load(file)
-    except (OSError, ValueError, RecursionError):
-        return []
-    if not isinstance(content, dict) or not isinstance(content.get('results'), list):
-        return []
+    content = read_object(path) or {}
+    images = os.path.basename(typed(content, 'images', str, ''))
     common = dict(
-        network=str(content.get('network') or os.path.basename(str(content.get('images') or ''))),
-        sha256=content.get('network_sha256'),
-        key=content.get('key', 'ema'),
-        sampler=content.get('sampler') or '',
+        network=typed(content, 'network', str, '') or images,
+        sha256=typed(content, 'network_sha256', str, '') or None,
+        key=typed(content, 'key', str, 'ema'),
+        sampler=typed(content, 'sampler', str, ''),
     )
     return [
         item
-        for entry in content['results']
+        for entry in typed(content, 'results', list, [])
         for item in _entry(entry, 'metric', overlap=_overlap(content, entry), **common)
     ]
 
@@ -113,25 +110,15 @@ def _overlap(content: dict[str, Any], entry: Any) -> Any:
     return next((place['overlap'] for place in (*same, content) if place.get('overlap') is not None), None)
 
 
-def _of_training(path: str) -> Iterator[Measurement]:
-    with open(path, encoding='utf-8', errors='replace') as file:
-        for line in file:
-            try:
-                entry = json.loads(line)
-            except ValueError:  # cut off by a killed process
-                continue
-            yield from _entry(entry, 'name')
-
-
 def _entry(entry: Any, named: str, **common: Any) -> Iterator[Measurement]:
-    if not isinstance(entry, dict) or not isinstance(entry.get('value'), (int, float)) or named not in entry:
+    if not isinstance(entry, dict) or number(entry.get('value')) is None or named not in entry:
         return
     known = dict(
-        kimg=entry.get('kimg'),
-        network=entry.get('snapshot', ''),
-        seeds=entry.get('seeds', ''),
-        sampler=entry.get('sampler', ''),
-        detector=entry.get('detector', ''),
+        kimg=number(entry.get('kimg')),
+        network=typed(entry, 'snapshot', str, ''),
+        seeds=typed(entry, 'seeds', str, ''),
+        sampler=typed(entry, 'sampler', str, ''),
+        detector=typed(entry, 'detector', str, ''),
         ref=os.path.basename(str(entry.get('reference', entry.get('ref', '')))),
         overlap=entry.get('overlap'),
     )

@@ -3,14 +3,15 @@
 """A card for a network that is passed on: what it is, how to use it, and what was measured."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 import jinja2
 
 from dnnlib.errors import ArgumentError, arg
+from reports.json_files import read_object, typed
 from reports.measurements import Measurement, read_measurements, read_report
-from reports.run_folder import read_json
 
 PAPER = 'Zheng & Yang, *Diffusion Models Are Innate One-Step Generators*, arXiv 2405.20750'
 JSON = arg('json', 'FILE')  # the option that writes such files
@@ -29,8 +30,8 @@ def find_measurements(network: str, sha256: str, key: str, reports: Sequence[str
     """
     folder = os.path.dirname(network) or '.'
     beside = read_measurements(folder) if os.path.isdir(folder) else []
-    original = read_json(os.path.splitext(network)[0] + '.json') or {}  # best-NAME.json names the snapshot
-    names = {os.path.basename(network), original.get('snapshot')}
+    original = read_object(os.path.splitext(network)[0] + '.json') or {}  # best-NAME.json names the snapshot
+    names = {os.path.basename(network), typed(original, 'snapshot', str, '')}
     found = [item for item in beside if item.key == key and _is_about(item, sha256, names)]
     for path in reports:
         items = read_report(path)
@@ -63,6 +64,7 @@ def render_card(
     environment = jinja2.Environment(
         loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
+    environment.filters.update(cell=_cell, quoted=repr, shell=shlex.quote)
     return environment.get_template('model_card.md').render(
         name=name if pipeline else os.path.splitext(name)[0],
         file=name,
@@ -104,6 +106,11 @@ def list_facts(config: dict[str, Any]) -> list[tuple[str, str]]:
         ('SHA-256 of that file', config['source']['sha256']),
     ]
     return [(label, text) for label, text in facts if text]
+
+
+def _cell(text: str) -> str:
+    # What comes out of files is text: no column of a table, and no HTML, which Markdown would pass on.
+    return ' '.join(text.split()).replace('&', '&amp;').replace('<', '&lt;').replace('|', r'\|')
 
 
 def dataset_name(config: dict[str, Any]) -> str:

@@ -17,20 +17,21 @@ from typing import Any
 
 import jinja2
 import markupsafe
-import PIL.Image
 
 from dnnlib.files import atomic_write
 from dnnlib.util import format_time
 from reports.axes import short
+from reports.json_files import number, read_object, typed
 from reports.measurements import Measurement
 from reports.panels import Panel, make_panels
-from reports.run_folder import RunFolder, read_json, read_run, spread
+from reports.run_folder import RunFolder, open_picture, read_run, spread
 from reports.svg import draw_panel
 
 FILE_NAME = 'report.html'
 MOST_GRIDS = 24  # in the slider, evenly from the first to the last
 LARGEST_PNG = 300_000  # bytes; larger pictures are kept as JPEG
 LARGEST_SIDE = 1600  # pixels; larger pictures are made smaller
+YEAR_9999 = 253_370_764_800  # in seconds since 1970; the last that dates know
 SMALL_SIDE = 700  # pixels; smaller pictures are enlarged in whole pixels, not smoothed
 
 
@@ -48,7 +49,7 @@ def write_page(run_dir: str, path: str | None = None) -> str:
     path = path or os.path.join(run_dir, FILE_NAME)
     text = render_page(read_run(run_dir))
     with atomic_write(path) as file:
-        file.write(text.encode())
+        file.write(text.encode('utf-8', 'backslashreplace'))  # a name may have bytes that are no UTF-8
     return path
 
 
@@ -78,7 +79,7 @@ UNKNOWN = 'This run has not recorded its command (launches.jsonl); the options b
 
 def describe_run(options: dict[str, Any]) -> str:
     """Say in one line what a run does."""
-    data = os.path.basename(str(options.get('dataset_kwargs', {}).get('path', 'unknown data')))
+    data = os.path.basename(str(typed(options, 'dataset_kwargs', dict, {}).get('path', 'unknown data')))
     if options.get('loss') == 'gdd':
         teacher = os.path.basename(str(options.get('transfer') or 'an unknown teacher'))
         return f'Distillation of {teacher} on {data}'
@@ -87,7 +88,7 @@ def describe_run(options: dict[str, Any]) -> str:
 
 def list_facts(run: RunFolder) -> list[tuple[str, str]]:
     """Return the few numbers that come first: label, text."""
-    total = (run.options.get('total_nimg') or 0) / 1000
+    total = (number(run.options.get('total_nimg')) or 0) / 1000
     seconds, rates = run.curve('Timing/total_sec')[1], run.curve('Timing/img_per_sec')[1]
     facts = [('images seen', f'{short(run.kimg)} kimg' + (f' of {short(total)}' if total > run.kimg else ''))]
     if seconds:
@@ -104,16 +105,14 @@ def list_facts(run: RunFolder) -> list[tuple[str, str]]:
 
 def picture(path: str) -> dict[str, Any]:
     """Return a picture for the page: url with its data, width, height, small (shown in whole pixels)."""
-    with open(path, 'rb') as file:
-        data, kind = file.read(), 'png'
-    with PIL.Image.open(io.BytesIO(data)) as image:
-        if len(data) > LARGEST_PNG or max(image.size) > LARGEST_SIDE:
-            image = image.convert('RGB')
-            image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-            buffer = io.BytesIO()
-            image.save(buffer, format='JPEG', quality=88)
-            data, kind = buffer.getvalue(), 'jpeg'
-        width, height = image.size
+    (data, image), kind = open_picture(path), 'png'
+    if len(data) > LARGEST_PNG or max(image.size) > LARGEST_SIDE:
+        image = image.convert('RGB')
+        image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+        buffer = io.BytesIO()
+        image.save(buffer, format='JPEG', quality=88)
+        data, kind = buffer.getvalue(), 'jpeg'
+    width, height = image.size
     url = f'data:image/{kind};base64,{base64.b64encode(data).decode()}'
     return dict(url=url, width=width, height=height, small=max(width, height) < SMALL_SIDE)
 
@@ -121,25 +120,25 @@ def picture(path: str) -> dict[str, Any]:
 def read_comparison(folder: str) -> dict[str, Any] | None:
     """Return what evaluations/teacher_and_student.py has left: picture, metric, rows; None for nothing."""
     path = os.path.join(folder, 'comparison.png')
-    table = read_json(os.path.join(folder, 'comparison.json')) or {}
+    table = read_object(os.path.join(folder, 'comparison.json')) or {}
     image = picture(path) if os.path.isfile(path) else None
     if image is None and not table:
         return None
-    rows = [_comparison_row(row) for row in table.get('rows', [])]
+    rows = [_comparison_row(row) for row in typed(table, 'rows', list, []) if isinstance(row, dict)]
     return dict(picture=image, metric=table.get('metric', 'distance'), rows=rows)
 
 
 def _comparison_row(row: dict[str, Any]) -> list[str]:
     def cell(name: str, form: str, factor: float = 1, unit: str = '') -> str:
-        value = row.get(name)
+        value = number(row.get(name))
         return '-' if value is None else format(factor * value, form) + unit
 
     return [
         str(row.get('name', '')),
         cell('frechet', '.3f'),
         cell('accuracy', '.2f', 100, ' %'),
-        cell('nfe', 'd'),
-        cell('num_images', 'd'),
+        cell('nfe', '.0f'),
+        cell('num_images', '.0f'),
         cell('images_per_sec', '.1f'),
     ]
 
@@ -178,21 +177,20 @@ def _panel(panel: Panel) -> dict[str, Any]:
 
 
 def _launch(entry: dict[str, Any]) -> dict[str, Any]:
-    seconds = entry.get('timestamp')
-    known = isinstance(seconds, (int, float))
+    seconds, kimg = number(entry.get('timestamp')), number(entry.get('kimg'))
+    known = seconds is not None and 0 <= seconds < YEAR_9999
     when = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc) if known else None
     facts = {name: value for name, value in entry.items() if name not in ('command', 'timestamp', 'kimg')}
-    begin = f', from {short(entry["kimg"])} kimg on' if entry.get('kimg') else ''
+    begin = f', from {short(kimg)} kimg on' if kimg else ''
     return dict(
         when=f'{when:%Y-%m-%d %H:%M} UTC{begin}' if when else '',
-        command=entry.get('command', UNKNOWN),
+        command=typed(entry, 'command', str, UNKNOWN),
         environment=[(name, _text(value)) for name, value in facts.items()],
     )
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
-    given = options.get('options')
-    return given if isinstance(given, dict) else {}
+    return typed(options, 'options', dict, {})
 
 
 def _text(value: Any) -> str:

@@ -7,14 +7,17 @@ a last line that is cut off is passed over.
 """
 
 import dataclasses
-import json
 import os
 import re
-from collections.abc import Iterator
 from typing import Any
 
+import PIL.Image
+
 from dnnlib.errors import ArgumentError
+from reports.json_files import number, read_lines, read_object
 from reports.measurements import Measurement, read_measurements
+from training.images.decoding import decode_image
+from training.images.files import read_regular_file
 
 _GRID_PATTERN = re.compile(r'fakes-(\d+)\.png')
 
@@ -62,7 +65,7 @@ def read_run(path: str) -> RunFolder:
     Raises:
         ArgumentError: There is no such folder, or no line of statistics in it.
     """
-    stats = list(_json_lines(os.path.join(path, 'stats.jsonl'))) if os.path.isdir(path) else []
+    stats = list(read_lines(os.path.join(path, 'stats.jsonl')))
     stats = [line for line in stats if _mean(line, 'Progress/kimg') is not None]
     if not stats:
         raise ArgumentError(
@@ -71,26 +74,26 @@ def read_run(path: str) -> RunFolder:
         )
     return RunFolder(
         path,
-        options=read_json(os.path.join(path, 'training_options.json')) or {},
+        options=read_object(os.path.join(path, 'training_options.json')) or {},
         stats=stats,
         measurements=read_measurements(path),
-        launches=list(_json_lines(os.path.join(path, 'launches.jsonl'))),
+        launches=list(read_lines(os.path.join(path, 'launches.jsonl'))),
         grids=sorted(
             (int(match[1]), os.path.join(path, name))
             for name in os.listdir(path)
-            if (match := _GRID_PATTERN.fullmatch(name))
+            if (match := _GRID_PATTERN.fullmatch(name)) and os.path.isfile(os.path.join(path, name))
         ),
     )
 
 
-def read_json(path: str) -> dict[str, Any] | None:
-    """Return the object of a JSON file, or None if there is none that can be read."""
-    try:
-        with open(path, encoding='utf-8') as file:
-            content = json.load(file)
-    except (OSError, ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
+def open_picture(path: str) -> tuple[bytes, PIL.Image.Image]:
+    """Return the content of a picture's file, and the picture.
+
+    Raises:
+        ArgumentError: It is damaged, or unreasonably large; the message names the file.
+    """
+    data = read_regular_file(path)
+    return data, decode_image(data, (path,))
 
 
 def spread(items: list, count: int) -> list:
@@ -101,20 +104,6 @@ def spread(items: list, count: int) -> list:
     return [items[round(i * last / (count - 1))] for i in range(count)] if count > 1 else items[-1:]
 
 
-def _json_lines(path: str) -> Iterator[dict[str, Any]]:
-    if not os.path.isfile(path):
-        return
-    with open(path, encoding='utf-8', errors='replace') as file:
-        for line in file:
-            try:
-                entry = json.loads(line)
-            except ValueError:  # cut off by a killed process, or still being written
-                continue
-            if isinstance(entry, dict):
-                yield entry
-
-
 def _mean(line: dict[str, Any], name: str) -> float | None:
     entry = line.get(name)
-    value = entry.get('mean') if isinstance(entry, dict) else None
-    return value if isinstance(value, (int, float)) else None
+    return number(entry.get('mean')) if isinstance(entry, dict) else None

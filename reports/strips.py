@@ -9,7 +9,7 @@ import PIL.Image
 import PIL.ImageDraw
 
 from dnnlib.errors import ArgumentError
-from reports.run_folder import RunFolder, spread
+from reports.run_folder import RunFolder, open_picture, spread
 from training.images.png import draw_caption, save_png
 
 CELL = 64  # small images are enlarged to at least this side, in pixels
@@ -31,7 +31,7 @@ def save_strips(path: str, runs: Sequence[RunFolder], rows: int = 8, columns: in
     strips = [make_strip(run, rows, columns) for run in runs if run.grids]
     if not strips:
         raise ArgumentError(f'{", ".join(run.path for run in runs)}: no sample grids (fakes-*.png)')
-    titles = [run.name for run in runs if run.grids]
+    titles = [run.name.encode('utf-8', 'backslashreplace').decode() for run in runs if run.grids]
     width = max(strip.shape[1] for strip in strips)
     parts = []
     for title, strip in zip(titles, strips):
@@ -50,8 +50,8 @@ def make_strip(run: RunFolder, rows: int, columns: int) -> np.ndarray:
     """
     lines = []
     for kimg, path in spread(run.grids, rows):
-        with PIL.Image.open(path) as image:
-            images = first_images(image.convert('RGB'), run.options.get('grid_size'), columns)
+        image = open_picture(path)[1].convert('RGB')
+        images = first_images(image, _fitting(run.options.get('grid_size'), image), columns)
         label = PIL.Image.new('RGB', (LABEL_WIDTH, images.height), (BACKGROUND,) * 3)
         PIL.ImageDraw.Draw(label).text((2, images.height / 2 - 6), f'{kimg} kimg', fill=0)
         lines.append(np.concatenate([np.asarray(label), np.asarray(images)], axis=1))  # [H, W, 3]
@@ -71,3 +71,11 @@ def first_images(grid: PIL.Image.Image, grid_size: Sequence[int] | None, columns
     taken = grid.crop((0, 0, width * min(columns, grid_columns), height))
     factor = max(1, -(-CELL // height))
     return taken.resize((taken.width * factor, taken.height * factor), PIL.Image.Resampling.NEAREST)
+
+
+def _fitting(grid_size, image):
+    # Rows and columns out of a file that may be damaged, or None.
+    sides = (image.height, image.width)
+    if not isinstance(grid_size, list) or len(grid_size) != 2:
+        return None
+    return grid_size if all(type(n) is int and 1 <= n <= side for n, side in zip(grid_size, sides)) else None

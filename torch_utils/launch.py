@@ -60,17 +60,27 @@ def end_with_launcher() -> None:
 def _watch(pid: int) -> None:
     try:
         launcher = psutil.Process(pid)
-        while launcher.is_running() and launcher.status() != psutil.STATUS_ZOMBIE:
+        while not _is_orphaned(launcher) and launcher.is_running():
+            if launcher.status() == psutil.STATUS_ZOMBIE:
+                break
             time.sleep(_WATCH_SEC)
     except psutil.NoSuchProcess:
         pass
+    which = f' (process {pid})' if pid != 1 else ''
     rank = os.environ.get('RANK', '0')
-    print(
-        f'Error: process {rank} ends, since its launcher (process {pid}) was ended',
-        file=sys.stderr,
-        flush=True,
-    )
+    print(f'Error: process {rank} ends, since its launcher{which} was ended', file=sys.stderr, flush=True)
     os._exit(1)
+
+
+def _is_orphaned(parent: psutil.Process) -> bool:
+    # A torchrun that was killed while this process still imported torch has left it to process 1. In a
+    # container that can be the launcher itself, which is a Python program then.
+    if parent.pid != 1:
+        return False
+    try:
+        return not any('python' in part for part in (parent.name(), *parent.cmdline()[:1]))
+    except psutil.AccessDenied:
+        return False
 
 
 class SignalForwarder:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from dnnlib.errors import ArgumentError, arg
+from dnnlib.os_errors import describe_os_error
 
 _CURE = (
     '; use ',
@@ -123,19 +124,29 @@ class _Processes:
         before = set(multiprocessing.active_children())
         watched = threading.current_thread() is threading.main_thread() and hasattr(signal, 'SIGCHLD')
         self._previous = signal.getsignal(signal.SIGCHLD) if watched else None
+        failure = None
         try:
             self._batches = iter(torch.utils.data.DataLoader(**self._loader_kwargs))
         except (OSError, RuntimeError) as error:
-            words = ' '.join(str(error).split())[:200]
-            raise LoaderError(f'the loader processes cannot be started ({words})', *_CURE) from error
+            failure = error
         finally:
             self._children = [child for child in multiprocessing.active_children() if child not in before]
-            if watched and self._children:
+            if watched and self._children and failure is None:
                 # In place of torch's, whose error has no cure. Waiting alone would not do: of a batch that
                 # a killed process has sent in part, the rest never comes.
                 signal.signal(signal.SIGCHLD, self._check)
                 self._watching = True
+        if failure is not None:
+            self._refuse(failure)
         return self
+
+    def _refuse(self, error):
+        # Some processes may have started: the end of the program would wait for them. The half-made loader
+        # lives on in the error's traceback, since its destructor fails.
+        self._stop(abandon=False)
+        _ABANDONED.append(error)
+        words = describe_os_error(error) if isinstance(error, OSError) else ' '.join(str(error).split())[:200]
+        raise LoaderError(f'the loader processes cannot be started ({words})', *_CURE) from error
 
     def next_batch(self):
         """Return the next batch, None after the last."""

@@ -3,6 +3,8 @@
 """Tests of dnnlib/parallel.py: order, reading ahead, errors and deaths of worker processes; cores, memory."""
 
 import contextlib
+import errno
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -69,6 +71,24 @@ def test_errors_and_deaths_of_workers_reach_the_caller():
     ]:
         with pytest.raises(error, match=words):
             list(parallel.map_ordered(function, range(40), workers=2, count=40))
+
+
+def test_processes_that_cannot_be_started(monkeypatch):
+    """The error is about processes, not about whatever file is open at that time."""
+    start, started = multiprocessing.context.SpawnProcess.start, []
+
+    def run_out_of_descriptors(self):
+        if started:
+            raise OSError(errno.EMFILE, 'Too many open files')
+        started.append(self)
+        start(self)
+
+    monkeypatch.setattr(multiprocessing.context.SpawnProcess, 'start', run_out_of_descriptors)
+    with pytest.raises(
+        parallel.WorkerError, match=r'workers=2 processes cannot be started \(Too many'
+    ) as caught:
+        list(parallel.map_ordered(square, range(40), workers=2, count=40))
+    assert 'use workers=1' in str(caught.value) and started and not multiprocessing.active_children()
 
 
 def test_closing_early_ends_the_processes():

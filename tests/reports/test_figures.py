@@ -45,6 +45,18 @@ def test_legends_where_they_tell_something(tmp_path):
     assert axes.get_legend() is None and axes.get_yscale() == 'log' and axes.get_xlim()[0] == 0
 
 
+def test_names_are_no_formulas(tmp_path):
+    pytest.importorskip('matplotlib')
+    panels = [Panel('$x_{$', '', [Curve('a', [0, 1], [1.0, 2.0], run)]) for run in (0, 1)]
+    figures.save_figure(str(tmp_path / 'a.png'), panels, ['$b^{$', '_c'], dpi=40)
+    assert figures._plain('a$b$') == r'a\$b\$' and (tmp_path / 'a.png').exists()
+
+
+def test_nothing_to_draw(tmp_path):
+    with pytest.raises(ArgumentError, match='no statistic to draw'):
+        figures.save_figure(str(tmp_path / 'a.png'), [])
+
+
 def test_without_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
     with pytest.raises(ArgumentError, match='pip install -r requirements/plots.txt'):

@@ -2,7 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of reports/model_card.py."""
 
+import ast
+import dataclasses
 import json
+import re
+import shlex
 
 import pytest
 import yaml
@@ -65,6 +69,22 @@ def test_text_of_a_file_without_numbers():
         assert expected in card, expected
     for absent in ('diffusers', 'labels=3', 'samples.png', 'images seen'):
         assert absent not in card
+
+
+def test_names_are_text_wherever_they_stand():
+    """In tables, in Python and in commands; Markdown would pass HTML on, and a bar would end a cell."""
+    odd = "a'b|<script>alert(1)</script>.safetensors"
+    config = dict(CONFIG, source=dict(file=odd, sha256='abc'), dataset_kwargs=dict(path=odd))
+    results = [dataclasses.replace(RESULT, name=odd, network=odd, ref=odd, detector=odd, overlap=odd)]
+    card = render_card(odd, config, [], pipeline=False)
+    assert ast.literal_eval(re.search(r'load_generator\((.*)\)', card)[1]) == odd
+    assert shlex.split(re.search(r'python fid.py gen (.*) --ref', card)[1]) == [f'--network={odd}']
+    card = render_card(odd, config, results, pipeline=True, samples=1)
+    assert ast.literal_eval(re.search(r'from_pretrained\((.*), trust', card)[1]) == odd
+    texts = [line for line in card.split('---\n', 2)[2].split('\n') if not line.startswith('    ')]
+    assert '<script' not in '\n'.join(texts)
+    (row,) = [line for line in texts if '| 0-49999 |' in line]
+    assert len(re.findall(r'(?<!\\)\|', row)) == 8
 
 
 def test_a_teacher_is_no_generator():

@@ -4,6 +4,7 @@
 
 import html.parser
 import json
+import os
 import re
 
 import numpy as np
@@ -112,6 +113,55 @@ def test_a_page_of_statistics_alone(tmp_path):
     assert Reader(text).open == [] and page.UNKNOWN in text
     for absent in ('<img', 'type="range"', 'Beside the teacher', '<h2>Metrics'):
         assert absent not in text
+
+
+HOSTILE = '"><script>alert(1)</script>\'</pre>'
+
+
+def test_whatever_a_folder_says_is_text(tmp_path):
+    """Names, options, commands and metrics with tags in them stay texts."""
+    folder = written_runs.write_run(tmp_path / '<script>alert(2)<', comparison=True)
+    options = dict(
+        transfer=HOSTILE, dataset_kwargs=dict(path=HOSTILE), options={HOSTILE: HOSTILE}, loss='gdd'
+    )
+    (tmp_path / folder / 'training_options.json').write_text(json.dumps(options))
+    lines = [dict(timestamp=1, kimg=3, command=HOSTILE, **{HOSTILE: HOSTILE})]
+    written_runs.write_lines(f'{folder}/launches.jsonl', lines)
+    metrics = [written_runs.metric_line(k, 2.0, overlap=HOSTILE) | dict(name=HOSTILE) for k in range(3)]
+    written_runs.write_lines(f'{folder}/metric-fd200.jsonl', metrics)
+    comparison = dict(metric=HOSTILE, rows=[dict(name=HOSTILE)])
+    (tmp_path / folder / 'comparison.json').write_text(json.dumps(comparison))
+    reader = Reader(page.render_page(read_run(folder)))
+    assert [tag for tag, _ in reader.tags].count('script') == 1 and reader.open == []
+    assert ' '.join(reader.texts).count('alert(1)') > 10
+
+
+def test_values_of_other_types(tmp_path):
+    """Nothing of a damaged folder ends in a traceback, or as NaN in a picture."""
+    folder = written_runs.write_run(tmp_path / 'a', comparison=True)
+    odd = [1], {'a': 1}, None, 'x', float('nan'), 10**400, 1e300, True
+    for value in odd:
+        options = dict.fromkeys(('loss', 'total_nimg', 'grid_size', 'dataset_kwargs', 'options'), value)
+        launch = dict(timestamp=value, kimg=value, command=value, torch=value)
+        metric = dict(name=value, value=1.5, kimg=value, snapshot=value, seeds=value, reference=value)
+        rows = [value, dict(name=value, frechet=value, accuracy=value, nfe=value)]
+        comparison = dict(metric=value, rows=rows if value != 'x' else value)
+        for name, content in (
+            ('training_options.json', options),
+            ('launches.jsonl', launch),
+            ('metric-fd200.jsonl', metric),
+            ('comparison.json', comparison),
+            ('other.json', dict(results=[metric, value], network=value, key=value, images=value)),
+        ):
+            (tmp_path / 'a' / name).write_text(json.dumps(content))
+        drawings = re.findall('<svg.*?</svg>', page.render_page(read_run(folder)))
+        assert drawings and not any('nan' in text.lower() for text in drawings)
+
+
+def test_names_with_other_bytes(tmp_path):
+    folder = written_runs.write_run(os.fsdecode(os.fsencode(tmp_path) + b'/run\xff'))
+    with open(page.write_page(folder), encoding='utf-8') as file:
+        assert '<title>run\\udcff</title>' in file.read()
 
 
 def test_best_and_last_of_every_number():

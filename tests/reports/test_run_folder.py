@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of reports/run_folder.py."""
 
+import os
+
 import pytest
 
 from dnnlib.errors import ArgumentError
-from reports.run_folder import read_json, read_run, spread
-from tests.support.written_runs import LINES, write_run
+from reports.run_folder import open_picture, read_run, spread
+from tests.support.written_runs import LINES, stats_line, write_lines, write_run
 
 
 def test_everything_is_found(tmp_path):
@@ -47,11 +49,22 @@ def test_what_is_no_run_is_refused(content, tmp_path):
             read_run(path)
 
 
-def test_damaged_json_is_none(tmp_path):
-    for text, expected in (('{"a": 1}', {'a': 1}), ('{"a"', None), ('[1]', None)):
-        (tmp_path / 'a.json').write_text(text)
-        assert read_json(str(tmp_path / 'a.json')) == expected
-    assert read_json(str(tmp_path / 'none.json')) is None
+def test_values_that_are_no_numbers_are_left_out(tmp_path):
+    odd = [float('nan'), float('inf'), 10**400, 'x', True]
+    lines = [stats_line(k, **{'Loss/G/loss': value}) for k, value in enumerate([*odd, 2.5])]
+    write_lines(f'{tmp_path}/stats.jsonl', lines)
+    assert read_run(str(tmp_path)).curve('Loss/G/loss') == ([5], [2.5])
+
+
+def test_a_damaged_picture_is_named(tmp_path):
+    path = write_run(tmp_path) + '/fakes-000002.png'
+    os.mkdir(f'{tmp_path}/fakes-000009.png')  # no picture, and passed over
+    assert len(read_run(str(tmp_path)).grids) == 3
+    for content in (b'', b'nonsense', open(path, 'rb').read()[:60]):
+        with open(path, 'wb') as file:
+            file.write(content)
+        with pytest.raises(ArgumentError, match=r'fakes-000002\.png is not a readable image'):
+            open_picture(path)
 
 
 def test_spread_keeps_both_ends():

@@ -40,3 +40,10 @@ def test_strips_of_several_runs(tmp_path):
         assert image.size == (LABEL_WIDTH + 192, 2 * (14 + 128) + 8)
     with pytest.raises(ArgumentError, match='no sample grids'):
         save_strips(str(tmp_path / 'none.png'), [runs[1]])
+
+
+@pytest.mark.parametrize('size', ['x', [0, 0], [2, 3000], [1.5, 2], [1], None, {'a': 1}])
+def test_a_damaged_grid_size_is_unknown(size, tmp_path):
+    run = read_run(write_run(tmp_path))
+    run.options['grid_size'] = size
+    assert make_strip(run, rows=1, columns=3).shape == (64, LABEL_WIDTH + 24 * 4, 3)

@@ -253,6 +253,18 @@ def test_outdir_that_cannot_be_written(command, files, tmp_path):
     assert os.listdir('.') == ['file']
 
 
+def test_restarts_of_the_launcher_need_resume(command, files, monkeypatch):
+    monkeypatch.setenv('TORCHELASTIC_MAX_RESTARTS', '2')
+    line = error_line(command(*[arg.format(**files) for arg in EDM]))
+    assert line.startswith('Error: --max-restarts=2 of the launcher needs --resume=auto') and not os.listdir(
+        '.'
+    )
+    config = dict(resume='auto')
+    train.require_resume(config)
+    monkeypatch.setenv('TORCHELASTIC_MAX_RESTARTS', '0')
+    train.require_resume(dict(resume=None))
+
+
 def test_nosubdir_never_writes_over_a_run(command, files, tmp_path):
     (tmp_path / 'runs').mkdir()
     (tmp_path / 'runs' / 'training_options.json').write_text('precious')

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import psutil
 import pytest
 from torch.distributed import run as torchrun
 
 from tests.support import ROOT
+from torch_utils import launch
 from torch_utils.launch import exit_code_of, list_children, protect_script
 
 LAUNCH = [sys.executable, '-m', 'torch_utils.launch', '--standalone', '--nproc_per_node=2']
@@ -163,6 +165,21 @@ def test_a_process_ends_whose_launcher_is_gone_already():
         [sys.executable, '-c', text], env=environment, capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 1 and result.stderr.startswith('Error: process 3 ends')
+
+
+@pytest.mark.parametrize(
+    'pid, command, orphaned',
+    [
+        (1, ['/sbin/init'], True),
+        (1, [], True),
+        (1, ['/usr/bin/python3.11', '/usr/bin/torchrun', 'train.py'], False),  # in a container
+        (77, ['/sbin/init'], False),
+    ],
+)
+def test_torchrun_that_is_gone_before_anybody_looks(pid, command, orphaned):
+    """Whoever imported torch meanwhile has process 1 as its parent."""
+    parent = types.SimpleNamespace(pid=pid, name=lambda: 'init', cmdline=lambda: command)
+    assert launch._is_orphaned(parent) is orphaned
 
 
 def test_processes_that_were_killed_start_again(tmp_path):

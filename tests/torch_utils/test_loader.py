@@ -140,6 +140,25 @@ def test_processes_that_cannot_be_started(monkeypatch):
         list(load_batches(Pixels(), batch_size=4, num_workers=2))
 
 
+def start_one_and_run_out_of_descriptors(_self):
+    multiprocessing.Process(target=wait_whatever_comes, daemon=True).start()
+    run_out_of_descriptors()
+
+
+def wait_whatever_comes():
+    ignore_sigterm(0)
+    threading.Event().wait(timeout=60)
+
+
+def test_some_of_the_processes_cannot_be_started(monkeypatch):
+    """At its end the program would wait for those that did start."""
+    made = Unstartable(start_one_and_run_out_of_descriptors)
+    monkeypatch.setattr(loader.torch.utils.data, 'DataLoader', lambda **_kwargs: made)
+    with pytest.raises(LoaderError, match=r'Too many open files; raise the limit \(ulimit -n'):
+        list(load_batches(Pixels(), batch_size=4, num_workers=2))
+    assert multiprocessing.active_children() == []
+
+
 class Unstartable:
     def __init__(self, action):
         self.action = action

@@ -126,11 +126,15 @@ def _embedding_in_pickle(data):
     weight = parameters.get('weight') if isinstance(parameters, dict) else None
     if not isinstance(weight, TensorRecord):
         raise PickleError("there is no torch.nn.Embedding under 'embed' in it")
+    if not weight.dtype.is_floating_point:
+        raise PickleError(f'its Embedding holds {weight.dtype}, which are no floats')
     return weight.to_tensor().to(torch.float32).numpy()  # NumPy has no bfloat16
 
 
 def _array_in_npy(data):
     # np.load takes the memory that the header announces before it looks for the numbers.
+    if not data.startswith(np.lib.format.MAGIC_PREFIX):
+        raise ArgumentError('it is neither an .npy file nor a pickle of protocol 2 to 5')
     file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0}.get(

@@ -81,9 +81,12 @@ def check_free(run_dir: str) -> None:
         )
 
 
-def check_writable(run_dir: str) -> None:
+def check_writable(run_dir: str, resume: str | None = None) -> None:
     """Refuse a run folder that cannot be created or written to.
 
+    Args:
+        run_dir: The folder.
+        resume:  As for `choose_run_dir`.
     Raises:
         ArgumentError: The nearest folder that exists is none, or is not writable.
     """
@@ -91,6 +94,12 @@ def check_writable(run_dir: str) -> None:
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)
     if not os.path.isdir(existing) or not os.access(existing, os.W_OK | os.X_OK):
+        if resume and resume != 'auto':
+            raise ArgumentError(
+                arg('resume', resume),
+                f': the run goes on in its folder, which cannot be written, since {existing} is not a '
+                'writable folder; copy the folder to another place, and give the state there',
+            )
         raise ArgumentError(
             arg('outdir'),
             f': {run_dir} cannot be written, since {existing} is not a writable folder; choose another, '
@@ -116,7 +125,7 @@ def choose_run_dir(outdir: str, description: str, nosubdir: bool, resume: str | 
         run_dir = outdir if nosubdir else next_run_dir(outdir, description)
     if nosubdir and not resume:
         check_free(run_dir)
-    check_writable(run_dir)
+    check_writable(run_dir, resume)
     return run_dir
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from dnnlib.errors import Arg, ArgumentError, arg
 from dnnlib.files import atomic_write, naming
+from training.images.files import read_regular_file
 from training.options import OPTIONS
 from training.run.folder import OPTIONS_FILE, TEMPORARY_PATTERN, dataset_name
 from training.run.state import StateError, list_states, newest_complete_state, set_aside_states
@@ -183,8 +184,7 @@ def read_identity(run_dir: str) -> dict[str, Any] | None:
             raise _damaged(path, 'it is missing, though training states lie beside it')
         return None
     try:
-        with open(path, 'rb') as file:
-            options = json.loads(file.read())
+        options = json.loads(read_regular_file(path))
         if isinstance(options, dict) and options and 'options' not in options and 'dataset_kwargs' in options:
             return None
         found = identity(options, options['processes'])
@@ -196,11 +196,12 @@ def read_identity(run_dir: str) -> dict[str, Any] | None:
 
 
 def _damaged(path: str, problem: str) -> ArgumentError:
+    states = list_states(os.path.dirname(path))
+    by_name = (', or give a state of it by name: ', arg('resume', states[-1])) if states else ()
     return ArgumentError(
         arg('resume', 'auto'),
-        f': {path} cannot tell which run this is: {problem}; restore the file, move its folder away, or give '
-        'a state of it by name, such as ',
-        arg('resume', os.path.join(os.path.dirname(path), 'training-state-000100.pt')),
+        f': {path} cannot tell which run this is: {problem}; restore the file, or move its folder away',
+        *by_name,
     )
 
 

@@ -98,6 +98,39 @@ def test_hostile_pickles_are_one_line(name, tmp_path):
     assert '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_other_floats(dtype, tmp_path):
+    weight = torch.randn(3, 4).to(dtype)
+    path = tmp_path / 'table.pkl'
+    path.write_bytes(official_pickle(weight))
+    assert torch.equal(read_table(3, str(path)), weight.float())
+
+
+def write_zip(path):
+    np.savez(path.open('wb'), np.zeros([3, 4]))
+
+
+def write_whole_numbers(path):
+    module = torch.nn.Embedding(1, 1)
+    module.weight = torch.nn.Parameter(torch.zeros(3, 4, dtype=torch.int64), requires_grad=False)
+    path.write_bytes(pickle.dumps({'embed': module}, protocol=3))
+
+
+@pytest.mark.parametrize(
+    'write, words',
+    [
+        (lambda path: path.write_bytes(pickle.dumps({'embed': 1}, protocol=0)), 'neither an .npy file nor'),
+        (write_zip, 'neither an .npy file nor a pickle'),
+        (lambda path: path.write_bytes(b''), 'neither an .npy file nor a pickle'),
+        (write_whole_numbers, 'its Embedding holds torch.int64, which are no floats'),
+    ],
+)
+def test_other_files_are_said_to_be_none(write, words, tmp_path):
+    write(tmp_path / 'table')
+    with pytest.raises(ValueError, match=words):
+        read_table(3, str(tmp_path / 'table'))
+
+
 def npy_with_shape(shape, values, fortran=False):
     """A file whose header says what it likes."""
     file = io.BytesIO()

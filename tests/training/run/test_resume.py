@@ -363,6 +363,13 @@ def test_damaged_options_are_named(name, tmp_path):
     )
 
 
+@pytest.mark.parametrize('make', [os.mkdir, os.mkfifo])
+def test_options_that_are_no_file_are_not_waited_for(make, tmp_path):
+    make(tmp_path / 'training_options.json')
+    with pytest.raises(ArgumentError, match='cannot tell which run this is'):
+        resume.read_identity(str(tmp_path))
+
+
 @pytest.mark.parametrize('content', [None, b''])
 @pytest.mark.parametrize('nosubdir', [(), ('--nosubdir',)])
 def test_damaged_options_end_the_command_and_nothing_is_written(content, nosubdir, command):
@@ -379,6 +386,8 @@ def test_damaged_options_end_the_command_and_nothing_is_written(content, nosubdi
     assert result.exit_code == 1 and line.startswith(
         f'Error: --resume=auto: {path} cannot tell which run this is: '
     )
+    state = line.split('--resume=')[-1]  # advice that can be followed
+    assert os.path.isfile(state) and os.path.dirname(state) == run_dir
     assert before == {entry: os.path.getmtime(f'{run_dir}/{entry}') for entry in os.listdir(run_dir)}
     assert nosubdir or os.listdir('runs') == [RUN]
 

@@ -2,12 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Test snapshots of the newer official repository, where GDDPrecond is called D2OPrecond."""
 
+import json
+
 import pytest
 import torch
 from click.testing import CliRunner
 
 import export
-from tests.support import tiny_runs
+import fid
+import generate
+from tests.support import ROOT, tiny_runs
 from tests.support.tiny_exports import need
 from tests.support.upstream_files import TINY, network_output, small_network, upstream_bytes
 from training import networks
@@ -84,6 +88,31 @@ def test_other_names_stay_unknown(tmp_path):
     path.write_bytes(path.read_bytes().replace(b'GDDPrecond', b'XYZPrecond'))
     with pytest.raises(UnknownClassError, match='holds XYZPrecond where a network is expected'):
         load_network(str(path))
+
+
+def test_it_is_measured(tmp_path):
+    """`fid.py gen`, and `calc` of images of `generate.py`, as the same network by its old name."""
+    net = small_network(networks.GDDPrecond, **dict(TINY, img_resolution=32))
+    paths = [tmp_path / 'gdd.pkl', tmp_path / 'd2o.pkl']
+    save_snapshot(str(paths[0]), ema=net, net=net, dataset_kwargs={})
+    paths[1].write_bytes(as_d2o(paths[0].read_bytes()))
+    reference = f'--ref={ROOT}/datasets/mnist-32x32-train-ref-mnist-classifier.npz'
+
+    def invoke(command, *arguments):
+        result = CliRunner().invoke(command, list(map(str, arguments)))
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    def measure(command, *arguments):
+        path = tmp_path / 'result.json'
+        invoke(fid.main, command, *arguments, reference, f'--json={path}')
+        return json.loads(path.read_text())['value']
+
+    values = [measure('gen', f'--network={path}', '--seeds=0-3', '--batch=4') for path in paths]
+    folder = f'{tmp_path}/images'
+    invoke(generate.cmdline, f'--network={paths[1]}', f'--outdir={folder}', '--seeds=0-3', '--device=cpu')
+    values.append(measure('calc', f'--images={folder}', '--num=4', '--batch=4', '--workers=0'))
+    assert values[0] == values[1] == pytest.approx(values[2], rel=1e-6)
 
 
 def test_it_is_distilled_further(material, tmp_path, monkeypatch):

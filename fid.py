@@ -317,11 +317,13 @@ def calc(images: str, num: int, seed: int, batch: int, workers: int, **opts: Any
 
 # fmt: off
 @main.command()
-@click.option('--data', help='All images of the data set', metavar='DIR|ZIP|NPZ', type=str, required=True)
+@click.option('--data', help='Images of the data set', metavar='DIR|ZIP|NPZ', type=str, required=True)
 @click.option('--dest', help='Where to write the statistics', metavar='NPZ', type=str, required=True)
 @click.option('--detector', help='Feature network', type=click.Choice(detector_names()),
               default='inception', show_default=True)
 @_detector_path
+@click.option('--num', help='So many random images  [default: all]', metavar='INT',
+              type=click.IntRange(min=2))
 @click.option('--features', help='Also features of so many random images', metavar='INT',
               type=click.IntRange(min=0), default=0,
               show_default=True)
@@ -332,13 +334,14 @@ def calc(images: str, num: int, seed: int, batch: int, workers: int, **opts: Any
               metavar='DIR|ZIP|NPZ', type=str)
 @_batch
 @_workers
-def ref(data: str, dest: str, detector: str, detector_path: str | None, features: int, seed: int,
-        spatial: bool, split: bool, heldout: str | None, batch: int, workers: int) -> None:
-    """Make reference statistics from all images of a data set, or from a half of them."""
+def ref(data: str, dest: str, detector: str, detector_path: str | None, num: int | None, features: int,
+        seed: int, spatial: bool, split: bool, heldout: str | None, batch: int, workers: int) -> None:
+    """Make reference statistics of a data set: all images, so many random ones, or a half of them."""
     with _processes(path='data') as device:
         dist.rank0_first(lambda: _check_output(dest, 'dest', '.npz'))
         network = load_detectors([detector], detector_path, device)[detector]
-        made = make_reference(data, network, features, seed, spatial, heldout, split, batch, workers)
+        made = make_reference(data, network, features, seed, spatial, heldout, split, batch, workers,
+                              num)
         if made is not None:
             save_reference(dest, made)
             click.echo(f'Statistics of {made.num_images} images of {made.dataset} with {network.name} '

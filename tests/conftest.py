@@ -31,6 +31,13 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_ignore_collect(collection_path, config):
+    """With --fast do not even import files all of whose tests are left out."""
+    if config.getoption('fast') and marks.whole_file(collection_path.relative_to(ROOT / 'tests').as_posix()):
+        return True
+    return None  # the others decide
+
+
 def pytest_collection_modifyitems(config, items):
     """Mark the tests and begin with the files that take longest; with --fast leave out what is marked."""
     rank = {ROOT / 'tests' / name: number for number, name in enumerate(marks.FIRST)}

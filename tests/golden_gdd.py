@@ -9,7 +9,7 @@ Stated tolerances: 1e-5 for outputs and statistics, 1e-4 for gradients. Outputs 
 everywhere. Gradients through ReLUs do so only on the machine that made the numbers: about one in a
 million ReLU inputs is so close to zero that rounding decides its sign, and each one that flips moves
 gradients by 1e-4 to 3e-2. How far is measured here, not assumed. Wherever a gradient misses the
-stated tolerance, our own computation is repeated, up to REPEATS times, from the same state with inputs
+stated tolerance, our own stage is repeated, up to REPEATS times, from the same state with inputs
 moved by their last bits (AMPLITUDE, seeded signs; this moves the features by 3e-7, as much as they
 differ from the stored ones and from float64). The change of an entry against the unmoved computation
 is its spread; an entry may be off by ALLOW times the larger of its own spread and the stage's root
@@ -63,8 +63,9 @@ def check_gdd(directory, seed):
     entries, arrays = load(directory, 'gdd', seed)
     for name in unique(key.split('/')[1] for key in entries if key.startswith('features/')):
         yield from feature_checks(entries, arrays, seed, name)
+    known = {}
     for case in unique(key.rsplit('/', 1)[0] for key in entries if key.startswith('loss/')):
-        yield from check_loss(entries, arrays, seed, case)
+        yield from check_loss(entries, arrays, seed, case, known=known)
 
 
 def unique(items):
@@ -278,7 +279,10 @@ def filled_generator(entries, case, seed, resolution, conditional):
 
 
 class Case:
-    """One loss case: filled networks and inputs, and a run through the three stages from the same start.
+    """One loss case: filled networks and inputs, a run through the three stages, and repeats of single ones.
+
+    All that a stage leaves to the next are the vectors of D's spectral norms, which advance with each forward
+    pass, whatever passes (batch norms use the batch). So a repeat begins at its stage.
 
     Args:
         entries, arrays, seed, case: As for `check_loss`.
@@ -298,7 +302,7 @@ class Case:
         self.labels = (
             torch.eye(self.G.label_dim)[torch.arange(shape[0])] if conditional else torch.zeros([shape[0], 0])
         )
-        self.probes = {}
+        self.before, self.probes = {}, {}  # stage -> D before it; name -> random direction
 
     def logits_real(self):
         """Return the logits of the real images from a fresh copy of D,
@@ -307,24 +311,32 @@ class Case:
         with torch.no_grad():
             return torch.cat(copy.deepcopy(self.D)(self.F(self.images), self.labels))
 
-    def run(self, run=0, last='R1'):
+    def stages(self, last='R1'):
         """Yield (stage, statistics, gradients, number of touched parameters of the other network) up to a
         stage.
         """
-        G, D = copy.deepcopy(self.G), copy.deepcopy(self.D)
-        loss = self.make_loss(G, D, self.F, loss_type=self.kind, r1_gamma=R1_GAMMA)
-        images = nudge(self.images, run, 'images')
+        D = copy.deepcopy(self.D)
         for stage in STAGES[: STAGES.index(last) + 1]:
-            for network in (G, D):
-                network.zero_grad(set_to_none=True)
-            statistics = self._run_stage(loss, stage, images, run)
-            (trained, prefix), idle = ((G, 'G'), D) if stage == 'G' else ((D, 'D'), G)
-            gradients = {
-                f'{self.seed}/{prefix}.{name}': p.grad
-                for name, p in trained.named_parameters()
-                if p.grad is not None
-            }
-            yield stage, statistics, gradients, sum(p.grad is not None for p in idle.parameters())
+            self.before[stage] = copy.deepcopy(D)
+            yield stage, *self._stage_from(D, stage, run=0)
+
+    def repeat(self, stage, run):
+        """Return statistics and gradients of a stage that `stages` has run, with inputs moved by the run."""
+        return self._stage_from(copy.deepcopy(self.before[stage]), stage, run)[:2]
+
+    def _stage_from(self, D, stage, run):
+        """Run a stage with a D, which it advances; return what `stages` yields."""
+        G = copy.deepcopy(self.G)
+        D.zero_grad(set_to_none=True)
+        loss = self.make_loss(G, D, self.F, loss_type=self.kind, r1_gamma=R1_GAMMA)
+        statistics = self._run_stage(loss, stage, nudge(self.images, run, 'images'), run)
+        (trained, prefix), idle = ((G, 'G'), D) if stage == 'G' else ((D, 'D'), G)
+        gradients = {
+            f'{self.seed}/{prefix}.{name}': p.grad
+            for name, p in trained.named_parameters()
+            if p.grad is not None
+        }
+        return statistics, gradients, sum(p.grad is not None for p in idle.parameters())
 
     def _run_stage(self, loss, stage, images, run):
         """Return statistic -> (mean, standard deviation)."""
@@ -369,8 +381,12 @@ def before_batch_norm(name):
     return '.down' in name and name.endswith('.conv.bias')
 
 
-def check_loss(entries, arrays, seed, case, repeats=REPEATS, make_loss=GDDLoss, last='R1'):
-    """Yield the checks of one case: logits of real images, then the stages G, D, R1, up to the `last`."""
+def check_loss(entries, arrays, seed, case, repeats=REPEATS, make_loss=GDDLoss, last='R1', known=None):
+    """Yield the checks of one case: logits of real images, then the stages G, D, R1, up to the `last`.
+
+    `known` is what cases share (`repeat_stage`), a dict that is filled.
+    """
+    known = {} if known is None else known
     task = Case(entries, arrays, seed, case, make_loss)
     if f'{case}/logits_real' in arrays:
         yield Check(
@@ -379,7 +395,7 @@ def check_loss(entries, arrays, seed, case, repeats=REPEATS, make_loss=GDDLoss, 
             TOLERANCE,
         )
     groups = {}  # (stage, 'gradients' or 'statistics') -> Group
-    for stage, statistics, gradients, touched in task.run(last=last):
+    for stage, statistics, gradients, touched in task.stages(last):
         key, entry = f'{case}/{stage}', task.entries[stage]
         yield Check(f'{key}/other network untouched', float(touched), 0.0)
         yield Check(
@@ -393,16 +409,26 @@ def check_loss(entries, arrays, seed, case, repeats=REPEATS, make_loss=GDDLoss, 
             groups[stage, 'statistics'] = Group(key, means(statistics), entry['stats'], TOLERANCE)
         else:
             yield from statistics_checks(key, statistics, entry['stats'])
-    for run in range(1, 1 + repeats):
-        open_stages = [stage for (stage, _), group in groups.items() if not group.agrees()]
-        if not open_stages:
-            break
-        for stage, statistics, gradients, _ in task.run(run, last=open_stages[-1]):
-            groups[stage, 'gradients'].repeat(task.probe(stage, gradients))
-            if stage == 'R1':
-                groups[stage, 'statistics'].repeat(means(statistics))
+    for stage in task.before:
+        repeat_stage(task, stage, groups, repeats, known)
     for group in groups.values():
         yield from group.checks()
+
+
+def repeat_stage(task, stage, groups, repeats, known):
+    """Repeat a stage until its groups agree, up to a number of times; `known` holds the repeats of R1 by its
+    unmoved numbers: cases that differ in the loss type, which R1 does not know, share them.
+    """
+    judged = [group for (of_stage, _), group in groups.items() if of_stage == stage]
+    unmoved = repr([group.ours for group in judged])
+    for run in range(1, 1 + repeats):
+        if all(group.agrees() for group in judged):
+            break
+        if (unmoved, run) not in known:
+            statistics, gradients = task.repeat(stage, run)
+            known[unmoved, run] = task.probe(stage, gradients), means(statistics)
+        for group, values in zip(judged, known[unmoved, run]):
+            group.repeat(values)
 
 
 def means(statistics):

@@ -83,6 +83,7 @@ def test_marks_of_files_and_of_single_tests():
     assert marks.marks_of('torch_utils/test_launch.py', 'test_any') == ['processes']
     assert marks.marks_of('test_golden.py', 'test_golden_file') == ['slow']
     assert marks.marks_of('test_golden.py', 'test_filling_rule') == []
+    assert marks.whole_file('torch_utils/test_launch.py') and not marks.whole_file('test_golden.py')
 
 
 def mentioned_requirements(text):

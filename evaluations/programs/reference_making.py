@@ -27,13 +27,15 @@ from torch_utils import distributed as dist
 Source = FolderImages | PackedImages | ChosenImages
 
 
-def open_reference_images(data: str, network: Detector, spatial: bool) -> FolderImages | PackedImages:
-    """Open the images of a data set; refuse what the detector cannot measure.
+def open_reference_images(
+    data: str, network: Detector, spatial: bool, num: int | None = None, seed: int = 0
+) -> FolderImages | PackedImages:
+    """Open the images of a data set, or so many random ones; refuse what the detector cannot measure.
 
     Raises:
         ArgumentError: Unusable images, or no spatial features.
     """
-    source, _ = open_images(data)
+    source, _ = open_images(data, num, seed)
     network.check_shape(source.image_shape, 'images of ', arg('data', data))
     if spatial and not network.spatial_dim:
         raise ArgumentError(
@@ -102,6 +104,7 @@ def make_reference(
     split: bool = False,
     batch: int = 64,
     workers: int = 0,
+    num: int | None = None,
 ) -> Reference | None:
     """Measure a data set. All processes must call it.
 
@@ -114,6 +117,7 @@ def make_reference(
         heldout, split: See `open_heldout`.
         batch: Images per batch and process.
         workers: Decoding processes.
+        num: Use so many random images; None uses all.
     Returns:
         The `Reference` on rank 0, None elsewhere.
     Raises:
@@ -121,7 +125,7 @@ def make_reference(
     """
 
     def open_first():
-        return open_heldout(open_reference_images(data, network, spatial), heldout, split, seed)
+        return open_heldout(open_reference_images(data, network, spatial, num, seed), heldout, split, seed)
 
     source, others, words = dist.rank0_first(open_first)
     chosen = choose_subset(len(source), features, seed)

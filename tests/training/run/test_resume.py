@@ -50,7 +50,7 @@ def test_every_option_says_how_a_resumed_run_may_differ():
     assert kinds['free'] == set(
         'resume duration device batch_gpu workers cache bench channels_last trust_pickle tick snap dump '
         'dump_min keep grid nan_limit tensorboard metrics metrics_ref metrics_detector '
-        'metrics_detector_path metrics_batch'.split()
+        'metrics_detector_path metrics_batch perf reduce wandb'.split()
     )
     assert {o.resume for o in OPTIONS} == {'fixed', 'free', 'file', 'spelling', None}
 
@@ -152,6 +152,16 @@ def test_options_of_other_versions():
     later = dict(own, options=dict(own['options'], novelty=1))
     found = resume.compare(later, own)
     assert [tuple(map(spelled, pair)) for pair in found] == [('--novelty=1', '--novelty=unknown')]
+
+
+def test_options_that_the_loss_does_not_read_are_no_difference():
+    """A teacher goes on although the default of an option of distillation has changed meanwhile."""
+    teacher = resume.identity(tiny_runs.make_config('--data=d.zip', '--loss=edm'), 1)
+    changed = dict(teacher, options=dict(teacher['options'], r1_gamma=0.5, freeze=3))
+    assert [pair[0][0].name for pair in resume.compare(changed, teacher)] == ['freeze']
+    student = resume.identity(tiny_runs.make_config('--data=d.zip', '--transfer=t.pkl'), 1)
+    changed = dict(student, options=dict(student['options'], r1_gamma=0.5))
+    assert [pair[0][0].name for pair in resume.compare(changed, student)] == ['r1_gamma']
 
 
 # ------------------------------------------------------------------------------------------------

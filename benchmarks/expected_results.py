@@ -25,7 +25,7 @@ from click.testing import CliRunner
 
 import train
 from benchmarks.claims import OPERATIONS, ROOT
-from benchmarks.instruments import FlopCounter
+from benchmarks.operations import OperationCounter
 from benchmarks.synthetic_data import SyntheticDataset
 from benchmarks.throughput import Measurement, synthetic_config
 from dnnlib.util import atomic_write
@@ -74,7 +74,7 @@ def count(name: str) -> float:
         bench = Measurement(config)
         if config['loss'] == 'fd':
             bench.iterate()  # the first one measures the data
-        counts = [sum(bench.count_flops(with_r1).values()) for with_r1 in (False, True)]
+        counts = [sum(bench.count(with_r1).flops.values()) for with_r1 in (False, True)]
     return weighted(*counts, bench.r1_interval) / SMALL_BATCH / 1e9
 
 
@@ -107,7 +107,7 @@ def count_without_computing(config: dict) -> float:
 
 def flops_of(function: Callable[[], None]) -> int:
     """Return the operations of a call."""
-    with FlopCounter() as counter:
+    with OperationCounter() as counter:
         function()
     return sum(counter.flops.values())
 

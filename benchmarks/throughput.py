@@ -83,9 +83,9 @@ def run_script(*args: str) -> str:
 
 
 def list_recipes() -> dict[str, int]:
-    """Return name -> number of processes that the recipe is meant for."""
+    """Return name -> number of processes that the recipe is meant for; without those of own images."""
     lines = [line.split() for line in run_script('--list').splitlines() if line.startswith('  ')]
-    return {words[0]: int(words[1]) for words in lines}
+    return {words[0]: int(words[1]) for words in lines if not words[0].startswith('own-')}
 
 
 def synthetic_config(

@@ -162,4 +162,12 @@ def test_texts_run_where_edm_runs(module):
     tree = ast.parse(text, feature_version=(3, 8))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imported <= {'__future__', 'collections.abc', 'math', 'torch', 'torch.nn', 'torch_utils'}
+    assert imported <= {
+        '__future__',
+        'collections.abc',
+        'functools',
+        'math',
+        'torch',
+        'torch.nn',
+        'torch_utils',
+    }

@@ -311,10 +311,7 @@ def test_run_that_is_complete_already_changes_nothing(unbroken, material, tmp_pa
 MISFITS = {
     'teacher': [
         (('--batch=4',), '--batch=8, this run has --batch=4; give the options of the interrupted run'),
-        (
-            ('--cond=0', '--label-dropout=0'),
-            '--label-dropout=0.1, this run has --label-dropout=0 .and 1 more.; give',
-        ),
+        (('--cond=0', '--label-dropout=0'), '--cond=True, this run has --cond=False .and 1 more.; give'),
         (('--cbase=16',), '--cbase=8, this run has --cbase=16'),
         (('--max-size=10',), 'images of --data=20, this run has 10'),
         (('--lr=0.003',), '--lr=0.01, this run has --lr=0.003'),

@@ -165,7 +165,7 @@ def test_embedded_text_is_self_contained(module):
             assert node.level == 0
             imported.add(node.module.split('.')[0])
         assert not (isinstance(node, ast.Name) and node.id in ('__file__', 'inspect'))
-    plain = {'math', '__future__', 'collections', 'typing'}
+    plain = {'math', '__future__', 'collections', 'functools', 'typing'}
     assert imported - plain == ({'numpy'} if module == 'networks' else set()) | {'torch', 'torch_utils'}
     assert 'from torch_utils import persistence\n' in source
 

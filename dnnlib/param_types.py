@@ -58,7 +58,7 @@ def whole(least: int, most: int = MAX_INT) -> Number:
 
 
 class IntList(click.ParamType):
-    """Whole numbers and ranges such as '1,2,2' or '1-3', as a list of ints.
+    """Whole numbers from 1 and ranges such as '1,2,2' or '1-3', as a list of ints.
 
     Args:
         most:    Largest number.
@@ -78,7 +78,7 @@ class IntList(click.ParamType):
         for part in str(value).split(','):
             match = re.fullmatch(r'\s*(\d{1,9})(?:-(\d{1,9}))?\s*', part)
             first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-            if last < first or last > self.most or len(values) + last - first >= self.entries:
+            if first < 1 or last < first or last > self.most or len(values) + last - first >= self.entries:
                 self.fail(
                     f'{value!r} must be a list of integers or ranges, such as 1,2,2 or 1-3, '
                     f'of at most {self.entries} numbers up to {self.most}',

@@ -206,7 +206,7 @@ OPTIONS = [
         option('--cbase',         WIDTH,  None,  'model_channels  [default: of --arch]'),
         option('--cres',          IntList(1024), None, 'channel_mult  [default: of --arch]'),
         option('--num-blocks',    whole(1, 1024), None, 'Blocks per resolution  [default: of --arch]'),
-        option('--attn-res',      IntList(65536), None, 'Resolutions with attention  [default: of --arch]'),
+        option('--attn-res',      IntList(4096),  None, 'Resolutions with attention  [default: of --arch]'),
         option('--lr',            RATE,   None,  'Learning rate  [default: 4e-4 gdd, 1e-3 teachers]'),
         option('--ema',           str,    '0.5', 'Half-life of the average; several: 0.5,0.05',
                parse_halflives, metavar='MIMG,...'),

@@ -45,6 +45,7 @@ def test_numbers(kind, text, expected):
         (IntList(1024, entries=3), '1,2,3-4', 'of at most 3 numbers'),
         (IntList(9), '3-1', 'must be a list of integers or ranges, such as 1,2,2 or 1-3'),
         (IntList(9), '1,,2', 'must be a list'),
+        (IntList(9), '0', 'must be a list'),
     ],
 )
 def test_numbers_that_are_none(kind, text, message):

@@ -16,7 +16,17 @@ from click.testing import CliRunner
 import export
 import generate
 from dnnlib.files import claim
-from tests.support.tiny_exports import ARCHITECTURES, draw, fail, invoke, need, one_step, run, write_snapshot
+from tests.support.tiny_exports import (
+    ARCHITECTURES,
+    SMALLEST,
+    draw,
+    fail,
+    invoke,
+    need,
+    one_step,
+    run,
+    write_snapshot,
+)
 from tests.support.upstream_files import module_state, persistent, small_network, upstream_bytes
 from training import networks
 from training.sampling import samplers
@@ -25,15 +35,6 @@ from training.snapshots.pickle_records import SnapshotError
 from training.snapshots.snapshot import load_network, save_snapshot
 
 need('safetensors')
-SMALLEST = dict(
-    img_resolution=8,
-    img_channels=1,
-    model_type='SongUNet',
-    model_channels=4,
-    channel_mult=[1],
-    num_blocks=0,
-    attn_resolutions=[],
-)
 
 
 @pytest.fixture(scope='module')

@@ -30,15 +30,7 @@ from tests.support.upstream_files import small_network, upstream_bytes
 from torch_utils import persistence
 from training import networks
 
-TINY = dict(
-    img_resolution=8,
-    img_channels=1,
-    model_type='SongUNet',
-    model_channels=4,
-    channel_mult=[1],
-    num_blocks=0,
-    attn_resolutions=[],
-)
+TINY = tiny_exports.SMALLEST
 COMMANDS = {
     'convert': dataset_tool.main.commands['convert'],
     'inspect': dataset_tool.main.commands['inspect'],

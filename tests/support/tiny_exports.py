@@ -20,6 +20,16 @@ from training.snapshots.snapshot import load_network, save_snapshot
 TINY = dict(
     img_resolution=8, img_channels=3, channel_mult=[1, 1], num_blocks=0, attn_resolutions=[4], dropout=0.1
 )
+# The smallest network, for tests that only look at options and errors.
+SMALLEST = dict(
+    img_resolution=8,
+    img_channels=1,
+    model_type='SongUNet',
+    model_channels=4,
+    channel_mult=[1],
+    num_blocks=0,
+    attn_resolutions=[],
+)
 ARCHITECTURES = {
     'ddpmpp': dict(TINY, model_type='SongUNet', model_channels=8, img_channels=1),
     'ncsnpp': dict(

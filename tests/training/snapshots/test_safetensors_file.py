@@ -8,20 +8,11 @@ import os
 import pytest
 import torch
 
-from tests.support.tiny_exports import need, run, write_snapshot
+from tests.support.tiny_exports import SMALLEST, need, run, write_snapshot
 from training.snapshots.pickle_records import SnapshotError
 from training.snapshots.snapshot import load_network
 
 need('safetensors')
-SMALLEST = dict(
-    img_resolution=8,
-    img_channels=1,
-    model_type='SongUNet',
-    model_channels=4,
-    channel_mult=[1],
-    num_blocks=0,
-    attn_resolutions=[],
-)
 
 
 @pytest.fixture(scope='module')

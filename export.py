@@ -255,6 +255,7 @@ def run(opts: EasyDict) -> None:
     dest = choose_dest(opts)
     if opts.format == 'onnx':
         export_formats.load_onnx_packages()
+        export_formats.check_opset(opts.opset or DEFAULT_OPSET)
     elif opts.opset is not None:
         warn(f'--opset={opts.opset} has no effect with --format={opts.format}')
     opts.opset = opts.opset or DEFAULT_OPSET

@@ -3,6 +3,7 @@
 """Test what ruff does not see: long functions and files, options in library code, annotations."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,7 @@ def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]
     return (node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
 
 
+@functools.cache
 def lengths(source: str) -> dict[str, int]:
     """Return 'name:line' -> lines of every function, from its `def` to its end, docstring included."""
     return {

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Training on two gloo processes against one: this file is the test, and the script that torchrun starts.
+"""Training on two gloo processes against one.
 
 What is equal: images, labels and noise of the whole batch (`--compat=clean`), so the mean losses, the
 averaged gradients and, up to the order of float32 sums, every parameter. What is not: the
@@ -19,8 +19,10 @@ import sys
 import pytest
 import torch
 
+from dnnlib.cli import run_script
 from tests.support import ROOT, processes, tiny_runs
 from torch_utils import distributed, training_stats
+from train import main as train_main
 
 TEACHER_NAMES = ('Loss/loss', 'Grad/norm')
 INSTANCE_NAMES = ('Loss/dist/fake', 'Grad/G/norm')
@@ -199,26 +201,13 @@ def script(data, teacher, folder):
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """Results of one process and of two, and how the two ended.
+    """Results of one process and of two, and how each of the two ended.
     Two of the two-process runs accumulate over micro-batches.
     """
     folder = tmp_path_factory.mktemp('runs')
     data, teacher = tiny_runs.write_zip(folder / 'data.zip'), tiny_runs.write_teacher(folder / 'teacher.pkl')
-    command = [
-        sys.executable,
-        '-m',
-        'torch.distributed.run',
-        '--standalone',
-        '--nproc_per_node=2',
-        __file__,
-        data,
-        teacher,
-        str(folder),
-    ]
-    ended = subprocess.run(
-        command, env=processes.environment(), cwd=folder, text=True, capture_output=True, timeout=300
-    )
-    assert (folder / 'results.json').exists(), ended.stderr
+    ended = processes.run_group(script, [data, teacher, str(folder)], folder, 2)
+    assert (folder / 'results.json').exists(), ended[0].stderr + ended[1].stderr
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distributed, '_device', torch.device('cpu'))
         patch.setattr(training_stats, '_counters', {})
@@ -338,27 +327,39 @@ def test_frechet_distance_has_the_same_losses_and_parameters(runs):
 
 def test_failing_process_ends_the_run_with_its_message(runs):
     _one, _two, ended = runs
-    assert ended.returncode != 0 and 'RuntimeError: rank 1 has run out of luck' in ended.stderr
-    assert 'the run has not been stopped' not in ended.stdout
+    assert ended[1].returncode != 0 and 'RuntimeError: rank 1 has run out of luck' in ended[1].stderr
+    assert ended[0].returncode != 0 and 'the run has not been stopped' not in ended[0].stdout
 
 
-@pytest.mark.parametrize(
-    'args, message',
-    [
-        (
-            (*tiny_runs.TEACHER_ARGS, '--batch=9'),
-            '--batch=9 must be a multiple of 2 processes x 4 images per forward pass '
-            '(--batch-gpu) = 8; try --batch=8',
-        ),
-        (
-            ('--transfer=none.pkl', *tiny_runs.GAN_ARGS),
-            '--transfer=none.pkl: there is no such file; give the path or URL of a '
-            'network-snapshot-KKKKKK.pkl',
-        ),
-    ],
-    ids=['found by all', 'found by rank 0'],
-)
-def test_bad_input_is_reported_once(args, message, tmp_path):
+def arguments_of_a_run(data, *args):
+    return ['--outdir=runs', f'--data={data}', '--cond=1', *args]
+
+
+def command_line(*args):
+    sys.argv = ['train.py', *args]
+    run_script(train_main)
+
+
+def check_report(ended, message):
+    """One line of all processes, and their exit code."""
+    assert [line for line in ended.stderr.splitlines() if 'Error' in line] == [f'Error: {message}']
+    assert ended.returncode == 1 and 'Traceback' not in ended.stderr
+
+
+def test_bad_input_that_all_find_is_reported_once(tmp_path):
+    data = tiny_runs.write_zip(tmp_path / 'data.zip')
+    (tmp_path / 'folder').mkdir()
+    args = arguments_of_a_run(data, *tiny_runs.TEACHER_ARGS, '--batch=9')
+    ended = processes.together(processes.run_group(command_line, args, tmp_path / 'folder', 2))
+    check_report(
+        ended,
+        '--batch=9 must be a multiple of 2 processes x 4 images per forward pass (--batch-gpu) = 8; '
+        'try --batch=8',
+    )
+    assert not (tmp_path / 'folder' / 'runs').exists()
+
+
+def test_bad_input_that_rank_0_finds_is_reported_once(tmp_path):
     """Through the launcher of train.sh, which leaves out torchrun's report."""
     data = tiny_runs.write_zip(tmp_path / 'data.zip')
     command = [
@@ -368,17 +369,13 @@ def test_bad_input_is_reported_once(args, message, tmp_path):
         '--standalone',
         '--nproc_per_node=2',
         os.path.join(ROOT, 'train.py'),
-        '--outdir=runs',
-        f'--data={data}',
-        '--cond=1',
-        *args,
+        *arguments_of_a_run(data, '--transfer=none.pkl', *tiny_runs.GAN_ARGS),
     ]
     ended = subprocess.run(
         command, env=processes.environment(), cwd=tmp_path, text=True, capture_output=True, timeout=300
     )
-    assert [line for line in ended.stderr.splitlines() if 'Error' in line] == [f'Error: {message}']
-    assert ended.returncode == 1 and 'Traceback' not in ended.stderr and os.listdir(tmp_path) == ['data.zip']
-
-
-if __name__ == '__main__':
-    script(*sys.argv[1:])
+    check_report(
+        ended,
+        '--transfer=none.pkl: there is no such file; give the path or URL of a network-snapshot-KKKKKK.pkl',
+    )
+    assert os.listdir(tmp_path) == ['data.zip']

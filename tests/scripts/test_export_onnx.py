@@ -51,8 +51,32 @@ def test_generator(arch, options, tmp_path):
             assert (torch.from_numpy(session.run(None, feed)[0]) - expected).abs().max() > 1e-3
 
 
-def test_unknown_opset(tmp_path):
+def test_unknown_opset(tmp_path, monkeypatch):
+    """Refused before the exporter begins, which takes seconds."""
+    monkeypatch.setattr(torch.export, 'export', None)
     network = write_snapshot(tmp_path / 'network.pkl', **ARCHITECTURES['ddpmpp'])
     message = fail(network, 'onnx', '--opset=99')
     assert '--opset=99' in message and 'try --opset=18' in message
+    assert [path.name for path in tmp_path.iterdir()] == ['network.pkl']
+
+
+class OtherOpset:
+    """A program of the exporter whose file has operator set 17, whatever was asked for."""
+
+    model_proto = onnx.helper.make_model(
+        onnx.helper.make_graph([], 'nothing', [], []), opset_imports=[onnx.helper.make_opsetid('', 17)]
+    )
+
+    def run_decompositions(self, table):
+        return self
+
+
+def test_opset_that_the_exporter_does_not_make(tmp_path, monkeypatch):
+    """onnx knows it, the exporter writes another one and says nothing."""
+    monkeypatch.setattr(torch.export, 'export', lambda *args, **kwargs: OtherOpset())
+    monkeypatch.setattr(torch.onnx, 'export', lambda program, *args, **kwargs: program)
+    network = write_snapshot(tmp_path / 'network.pkl', **ARCHITECTURES['ddpmpp'])
+    message = fail(network, 'onnx', '--opset=18')
+    assert '--opset=18: the exporter of torch' in message and 'do not know that operator set' in message
+    assert '--format=torchscript' in message
     assert [path.name for path in tmp_path.iterdir()] == ['network.pkl']

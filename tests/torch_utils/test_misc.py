@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.tiny_exports import ARCHITECTURES
 from torch_utils import misc
+from training import networks
 
 
 def test_parameters_and_buffers_come_in_order():
@@ -64,3 +66,21 @@ def test_only_warnings_of_the_tracer_are_silenced():
             warnings.warn('a', torch.jit.TracerWarning, stacklevel=1)
             warnings.warn('b', UserWarning, stacklevel=1)
     assert [str(item.message) for item in seen] == ['b']
+
+
+@pytest.mark.parametrize('arch', ['ddpmpp', 'ncsnpp', 'adm'])
+def test_networks_without_values_have_the_same_tensors(arch):
+    def described(net):
+        return [(name, type(x), x.shape, x.dtype) for name, x in misc.named_params_and_buffers(net)]
+
+    ours = networks.GDDPrecond(**ARCHITECTURES[arch])
+    with misc.without_values():
+        net = networks.GDDPrecond(**ARCHITECTURES[arch])
+    assert described(net) == described(ours) and all(x.is_meta for x in net.state_dict().values())
+
+
+def test_shapes_that_an_operation_changes_are_worked_out():
+    with misc.without_values():
+        x = torch.ones(3)
+        assert (x / x.sum()).shape == (2 * x - 1).square().shape == (3,)
+        assert (x * torch.ones(2, 1)).shape == (2, 3) and torch.ger(x, x).shape == (3, 3)

@@ -170,6 +170,23 @@ def load_onnx_packages() -> ModuleType:
     return onnxruntime
 
 
+def check_opset(opset: int) -> None:
+    """Refuse an operator set that the installed onnx does not know, before the export takes its seconds.
+
+    Raises:
+        ArgumentError: it is too new.
+    """
+    import onnx
+
+    newest = onnx.defs.onnx_opset_version()
+    if opset > newest:
+        raise ArgumentError(
+            arg('opset', opset),
+            f' is not known to onnx {onnx.__version__}, whose newest operator set is {newest}; try ',
+            arg('opset', 18),
+        )
+
+
 def to_onnx(module: torch.nn.Module, net: torch.nn.Module, function: str, config: dict, opset: int) -> bytes:
     """Export a function to ONNX.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from torch_utils import misc
 from torch_utils.pickle_machine import UnsafePickleError, shown
 from torch_utils.pickle_values import ModuleRecord, TensorRecord
 from training import networks
@@ -274,7 +275,7 @@ def _recorded_arguments(record, parts):
 
 def _construct(cls, arguments):
     try:
-        with torch.device('meta'):
+        with misc.without_values():
             return cls(**arguments)
     except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError) as error:
         raise SnapshotError(

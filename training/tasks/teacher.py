@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dnnlib.errors import ArgumentError, arg, as_option
-from torch_utils import training_stats
+from torch_utils import misc, training_stats
 from torch_utils.randomness import BatchRandom
 from training import networks
 from training.augment import AugmentPipe
@@ -235,8 +235,9 @@ def check_network(precond: type[torch.nn.Module], kwargs: Mapping) -> None:
     """
     size = kwargs['img_resolution']
     try:
-        with torch.device('meta'):
+        with misc.without_values():
             net = precond(**kwargs)
+        with torch.device('meta'):
             net(
                 torch.zeros([1, kwargs['img_channels'], size, size]),
                 torch.ones([1]),

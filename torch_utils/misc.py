@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from torch_utils import distributed
 
-# Of a tensor, and perhaps numbers, they return a tensor of the same shape.
+# Of a tensor, and perhaps a number, they return a tensor of the same shape.
 KEEP_THE_SHAPE = frozenset(
     getattr(torch.Tensor, name)
     for name in ('mul', '__mul__', '__rmul__', 'sub', '__sub__', 'div', '__truediv__', 'square')
@@ -31,9 +31,9 @@ class _ShapesAlone(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func in KEEP_THE_SHAPE and not kwargs:
-            with_sides = [x for x in args if isinstance(x, torch.Tensor) and x.ndim]
-            if len(with_sides) == 1:
-                return with_sides[0]
+            first, *others = sorted((x for x in args if isinstance(x, torch.Tensor)), key=lambda x: -x.ndim)
+            if not any(x.ndim for x in others):
+                return first
         return func(*args, **(kwargs or {}))
 
 

@@ -16,11 +16,23 @@ from training import networks
 from training.augment import AugmentPipe
 from training.choices import AUGMENT_DIM, AUGMENTATIONS
 from training.loss import EDMLoss, VELoss, VPLoss
+from training.tasks import teacher as teacher_task
 from training.tasks.teacher import TeacherTask, call_in_dtype, check_network, check_precision
 from training.update.ema import EMA
 
 N, K = 8, 3
 DATA = EasyDict(resolution=8, num_channels=3, label_dim=K)
+TRIED = set()  # architectures that have passed `check_network`, which takes most of the time to make a task
+
+
+@pytest.fixture(autouse=True)
+def architectures_are_tried_once(monkeypatch):
+    def check(precond, kwargs):
+        if (precond, repr(kwargs)) not in TRIED:
+            check_network(precond, kwargs)
+        TRIED.add((precond, repr(kwargs)))
+
+    monkeypatch.setattr(teacher_task, 'check_network', check)
 
 
 def make_task(*args, micro_batch=N):

@@ -130,7 +130,9 @@ def test_the_whole_campaign_in_its_tiny_form(tmp_path):
     """What would cost GPU minutes if it failed there: every kind of step, for real, on the CPU."""
     blocks = {}
     for piece in PIECES:
-        result = run(piece, tmp_path, '--device=cpu', PYTHON=sys.executable, OMP_NUM_THREADS='1')
+        result = run(
+            piece, tmp_path, '--device=cpu', PYTHON=sys.executable, OMP_NUM_THREADS='1', SECONDS_EACH='0'
+        )
         blocks[piece] = result.stdout
         assert result.returncode == 0, result.stdout + result.stderr
     rows = [line for block in blocks.values() for line in block.splitlines() if ' | status ' in line]

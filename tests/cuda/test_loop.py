@@ -11,6 +11,8 @@ from tests.support.pretended_runs import CASES
 from torch_utils import loader
 
 LOSSES = ('Loss/', 'Grad/')
+ONE_OF_EACH_KIND = ('clean', 'teacher fp32')
+ALL = (*ONE_OF_EACH_KIND, 'bf16', 'ada, diffaug', 'teacher bf16', 'teacher adm, augmented')
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +21,13 @@ def same_numbers(monkeypatch):
     pretended_runs.pad_as_on_cuda(monkeypatch.setattr)
 
 
-@pytest.mark.parametrize(
-    'name', ['clean', 'bf16', 'ada, diffaug', 'teacher fp32', 'teacher bf16', 'teacher adm, augmented']
-)
+def pytest_generate_tests(metafunc):
+    """On a GPU that is only pretended tests/runs/test_pretended_gpu.py compares all cases, bit for bit."""
+    if metafunc.function is test_losses_gradients_and_weights:
+        pretended = metafunc.config.getoption('device') == 'pretended'
+        metafunc.parametrize('name', ONE_OF_EACH_KIND if pretended else ALL)
+
+
 def test_losses_gradients_and_weights(name, device):
     """After one iteration (with R1): later ones drift apart, as every difference is fed back."""
     (run, found), (reference, expected) = (
@@ -36,7 +42,7 @@ def test_losses_gradients_and_weights(name, device):
     assert distance(*ends) < 0.02
 
 
-@pytest.mark.parametrize('name', ['clean', 'teacher fp32'])
+@pytest.mark.parametrize('name', ONE_OF_EACH_KIND)
 def test_a_resumed_run_ends_where_the_undivided_one_does(name, device, tmp_path):
     """Up to rounding: on CUDA some kernels add in any order (docs/development.md)."""
     whole, _ = trained(CASES[name], device.type, [0, 1, 2])

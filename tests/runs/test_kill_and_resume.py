@@ -5,8 +5,7 @@ bit.
 
 This file is the test, and the script that the launcher starts: train.py with tiny networks, ticks of 16
 images and an accident to order. One chain of runs on two gloo processes, another on one, without the
-launcher. The launcher passes on how the killed and the preempted phase end; the last phase is forked
-(tests/support/processes.py).
+launcher.
 """
 
 import contextlib
@@ -119,8 +118,6 @@ def start(folder, phase, count):
     """Run a phase in so many processes; give what it printed and its exit code."""
     if count == 1:
         return processes.run_alone(script, [phase], folder)
-    if phase == 'finished':
-        return processes.together(processes.run_group(script, [phase], folder, count))
     return subprocess.run(
         [
             sys.executable,

@@ -19,10 +19,8 @@ import sys
 import pytest
 import torch
 
-from dnnlib.cli import run_script
 from tests.support import ROOT, processes, tiny_runs
 from torch_utils import distributed, training_stats
-from train import main as train_main
 
 TEACHER_NAMES = ('Loss/loss', 'Grad/norm')
 INSTANCE_NAMES = ('Loss/dist/fake', 'Grad/G/norm')
@@ -331,35 +329,23 @@ def test_failing_process_ends_the_run_with_its_message(runs):
     assert ended[0].returncode != 0 and 'the run has not been stopped' not in ended[0].stdout
 
 
-def arguments_of_a_run(data, *args):
-    return ['--outdir=runs', f'--data={data}', '--cond=1', *args]
-
-
-def command_line(*args):
-    sys.argv = ['train.py', *args]
-    run_script(train_main)
-
-
-def check_report(ended, message):
-    """One line of all processes, and their exit code."""
-    assert [line for line in ended.stderr.splitlines() if 'Error' in line] == [f'Error: {message}']
-    assert ended.returncode == 1 and 'Traceback' not in ended.stderr
-
-
-def test_bad_input_that_all_find_is_reported_once(tmp_path):
-    data = tiny_runs.write_zip(tmp_path / 'data.zip')
-    (tmp_path / 'folder').mkdir()
-    args = arguments_of_a_run(data, *tiny_runs.TEACHER_ARGS, '--batch=9')
-    ended = processes.together(processes.run_group(command_line, args, tmp_path / 'folder', 2))
-    check_report(
-        ended,
-        '--batch=9 must be a multiple of 2 processes x 4 images per forward pass (--batch-gpu) = 8; '
-        'try --batch=8',
-    )
-    assert not (tmp_path / 'folder' / 'runs').exists()
-
-
-def test_bad_input_that_rank_0_finds_is_reported_once(tmp_path):
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (
+            (*tiny_runs.TEACHER_ARGS, '--batch=9'),
+            '--batch=9 must be a multiple of 2 processes x 4 images per forward pass '
+            '(--batch-gpu) = 8; try --batch=8',
+        ),
+        (
+            ('--transfer=none.pkl', *tiny_runs.GAN_ARGS),
+            '--transfer=none.pkl: there is no such file; give the path or URL of a '
+            'network-snapshot-KKKKKK.pkl',
+        ),
+    ],
+    ids=['found by all', 'found by rank 0'],
+)
+def test_bad_input_is_reported_once(args, message, tmp_path):
     """Through the launcher of train.sh, which leaves out torchrun's report."""
     data = tiny_runs.write_zip(tmp_path / 'data.zip')
     command = [
@@ -369,13 +355,13 @@ def test_bad_input_that_rank_0_finds_is_reported_once(tmp_path):
         '--standalone',
         '--nproc_per_node=2',
         os.path.join(ROOT, 'train.py'),
-        *arguments_of_a_run(data, '--transfer=none.pkl', *tiny_runs.GAN_ARGS),
+        '--outdir=runs',
+        f'--data={data}',
+        '--cond=1',
+        *args,
     ]
     ended = subprocess.run(
         command, env=processes.environment(), cwd=tmp_path, text=True, capture_output=True, timeout=300
     )
-    check_report(
-        ended,
-        '--transfer=none.pkl: there is no such file; give the path or URL of a network-snapshot-KKKKKK.pkl',
-    )
-    assert os.listdir(tmp_path) == ['data.zip']
+    assert [line for line in ended.stderr.splitlines() if 'Error' in line] == [f'Error: {message}']
+    assert ended.returncode == 1 and 'Traceback' not in ended.stderr and os.listdir(tmp_path) == ['data.zip']

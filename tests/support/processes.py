@@ -64,14 +64,6 @@ def run_alone(function: Callable, arguments: Iterable, folder: Path, timeout: fl
     return _run(function, arguments, folder, [{}], timeout)[0]
 
 
-def together(ended: list[Ended]) -> Ended:
-    """Return what a launcher would see: all that the processes have printed, and the exit code of all."""
-    (code,) = {process.returncode for process in ended}
-    return Ended(
-        code, ''.join(process.stdout for process in ended), ''.join(process.stderr for process in ended)
-    )
-
-
 def _run(
     function: Callable, arguments: Iterable, folder: Path, variables: list[Mapping[str, str]], timeout: float
 ) -> list[Ended]:

@@ -27,6 +27,7 @@ from dnnlib.util import EasyDict
 from torch_utils import distributed as dist
 from torch_utils.allocator import keep_freed_memory
 from torch_utils.host_copy import HostCopy
+from torch_utils.misc import full_precision
 from training.images.output import (
     PACK_FILE,
     ImagePack,
@@ -269,11 +270,10 @@ def run_with(opts: EasyDict, writers: Background) -> None:
     keep_freed_memory()
     device = dist.get_device()
     opts.rng_device = {'auto': None, 'cuda': device}.get(opts.rng_device, opts.rng_device)
-    # The official code samples in float32; TensorFloat-32 convolutions would keep only 10 bits of it.
-    torch.backends.cudnn.allow_tf32 = False
     net, info = load_everywhere(opts, device)
     plan = EasyDict()
-    with contextlib.ExitStack() as stack:
+    # The official code samples in float32; TensorFloat-32 would keep only 10 bits of it.
+    with contextlib.ExitStack() as stack, full_precision():
         with together():
             samplers.check_class(net.label_dim, opts.class_idx)
             plan.sampler, plan.kwargs = build_sampler(net, opts, info.metadata)

@@ -70,6 +70,17 @@ def checksum(tensors: Iterable[torch.Tensor]) -> int:
     return digest
 
 
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Keep GPUs from rounding float32 products to TF32, so that results do not depend on the GPU."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
 def constant(
     value: Any,
     shape: Sequence[int] | None = None,

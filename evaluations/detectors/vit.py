@@ -21,6 +21,7 @@ import torch
 from torch.nn import functional
 
 from dnnlib.errors import ArgumentError
+from torch_utils.randomness import to_device
 from training.backbones.stages import IMAGENET_MEAN, IMAGENET_STD
 
 INPUT_SIZE = 224
@@ -77,7 +78,7 @@ def preprocess_dinov2(images: torch.Tensor) -> torch.Tensor:
 def _normalise(x: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """Return (x / 255 - mean) / std in float32, channel by channel."""
     mean, std = (
-        torch.tensor(values, dtype=torch.float32, device=x.device).reshape(1, 3, 1, 1)
+        to_device(torch.tensor(values, dtype=torch.float32), x.device).reshape(1, 3, 1, 1)
         for values in (mean, std)
     )
     return (x.to(torch.float32) / 255 - mean) / std

@@ -128,7 +128,8 @@ def run_way(name: str, opts: EasyDict) -> dict[str, list[float]]:
 
     The images go to folders in OUTDIR; those that are measured are the straightforward ones.
     """
-    with Background(generate.choose_writers(None, opts.num)) as writers, full_precision():
+    workers = generate.choose_writers(None if WAYS[name] is Ours else 0, opts.num)
+    with Background(workers) as writers, full_precision():
         dist.init({'auto': None}.get(opts.device, opts.device))  # of CUDA nothing before the processes
         way, found = WAYS[name](opts, dist.get_device(), writers), {}
         way.sample(folder_of(opts, name, 'warm-up'), opts.batch, pack=False)

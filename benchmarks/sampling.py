@@ -17,6 +17,7 @@ both ways are compared, and so are the means of their features.
 import contextlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -58,10 +59,19 @@ def cpu_seconds() -> float:
 
 
 def timed(function: Callable[..., object], *arguments: object) -> tuple[list[float], object]:
-    """Call a function that ends with its results on the host; return ([seconds, CPU seconds], result)."""
-    begin, begin_cpu = time.perf_counter(), cpu_seconds()
+    """Call a function that ends with its results on the host.
+
+    Returns:
+        ([seconds, CPU seconds, memory pages that the system had to give to this process], result)
+    """
+    before = time.perf_counter(), cpu_seconds(), page_faults()
     result = function(*arguments)
-    return [time.perf_counter() - begin, cpu_seconds() - begin_cpu], result
+    after = time.perf_counter(), cpu_seconds(), page_faults()
+    return [end - begin for begin, end in zip(before, after)], result
+
+
+def page_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 # ------------------------------------------------------------------------------------------------
@@ -124,7 +134,7 @@ WAYS = {'straightforward': Straightforward, 'ours': Ours}
 
 
 def run_way(name: str, opts: EasyDict) -> dict[str, list[float]]:
-    """Do all tasks one way; return task -> [seconds, CPU seconds], and `mean`, that of the features.
+    """Do all tasks one way; return task -> what `timed` measures, and `mean`, that of the features.
 
     The images go to folders in OUTDIR; those that are measured are the straightforward ones.
     """
@@ -176,17 +186,18 @@ def check_equal(found: dict[str, dict], opts: EasyDict) -> float:
 
 def table(runs: list[dict[str, dict]], num: int) -> Iterator[str]:
     """Yield the rows of medians as Markdown, and at last one line with the ratios."""
-    yield '| task | way | seconds | CPU seconds | images/s | ratio | of CPU seconds |'
-    yield '|---|---|---:|---:|---:|---:|---:|'
+    yield '| task | way | seconds | CPU seconds | pages per image | images/s | ratio | of CPU seconds |'
+    yield '|---|---|---:|---:|---:|---:|---:|---:|'
     ratios = []
     for task in TASKS:
         medians = {way: np.median([run[way][task] for run in runs], axis=0) for way in WAYS}
+        medians = {way: np.maximum(values, 1e-3) for way, values in medians.items()}  # clocks tick slowly
         base = next(iter(medians.values()))
-        for way, (seconds, cpu) in medians.items():
-            ratio = base / (seconds, cpu)
+        for way, (seconds, cpu, pages) in medians.items():
+            ratio = base[:2] / (seconds, cpu)
             yield (
-                f'| {task} | {way} | {seconds:.2f} | {cpu:.2f} | {num / seconds:.0f} | {ratio[0]:.2f} '
-                f'| {ratio[1]:.2f} |'
+                f'| {task} | {way} | {seconds:.2f} | {cpu:.2f} | {pages / num:.0f} | {num / seconds:.0f} '
+                f'| {ratio[0]:.2f} | {ratio[1]:.2f} |'
             )
         ratios.append(f'{task} {ratio[0]:.2f} ({ratio[1]:.2f})')
     yield f'times the straightforward loop (of CPU seconds): {", ".join(ratios)}'

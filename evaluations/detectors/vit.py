@@ -52,7 +52,7 @@ def preprocess_clip(images: torch.Tensor, size: int = INPUT_SIZE) -> torch.Tenso
         if len(pixels)
         else np.zeros([0, size, size, 3], np.uint8)
     )
-    x = torch.from_numpy(resized).to(images.device).permute(0, 3, 1, 2)  # [N, 3, S, S]
+    x = to_device(torch.from_numpy(resized), images.device).permute(0, 3, 1, 2)  # [N, 3, S, S]
     return _normalise(x, CLIP_MEAN, CLIP_STD)
 
 

@@ -25,6 +25,7 @@ import click
 
 from dnnlib.cli import fail, one_line, one_line_errors, run_script
 from dnnlib.errors import ArgumentError, FailedElsewhere, ProcessLost, arg, as_option
+from dnnlib.parallel import spare_other_work
 from evaluations.metrics.names import parse_live_metrics
 from training.choices import OFFICIAL_CLASS_TABLE
 from training.config import build_config, check_teacher_given
@@ -53,6 +54,9 @@ def main(ctx: click.Context, **_options: Any) -> None:
             click.echo(json.dumps(config, indent=2))
             return
         check_files(ctx, config)
+        note = spare_other_work()  # before torch is imported
+        if note:
+            click.echo(note)
         run, run_dir = prepare(config, **{name: ctx.params[name] for name in PLACE})
     launch(run, run_dir)
 

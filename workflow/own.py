@@ -24,6 +24,7 @@ import torch
 from dnnlib.cli import one_line_errors, run_script
 from dnnlib.errors import ArgumentError, arg
 from dnnlib.files import claim
+from dnnlib.parallel import spare_other_work
 from training.choices import backbone_names
 from training.dataset import ImageFolderDataset
 from training.images.files import DatasetError
@@ -252,6 +253,9 @@ def main(data: str | None, teacher: str | None, outdir: str, resolution: str | N
         processes = processes or max(torch.cuda.device_count(), 1)
         side = resolution and int(resolution)
         work = OwnImages(data, teacher, folder, side, processes=processes, extra=extra, **options)
+    note = spare_other_work()  # the steps inherit it
+    if note:
+        click.echo(note)
     with one_line_errors():
         try:
             run_steps(work, until, dry_run)

@@ -67,6 +67,7 @@ def estimate(
     if time.perf_counter() - begin < seconds:  # else the counted iterations have taken long enough
         if micro > small and micro * seconds_per_image < seconds:
             run = _Trial(config, image_shape, classes, micro)
+            run.warm_up()
         seconds_per_image = run.seconds_per_image(seconds)
     return Estimate(
         operations=operations,
@@ -109,6 +110,11 @@ class _Trial:
         """Run one iteration, with R1 or without."""
         self.run.iteration = 0 if with_r1 else 1
         self.run.train_step(*next(self.batches))
+
+    def warm_up(self) -> None:
+        """Run an iteration of each kind, for the first of a size takes several times as long as the next."""
+        for with_r1 in (False, True) if self.interval else (False,):
+            self.iterate(with_r1)
 
     def count(self) -> tuple[float, int, float]:
         """Return, per image: operations, bytes that wait for a backward pass at the most, seconds."""

@@ -41,6 +41,13 @@ def test_a_recipe_whose_files_are_there(tmp_path):
     assert result.output.splitlines()[-1].startswith('Run        sh train.sh demo')
 
 
+def test_the_command_to_run_has_the_variables_as_well(tmp_path, monkeypatch):
+    data = tiny_runs.write_zip(tmp_path / 'my photos.zip')
+    monkeypatch.setenv('DATA', data)
+    result = run('--recipe=own-teacher')
+    assert f"Run        sh train.sh own-teacher 'DATA={data}'" in result.output
+
+
 def test_missing_files_have_their_source(tmp_path):
     result = run('--recipe=gdd-i-cifar10', '--json', f'--outdir={tmp_path}')
     found = json.loads(result.output)

@@ -110,13 +110,11 @@ def measure(network: list[str], references: list[str], folder: pathlib.Path) -> 
         references: Files of statistics, whose detectors have different names.
         folder:     Where the report goes.
     """
-    values, path = {}, folder / 'measured.json'
-    for reference in references:
-        options = [f'--ref={reference}', '--batch=100', f'--seeds=0-{NUM_IMAGES - 1}', f'--json={path}']
-        run_command([sys.executable, 'fid.py', 'gen', *network, *options])
-        entries = json.loads(path.read_text(encoding='utf-8'))['results']
-        values |= {entry['metric']: entry['value'] for entry in entries}
-    return values
+    path = folder / 'measured.json'
+    options = [*(f'--ref={reference}' for reference in references), '--batch=100', f'--json={path}']
+    run_command([sys.executable, 'fid.py', 'gen', *network, *options, f'--seeds=0-{NUM_IMAGES - 1}'])
+    entries = json.loads(path.read_text(encoding='utf-8'))['results']
+    return {entry['metric']: entry['value'] for entry in entries}
 
 
 def make_result(

@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does training against ImageNet features lower a distance in such features only?
 
-    python -m benchmarks.leak_study run demo --kimg=20 --seeds=0-2
-    python -m benchmarks.leak_study run photos --kimg=20 --seeds=0-2    # after: sh train.sh photos-teacher
-    python -m benchmarks.leak_study report demo                         # table and figure of what is finished
+    python -m benchmarks.claim_study run features --on=demo --kimg=8 --seeds=0-2     # trains the networks
+    python -m benchmarks.leak_study run demo                                         # measures them
+    python -m benchmarks.leak_study report demo                                      # table and figure again
 
 GDD-I is trained with EfficientNet-Lite0 as the backbone of the discriminator, with features of the teacher,
 and with both. Each last snapshot is measured in Lite0 (seen by the first and the third), Lite1 and Lite2 (the
 same pretraining), the random network and, on digits, the MNIST classifier (independent), as the distance over
-that of as many held-out real images. The references are made first, from one half of the data set with the
-other half held out. Whatever is finished is skipped, so an interrupted study goes on where it was; teacher
-and data are those of the recipe, or the variables TEACHER and DATA of train.sh.
+that of as many held-out real images. The references are made first, from one half of some random images with
+the other half held out. Numbers are kept beside those of the claim, as docs/curves/STUDY/ROW-seedN/leak.json;
+what is measured is not measured again.
 """
 
 import dataclasses
@@ -20,24 +20,21 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
-from benchmarks.demo_study import ROOT, mean_and_spread, train_cell
+from benchmarks.claim_study import Result, folder_of, read_results, slug
+from benchmarks.claims import CLAIMS, ROOT
+from benchmarks.demo_study import mean_and_spread
 from dnnlib.util import atomic_write
 from training.recipes import RECIPES
-from training.sampling.seeds import parse_seeds
 
 # Study -> (recipe, encoders besides those of ENCODERS).
 STUDIES = {'demo': ('demo', ('mnist-classifier',)), 'photos': ('photos-gdd-i', ())}
 ENCODERS = ('tf_efficientnet_lite0', 'tf_efficientnet_lite1', 'tf_efficientnet_lite2', 'random-conv')
-# Row -> options on top of the recipe.
-ROWS = {
-    'Lite0': ['--backbone=tf_efficientnet_lite0'],
-    'teacher': ['--backbone=teacher'],
-    'both': ['--backbone=teacher,tf_efficientnet_lite0'],
-}
+# Name of a column -> row of the claim `features`.
+ROWS = dict(zip(('Lite0', 'teacher', 'both'), CLAIMS['features']))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +48,6 @@ class Cell:
     distances: dict[str, float]  # encoder -> Frechet distance
     heldout: dict[str, float]  # encoder -> that of as many held-out real images
     overlap: dict[str, str]  # encoder -> relation to what trained the network
-    cpu_sec: float
 
 
 def encoders(study: str) -> list[str]:
@@ -72,22 +68,29 @@ def data_of(study: str) -> str:
     return os.environ.get('DATA') or RECIPES[STUDIES[study][0]].data_path
 
 
-def make_references(study: str, outdir: pathlib.Path, num_images: int) -> list[pathlib.Path]:
-    """Make the references that are missing; return one per encoder."""
+def make_references(study: str, folder: pathlib.Path, num_real: int, num_images: int) -> list[pathlib.Path]:
+    """Make the references that are missing; return one per encoder.
+
+    Args:
+        study:      Name of the study.
+        folder:     Where they are.
+        num_real:   So many random images of the data set: half for the statistics, half held out.
+        num_images: How many samples will be measured: as many held-out images are what they are divided by.
+    """
     paths = []
     for name in encoders(study):
-        path = outdir / 'references' / f'{name}-{num_images}.npz'
+        path = folder / f'{name}-{num_real}-{num_images}.npz'
         if not path.is_file():
             click.echo(f'Reference of {name} ...')
-            options = ['--split', f'--features={num_images}', f'--detector={name}', f'--dest={path}']
-            call(sys.executable, 'fid.py', 'ref', f'--data={data_of(study)}', *options)
+            options = ['--split', f'--num={num_real}', f'--features={num_images}', f'--detector={name}']
+            call(sys.executable, 'fid.py', 'ref', f'--data={data_of(study)}', *options, f'--dest={path}')
         paths.append(path)
     return paths
 
 
 def measure_cell(folder: pathlib.Path, references: Sequence[pathlib.Path], num_images: int) -> dict:
     """Measure the last snapshot in a folder; return the fields of a `Cell` that are measured."""
-    snapshot, path = max(folder.glob('network-snapshot-*.pkl')), folder / 'measured.json'
+    snapshot, path = max(folder.glob('network-snapshot-*.pkl')), folder / 'leak-report.json'
     command = [sys.executable, 'fid.py', 'gen', f'--network={snapshot}', '--metrics=fdr', f'--json={path}']
     command += [f'--seeds=0-{num_images - 1}', *(f'--ref={reference}' for reference in references)]
     call(*command)
@@ -100,9 +103,9 @@ def measure_cell(folder: pathlib.Path, references: Sequence[pathlib.Path], num_i
     )
 
 
-def read_cells(outdir: pathlib.Path) -> list[Cell]:
+def read_cells(curves: pathlib.Path) -> list[Cell]:
     """Return the finished cells, row by row."""
-    cells = [Cell(**json.loads(path.read_text())) for path in sorted(outdir.glob('*/cell.json'))]
+    cells = [Cell(**json.loads(path.read_text())) for path in sorted(curves.glob('*/leak.json'))]
     return sorted(cells, key=lambda cell: (list(ROWS).index(cell.row), cell.seed))
 
 
@@ -119,7 +122,7 @@ def format_cells(cells: Sequence[Cell]) -> str:
     """
     if len({(cell.kimg, cell.num_images) for cell in cells}) > 1:
         raise ValueError(
-            'cells of different lengths or numbers of images; run each in an --outdir of its own'
+            'cells of different lengths or numbers of images; keep each kind in a --curves of its own'
         )
     rows = [row for row in ROWS if any(cell.row == row for cell in cells)]
     lines = [f'| encoder | {" | ".join(f"D of {row}" for row in rows)} |', f'|---|{"---:|" * len(rows)}']
@@ -161,41 +164,40 @@ def save_figure(path: pathlib.Path, cells: Sequence[Cell], title: str) -> None:
     pyplot.close(figure)
 
 
-def write_report(study: str, outdir: pathlib.Path) -> None:
-    """Write study.md and study.png, and print the table."""
-    cells = read_cells(outdir)
+def write_report(study: str, curves: pathlib.Path, figure: pathlib.Path) -> None:
+    """Print the table of the finished cells and draw them."""
+    cells = read_cells(curves)
     if not cells:
         raise click.ClickException(
-            f'--outdir={outdir} has no finished cell; start with: '
-            f'python -m benchmarks.leak_study run {study} --kimg=8'
+            f'{curves} has no finished cell; start with: python -m benchmarks.leak_study run {study}'
         )
     try:
         table = format_cells(cells)
     except ValueError as error:
-        raise click.ClickException(f'--outdir={outdir}: {error}') from error
-    with atomic_write(outdir / 'study.md') as file:
-        file.write(f'{table}\n'.encode())
+        raise click.ClickException(f'{curves}: {error}') from error
     try:
         title = f'{study} after {cells[0].kimg:g} kimg, {cells[0].num_images} samples; dots are seeds'
-        save_figure(outdir / 'study.png', cells, title)
+        save_figure(figure, cells, title)
     except ImportError as error:
         click.echo(f'No figure: {error}; pip install matplotlib, then run report again', err=True)
-    click.echo(f'{table}\n\nTable and figure: {outdir}/study.*')
+    click.echo(f'{table}\n\nFigure: {figure}')
 
 
-def run_cell(study: str, row: str, seed: int, kimg: float, num_images: int, outdir: pathlib.Path) -> Cell:
-    """Train and measure one cell; a trained network that was not measured is not trained again."""
-    folder = outdir / f'{row.lower()}-seed{seed}'
-    trained = folder / 'trained.json'
-    if not trained.is_file():
-        cpu_sec = train_cell(folder, STUDIES[study][0], ROWS[row], seed, kimg)
-        with atomic_write(trained) as file:
-            file.write(json.dumps(dict(cpu_sec=cpu_sec)).encode())
-    measured = measure_cell(folder, make_references(study, outdir, num_images), num_images)
-    cell = Cell(row, seed, kimg, num_images, cpu_sec=json.loads(trained.read_text())['cpu_sec'], **measured)
-    with atomic_write(folder / 'cell.json') as file:
-        file.write((json.dumps(dataclasses.asdict(cell), indent=2) + '\n').encode())
-    return cell
+def find_networks(study: str, curves: pathlib.Path, work: pathlib.Path) -> list[tuple[str, Result]]:
+    """Return (column, trained row) of every network that can be measured.
+
+    Raises:
+        click.ClickException: There is none; the command that trains them.
+    """
+    found = []
+    for name, row in ROWS.items():
+        for result in read_results(curves, (row,)):
+            if list((work / f'{slug(row)}-seed{result.seed}').glob('network-snapshot-*.pkl')):
+                found.append((name, result))
+    if not found:
+        command = f'python -m benchmarks.claim_study run features --on={study} --kimg=8 --seeds=0-2'
+        raise click.ClickException(f'{work} has no finished network of the claim; train them with: {command}')
+    return found
 
 
 @click.group()
@@ -203,43 +205,59 @@ def main() -> None:
     """The leak experiment; see the head of this file."""
 
 
-_outdir = click.option('--outdir', help='Folder  [default: training-runs/leak-STUDY]', metavar='DIR')
-
-
 # fmt: off
+def common(function: Callable) -> Callable:
+    """Add the options that both commands have."""
+    for decorate in (
+        click.argument('study', type=click.Choice(list(STUDIES))),
+        click.option('--curves', metavar='DIR', help='Results of the claim  [default: docs/curves]'),
+        click.option('--figure', metavar='PNG', help='Where it goes  [default: docs/leak-STUDY.png]'),
+    ):
+        function = decorate(function)
+    return function
+
+
 @main.command()
-@click.argument('study', type=click.Choice(list(STUDIES)))
-@click.option('--kimg', help='Training length of every cell', metavar='KIMG', type=click.FloatRange(min=1),
-              required=True)
-@click.option('--seeds', help='Seeds, such as 0-2', metavar='LIST', type=parse_seeds, default='0-2',
-              show_default=True)
-@click.option('--rows', help='Only rows whose name contains this', metavar='TEXT', default='')
+@common
 @click.option('--num', 'num_images', help='Samples per network', metavar='INT', type=click.IntRange(min=2),
-              default=2000, show_default=True)
-@_outdir
-def run(study: str, kimg: float, seeds: list[int], rows: str, num_images: int, outdir: str | None) -> None:
-    """Train and measure what is missing, seed after seed, then report."""
-    folder = pathlib.Path(outdir or ROOT / 'training-runs' / f'leak-{study}').absolute()
-    todo = [(int(seed), row) for seed in seeds for row in ROWS if rows in row]
-    for number, (seed, row) in enumerate(todo, start=1):
-        if (folder / f'{row.lower()}-seed{seed}' / 'cell.json').is_file():
-            continue
-        click.echo(f'{number} of {len(todo)}: D of {row}, seed {seed} ...')
-        try:
-            cell = run_cell(study, row, seed, kimg, num_images, folder)
-        except RuntimeError as error:
-            raise click.ClickException(str(error)) from error
-        click.echo('    ' + ', '.join(f'{name} {value:.3g}' for name, value in cell.distances.items()))
-    write_report(study, folder)
+              default=1000, show_default=True)
+@click.option('--real', 'num_real', help='Real images, of which one half is held out', metavar='INT',
+              type=click.IntRange(min=4), default=6000, show_default=True)
+@click.option('--work', metavar='DIR', help='Where the claim was trained  [default: training-runs/claims]')
+def run(study: str, curves: str | None, figure: str | None, num_images: int, num_real: int,
+        work: str | None) -> None:
+    """Measure the networks that are not measured yet, then report."""
+    folder = folder_of(curves, study)
+    trained = pathlib.Path(work or ROOT / 'training-runs' / 'claims').absolute() / study
+    try:
+        networks = find_networks(study, folder, trained)
+        references = make_references(study, trained / 'references', num_real, num_images)
+        for name, result in networks:
+            part = f'{slug(result.row)}-seed{result.seed}'
+            path = folder / part / 'leak.json'
+            if not path.is_file():
+                measured = measure_cell(trained / part, references, num_images)
+                cell = Cell(name, result.seed, result.kimg, num_images, **measured)
+                with atomic_write(path) as file:
+                    file.write((json.dumps(dataclasses.asdict(cell), indent=1) + '\n').encode())
+                shown = ', '.join(f'{encoder} {value:.3g}' for encoder, value in cell.distances.items())
+                click.echo(f'D of {name}, seed {result.seed}: {shown}')
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
+    write_report(study, folder, picture(figure, study))
+
+
+@main.command()
+@common
+def report(study: str, curves: str | None, figure: str | None) -> None:
+    """Print the table of the finished cells and draw them."""
+    write_report(study, folder_of(curves, study), picture(figure, study))
 # fmt: on
 
 
-@main.command()
-@click.argument('study', type=click.Choice(list(STUDIES)))
-@_outdir
-def report(study: str, outdir: str | None) -> None:
-    """Print the table of the finished cells; write study.md and study.png."""
-    write_report(study, pathlib.Path(outdir or ROOT / 'training-runs' / f'leak-{study}'))
+def picture(figure: str | None, study: str) -> pathlib.Path:
+    """Return the file of the figure."""
+    return pathlib.Path(figure or ROOT / 'docs' / f'leak-{study}.png')
 
 
 if __name__ == '__main__':

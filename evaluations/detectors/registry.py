@@ -264,17 +264,17 @@ def _load_inception(device: torch.device, pretrained_dir: str, path: str | None)
     )
 
 
-def _load_clip(*where: typing.Any) -> Detector:
-    """OpenAI's CLIP ViT-B/32, image embedding."""
+def _load_clip(name: str, size: int, *where: typing.Any) -> Detector:
+    """One of OpenAI's CLIPs, image embedding."""
     return _load_transformer(
-        'clip-vit-b-32',
-        vit.create_clip,
+        name,
+        functools.partial(vit.create_clip, name),
         clip_state,
         vit.fill_clip,
         vit.clip_features,
         *where,
-        feature_dim=vit.CLIP_DIM,
-        preprocessing='Pillow bicubic (antialiased, 8 bits) of the shorter side to 224 pixels, '
+        feature_dim=vit.CLIPS[name][1],
+        preprocessing=f'Pillow bicubic (antialiased, 8 bits) of the shorter side to {size} pixels, '
         'centre crop, CLIP mean and std',
     )
 
@@ -330,7 +330,8 @@ _MNIST_FILE = 'mnist-classifier.pt'
 _LITES = [f'tf_efficientnet_lite{i}' for i in range(3)]
 _LOADERS = {
     'inception': _load_inception,
-    'clip-vit-b-32': _load_clip,
+    'clip-vit-b-32': functools.partial(_load_clip, 'clip-vit-b-32', 224),
+    'clip-vit-l-14-336': functools.partial(_load_clip, 'clip-vit-l-14-336', 336),
     'dinov2-vit-l-14': _load_dinov2,
     **{name: functools.partial(_load_efficientnet_lite, name) for name in _LITES},
     'random-conv': _load_random_network,

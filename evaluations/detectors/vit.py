@@ -1,12 +1,13 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Vision transformers that measure images: CLIP ViT-B/32 and DINOv2 ViT-L/14.
+"""Vision transformers that measure images: CLIP ViT-B/32, CLIP ViT-L/14 at 336 pixels, DINOv2 ViT-L/14.
 
-CLIP-FID follows clean-fid's `clip_vit_b_32` (arXiv 2203.06026): Pillow's bicubic resize of the
-shorter side to 224, centre crop, 8 bits kept, then the image tower with its projection, not
-normalised. FD-DINOv2 follows EDM2: antialiased bicubic resize to 224x224 in float32 without
-clipping, then the class token after the last norm. The networks are timm's, in float32.
+CLIP-FID follows clean-fid's `clip_vit_b_32` (arXiv 2203.06026): Pillow's bicubic resize of the shorter side
+to 224, centre crop, 8 bits kept, then the image tower with its projection, not normalised. CMMD (arXiv
+2401.09603) has the larger tower at 336 pixels; for square images, which is what a generator makes, its resize
+is the same. FD-DINOv2 follows EDM2: antialiased bicubic resize to 224x224 in float32 without clipping, then
+the class token after the last norm. The networks are timm's, in float32.
 
 Legend: N batch, C channels, H W pixels, D features, T tokens, G patches per side.
 """
@@ -24,40 +25,45 @@ from dnnlib.errors import ArgumentError
 from training.backbones.stages import IMAGENET_MEAN, IMAGENET_STD
 
 INPUT_SIZE = 224
-CLIP_DIM = 512
+# Detector -> (timm's name, width of the embedding); the input size is part of the network.
+CLIPS = {
+    'clip-vit-b-32': ('vit_base_patch32_clip_quickgelu_224', 512),
+    'clip-vit-l-14-336': ('vit_large_patch14_clip_quickgelu_336', 768),
+}
 DINOV2_DIM = 1024
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _DINOV2_FILE_SIZE = 518  # resolution that DINOv2's position embedding was trained at
 _POSITION_OFFSET = 0.1  # see resample_positions
 
 
-def preprocess_clip(images: torch.Tensor) -> torch.Tensor:
+def preprocess_clip(images: torch.Tensor, size: int = INPUT_SIZE) -> torch.Tensor:
     """Resize, crop and normalise images as clean-fid does for CLIP.
 
     Args:
         images: uint8 [N, 3, H, W], 0..255.
+        size: S, pixels per side of the result.
     Returns:
-        float32 [N, 3, 224, 224] on the device of the images.
+        float32 [N, 3, S, S] on the device of the images.
     """
     pixels = images.permute(0, 2, 3, 1).cpu().numpy()  # [N, H, W, 3]
     resized = (
-        np.stack([_resize_and_crop(image) for image in pixels])
+        np.stack([_resize_and_crop(image, size) for image in pixels])
         if len(pixels)
-        else np.zeros([0, INPUT_SIZE, INPUT_SIZE, 3], np.uint8)
+        else np.zeros([0, size, size, 3], np.uint8)
     )
-    x = torch.from_numpy(resized).to(images.device).permute(0, 3, 1, 2)  # [N, 3, 224, 224]
+    x = torch.from_numpy(resized).to(images.device).permute(0, 3, 1, 2)  # [N, 3, S, S]
     return _normalise(x, CLIP_MEAN, CLIP_STD)
 
 
-def _resize_and_crop(image: np.ndarray) -> np.ndarray:
-    """Bring the shorter side to 224 with Pillow and keep the centre, uint8 [224, 224, 3]."""
+def _resize_and_crop(image: np.ndarray, size: int) -> np.ndarray:
+    """Bring the shorter side to `size` with Pillow and keep the centre, uint8 [size, size, 3]."""
     height, width = image.shape[:2]
     short = min(height, width)
-    new_height, new_width = (INPUT_SIZE * side // short for side in (height, width))
+    new_height, new_width = (size * side // short for side in (height, width))
     resized = PIL.Image.fromarray(image).resize((new_width, new_height), PIL.Image.Resampling.BICUBIC)
     # Python's rounding to even, as in torchvision's centre crop.
-    top, left = round((new_height - INPUT_SIZE) / 2), round((new_width - INPUT_SIZE) / 2)
-    return np.asarray(resized)[top : top + INPUT_SIZE, left : left + INPUT_SIZE]
+    top, left = round((new_height - size) / 2), round((new_width - size) / 2)
+    return np.asarray(resized)[top : top + size, left : left + size]
 
 
 def preprocess_dinov2(images: torch.Tensor) -> torch.Tensor:
@@ -107,9 +113,10 @@ def resample_positions(pos_embed: torch.Tensor, grid: int) -> torch.Tensor:
     )  # [1, 1 + G_out * G_out, D]
 
 
-def create_clip(**arguments: Any) -> torch.nn.Module:
-    """Return timm's network for CLIP's image tower, not filled; `arguments` replace timm's."""
-    return _create('vit_base_patch32_clip_quickgelu_224', num_classes=CLIP_DIM, **arguments)
+def create_clip(detector: str = 'clip-vit-b-32', **arguments: Any) -> torch.nn.Module:
+    """Return timm's network for one of `CLIPS`, not filled; `arguments` replace timm's."""
+    name, width = CLIPS[detector]
+    return _create(name, num_classes=width, **arguments)
 
 
 def create_dinov2(**arguments: Any) -> torch.nn.Module:
@@ -122,7 +129,7 @@ def _create(name: str, **arguments: Any) -> torch.nn.Module:
         import timm  # late: the import takes seconds
     except ImportError as err:
         raise ArgumentError(
-            'the detectors clip-vit-b-32 and dinov2-vit-l-14 need timm; run `pip install timm`'
+            f'the detectors {", ".join(CLIPS)} and dinov2-vit-l-14 need timm; run `pip install timm`'
         ) from err
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn but not used here
         model = timm.create_model(name, pretrained=False, weight_init='skip', **arguments)
@@ -149,8 +156,8 @@ def fill_dinov2(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch
 
 
 def clip_features(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Return CLIP's image embedding, not normalised, float32 [N, 512], of uint8 images [N, 3, H, W]."""
-    return model(preprocess_clip(images))  # [N, D]
+    """Return CLIP's image embedding, not normalised, float32 [N, D], of uint8 images [N, 3, H, W]."""
+    return model(preprocess_clip(images, model.patch_embed.img_size[0]))  # [N, D]
 
 
 def dinov2_features(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:

@@ -121,7 +121,8 @@ def clip_state(
     for name in ('cls_token', 'pos_embed'):
         if name in state:
             state[name] = state[name].reshape(1, -1, state[name].shape[-1])
-    return _checked(state, model, source, 'CLIP ViT-B/32')
+    patch, size = model.patch_embed.patch_size[0], model.patch_embed.img_size[0]
+    return _checked(state, model, source, f'CLIP ViT with {patch}-pixel patches at {size} pixels')
 
 
 def dinov2_state(

@@ -79,6 +79,14 @@ PUBLISHED = {
             '40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af',
         ),
     ),
+    'clip-vit-l-14-336': (
+        PublishedFile(
+            'ViT-L-14-336px.pt',
+            'https://openaipublic.azureedge.net/clip/models/'
+            '3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02/ViT-L-14-336px.pt',
+            '3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02',
+        ),
+    ),
     'dinov2-vit-l-14': (
         PublishedFile(
             'dinov2_vitl14_pretrain.pth',

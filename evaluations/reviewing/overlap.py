@@ -26,6 +26,7 @@ _PROGRAM_FEATURES = 'teacher'  # backbone: the encoder of the teacher itself
 _DETECTOR_DATA = {
     'inception': {'imagenet'},
     'clip-vit-b-32': {'clip'},
+    'clip-vit-l-14-336': {'clip'},
     'dinov2-vit-l-14': {'imagenet', 'lvd'},  # its LVD-142M includes ImageNet-22k, without labels
     'tf_efficientnet_lite0': {'imagenet'},
     'tf_efficientnet_lite1': {'imagenet'},

@@ -17,8 +17,8 @@ def randomised(model, seed=0):
     return model
 
 
-def small_clip():
-    return vit.create_clip(embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS)
+def small_clip(detector='clip-vit-b-32'):
+    return vit.create_clip(detector, embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS)
 
 
 def small_dinov2():

@@ -3,6 +3,7 @@
 
 """Detectors: one interface, clear refusals, names and hashes, EfficientNet features against timm itself."""
 
+import functools
 import hashlib
 import os
 import shutil
@@ -192,13 +193,14 @@ def test_another_mnist_classifier_is_named_after_its_hash(tmp_path):
     assert get_detector('mnist-classifier', path=str(tmp_path / 'copy.pt')).name == 'mnist-classifier'
 
 
-@pytest.mark.parametrize('name', ['clip-vit-b-32', 'dinov2-vit-l-14'])
+@pytest.mark.parametrize('name', ['clip-vit-b-32', 'clip-vit-l-14-336', 'dinov2-vit-l-14'])
 def test_transformers_as_detectors(name, tmp_path, monkeypatch):
     pytest.importorskip('timm', reason='pip install timm')
     small = dict(embed_dim=64, depth=1, num_heads=2)
-    create = {'clip-vit-b-32': 'create_clip', 'dinov2-vit-l-14': 'create_dinov2'}[name]
-    build = getattr(vit, create)
-    monkeypatch.setattr(vit, create, lambda: build(**small))
+    create = 'create_dinov2' if name == 'dinov2-vit-l-14' else 'create_clip'
+    which = [] if name == 'dinov2-vit-l-14' else [name]
+    build = functools.partial(getattr(vit, create), *which)
+    monkeypatch.setattr(vit, create, lambda *given: build(**small) if [*given] == which else None)
     monkeypatch.setattr(vit, 'DINOV2_DIM', 64)
     state = {name: torch.randn_like(tensor) * 0.1 for name, tensor in build(**small).state_dict().items()}
     torch.save(state, tmp_path / 'mine.pth')
@@ -243,6 +245,7 @@ def test_names():
     assert detector_names() == [
         'inception',
         'clip-vit-b-32',
+        'clip-vit-l-14-336',
         'dinov2-vit-l-14',
         'tf_efficientnet_lite0',
         'tf_efficientnet_lite1',

@@ -20,13 +20,14 @@ def random_images(*shape, seed=0):
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize('size', [224, 336])
 @pytest.mark.parametrize('height, width', [(64, 64), (32, 51), (300, 257), (224, 224), (1, 3)])
-def test_clip_preprocessing_equals_torchvision(height, width):
+def test_clip_preprocessing_equals_torchvision(height, width, size):
     transforms = pytest.importorskip('torchvision.transforms')
     transform = transforms.Compose(
         [
-            transforms.Resize(224, interpolation=transforms.InterpolationMode.BICUBIC),
-            transforms.CenterCrop(224),
+            transforms.Resize(size, interpolation=transforms.InterpolationMode.BICUBIC),
+            transforms.CenterCrop(size),
             transforms.ToTensor(),
             transforms.Normalize(vit.CLIP_MEAN, vit.CLIP_STD),
         ]
@@ -35,7 +36,7 @@ def test_clip_preprocessing_equals_torchvision(height, width):
     expected = torch.stack(
         [transform(PIL.Image.fromarray(image.permute(1, 2, 0).numpy())) for image in images]
     )
-    assert torch.allclose(vit.preprocess_clip(images), expected, atol=1e-6)
+    assert torch.allclose(vit.preprocess_clip(images, size), expected, atol=1e-6)
 
 
 def test_clip_preprocessing_of_no_images():
@@ -102,20 +103,23 @@ def test_positions_of_dinov2_follow_the_authors_rule():
     assert vit.resample_positions(pos_embed, 37) is pos_embed
 
 
-def test_clip_network_agrees_with_openais(tmp_path):
+@pytest.mark.parametrize(
+    'detector, size, patch, dim', [('clip-vit-b-32', 224, 32, 512), ('clip-vit-l-14-336', 336, 14, 768)]
+)
+def test_clip_network_agrees_with_openais(detector, size, patch, dim):
     module = pytest.importorskip('torch_fidelity.feature_extractor_clip', reason='pip install torch-fidelity')
-    judge = randomised(module.VisionTransformer(224, 32, WIDTH, DEPTH, HEADS, 512)).eval()
+    judge = randomised(module.VisionTransformer(size, patch, WIDTH, DEPTH, HEADS, dim)).eval()
     state = {f'visual.{name}': tensor for name, tensor in judge.state_dict().items()}
-    model = small_clip()
+    model = small_clip(detector)
     vit.fill_clip(model, clip_state(state, model, 'file'))
-    images = random_images(2, 3, 224, 224)  # no resize: torch-fidelity's is another one
+    images = random_images(2, 3, size, size)  # no resize: torch-fidelity's is another one
     with torch.no_grad():
-        expected = judge(vit.preprocess_clip(images))
+        expected = judge(vit.preprocess_clip(images, size))
         ours = vit.clip_features(model, images)
         model.blocks[0].mlp.act = torch.nn.GELU()
         wrong = vit.clip_features(model, images)
     scale = float(expected.abs().max())
-    assert ours.shape == (2, 512) and float((ours - expected).abs().max()) < 1e-4 * scale
+    assert ours.shape == (2, dim) and float((ours - expected).abs().max()) < 1e-4 * scale
     assert float((wrong - expected).abs().max()) > 1e-4 * scale  # CLIP has its own, quicker, GELU
 
 

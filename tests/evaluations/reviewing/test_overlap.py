@@ -23,6 +23,7 @@ LITE0 = Training(('tf_efficientnet_lite0',), 'cifar10-32x32', 'training_options.
         ('inception', ['vit_base_patch16_224.augreg_in21k_ft_in1k'], 'same pretraining'),
         ('dinov2-vit-l-14', ['tf_efficientnet_lite0'], 'same pretraining'),
         ('clip-vit-b-32', ['tf_efficientnet_lite0'], 'independent'),
+        ('clip-vit-l-14-336', ['tf_efficientnet_lite0'], 'independent'),
         ('clip-vit-b-32', ['vit_base_patch16_clip_224.openai'], 'same pretraining'),
         ('random-conv', ['tf_efficientnet_lite0'], 'independent'),
         ('mnist-classifier', ['tf_efficientnet_lite0'], 'independent'),

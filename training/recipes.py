@@ -311,7 +311,7 @@ def wrong_choice(name: str, variables: Mapping[str, str]) -> str | None:
         near = [each for each in RECIPES if each.startswith(f'{name}-')]
         near = near or difflib.get_close_matches(name, RECIPES, n=3)
         if near:
-            return f"unknown recipe '{name}'; did you mean {' or '.join(near)}? All: sh train.sh --list"
+            return f"unknown recipe '{name}'; did you mean {' or '.join(near)}?"
         return f"unknown recipe '{name}'; a recipe is one of: {', '.join(RECIPES)}; try: sh train.sh demo"
     teacher = variables.get('TEACHER')
     if teacher and not RECIPES[name].teacher:

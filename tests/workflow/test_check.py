@@ -70,3 +70,9 @@ def test_disk_counts_snapshots_and_states():
 def test_json_needs_check():
     result = CliRunner().invoke(train.main, ['--json', '--recipe=demo', '--dry-run'])
     assert result.exit_code == 1 and '--json shows what --check finds; add --check' in result.output
+
+
+def test_other_work_is_noted_but_not_in_json(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, 'spare_other_work', lambda: 'Note: others are busy')
+    assert run('--recipe=demo', f'--outdir={tmp_path}').output.startswith('Note: others are busy\nMachine ')
+    json.loads(run('--recipe=demo', '--json', f'--outdir={tmp_path}').output)

@@ -193,3 +193,9 @@ def test_newest_snapshot_is_of_the_run_trained_last(tmp_path):
 def test_every_step_has_a_command():
     assert set(COMMANDS) | {'report'} == set(own.STEPS)
     assert isinstance(next(p for p in own.main.params if p.name == 'until').type, click.Choice)
+
+
+def test_other_work_is_noted_before_the_first_step(photos, ran, tmp_path, monkeypatch):
+    monkeypatch.setattr(own, 'spare_other_work', lambda: 'Note: others are busy')
+    result = run(f'--data={photos}', f'--outdir={tmp_path}/runs', '--until=convert')
+    assert result.output.startswith('Note: others are busy\nconvert: ') and names(ran) == ['convert']

@@ -31,7 +31,6 @@ from evaluations.comparison import (
     load_comparisons,
     load_detectors,
 )
-from evaluations.detectors.inception import full_precision
 from evaluations.detectors.registry import detector_names
 from evaluations.inputs.image_sources import (
     QUANTISATION,
@@ -65,6 +64,7 @@ from evaluations.reviewing.neighbours import open_training_images, save_neighbou
 from evaluations.reviewing.overlap import Overlap, Training, find_overlap, read_training
 from torch_utils import distributed as dist
 from torch_utils.allocator import keep_freed_memory
+from torch_utils.misc import full_precision
 from training.sampling.options import add_key_options, add_sampler_options
 from training.snapshots.entries import choose_key
 

@@ -6,11 +6,12 @@ python generate.py --network=network-snapshot-001000.pkl --outdir=out --seeds=0-
 torchrun --standalone --nproc_per_node=4 generate.py --network=... --outdir=out --seeds=0-49999 --subdirs
 """
 
+import collections
 import contextlib
 import math
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -20,18 +21,33 @@ from dnnlib.cli import cause_for_user, one_line_errors, run_script
 from dnnlib.errors import ArgumentError, arg
 from dnnlib.files import claim
 from dnnlib.os_errors import is_memory_error
+from dnnlib.parallel import Background, available_cores
 from dnnlib.progress import ProgressBar
 from dnnlib.util import EasyDict
 from torch_utils import distributed as dist
-from training.images.output import PACK_FILE, ImagePack, claim_folder, png_name, read_images, write_labels
-from training.images.png import save_grid, save_png
+from torch_utils.allocator import keep_freed_memory
+from torch_utils.host_copy import HostCopy
+from torch_utils.misc import full_precision
+from training.images.output import (
+    PACK_FILE,
+    ImagePack,
+    claim_folder,
+    png_name,
+    read_images,
+    save_images,
+    write_labels,
+)
+from training.images.png import save_grid
 from training.sampling import samplers
+from training.sampling.batches import start_batch
 from training.sampling.options import add_key_options, add_sampler_options, build_sampler
 from training.sampling.seeds import find_repeats, parse_seeds, split_positions
 from training.snapshots.entries import choose_key
 from training.snapshots.snapshot import load_network
 
 MAX_GRID_IMAGES = 256
+WRITTEN_TOGETHER = 64  # images per message to a process that writes them
+MOST_WRITERS, IMAGES_PER_WRITER = 8, 256  # more processes, or for fewer images, would gain nothing
 
 
 @contextlib.contextmanager
@@ -90,45 +106,79 @@ def prepare_output(opts: EasyDict, record: dict[str, Any], stack: contextlib.Exi
         click.echo(f'{PACK_FILE} of an earlier call in {opts.outdir} will be replaced')
 
 
-def make_part(
-    net: torch.nn.Module, opts: EasyDict, plan: EasyDict, positions: np.ndarray, device: torch.device
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Make the images at some positions of the seed list and write their PNG files.
+class Part(NamedTuple):
+    """A batch that is being made.
 
-    Returns:
-        (uint8 [n, H, W, C], class indices int64 [n] or None), as ndarrays.
+    Attributes:
+        positions: Where its images stand in the list of seeds.
+        made:      Copies of uint8 [n, H, W, C], classes int64 [n] or None, and bool [n] for images that are
+                   not finite.
+        is_new:    The PNG files are still to be written.
     """
+
+    positions: np.ndarray
+    made: HostCopy
+    is_new: bool
+
+
+def start_part(
+    net: torch.nn.Module, opts: EasyDict, plan: EasyDict, positions: np.ndarray, device: torch.device
+) -> Part:
+    """Start making the images at some positions of the seed list, or read those that are there."""
     seeds = opts.seeds[positions].tolist()
     shape = [net.img_resolution, net.img_resolution, net.img_channels]
     if not seeds:
-        return np.zeros([0, *shape], np.uint8), np.zeros(0, np.int64) if net.label_dim else None
+        labels = torch.zeros(0, dtype=torch.int64) if net.label_dim else None
+        return Part(positions, HostCopy(torch.zeros([0, *shape], dtype=torch.uint8), labels), False)
     names = [png_name(seed, opts.subdirs) for seed in seeds]
     pixels = read_images(opts.outdir, names, shape) if opts.skip_existing else None
     if pixels is not None:
         labels = samplers.draw_inputs(net, seeds, opts.class_idx, device, opts.rng_device)[2]
-        return pixels, None if labels is None else labels.cpu().numpy()
-    images, labels = samplers.sample_batch(
-        net, seeds, plan.sampler, opts.class_idx, device, opts.rng_device, **plan.kwargs
-    )
-    samplers.check_finite(images, seeds)
-    pixels = samplers.to_uint8(images)  # [n, H, W, C]
-    write_pngs(opts, plan, positions, names, pixels)
-    return pixels, None if labels is None else labels.cpu().numpy()
+        return Part(positions, HostCopy(torch.from_numpy(pixels), labels), False)
+    where = dict(class_idx=opts.class_idx, device=device, rng_device=opts.rng_device)
+    batch = start_batch(net, seeds, sampler=plan.sampler, **where, **plan.kwargs)
+    pixels = batch.pixels.permute(0, 2, 3, 1)  # [n, H, W, C]
+    return Part(positions, HostCopy(pixels, batch.labels, batch.not_finite), True)
 
 
-def write_pngs(
-    opts: EasyDict, plan: EasyDict, positions: np.ndarray, names: list[str], pixels: np.ndarray
+def finish_part(
+    opts: EasyDict, plan: EasyDict, part: Part, writers: Background
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Wait for a batch and have its PNG files written.
+
+    Returns:
+        (uint8 [n, H, W, C], class indices int64 [n] or None), as ndarrays.
+    """
+    pixels, labels, *not_finite = part.made.wait()
+    pixels = pixels.numpy()
+    if part.is_new:
+        samplers.refuse_not_finite(*not_finite, opts.seeds[part.positions].tolist())
+        # One writer per file: of a repeated seed only the first image.
+        chosen = [i for i, position in enumerate(part.positions) if position not in plan.repeats]
+        for begin in range(0, len(chosen), WRITTEN_TOGETHER):
+            rows = chosen[begin : begin + WRITTEN_TOGETHER]
+            names = [png_name(seed, opts.subdirs) for seed in opts.seeds[part.positions[rows]].tolist()]
+            writers.submit(save_images, opts.outdir, names, pixels[rows])
+    return pixels, None if labels is None else labels.numpy().copy()  # pinned memory is for the next batch
+
+
+def started_parts(
+    net: torch.nn.Module, opts: EasyDict, plan: EasyDict, shares: list[np.ndarray], device: torch.device
+) -> Iterator[Part]:
+    """Yield the batches of this process; a GPU is at work on the next one when the last is yielded."""
+    ahead, waiting = 1 if device.type == 'cuda' else 0, collections.deque()
+    for positions in shares:
+        with together():
+            waiting.append(start_part(net, opts, plan, positions, device))
+        if len(waiting) > ahead:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def generate(
+    net: torch.nn.Module, opts: EasyDict, plan: EasyDict, device: torch.device, writers: Background
 ) -> None:
-    """Write the images of these positions, but those of a repeated seed only once."""
-    for position, name, image in zip(positions, names, pixels):
-        if position not in plan.repeats:  # One writer per file.
-            path = os.path.join(opts.outdir, name)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            save_png(path, image)
-
-
-def generate(net: torch.nn.Module, opts: EasyDict, plan: EasyDict, device: torch.device) -> None:
-    """Make all images: every process writes its PNG files, rank 0 also the pack, the grid and the labels."""
+    """Make all images: every process has its PNG files written, rank 0 also writes pack, grid and labels."""
     rank, world_size, count = dist.get_rank(), dist.get_world_size(), len(opts.seeds)
     parts = split_positions(count, opts.batch)
     parts += [np.zeros(0, int)] * (-len(parts) % world_size)  # Every process takes part in every round.
@@ -142,12 +192,13 @@ def generate(net: torch.nn.Module, opts: EasyDict, plan: EasyDict, device: torch
             if opts.pack and rank == 0:
                 shape = [count, net.img_resolution, net.img_resolution, net.img_channels]
                 pack = stack.enter_context(ImagePack(os.path.join(opts.outdir, PACK_FILE), shape))
-        for begin in range(0, len(parts), world_size):
+        own_parts = started_parts(net, opts, plan, parts[rank::world_size], device)
+        for begin, part in zip(range(0, len(parts), world_size), own_parts):
             pixels = classes = None
             with together():
-                pixels, classes = make_part(net, opts, plan, parts[begin + rank], device)
+                pixels, classes = finish_part(opts, plan, part, writers)
             if not opts.pack:  # Only what rank 0 needs travels.
-                pixels = pixels[parts[begin + rank] < shown]
+                pixels = pixels[part.positions < shown]
             gathered = dist.gather_objects((pixels, classes)) or []
             with together():
                 for pixels, classes in gathered:  # In rank order, which is the order of the seeds.
@@ -156,6 +207,8 @@ def generate(net: torch.nn.Module, opts: EasyDict, plan: EasyDict, device: torch
                     if pack is not None:
                         pack.append(pixels)
             progress.advance(sum(map(len, parts[begin : begin + world_size])))
+        with together():
+            writers.finish()
         with together():
             if rank == 0:
                 labels = np.concatenate(labels) if net.label_dim else None
@@ -191,22 +244,42 @@ def settings_record(opts: EasyDict, plan: EasyDict, info: Any, device: torch.dev
     )
 
 
+def choose_writers(workers: int | None, count: int) -> int:
+    """Return the number of processes of this one that write PNG files.
+
+    Args:
+        workers: As the user gave it; None for a share of the cores.
+        count:   Images to be made; few are written here before another process is there.
+    """
+    neighbours = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    cores = available_cores() // neighbours
+    chosen = min(cores if cores > 1 else 0, MOST_WRITERS) if workers is None else workers
+    return min(chosen, count // IMAGES_PER_WRITER)
+
+
 def run(opts: EasyDict) -> None:
     """Generate images as the command line says; see the options of `cmdline`."""
+    # Before anything of CUDA, which does not survive a fork.
+    with Background(choose_writers(opts.workers, len(opts.seeds))) as writers:
+        run_with(opts, writers)
+
+
+def run_with(opts: EasyDict, writers: Background) -> None:
+    """Generate images; `writers` have the PNG files written."""
     dist.init({'auto': None}.get(opts.device, opts.device))
+    keep_freed_memory()
     device = dist.get_device()
     opts.rng_device = {'auto': None, 'cuda': device}.get(opts.rng_device, opts.rng_device)
-    # The official code samples in float32; TensorFloat-32 convolutions would keep only 10 bits of it.
-    torch.backends.cudnn.allow_tf32 = False
     net, info = load_everywhere(opts, device)
     plan = EasyDict()
-    with contextlib.ExitStack() as stack:
+    # The official code samples in float32; TensorFloat-32 would keep only 10 bits of it.
+    with contextlib.ExitStack() as stack, full_precision():
         with together():
             samplers.check_class(net.label_dim, opts.class_idx)
             plan.sampler, plan.kwargs = build_sampler(net, opts, info.metadata)
             prepare_output(opts, settings_record(opts, plan, info, device), stack)
         print_plan(opts, plan, info, device)
-        generate(net, opts, plan, device)
+        generate(net, opts, plan, device, writers)
     dist.print0(f'done: {len(opts.seeds) - len(find_repeats(opts.seeds))} PNG files in {opts.outdir}')
     dist.destroy()
 
@@ -249,6 +322,8 @@ DEVICE = click.Choice(['auto', 'cpu', 'cuda'])
 @click.option('--device',           help='Where to compute', type=DEVICE, default='auto', show_default=True)
 @click.option('--rng-device',       help='Where to draw noise; auto: as --device', type=DEVICE,
               default='auto', show_default=True)
+@click.option('--workers',          help='Processes that write PNG files  [default: by cores]', metavar='INT',
+              type=click.IntRange(min=0))
 # Output.
 @click.option('--subdirs',          help='One folder per 1000 seeds', is_flag=True)
 @click.option('--pack/--no-pack',   help=f'Write {PACK_FILE}', default=True, show_default=True)

@@ -38,7 +38,7 @@ BATCH = 64
 # The straightforward way.
 
 
-def build_lite0() -> Callable:
+def build_lite0(device: str = 'cpu') -> Callable:
     """Return a function of uint8 [N, C, 32, 32] giving features [N, 320]: timm's network at 224 pixels."""
     import timm
     import torch
@@ -53,6 +53,7 @@ def build_lite0() -> Callable:
             state, {name: tuple(t.shape) for name, t in model.state_dict().items()}, 'weights'
         )
     model.load_state_dict(state)
+    model.to(device)
 
     def features(images):
         x = images.expand(-1, 3, -1, -1) / 127.5 - 1
@@ -62,11 +63,11 @@ def build_lite0() -> Callable:
     return features
 
 
-def build_mnist_classifier() -> Callable:
+def build_mnist_classifier(device: str = 'cpu') -> Callable:
     """Return a function of uint8 [N, 1, 32, 32] giving features [N, 64]."""
     from evaluations.detectors.mnist_classifier import load_classifier
 
-    return load_classifier('pretrained/mnist-classifier.pt')[0].features
+    return load_classifier('pretrained/mnist-classifier.pt')[0].to(device).features
 
 
 def read_images(path: str) -> Iterator[np.ndarray]:
@@ -85,8 +86,10 @@ def read_images(path: str) -> Iterator[np.ndarray]:
             yield pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def accumulate(path: str, features: Callable, num: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and covariance of the features of the first `num` images."""
+def accumulate(
+    path: str, features: Callable, num: int, size: int = BATCH, device: str = 'cpu'
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and covariance of the features of the first `num` images, `size` at a time."""
     import torch
 
     count, total, outer, batch = 0, 0, 0, []
@@ -94,7 +97,7 @@ def accumulate(path: str, features: Callable, num: int) -> tuple[np.ndarray, np.
     def finish():
         nonlocal count, total, outer
         with torch.no_grad():
-            x = features(torch.from_numpy(np.stack(batch))).double()
+            x = features(torch.from_numpy(np.stack(batch)).to(device)).double()
         count, total, outer = count + len(x), total + x.sum(dim=0), outer + x.T @ x
         batch.clear()
 
@@ -102,12 +105,12 @@ def accumulate(path: str, features: Callable, num: int) -> tuple[np.ndarray, np.
         if number == num:
             break
         batch.append(image)
-        if len(batch) == BATCH:
+        if len(batch) == size:
             finish()
     if batch:
         finish()
     mu = total / count
-    return mu.numpy(), ((outer - count * torch.outer(mu, mu)) / (count - 1)).numpy()
+    return mu.cpu().numpy(), ((outer - count * torch.outer(mu, mu)) / (count - 1)).cpu().numpy()
 
 
 def measure_straightforward(images: str, ref: str, detector: str, num: int) -> float:

@@ -9,7 +9,7 @@
 #   cifar (8)    the four CIFAR-10 recipes: reference, faithful, fast; images/s, stages, memory at the official batch;
 #                compiling takes minutes, so again until all four are done
 #   large (8)    the six others likewise
-#   demo (5)     demo killed and resumed to its end, demo in the fast mode, closing tables, profile of the fast step
+#   demo (6)     demo killed and resumed to its end, demo in the fast mode, closing tables, sampling, profile of the fast step
 #   teacher (9)  the photographs teacher, a part of its training; again and again until it is done
 #   student (9)  GDD-I on it, likewise
 # Prints a Markdown block for docs/performance.md, which is also $OUT/PIECE.md. A step that fails or runs over its limit
@@ -166,6 +166,8 @@ case $piece in
         if [ "$tiny" ]; then skip demo-fast 'the same steps again'; else
             train demo-fast 150 --recipe=demo --perf=fast && table demo-fast && cp "$KEEP/demo-fast/comparison.png" "$OUT/demo-fast.png"
         fi
+        if [ "$tiny" ]; then set -- --num=2 --batch=2; else set -- --num=10000 --batch=256; fi
+        step sampling 60 "$PYTHON" -m benchmarks.sampling --device="$DEVICE" "$@"
         if [ "$tiny" ]; then set -- --recipe=demo --batch=2 --iterations=1; else set -- --recipe=gdd-i-cifar10; fi
         step profile 120 "$PYTHON" -m benchmarks.profile_step --perf=fast --device="$DEVICE" --out="$KEEP/tables/profile.txt" "$@"
         ;;

@@ -1,8 +1,9 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Cores and memory of this process, and work on a stream of items in all cores, in order."""
+"""Cores and memory of this process, and work in others: on a stream of items, or in the background."""
 
 import collections
+import concurrent.futures
 import contextlib
 import itertools
 import multiprocessing
@@ -21,6 +22,8 @@ from dnnlib.errors import ArgumentError, arg
 
 _CHUNK = 8  # items per message between processes: enough to make messages cheap for tiny images
 _CHUNKS_AHEAD = 2  # chunks per process that are read ahead and not yet handed on
+_CALLS_AHEAD = 2  # background calls per process that wait for their turn
+_FAST_START = 'fork' if sys.platform == 'linux' else 'spawn'  # macOS offers fork, but its libraries break
 _MOST_ON_WINDOWS = 61  # processes of a pool; more are refused there
 # OpenMP reads these when torch is loaded; whoever has set one has chosen.
 _CHOSEN_THREADS = ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME')
@@ -105,26 +108,92 @@ def map_ordered(
             yield from pending.popleft().result()
 
 
+class Background:
+    """Calls of a function in other processes while this one goes on, as a context manager.
+
+    Processes are forked where that is safe (Linux), so they start at once and hold what this process holds:
+    enter the block before a GPU is used, and call nothing of torch. At its end, whatever ends it, the calls
+    that were submitted are carried out. Ctrl-C reaches the main process only.
+
+    Args:
+        workers: Processes; with 0 every call happens here, when it is submitted.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._pool = None
+        self._pending = collections.deque()
+
+    def __enter__(self) -> 'Background':
+        if self._workers:
+            self._pool = _started_pool(self._workers, _FAST_START, fewest=0)
+        return self
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Have a function called; waits while too many calls are pending, so that memory stays bounded.
+
+        Args:
+            function, arguments: They can be pickled.
+        Raises:
+            Exception: What an earlier call raised, or this one where there is no other process.
+            WorkerError: A process was killed.
+        """
+        if self._pool is None:
+            function(*arguments)
+            return
+        self._await(_CALLS_AHEAD * self._workers)
+        with _ended_from_outside(self._workers, fewest=0):
+            self._pending.append(self._pool.submit(function, *arguments))
+
+    def finish(self) -> None:
+        """Wait for all calls, and raise what the first that failed has raised."""
+        self._await(0)
+
+    def _await(self, most):
+        # Until no more calls than these are pending.
+        with _ended_from_outside(self._workers, fewest=0):
+            while self._pending and (len(self._pending) > most or self._pending[0].done()):
+                self._pending.popleft().result()
+
+    def __exit__(self, kind: type | None, *exception: Any) -> None:
+        if self._pool is None:
+            return
+        try:
+            if kind is None:
+                self.finish()
+            else:  # the reason is known; of a full disk these calls would say the same
+                concurrent.futures.wait(self._pending)
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+
 @contextlib.contextmanager
 def _process_pool(workers):
-    pool = _started_pool(workers)
+    pool = _started_pool(workers, 'spawn', fewest=1)
     try:
-        yield pool
+        with _ended_from_outside(workers, fewest=1):
+            yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _ended_from_outside(workers, fewest):
+    try:
+        yield
     except BrokenProcessPool as error:
         raise WorkerError(
             'one of ',
             arg('workers', workers),
             ' processes was ended from outside, perhaps for lack of memory; try ',
-            arg('workers', 1),
+            arg('workers', fewest),
         ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
-def _started_pool(workers):
+def _started_pool(workers, method, fewest):
     pool, before = None, set(multiprocessing.active_children())
     try:
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _prepare_worker)
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context(method), _prepare_worker)
         with _interrupts_ignored():
             for _ in range(workers):
                 pool.submit(os.getpid)  # starts the processes now, while they inherit that Ctrl-C is ignored
@@ -136,7 +205,7 @@ def _started_pool(workers):
         raise WorkerError(
             arg('workers', workers),
             f' processes cannot be started ({error.strerror or error}); use ',
-            arg('workers', 1),
+            arg('workers', fewest),
             ', raise the limits (ulimit -n, ulimit -u), or give more shared memory, such as docker run '
             '--shm-size=1g',
         ) from error

@@ -32,7 +32,6 @@ from dnnlib.cli import one_line_errors, run_script
 from dnnlib.errors import ArgumentError, arg
 from dnnlib.progress import with_progress
 from dnnlib.util import atomic_write
-from evaluations.detectors.inception import full_precision
 from evaluations.detectors.registry import Detector, find_missing, get_detector
 from evaluations.metrics.frechet import frechet_distance
 from evaluations.metrics.inception_score import SPLIT_SIZE, inception_score
@@ -47,6 +46,7 @@ from evaluations.metrics.manifold import (
 from evaluations.metrics.names import metric_name
 from evaluations.npz_pair import LINES, Side, image_size, plan
 from evaluations.results import describe_software
+from torch_utils.misc import full_precision
 
 
 def run_detector(

@@ -24,7 +24,6 @@ from dnnlib.cli import one_line
 from dnnlib.errors import ArgumentError, FailedElsewhere, arg
 from dnnlib.util import atomic_write
 from evaluations.comparison import Comparison, add_reference_features, check_fit, load_comparisons
-from evaluations.detectors.inception import full_precision
 from evaluations.inputs.image_sources import GeneratedImages
 from evaluations.measure import measure_images
 from evaluations.metrics.names import metric_name, split_live_metric
@@ -32,6 +31,7 @@ from evaluations.remarks import describe_choice
 from evaluations.results import Result, compute_results, make_meters
 from torch_utils import distributed as dist
 from torch_utils import training_stats
+from torch_utils.misc import full_precision
 
 # Kinds of numbers that each metric gives, and those of which more is better.
 KINDS = {'fd': ('fid',), 'pr': ('precision', 'recall'), 'dc': ('density', 'coverage')}

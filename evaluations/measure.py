@@ -22,9 +22,38 @@ from evaluations.detectors.registry import Detector, Measured
 from evaluations.inputs.image_sources import Batch, FolderImages, GeneratedImages, PackedImages
 from evaluations.metrics.moments import FeatureStats
 from torch_utils import distributed as dist
+from torch_utils.host_copy import HostCopy
+from torch_utils.randomness import to_device
 
 _AGREE_EVERY = 8  # rounds between two looks at whether another process has failed
 _CPU_PART = 16  # images per call of a detector on a CPU: the maps of more would not stay in its caches
+
+
+class _Rows:
+    """Rows of all batches, on the host; those of the last batch may still be on their way."""
+
+    def __init__(self) -> None:
+        self._parts = []
+        self._coming = None  # (copy that was started, which of its rows to keep)
+
+    def append(self, rows: torch.Tensor, kept: torch.Tensor | None = None) -> None:
+        """Add the rows of a batch, [N, D] on any device; `kept`, bool [N] on the CPU, chooses some."""
+        coming = HostCopy(rows), kept
+        self._arrive()  # the rows before them: their batch is done when this one is at work
+        self._coming = coming
+
+    def _arrive(self):
+        if self._coming is not None:
+            copy, kept = self._coming
+            (rows,) = copy.wait()
+            # Not kept in pinned memory, of which there is little.
+            self._parts.append(rows.clone() if kept is None else rows[kept])
+            self._coming = None
+
+    def parts(self) -> list[torch.Tensor]:
+        """Return the rows batch by batch."""
+        self._arrive()
+        return self._parts
 
 
 class Meter:
@@ -47,8 +76,9 @@ class Meter:
         self.detector = detector
         self.stats = FeatureStats(detector.feature_dim, device=detector.device)
         self.spatial_stats = FeatureStats(detector.spatial_dim, device=detector.device) if spatial else None
-        self.logits = [] if keep_logits else None  # after reduce(): [N, K] on rank 0, elsewhere None
-        self.features = None if keep_features is False else []  # after reduce(): [N or fewer, D] on rank 0
+        self.logits = _Rows() if keep_logits else None  # after reduce(): [N, K] on rank 0, elsewhere None
+        # After reduce(): [N or fewer, D] on rank 0.
+        self.features = None if keep_features is False else _Rows()
         self._kept = None if isinstance(keep_features, bool) else torch.as_tensor(keep_features)
         self._votes = torch.zeros([2], dtype=torch.float64, device=detector.device)  # hits, labelled images
 
@@ -69,13 +99,13 @@ class Meter:
         if self.spatial_stats is not None:
             self.spatial_stats.append(measured.spatial)
         if self.logits is not None:
-            self.logits.append(measured.logits.cpu())
+            self.logits.append(measured.logits)
         if self.features is not None:
-            features = measured.features.cpu()
-            self.features.append(features if self._kept is None else features[self._kept[positions]])
+            self.features.append(measured.features, None if self._kept is None else self._kept[positions])
         if labels is not None and self.detector.labels_comparable:
-            hits = measured.logits.argmax(dim=1) == labels.to(measured.logits.device)
-            self._votes += torch.stack([hits.sum(), torch.tensor(len(hits), device=hits.device)])
+            hits = measured.logits.argmax(dim=1) == to_device(labels, measured.logits.device)
+            self._votes[0] += hits.sum()
+            self._votes[1] += len(hits)
 
     def _measure(self, images: torch.Tensor) -> Measured:
         """Return what the detector says of a batch."""
@@ -93,7 +123,9 @@ class Meter:
         if self.spatial_stats is not None:
             self.spatial_stats.reduce()
         dist.all_reduce_sum_(self._votes)
-        self.logits, self.features = _gather_rows(self.logits), _gather_rows(self.features)
+        self.logits, self.features = (
+            None if rows is None else _gather_rows(rows.parts()) for rows in (self.logits, self.features)
+        )
 
     @property
     def accuracy(self) -> float | None:

@@ -20,13 +20,13 @@ import torch
 
 from dnnlib.errors import ArgumentError, arg
 from evaluations.comparison import Comparison, add_reference_features, check_fit, load_comparisons
-from evaluations.detectors.inception import full_precision
 from evaluations.inputs.image_sources import Batch, GeneratedImages, open_images
 from evaluations.measure import measure_images
 from evaluations.metrics.names import PROTOCOL_IMAGES, parse_metrics
 from evaluations.remarks import describe_choice, describe_images
 from evaluations.results import compute_results, make_meters
 from torch_utils import distributed as dist
+from torch_utils.misc import full_precision
 from training.image_generator import ImageGenerator
 
 Images = ImageGenerator | torch.Tensor | np.ndarray | str | os.PathLike

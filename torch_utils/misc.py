@@ -24,6 +24,13 @@ def named_params_and_buffers(module: torch.nn.Module) -> list[tuple[str, torch.T
     return list(module.named_parameters()) + list(module.named_buffers())
 
 
+def take_over_from_rank0(*modules: torch.nn.Module) -> None:
+    """Give all processes the parameters and buffers that rank 0 has, in place."""
+    for module in modules:
+        for _name, tensor in named_params_and_buffers(module):
+            distributed.broadcast_(tensor.detach())
+
+
 @torch.no_grad()
 def check_ddp_consistency(module: torch.nn.Module, ignore_regex: str | None = None) -> None:
     """Make sure that all processes hold the same parameters and buffers. All ranks call this.
@@ -68,6 +75,17 @@ def checksum(tensors: Iterable[torch.Tensor]) -> int:
     for tensor in tensors.values():
         digest = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), digest)
     return digest
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Keep GPUs from rounding float32 products to TF32, so that results do not depend on the GPU."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def constant(

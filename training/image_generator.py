@@ -9,11 +9,10 @@
 Legend: N images, C channels, H W pixels, K classes.
 """
 
-import contextlib
 import numbers
 import operator
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ import torch
 from dnnlib.errors import ArgumentError, arg
 from dnnlib.util import EasyDict
 from torch_utils import distributed
+from torch_utils.misc import full_precision
 from training.sampling import samplers
 from training.sampling.options import SAMPLER_PARAMETERS, build_sampler
 from training.snapshots.snapshot import load_network
@@ -233,15 +233,4 @@ def to_dtype(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Return images [N, C, H, W], -1..1, in another type: pixels 0..255 for torch.uint8."""
     if dtype != torch.uint8:
         return images.to(dtype)
-    return torch.from_numpy(samplers.to_uint8(images)).permute(0, 3, 1, 2).to(images.device)
-
-
-@contextlib.contextmanager
-def full_precision() -> Iterator[None]:
-    """Compute without TensorFloat-32 convolutions, which keep 10 bits of float32, as generate.py does."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
+    return samplers.quantise(images)

@@ -11,9 +11,7 @@ resize. Parameter names are torchvision's, so that pytorch-fid's and torch-fidel
 Legend: N batch, C channels, H W pixels.
 """
 
-import contextlib
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -240,17 +238,6 @@ def flatten_spatial(x: torch.Tensor, channels: int = SPATIAL_CHANNELS) -> torch.
         float32 [N, H * W * channels].
     """
     return x[:, :channels].permute(0, 2, 3, 1).flatten(1)  # [N, H * W * channels]
-
-
-@contextlib.contextmanager
-def full_precision() -> Iterator[None]:
-    """Keep GPUs from rounding float32 products to TF32, so that features do not depend on the GPU."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def empty_inception() -> InceptionV3FID:

@@ -27,6 +27,8 @@ from evaluations.detectors.untrained.random_network import random_features, rand
 from evaluations.detectors.vit_weights import clip_state, dinov2_state, read_vit_weights
 from evaluations.detectors.weights import PUBLISHED, find_weights, state_sha256
 from torch_utils import distributed as dist
+from torch_utils.misc import full_precision
+from torch_utils.randomness import to_device
 
 PRETRAINED_DIR = str(pathlib.Path(__file__).resolve().parents[2] / 'pretrained')
 
@@ -133,8 +135,8 @@ class Detector:
         if spatial and not self.spatial_dim:
             raise ValueError(f'detector {self.name} has no spatial features; inception does')
         self.check_shape(images.shape[1:])
-        with torch.no_grad(), inception.full_precision():
-            return self._run(images.to(self.device), spatial)
+        with torch.no_grad(), full_precision():
+            return self._run(to_device(images, self.device), spatial)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Return features, float32 [N, D], of uint8 images [N, C, H, W]."""

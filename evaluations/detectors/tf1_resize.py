@@ -16,7 +16,7 @@ import torch
 def _neighbours(size_in, size_out, device):
     """Return (lower index, upper index, weight of the upper one) of each output pixel, [S] each."""
     # In float32, as TensorFlow computes it: the weights decide the last bits of the result.
-    scale = torch.tensor(size_in, dtype=torch.float32, device=device) / size_out
+    scale = torch.full([], size_in, dtype=torch.float32, device=device) / size_out
     position = torch.arange(size_out, dtype=torch.float32, device=device) * scale
     lower = position.floor()
     return lower.long(), (lower.long() + 1).clamp_max(size_in - 1), position - lower

@@ -22,6 +22,7 @@ import torch
 from torch.nn import functional
 
 from dnnlib.errors import ArgumentError
+from torch_utils.randomness import to_device
 from training.backbones.stages import IMAGENET_MEAN, IMAGENET_STD
 
 INPUT_SIZE = 224
@@ -51,7 +52,7 @@ def preprocess_clip(images: torch.Tensor, size: int = INPUT_SIZE) -> torch.Tenso
         if len(pixels)
         else np.zeros([0, size, size, 3], np.uint8)
     )
-    x = torch.from_numpy(resized).to(images.device).permute(0, 3, 1, 2)  # [N, 3, S, S]
+    x = to_device(torch.from_numpy(resized), images.device).permute(0, 3, 1, 2)  # [N, 3, S, S]
     return _normalise(x, CLIP_MEAN, CLIP_STD)
 
 
@@ -83,7 +84,7 @@ def preprocess_dinov2(images: torch.Tensor) -> torch.Tensor:
 def _normalise(x: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """Return (x / 255 - mean) / std in float32, channel by channel."""
     mean, std = (
-        torch.tensor(values, dtype=torch.float32, device=x.device).reshape(1, 3, 1, 1)
+        to_device(torch.tensor(values, dtype=torch.float32), x.device).reshape(1, 3, 1, 1)
         for values in (mean, std)
     )
     return (x.to(torch.float32) / 255 - mean) / std

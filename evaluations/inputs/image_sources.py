@@ -7,7 +7,8 @@ A source has `name`, `image_shape` [C, H, W], `has_labels`, a length, and
 
     batches(positions, workers) -> iterator of (images uint8 [N, C, H, W], labels int64 [N] or None)
 
-where `positions` lists ascending int arrays of image numbers 0..len - 1, one per batch.
+on the CPU, or on the device that made them, where `positions` lists ascending int arrays of image numbers
+0..len - 1, one per batch.
 
 Legend: N images, C channels, H W pixels.
 """
@@ -22,13 +23,15 @@ import torch
 
 from dnnlib.errors import ArgumentError, arg, as_python, shown
 from evaluations.inputs.npz_images import NpzImages
+from torch_utils.host_copy import HostCopy
 from torch_utils.loader import load_batches
 from training.dataset import DatasetError, FileTree, ImageFolderDataset
-from training.sampling.samplers import check_finite, sample_batch, to_uint8
+from training.sampling.batches import start_batch
+from training.sampling.samplers import refuse_not_finite
 
 _NPZ_READ = 256  # images read at a time from a pack
 _WORKER_BATCHES = 4  # batches that each decoding process prepares ahead
-QUANTISATION = 'floor(127.5 x + 128), limited to 0..255'  # of generated images, EDM's rule; see to_uint8
+QUANTISATION = 'floor(127.5 x + 128), limited to 0..255'  # of generated images, EDM's rule; see quantise
 
 
 def choose_subset(count: int, num: int | None, seed: int) -> np.ndarray:
@@ -230,13 +233,22 @@ class GeneratedImages:
         return len(self._seeds)
 
     def batches(self, positions: list[np.ndarray], workers: int = 0) -> Iterator[Batch]:
-        """Generate batches; `workers` is not used."""
+        """Generate batches, which stay on the device of the network; `workers` is not used.
+
+        A GPU is not waited for: damaged images of a batch raise before the next one, or with the last.
+        """
         device = next(self._net.parameters()).device
-        for part in positions:
+        unchecked = None  # (copy of the marks of damaged images, seeds)
+        for number, part in enumerate(positions, start=1):
             seeds = self._seeds[part].tolist()
-            images, labels = sample_batch(self._net, seeds, device=device, **self._options)
-            check_finite(images, seeds)
-            yield _to_nchw(to_uint8(images)), None if labels is None else labels.cpu()
+            batch = start_batch(self._net, seeds, device=device, **self._options)
+            checks = [unchecked, (HostCopy(batch.not_finite), seeds)]
+            if device.type == 'cuda' and number < len(positions):
+                unchecked = checks.pop()
+            for copy, those in filter(None, checks):
+                refuse_not_finite(*copy.wait(), those)
+            # With the strides of decoded files: they steer kernels, and so rounding.
+            yield batch.pixels.contiguous(), batch.labels
 
 
 class ChosenImages:

@@ -90,4 +90,4 @@ def _pixels(source: Source, positions: np.ndarray) -> np.ndarray:
     """Return images by number in any order, uint8 [N, H, W, C]; sources are read in ascending order."""
     ascending, back = np.unique(positions, return_inverse=True)
     [(images, _)] = source.batches([ascending])
-    return torch.as_tensor(images).permute(0, 2, 3, 1).numpy()[back.reshape(-1)]
+    return torch.as_tensor(images).permute(0, 2, 3, 1).cpu().numpy()[back.reshape(-1)]

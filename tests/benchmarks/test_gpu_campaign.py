@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import train
-from benchmarks import gpu_probe, gradient_precision, profile_step, throughput
+from benchmarks import gpu_probe, gradient_precision, profile_step, sampling, throughput
 from evaluations import teacher_and_student
 from tests.support import ROOT
 
@@ -19,6 +19,7 @@ COMMANDS = {
     'benchmarks.gpu_probe': gpu_probe.main,
     'benchmarks.gradient_precision': gradient_precision.main,
     'benchmarks.profile_step': profile_step.main,
+    'benchmarks.sampling': sampling.main,
     'benchmarks.throughput': throughput.main,
     'evaluations.teacher_and_student': teacher_and_student.main,
 }
@@ -77,7 +78,7 @@ def parse(words):
     return COMMANDS[words[1]].make_context(words[1], words[2:])
 
 
-@pytest.mark.parametrize('piece, count', [('tests', 3), ('cifar', 4), ('large', 6), ('demo', 6)])
+@pytest.mark.parametrize('piece, count', [('tests', 3), ('cifar', 4), ('large', 6), ('demo', 7)])
 def test_commands_for_a_gpu_exist_with_their_options(piece, count, stand_in, tmp_path):
     result = run(piece, tmp_path, **stand_in)
     commands = recorded(tmp_path)

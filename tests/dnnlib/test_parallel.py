@@ -102,6 +102,62 @@ def test_closing_early_ends_the_processes():
     assert threading.active_count() == before
 
 
+def write_down(path, text):
+    with open(path, 'x') as file:
+        file.write(f'{text} {os.getpid()}')
+
+
+def refuse(path, text):
+    raise OSError(errno.ENOSPC, 'No space left on device', path)
+
+
+def die(*_arguments):
+    os._exit(9)
+
+
+def test_background_calls_are_all_carried_out_in_other_processes(tmp_path):
+    with parallel.Background(2) as background:
+        for k in range(20):
+            background.submit(write_down, str(tmp_path / str(k)), k)
+            assert len(background._pending) <= 2 * parallel._CALLS_AHEAD + 1
+        background.finish()
+        assert len(list(tmp_path.iterdir())) == 20
+    texts = [(tmp_path / str(k)).read_text().split() for k in range(20)]
+    assert [int(text) for text, _pid in texts] == list(range(20))
+    pids = {int(pid) for _text, pid in texts}
+    assert os.getpid() not in pids and len(pids) <= 2
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_without_processes_a_call_happens_at_once(tmp_path):
+    with parallel.Background(0) as background:
+        background.submit(write_down, str(tmp_path / 'file'), 'here')
+        assert (tmp_path / 'file').read_text() == f'here {os.getpid()}'
+        with pytest.raises(OSError, match='No space'):
+            background.submit(refuse, 'file', '')
+
+
+def test_what_was_submitted_is_carried_out_before_an_interrupt_ends_the_block(tmp_path):
+    with pytest.raises(KeyboardInterrupt), parallel.Background(2) as background:
+        for k in range(4):
+            background.submit(write_down, str(tmp_path / str(k)), k)
+        raise KeyboardInterrupt
+    assert len(list(tmp_path.iterdir())) == 4 and not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize('function, error, words', [
+    (refuse, OSError, 'No space left on device'), (die, parallel.WorkerError, 'try workers=0')])  # fmt: skip
+def test_errors_of_background_calls_come_with_a_later_call_or_the_end(function, error, words):
+    for later in (0, 40):
+        with pytest.raises(error, match=words), parallel.Background(1) as background:
+            background.submit(function, 'file', '')
+            for _ in range(later):
+                background.submit(os.getpid)
+        assert not multiprocessing.active_children()
+
+
 def test_outside_the_main_thread():
     """Only the main thread may handle signals; other threads still get their results."""
     results = []

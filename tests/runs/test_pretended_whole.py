@@ -16,9 +16,17 @@ import fid
 import generate
 import train
 from evaluations.detectors import registry
+from evaluations.inputs.image_sources import GeneratedImages, open_images
+from evaluations.measure import Meter, measure_images
 from evaluations.metrics import manifold, moments
+from tests.golden import fill
 from tests.support import tiny_runs
+from tests.support.generated_images import TINY
 from tests.support.pretended_runs import NOT_DEVICE, TEACHER, differing, on_device, pad_as_on_cuda
+from torch_utils.host_copy import HostCopy
+from training import networks
+from training.sampling import samplers
+from training.snapshots.snapshot import save_snapshot
 
 COMMON = [option for option in tiny_runs.COMMON_ARGS if not option.startswith('--device')]
 
@@ -103,6 +111,77 @@ def test_generated_files_are_those_of_the_cpu(options, material, tmp_path):
     assert len(names) == 5
     for path in (tmp_path / 'cuda').rglob('*.png'):
         assert path.read_bytes() == (tmp_path / 'cpu' / path.relative_to(tmp_path / 'cuda')).read_bytes()
+
+
+def waits_of(function):
+    """How often the host waits for the GPU, and where, while a function runs there."""
+    with on_device('cuda') as gpu:
+        function()
+    return gpu.waits
+
+
+@pytest.mark.parametrize('options', [[], ['--rng-device=cpu', '--no-pack']], ids=['as it is', 'cpu noise'])
+def test_generation_waits_as_often_for_ten_batches_as_for_five(options, tmp_path, monkeypatch):
+    path = save_generator(tmp_path)
+
+    def made(count):
+        given = [f'--network={path}', f'--outdir={tmp_path / str(count)}', f'--seeds=0-{2 * count - 1}']
+        result = CliRunner().invoke(generate.cmdline, [*given, '--batch=2', '--device=cuda', *options])
+        assert result.exit_code == 0, result.output
+
+    few, many = (waits_of(lambda count=count: made(count)) for count in (5, 10))
+    assert few == many and synchronisations(few) == 1  # for the last batch
+    monkeypatch.setattr(generate, 'HostCopy', Waiting)  # a wait per batch would show
+    assert synchronisations(waits_of(lambda: made(10))) == 10
+
+
+def synchronisations(waits):
+    return sum(count for (kind, _where), count in waits.items() if kind == 'synchronize')
+
+
+class Waiting(HostCopy):
+    """A copy that is waited for when it is started."""
+
+    def __init__(self, *tensors):
+        super().__init__(*tensors)
+        self.wait()
+
+
+def save_generator(folder):
+    path = str(folder / 'gdd.pkl')
+    save_snapshot(path, ema=fill(networks.GDDPrecond(label_dim=4, **TINY)))
+    return path
+
+
+@pytest.mark.parametrize('source', ['network', 'files'])
+def test_measuring_waits_as_often_for_ten_batches_as_for_five(source, tmp_path):
+    data = tiny_runs.write_zip(tmp_path / 'data.zip', resolution=32, channels=1)
+
+    def measured(count):
+        network = networks.GDDPrecond(label_dim=4, **dict(TINY, img_resolution=32, img_channels=1))
+        if source == 'network':
+            images = GeneratedImages(network.to('cuda'), np.arange(count), 'one_step', {})
+        else:
+            images = open_images(data, num=count)[0]
+        meter = Meter(registry.get_detector('mnist-classifier', 'cuda'), keep_logits=True, keep_features=True)
+        measure_images(images, [meter], batch=1)
+        assert meter.features.shape == (count, 64)
+
+    few, many = (waits_of(lambda count=count: measured(count)) for count in (5, 10))
+    assert few == many
+
+
+@pytest.mark.parametrize('damaged', [0, 2])
+def test_damaged_images_end_a_measurement_also_in_the_last_batch(damaged, monkeypatch):
+    def sample_batch(net, seeds, **_options):
+        return torch.full([1, 3, 8, 8], float('nan') if seeds == [damaged] else 0.0, device='cuda'), None
+
+    monkeypatch.setattr(samplers, 'sample_batch', sample_batch)
+    with on_device('cuda'):
+        network = fill(networks.GDDPrecond(**TINY)).to('cuda')
+        source = GeneratedImages(network, np.arange(3), 'one_step', {})
+        with pytest.raises(ValueError, match=f'seed {damaged} is not finite'):
+            measure_images(source, [Meter(registry.get_detector('random-conv', 'cuda'))], batch=1)
 
 
 def test_features_moments_and_manifolds_are_those_of_the_cpu():

@@ -7,6 +7,7 @@ Several processes are the business of test_generate_processes.py.
 
 import json
 import os
+import signal
 import tracemalloc
 
 import numpy as np
@@ -19,6 +20,7 @@ from dnnlib.files import claim
 from tests.golden import fill
 from tests.support.generated_images import TINY, read
 from training import networks
+from training.images import output
 from training.snapshots.snapshot import save_snapshot
 
 
@@ -247,6 +249,7 @@ def test_list_of_options_is_deliberate():
         'rng_device': test_noise_has_a_device_of_its_own,
         'overwrite': test_another_set_is_refused_or_replaced,
         'skip_existing': test_an_interrupted_call_is_continued,
+        'workers': test_processes_write_the_same_files,
     }
     assert {param.name for param in generate.cmdline.params} == set(EFFECTS) | set(shown_by)
     names = {name for param in generate.cmdline.params for name in param.opts}
@@ -372,8 +375,10 @@ def test_an_interrupted_call_is_continued(snapshots, tmp_path, monkeypatch):
     )  # Images of another sampler are no replacement.
 
 
-def test_memory_does_not_grow_with_the_number_of_images(snapshots, tmp_path, monkeypatch):
-    """The peak of 8 and of 64 batches is the same, up to class and name; keeping images would show."""
+@pytest.mark.parametrize('workers', [0, 1])
+def test_memory_does_not_grow_with_the_number_of_images(workers, tmp_path, monkeypatch):
+    """The peak of 16 and of 128 batches is the same, up to class and name; keeping images would show."""
+    monkeypatch.setattr(generate, 'IMAGES_PER_WRITER', 1)
     size = 64 * 64 * 3
     monkeypatch.setattr(
         generate.samplers,
@@ -386,7 +391,7 @@ def test_memory_does_not_grow_with_the_number_of_images(snapshots, tmp_path, mon
     net = networks.GDDPrecond(**dict(TINY, img_resolution=64), label_dim=4)
     info = generate.EasyDict(sha256='', class_name='', metadata={})
     monkeypatch.setattr(generate, 'load_everywhere', lambda opts, device: (net, info))
-    monkeypatch.setattr(generate, 'save_png', lambda path, pixels: None)
+    monkeypatch.setattr(output, 'save_png', lambda path, pixels: None)
 
     def peak(count):
         tracemalloc.start()
@@ -395,6 +400,7 @@ def test_memory_does_not_grow_with_the_number_of_images(snapshots, tmp_path, mon
             tmp_path / str(count),
             f'--seeds=1-{count}',
             '--batch=4',
+            f'--workers={workers}',
             '--grid',
             str(tmp_path / 'grid.png'),
         )
@@ -404,13 +410,13 @@ def test_memory_does_not_grow_with_the_number_of_images(snapshots, tmp_path, mon
 
     monkeypatch.setattr(generate, 'MAX_GRID_IMAGES', 4)
     peak(4)  # Imports and caches.
-    few, many = peak(32), peak(256)
-    assert (tmp_path / '256' / 'image_pack.npz').stat().st_size > 256 * size
-    assert many - few < 224 * size / 20
+    few, many = peak(64), peak(512)
+    assert (tmp_path / '512' / 'image_pack.npz').stat().st_size > 512 * size
+    assert many - few < 448 * size / 20
     monkeypatch.setattr(
-        generate, 'MAX_GRID_IMAGES', 256
+        generate, 'MAX_GRID_IMAGES', 512
     )  # A grid of all images does keep them: the test sees it.
-    assert peak(256) - few > 224 * size / 2
+    assert peak(512) - few > 448 * size / 2
 
 
 # ------------------------------------------------------------------------------------------------
@@ -466,7 +472,7 @@ def test_full_disk_is_one_line(snapshots, tmp_path, monkeypatch):
     def fail(path, pixels):
         raise OSError(28, 'No space left on device', path)
 
-    monkeypatch.setattr(generate, 'save_png', fail)
+    monkeypatch.setattr(output, 'save_png', fail)
     result = invoke(snapshots['gdd'], tmp_path, '--seeds=0')
     assert (
         result.exit_code == 1
@@ -499,6 +505,82 @@ def test_non_finite_images_name_the_seed(snapshots, tmp_path):
     result = invoke(snapshots['nan'], tmp_path, '--seeds=7')
     assert result.exit_code == 1 and 'seed 7 is not finite' in result.output
     assert not (tmp_path / '000007.png').exists() and not (tmp_path / 'image_pack.npz').exists()
+
+
+# ------------------------------------------------------------------------------------------------
+# Processes that write the PNG files.
+
+
+@pytest.mark.parametrize('workers, cores, neighbours, count, expected', [
+    (None, 16, 1, 50000, 8), (None, 16, 4, 50000, 4), (None, 2, 1, 50000, 2), (None, 2, 2, 50000, 0),
+    (None, 16, 1, 600, 2), (None, 16, 1, 255, 0), (0, 16, 1, 50000, 0), (3, 1, 1, 50000, 3)])  # fmt: skip
+def test_number_of_processes_that_write(monkeypatch, workers, cores, neighbours, count, expected):
+    monkeypatch.setattr(generate, 'available_cores', lambda: cores)
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', str(neighbours))
+    assert generate.choose_writers(workers, count) == expected
+
+
+@pytest.fixture
+def few_images_per_writer(monkeypatch):
+    monkeypatch.setattr(generate, 'IMAGES_PER_WRITER', 1)
+    monkeypatch.setattr(generate, 'WRITTEN_TOGETHER', 2)
+
+
+def test_processes_write_the_same_files(snapshots, tmp_path, few_images_per_writer, monkeypatch):
+    options = ['--seeds=3,0-6,2', '--batch=3', '--subdirs']
+    run(snapshots['gdd'], tmp_path / 'here', *options, '--workers=0')
+    monkeypatch.setattr(output, 'save_png', png_by_pid(output.save_png, tmp_path))
+    run(snapshots['gdd'], tmp_path / 'elsewhere', *options, '--workers=2')
+    assert contents(tmp_path / 'elsewhere') == contents(tmp_path / 'here')
+    pids = {path.name for path in tmp_path.glob('pid-*')}
+    assert 1 <= len(pids) <= 2 and f'pid-{os.getpid()}' not in pids
+
+
+def png_by_pid(save_png, folder):
+    """A function that also leaves a trace of the process that calls it."""
+
+    def save(path, pixels):
+        (folder / f'pid-{os.getpid()}').touch()
+        save_png(path, pixels)
+
+    return save
+
+
+@pytest.mark.parametrize('reason, text', [
+    ('full', 'No space left on device; free some space'),
+    ('killed', '--workers=2 processes was ended from')])  # fmt: skip
+def test_a_writer_that_fails_is_one_line(
+    snapshots, tmp_path, few_images_per_writer, monkeypatch, reason, text
+):
+    def fail(path, pixels):
+        if reason == 'killed':
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OSError(28, 'No space left on device', path)
+
+    monkeypatch.setattr(output, 'save_png', fail)
+    result = invoke(snapshots['gdd'], tmp_path, '--seeds=0-9', '--batch=2', '--workers=2')
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    errors = [line for line in result.output.splitlines() if 'Error' in line]
+    assert len(errors) == 1 and text in errors[0], result.output
+    assert [path.name for path in tmp_path.iterdir()] == ['generation.json']
+
+
+def test_an_interrupted_call_leaves_the_finished_batches(
+    snapshots, tmp_path, few_images_per_writer, monkeypatch
+):
+    calls, original = [], generate.samplers.sample_batch
+
+    def interrupted(net, seeds, *args, **kwargs):
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        calls.append(seeds)
+        return original(net, seeds, *args, **kwargs)
+
+    monkeypatch.setattr(generate.samplers, 'sample_batch', interrupted)
+    assert invoke(snapshots['gdd'], tmp_path, '--seeds=0-9', '--batch=2', '--workers=2').exit_code == 1
+    names = [f'{seed:06d}.png' for seed in range(6)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*names, 'generation.json']
+    assert all(read(tmp_path, name).shape == (8, 8, 3) for name in names)
 
 
 def test_random_state_of_the_caller_is_left_alone(snapshots, tmp_path):

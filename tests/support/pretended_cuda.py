@@ -14,6 +14,7 @@ Nor are cuDNN, NCCL, atomics and streams there; a real GPU is still needed for t
 
 import collections
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -75,6 +76,19 @@ def tensors_in(*trees: Any) -> list[torch.Tensor]:
     return [x for x in leaves if isinstance(x, torch.Tensor) and x.device.type != 'meta']
 
 
+class PretendedEvent:
+    """torch.cuda.Event: a moment in the work of the GPU."""
+
+    def __init__(self, gpu: 'PretendedCuda', blocking: bool = False) -> None:
+        self._gpu, self._moment = gpu, 0
+
+    def record(self) -> None:
+        self._moment = self._gpu.given
+
+    def synchronize(self) -> None:
+        self._gpu.synchronize(self._moment)
+
+
 class PretendedCuda(TorchFunctionMode):
     """The pretended GPU, as a context manager.
 
@@ -82,7 +96,7 @@ class PretendedCuda(TorchFunctionMode):
         count: Number of GPUs.
     Attributes:
         waits:  (what made the host wait, 'file:line function') -> how often.
-        copies: Copies to the GPU that nothing waited for (pinned memory, non_blocking).
+        copies: Copies to and from the GPU that nothing waited for (pinned memory, non_blocking).
         calls:  Name of a torch function -> how often it ran on the GPU; a rough count of launches.
     """
 
@@ -94,6 +108,7 @@ class PretendedCuda(TorchFunctionMode):
         self.calls = collections.Counter()
         self._stack = contextlib.ExitStack()
         self._process = os.getpid()
+        self.given = self._awaited = 0  # pieces of work that the GPU was given, and that are known to be done
         self._special = {
             'to': self._to,
             'cpu': self._to_cpu,
@@ -106,7 +121,8 @@ class PretendedCuda(TorchFunctionMode):
         }
 
     def __enter__(self) -> 'PretendedCuda':
-        self._stack = pretended_runtime.install(self.count, lambda: self._note('synchronize'))
+        event = functools.partial(PretendedEvent, self)
+        self._stack = pretended_runtime.install(self.count, self.synchronize, event)
         return super().__enter__()
 
     def __exit__(self, *exception: Any) -> None:
@@ -133,6 +149,13 @@ class PretendedCuda(TorchFunctionMode):
             lines = [f'{count} x {kind}, {where}' for (kind, where), count in sorted(new.items())]
             raise HostWaits('the host waits for the GPU:\n' + '\n'.join(lines))
 
+    def synchronize(self, moment: int | None = None) -> None:
+        """Wait for the work up to a moment, or for all; noted if the GPU then has nothing else to do."""
+        moment = self.given if moment is None else moment
+        if moment == self.given:
+            self._note('synchronize')
+        self._awaited = max(self._awaited, moment)
+
     # ------------------------------------------------------------------------------------------------
     # Every torch function comes here.
 
@@ -152,8 +175,10 @@ class PretendedCuda(TorchFunctionMode):
         gpu = [x for x in tensors if on_gpu(x)]
         device = self._device_of_result(name, args, kwargs, gpu)
         self._check_generator(name, kwargs.get('generator'), device)
+        self._check_arrivals(name, tensors)
         if gpu:
             self.calls[name] += 1
+            self.given += 1
             self._check_operands(name, tensors, gpu)
             self._note_waits(name, args, kwargs)
         known = {id(x): place(x) for x in tensors}
@@ -192,6 +217,10 @@ class PretendedCuda(TorchFunctionMode):
                 f"Expected a '{wanted}' device type for generator but found '{generator.device}': {name} at "
                 f'{where()}'
             )
+
+    def _check_arrivals(self, name, tensors):
+        if any(getattr(x, '_arrives', 0) > self._awaited for x in tensors):
+            raise DeviceMismatch(f'{name} at {where()} reads a copy that may not have arrived yet')
 
     def _check_operands(self, name, tensors, gpu):
         if len({place(x) for x in gpu}) > 1:
@@ -280,19 +309,26 @@ class PretendedCuda(TorchFunctionMode):
     def _move(self, x, target, non_blocking, options):
         if target.type == 'cuda' and os.getpid() != self._process:
             raise RuntimeError('Cannot re-initialize CUDA in forked subprocess')
+        self._check_arrivals('to', [x])
         self._note_copy(x, target, non_blocking, 'to')
         out = x.to(**options) if options else x
         if out is x and place(x) != target:
             out = x.clone()
         if out is not x:
             self.calls['to'] += target.type == 'cuda'
+            self.given += target.type == 'cuda'
             mark(out, target)
+            if on_gpu(x) and target.type == 'cpu' and non_blocking:
+                out._pinned, out._arrives = True, self.given
         return out
 
     def _note_copy(self, source, target, non_blocking, name):
         if place(source).type == target.type or not source.numel():
             return
-        if target.type == 'cpu':
+        if target.type == 'cpu' and name == 'to' and non_blocking:
+            self.copies += 1  # into pinned memory, which torch takes for it
+            self.given += 1
+        elif target.type == 'cpu':
             self._note(f'copy to the host, {name}')
         elif not getattr(source, '_pinned', False):
             self._note(f'copy from ordinary memory, {name}')

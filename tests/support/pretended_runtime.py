@@ -74,12 +74,13 @@ def nothing(*_args: Any, **_kwargs: Any) -> None:
     """Do nothing."""
 
 
-def install(count: int, synchronize: Callable[[], None]) -> contextlib.ExitStack:
+def install(count: int, synchronize: Callable[[], None], event: Callable[..., Any]) -> contextlib.ExitStack:
     """Replace parts of torch until the stack is closed.
 
     Args:
         count:       Number of GPUs.
         synchronize: Called where the program waits for the GPU.
+        event:       In place of torch.cuda.Event.
     """
     _current[0] = 0
     mebibyte = 1 << 20
@@ -90,6 +91,7 @@ def install(count: int, synchronize: Callable[[], None]) -> contextlib.ExitStack
         set_device=set_device,
         current_device=lambda: _current[0],
         synchronize=lambda device=None: synchronize(),
+        Event=event,
         get_device_name=lambda device=None: 'pretended GPU',
         get_device_capability=lambda device=None: (9, 0),
         is_bf16_supported=lambda including_emulation=True: True,

@@ -9,13 +9,39 @@ import numpy as np
 import pytest
 import torch
 
-from torch_utils import misc
+from torch_utils import distributed, misc
 
 
 def test_parameters_and_buffers_come_in_order():
     net = torch.nn.BatchNorm1d(2)
     names = [name for name, _tensor in misc.named_params_and_buffers(net)]
     assert names == ['weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked']
+
+
+def test_all_parameters_and_buffers_are_taken_over_from_rank_0(monkeypatch):
+    def broadcast(tensor, src=0):
+        assert src == 0 and not tensor.requires_grad
+        tensor.fill_(7)
+
+    monkeypatch.setattr(distributed, 'broadcast_', broadcast)
+    nets = [torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 2)]
+    misc.take_over_from_rank0(*nets)
+    assert all((tensor == 7).all() for net in nets for tensor in net.state_dict().values())
+
+
+def test_full_precision_ends_with_its_block():
+    flags = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [flag.allow_tf32 for flag in flags]
+    try:
+        for flag in flags:
+            flag.allow_tf32 = True
+        with pytest.raises(KeyError), misc.full_precision():
+            assert [flag.allow_tf32 for flag in flags] == [False, False]
+            raise KeyError
+        assert [flag.allow_tf32 for flag in flags] == [True, True]
+    finally:
+        for flag, value in zip(flags, before):
+            flag.allow_tf32 = value
 
 
 def test_one_process_is_consistent():

@@ -20,6 +20,7 @@ from dnnlib.errors import ArgumentError, arg
 from dnnlib.files import atomic_write
 from training.images.decoding import decode_image
 from training.images.files import LABEL_FILE, DatasetError, FileTree
+from training.images.png import save_png
 
 PACK_FILE = 'image_pack.npz'
 RECORD_FILE = 'generation.json'
@@ -116,6 +117,14 @@ def remove_images(outdir: str | os.PathLike, files: list[str], labels: dict[str,
             os.rmdir(os.path.join(outdir, folder))
     if set(labels) & set(files):
         write_labels(outdir, files, None)
+
+
+def save_images(outdir: str | os.PathLike, names: Sequence[str], pixels: np.ndarray) -> None:
+    """Write PNG files, in whatever process: uint8 [N, H, W, C] under N names relative to `outdir`."""
+    for name, image in zip(names, pixels):
+        path = os.path.join(outdir, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        save_png(path, image)
 
 
 def read_images(

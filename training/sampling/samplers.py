@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from dnnlib.errors import ArgumentError, arg
+from torch_utils.randomness import to_device
 from training.sampling.noise_levels import (
     DISCRETIZATIONS,
     SCALINGS,
@@ -341,7 +342,7 @@ def draw_inputs(
     latents = rnd.randn([len(seeds), net.img_channels, net.img_resolution, net.img_resolution], device=device)
     if not net.label_dim:
         return rnd, latents, None
-    labels = rnd.randint(net.label_dim, size=[len(seeds)]).to(device)  # [N]
+    labels = to_device(rnd.randint(net.label_dim, size=[len(seeds)]), torch.device(device))  # [N]
     return rnd, latents, labels if class_idx is None else torch.full_like(labels, class_idx)
 
 
@@ -392,9 +393,13 @@ def check_class(label_dim: int, class_idx: int | None) -> None:
         )
 
 
-def check_finite(images: torch.Tensor, seeds: Sequence[int]) -> None:
-    """Raise ValueError naming the seeds whose images [N, C, H, W] hold NaN or infinite values."""
-    bad = (~torch.isfinite(images)).flatten(1).any(dim=1).cpu()  # [N]
+def not_finite(images: torch.Tensor) -> torch.Tensor:
+    """Tell which images [N, C, H, W] hold NaN or infinite values, bool [N] on their device."""
+    return (~torch.isfinite(images)).flatten(1).any(dim=1)
+
+
+def refuse_not_finite(bad: torch.Tensor, seeds: Sequence[int]) -> None:
+    """Raise ValueError naming the seeds that are marked in `bad`, bool [N] on the CPU."""
     if bad.any():
         names = [str(seed) for seed, wrong in zip(seeds, bad.tolist()) if wrong]
         shown = ', '.join(names[:8]) + (', ...' if len(names) > 8 else '')
@@ -404,13 +409,22 @@ def check_finite(images: torch.Tensor, seeds: Sequence[int]) -> None:
         )
 
 
-def to_uint8(images: torch.Tensor) -> np.ndarray:
-    """Convert images to bytes: floor(127.5 * x + 128), limited to 0..255 (official rule).
+def check_finite(images: torch.Tensor, seeds: Sequence[int]) -> None:
+    """Raise ValueError naming the seeds whose images [N, C, H, W] hold NaN or infinite values."""
+    refuse_not_finite(not_finite(images).cpu(), seeds)
+
+
+def quantise(images: torch.Tensor) -> torch.Tensor:
+    """Convert images to bytes where they are: floor(127.5 * x + 128), limited to 0..255 (official rule).
 
     Args:
         images: Finite images [N, C, H, W], nominally -1..1, any float type.
     Returns:
-        uint8 ndarray [N, H, W, C].
+        uint8 [N, C, H, W] on the same device.
     """
-    scaled = (images.to(torch.float64) * 127.5 + 128).clip(0, 255).to(torch.uint8)
-    return scaled.permute(0, 2, 3, 1).cpu().numpy()
+    return (images.to(torch.float64) * 127.5 + 128).clip(0, 255).to(torch.uint8)
+
+
+def to_uint8(images: torch.Tensor) -> np.ndarray:
+    """Convert images to bytes on the host, as `quantise`: uint8 ndarray [N, H, W, C]."""
+    return quantise(images).permute(0, 2, 3, 1).cpu().numpy()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from dnnlib.errors import ArgumentError, arg
+from torch_utils.randomness import to_device
 
 MAX_SEEDS = 100_000_000
 LARGEST_SEED = (1 << 63) - 1  # exclusive: ranges end one above their last seed
@@ -89,7 +90,7 @@ class StackedRandomGenerator:
         draws = [
             torch.randn(size[1:], generator=gen, device=self.device, **kwargs) for gen in self.generators
         ]
-        return torch.stack(draws).to(target)
+        return to_device(torch.stack(draws), torch.device(target))
 
     def randn_like(self, tensor: torch.Tensor) -> torch.Tensor:
         """Draw standard normal numbers with the shape, dtype, layout and device of `tensor`."""

@@ -49,9 +49,7 @@ class DistillationTask:
         self.G, teacher, self.facts = build_student(config, dataset, device, self.layout)
         self.trained, self.g_params = self.G, freeze_layers(self.G, config['freeze'])
         self._build_judges(dataset, device)
-        for module in (self.G, self.D, self.F if config['compat'] == 'clean' else self.F.backbones):
-            for _name, tensor in misc.named_params_and_buffers(module):
-                distributed.broadcast_(tensor.detach())
+        misc.take_over_from_rank0(self.G, self.D, self.F if config['compat'] == 'clean' else self.F.backbones)
         self._build_computing_networks(dataset, device)
         self.loss = GDDLoss(
             self.twin,

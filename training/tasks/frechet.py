@@ -53,9 +53,7 @@ class FrechetTask:
         self.trained = self.G
         self._build_features(dataset.resolution, device)
         self.g_params = freeze_layers(self.G, config['freeze'])
-        for module in (self.G, self.F):
-            for _name, tensor in misc.named_params_and_buffers(module):
-                distributed.broadcast_(tensor.detach())
+        misc.take_over_from_rank0(self.G, self.F)
         self.twin = computing_twin(self.G)
         self.levels = jump_levels(**config['sampler_kwargs'])
         # Made before the first step or taken from a state; by name of the feature network.

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from torch_utils import distributed, misc
+from torch_utils import misc
 from torch_utils.randomness import BatchRandom
 from training.student.freeze import freeze_layers, freeze_table
 from training.student.frozen_cast import refresh_twin
@@ -38,8 +38,7 @@ class InstanceTask:
         self.layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
         self.G, teacher, self.facts = build_student(config, dataset, device, self.layout)
         self.trained, self.g_params = self.G, freeze_layers(self.G, config['freeze'])
-        for _name, tensor in misc.named_params_and_buffers(self.G):
-            distributed.broadcast_(tensor.detach())
+        misc.take_over_from_rank0(self.G)
         self.twin = computing_twin(self.G)
         self.instance, facts = build_comparison(config, self.twin, teacher, device, self.layout)
         self.facts.update(facts)

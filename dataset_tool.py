@@ -25,6 +25,7 @@ Examples:
 """
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -194,6 +195,7 @@ def convert(
               type=click.IntRange(0, 2 ** 32 - 1), default=0, show_default=True)
 @click.option('--workers',      help='Processes',                   metavar='INT', type=click.IntRange(min=1),
               default=available_cores, show_default='all cores')
+@click.option('--json', 'as_json', help='Print what was found as JSON, for scripts', is_flag=True)
 # fmt: on
 def inspect(
     source: str,
@@ -203,6 +205,7 @@ def inspect(
     max_pixels: int,
     seed: int,
     workers: int,
+    as_json: bool,
 ) -> None:
     """Print counts, sizes, classes, duplicates and unreadable files.
 
@@ -221,10 +224,14 @@ def inspect(
         opened = open_source(source, max_images, strict=False)
         chosen = choose_samples(opened.labels, rows * columns, seed) if grid is not None else ()
         found = inspect_source(opened, chosen, max_pixels, workers)
+        shown = 0 if grid is None else save_samples(grid, found, chosen, columns)
+        if as_json:
+            facts = dict(found.facts(describe), grid=grid if shown else None)
+            click.echo(json.dumps(facts, indent=2))
+            raise SystemExit(0 if found.healthy else 1)
         for line in found.lines(describe):
             click.echo(line)
         if grid is not None:
-            shown = save_samples(grid, found, chosen, columns)
             click.echo(f'Samples:      {f"{shown} in {grid}" if shown else "0, so nothing is written"}')
     if not found.healthy:
         raise SystemExit(1)

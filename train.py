@@ -25,11 +25,12 @@ import click
 
 from dnnlib.cli import fail, one_line, one_line_errors, run_script
 from dnnlib.errors import ArgumentError, FailedElsewhere, ProcessLost, arg, as_option
+from dnnlib.parallel import spare_other_work
 from evaluations.metrics.names import parse_live_metrics
 from training.choices import OFFICIAL_CLASS_TABLE
 from training.config import build_config, check_teacher_given
 from training.options import OPTIONS, GroupedCommand, refuse_recipe, refuse_unused
-from training.recipes import RECIPES, Recipe, missing_file
+from training.recipes import RECIPES, VARIABLES, Recipe, missing_file
 from training.run import folder
 from training.second_spellings import choose_loss, translate
 
@@ -53,6 +54,9 @@ def main(ctx: click.Context, **_options: Any) -> None:
             click.echo(json.dumps(config, indent=2))
             return
         check_files(ctx, config)
+        note = spare_other_work()  # before torch is imported
+        if note:
+            click.echo(note)
         run, run_dir = prepare(config, **{name: ctx.params[name] for name in PLACE})
     launch(run, run_dir)
 
@@ -87,11 +91,15 @@ def parse_metrics(ctx: click.Context, text: str | None) -> list[str] | None:
 
 def show_check(ctx: click.Context, config: dict[str, Any]) -> int:
     """Print what a run would need; returns the exit code: 2 where something is missing."""
+    note = spare_other_work()  # before torch is imported
+    if note and not ctx.params['json']:
+        click.echo(note)
     from workflow.check import check, lines
 
     name, missing = ctx.params['recipe'], missing_files(ctx, config)
     rest = [word for word in sys.argv[1:] if not word.startswith(('--check', '--json', '--recipe'))]
-    command = shlex.join(['sh', 'train.sh', name, *rest] if name else ['python', 'train.py', *rest])
+    given = [f'{key}={os.environ[key]}' for key in (*VARIABLES, 'NPROC') if os.environ.get(key)]
+    command = shlex.join(['sh', 'train.sh', name, *given, *rest] if name else ['python', 'train.py', *rest])
     processes = int(os.environ.get('NPROC', '1'))
     found = check(config, ctx.params['outdir'], [missing] if missing else [], command, processes)
     click.echo(json.dumps(found._asdict(), indent=2) if ctx.params['json'] else '\n'.join(lines(found)))

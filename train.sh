@@ -4,7 +4,7 @@
 #
 # Run a recipe (training/recipes.py):
 #   sh train.sh                           recipe demo: distil the MNIST teacher of this repository
-#   sh train.sh --list                    list the recipes
+#   sh train.sh --list [--json]           list the recipes
 #   sh train.sh NAME [train.py options]   run a recipe; later options win, and -n only prints what they come to
 #   sh train.sh own DATA=photos.zip       your own images: convert, train a teacher, distil it, measure (own --help)
 #   sh train.sh --check NAME              what a recipe needs, what is missing, and how long it will take here
@@ -36,7 +36,12 @@ for word in "$@"; do            # NAME=VALUE is a variable
     esac
 done
 case ${1:-demo} in
-    --list) exec "${PYTHON:-python3}" -m training.recipes ;;
+    --list)
+        shift
+        case "$*" in '' | --json) exec "${PYTHON:-python3}" -m training.recipes "$@" ;; esac
+        echo "Error: --list takes nothing but --json, not: $*" >&2
+        exit 2
+        ;;
     -h | --help) exec sed -n '5,15s/^# \{0,1\}//p' train.sh ;;
     own)
         prepare_python requirements.txt

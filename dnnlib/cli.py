@@ -91,16 +91,20 @@ def fail(error: BaseException, **names: str) -> NoReturn:
     raise click.ClickException(f'process {rank}: {message}') from error
 
 
-def run_script(command: click.Command) -> NoReturn:
+def run_script(command: click.Command, program: str | None = None) -> NoReturn:
     """Run a Click command as a program: the outermost call of every script.
 
     Paths with bytes that are no UTF-8 can be printed, as escapes. Errors of the operating system that nobody
     has caught become one line, also those of a full standard output; bugs of ours keep their traceback.
+
+    Args:
+        command: The command.
+        program: What the user has typed to come here, if it is not `python SCRIPT`.
     """
     prepare_streams()
     code = 0
     try:
-        result = _run(command)
+        result = _run(command, program)
         code = result if isinstance(result, int) else 0
     except click.ClickException as error:
         code = error.exit_code
@@ -115,9 +119,9 @@ def run_script(command: click.Command) -> NoReturn:
     sys.exit(code)
 
 
-def _run(command: click.Command) -> object:
+def _run(command: click.Command, program: str | None) -> object:
     try:
-        result = command.main(standalone_mode=False)
+        result = command.main(prog_name=program, standalone_mode=False)
         sys.stdout.flush()
         return result
     except FailedElsewhere:

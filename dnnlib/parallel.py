@@ -25,6 +25,9 @@ _CHUNKS_AHEAD = 2  # chunks per process that are read ahead and not yet handed o
 _CALLS_AHEAD = 2  # background calls per process that wait for their turn
 _FAST_START = 'fork' if sys.platform == 'linux' else 'spawn'  # macOS offers fork, but its libraries break
 _MOST_ON_WINDOWS = 61  # processes of a pool; more are refused there
+# OpenMP reads these when torch is loaded; whoever has set one has chosen.
+_CHOSEN_THREADS = ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME')
+_BUSY_PERCENT, _LOOK_SEC = 20, 0.5
 
 
 class WorkerError(ArgumentError):
@@ -39,6 +42,24 @@ def available_cores() -> int:
     else:  # macOS
         cores = psutil.cpu_count() or 1
     return min(cores, _MOST_ON_WINDOWS) if sys.platform == 'win32' else cores
+
+
+def spare_other_work() -> str | None:
+    """Let OpenMP's threads sleep, not spin, while they wait for one another, if other programs are busy here.
+
+    Results are the same. Must run before torch is imported. Waiting by spinning suits an idle machine; beside
+    other work each thread waits for a core that another one spins on (docs/performance.md has figures).
+
+    Returns:
+        A line that says so; None if nothing was changed.
+    """
+    if any(name in os.environ for name in _CHOSEN_THREADS):
+        return None
+    busy = psutil.cpu_percent(interval=_LOOK_SEC)
+    if busy < _BUSY_PERCENT:
+        return None
+    os.environ['OMP_WAIT_POLICY'] = 'passive'
+    return f'Note: other programs take {busy:.0f} % of the processors; set OMP_WAIT_POLICY=passive'
 
 
 def memory_bytes() -> int:

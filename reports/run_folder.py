@@ -7,6 +7,7 @@ a last line that is cut off is passed over.
 """
 
 import dataclasses
+import glob
 import os
 import re
 from typing import Any
@@ -59,6 +60,13 @@ class RunFolder:
         return [x for x, _ in known], [y for _, y in known]
 
 
+def _newest_below(path: str) -> str | None:
+    """Return the folder of the run that was trained last, one or two folders below; None if there is none."""
+    places = [os.path.join(glob.escape(path), *['*'] * depth, 'stats.jsonl') for depth in (1, 2)]
+    found = [file for place in places for file in glob.glob(place)]
+    return os.path.dirname(max(found, key=os.path.getmtime)) if found else None
+
+
 def read_run(path: str) -> RunFolder:
     """Read the folder of a run.
 
@@ -70,7 +78,7 @@ def read_run(path: str) -> RunFolder:
     if not stats:
         raise ArgumentError(
             f'{path} is not the folder of a run, or has no statistics yet (stats.jsonl); give one such as '
-            'training-runs/00000-mnist-32x32-...'
+            f'{_newest_below(path) or "training-runs/00000-mnist-32x32-..."}'
         )
     return RunFolder(
         path,

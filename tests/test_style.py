@@ -29,7 +29,7 @@ SPELLED = {
     'torch_utils/distributed.py': (3, 'commands of torchrun'),
     'torch_utils/loader.py': (1, 'a command of docker'),
     'training/recipes.py': (
-        11,
+        12,
         'commands of dataset_tool.py; reads what train.sh was given, before Click is there',
     ),
 }

@@ -70,6 +70,12 @@ class ImageGenerator:
         self.net, self.info = net, info
         self.to(distributed.get_device() if device is None else device)
 
+    def __repr__(self) -> str:
+        """Return what it makes, for people at a prompt."""
+        shape, classes = 'x'.join(map(str, self.image_shape)), self.num_classes
+        labels = f', {classes} classes' if classes else ''
+        return f'<generator of {shape} images{labels}, {type(self.net).__name__} on {self.device}>'
+
     def to(self, device: torch.device | str) -> 'ImageGenerator':
         """Move the network to another device; returns itself."""
         self.device = torch.device(device)

@@ -7,10 +7,11 @@ cannot work, before anything is installed.
 """
 
 import difflib
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 MNIST_TEACHER = 'pretrained/edm-mnist-32x32-cond-ve.pkl'
@@ -18,6 +19,7 @@ PHOTOS_TEACHER = 'pretrained/edm-cifar10-16x16-cond-ve.pkl'
 SMALL_TEACHER = 'pretrained/edm-cifar10-32x32-small-cond-ve.pkl'
 EDM_URL = 'https://nvlabs-fi-cdn.nvidia.com/edm/pretrained'
 OUTDIR = 'training-runs'
+VARIABLES = ('DATA', 'TEACHER', 'OUTDIR')  # of the environment, which go before a recipe's own
 OWN_TEACHER_FILE = 'pretrained/own-teacher.pkl'
 
 # Where the published numbers stand: FID of 50,000 images.
@@ -62,7 +64,7 @@ class Recipe:
         """Return the options of train.py that it fills in, by name.
 
         Args:
-            variables: Of the environment, of which OUTDIR, DATA and TEACHER go before the recipe's own.
+            variables: Of the environment; those of VARIABLES go before the recipe's own.
         """
         teacher = dict(transfer=variables.get('TEACHER') or self.teacher) if self.teacher else {}
         data, outdir = variables.get('DATA') or self.data_path, variables.get('OUTDIR') or OUTDIR
@@ -306,10 +308,11 @@ def make_data(archive: str) -> str:
 def wrong_choice(name: str, variables: Mapping[str, str]) -> str | None:
     """Say what is wrong with the name of a recipe, or with a TEACHER for it; None if nothing is."""
     if name not in RECIPES:
-        known = ', '.join(RECIPES)
-        near = difflib.get_close_matches(name, RECIPES, n=3)
-        meant = f'did you mean {" or ".join(near)}? ' if near else ''
-        return f"unknown recipe '{name}'; {meant}a recipe is one of: {known}; try: sh train.sh demo"
+        near = [each for each in RECIPES if each.startswith(f'{name}-')]
+        near = near or difflib.get_close_matches(name, RECIPES, n=3)
+        if near:
+            return f"unknown recipe '{name}'; did you mean {' or '.join(near)}?"
+        return f"unknown recipe '{name}'; a recipe is one of: {', '.join(RECIPES)}; try: sh train.sh demo"
     teacher = variables.get('TEACHER')
     if teacher and not RECIPES[name].teacher:
         return f'TEACHER={teacher}: recipe {name} starts without a teacher; unset TEACHER'
@@ -351,14 +354,26 @@ def check_command(name: str, options: Sequence[str], variables: Mapping[str, str
 
 
 def main(args: Sequence[str]) -> int:
-    """List the recipes, or with arguments NAME [OPTION ...] check a command; returns an exit code."""
+    """List the recipes, with --json for scripts, or check NAME [OPTION ...]; returns an exit code."""
     if not args:
         print(*listing(), sep='\n')
+        return 0
+    if list(args) == ['--json']:
+        print(json.dumps(facts(), indent=2))
         return 0
     refusal = check_command(args[0], args[1:], os.environ)
     if refusal:
         print(f'Error: {refusal}', file=sys.stderr)
     return 2 if refusal else 0
+
+
+def facts() -> list[dict[str, Any]]:
+    """Return the recipes as `sh train.sh --list --json` shows them, in the order of the list."""
+    return [
+        dict(name=name, group=heading, **asdict(recipe))
+        for heading, group in GROUPS.items()
+        for name, recipe in group.items()
+    ]
 
 
 def listing() -> Iterator[str]:

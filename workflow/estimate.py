@@ -62,12 +62,13 @@ def estimate(
     micro = min(config['batch_size'], config['batch_gpu'] or config['batch_size'])
     small = min(COUNTED, micro)
     run = _Trial(config, image_shape, classes, small)
-    begin = time.perf_counter()
-    operations, activations, seconds_per_image = run.count()
-    if time.perf_counter() - begin < seconds:  # else the counted iterations have taken long enough
-        if micro > small and micro * seconds_per_image < seconds:
-            run = _Trial(config, image_shape, classes, micro)
-        seconds_per_image = run.seconds_per_image(seconds)
+    operations, activations = run.count()
+    # The first iterations of a size take several times as long as the next, and small ones longer per image.
+    fitting = min(micro, int(seconds / run.seconds_per_image(0)))
+    if fitting > small:
+        run = _Trial(config, image_shape, classes, fitting)
+        run.seconds_per_image(0)
+    seconds_per_image = run.seconds_per_image(seconds)
     return Estimate(
         operations=operations,
         images_per_second=1 / seconds_per_image,
@@ -110,19 +111,16 @@ class _Trial:
         self.run.iteration = 0 if with_r1 else 1
         self.run.train_step(*next(self.batches))
 
-    def count(self) -> tuple[float, int, float]:
-        """Return, per image: operations, bytes that wait for a backward pass at the most, seconds."""
-        counts, seconds = [], []
+    def count(self) -> tuple[float, int]:
+        """Return, per image: operations, and bytes that wait for a backward pass at the most."""
+        counts = []
         saved = _SavedBytes(self.run)
         with saved:
             for with_r1 in (False, True) if self.interval else (False,):
-                begin = time.perf_counter()
                 with FlopCounterMode(display=False) as counter:
                     self.iterate(with_r1)
                 counts.append(counter.get_total_flops())
-                seconds.append(time.perf_counter() - begin)
-        per_image = self._mean(*counts) / self.batch, saved.most // self.batch
-        return *per_image, self._mean(*seconds) / self.batch
+        return self._mean(*counts) / self.batch, saved.most // self.batch
 
     def seconds_per_image(self, seconds: float) -> float:
         """Run iterations for so long, at least one of each kind; returns the mean over those of a run."""

@@ -24,6 +24,8 @@ import torch
 from dnnlib.cli import one_line_errors, run_script
 from dnnlib.errors import ArgumentError, arg
 from dnnlib.files import claim
+from dnnlib.parallel import spare_other_work
+from dnnlib.util import is_url
 from training.choices import backbone_names
 from training.dataset import ImageFolderDataset
 from training.images.files import DatasetError
@@ -112,7 +114,7 @@ class OwnImages:
         command = ['-m', 'workflow.plan', f'--data={self.data}', f'--dest={plan}']
         command += [f'--minutes={self.minutes:g}', f'--processes={self.processes}']
         command += [f'--teacher={self.teacher}'] if self.teacher else []
-        about = f'divide {self.minutes:g} minutes by what is fast here'
+        about = f'find out what is fast here, for a minute, and divide {self.minutes:g} minutes by it'
         return Step('plan', about, command, [self.data], exists(plan))
 
     def _train(self, name: str, about: str, options: list[str]) -> Step:
@@ -236,22 +238,30 @@ def closing_words(work: OwnImages) -> str:
 @click.option('--student-options', help='Likewise for the student', metavar='TEXT', default='')
 @click.option('--until', help='Stop after this step', type=click.Choice(STEPS))
 @click.option('-n', '--dry-run', help='Show the next command and stop', is_flag=True)
+@click.argument('words', nargs=-1, metavar='')
 # fmt: on
-def main(data: str | None, teacher: str | None, outdir: str, resolution: str | None,
+def main(words: tuple[str, ...], data: str | None, teacher: str | None, outdir: str, resolution: str | None,
          processes: int | None, teacher_options: str, student_options: str, until: str | None, dry_run: bool,
          **options: float | None) -> None:  # fmt: skip
     with one_line_errors():
+        if words:
+            raise ArgumentError(f'what is {words[0]}? Images are given as DATA={shlex.quote(words[0])}')
         if not data:
             raise ArgumentError('your images are missing: sh train.sh own DATA=photos.zip, or a folder')
         for variable in ('DATA', 'TEACHER', 'OUTDIR'):  # from here on options say it
             os.environ.pop(variable, None)
         if not os.path.exists(data):
             raise ArgumentError(arg('data', data), ' does not exist; give a folder or a file')
+        if teacher and not is_url(teacher) and not os.path.exists(teacher):
+            raise ArgumentError(arg('teacher', teacher), ' does not exist; leave it out to train a teacher')
         extra = dict(teacher=shlex.split(teacher_options), student=shlex.split(student_options))
         folder = os.path.join(outdir, f'own-{dataset_name(data)}')
         processes = processes or max(torch.cuda.device_count(), 1)
         side = resolution and int(resolution)
         work = OwnImages(data, teacher, folder, side, processes=processes, extra=extra, **options)
+    note = spare_other_work()  # the steps inherit it
+    if note:
+        click.echo(note)
     with one_line_errors():
         try:
             run_steps(work, until, dry_run)
@@ -263,4 +273,4 @@ def main(data: str | None, teacher: str | None, outdir: str, resolution: str | N
 
 
 if __name__ == '__main__':
-    run_script(main)
+    run_script(main, 'sh train.sh own')

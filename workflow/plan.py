@@ -17,6 +17,7 @@ import torch
 import train
 from dnnlib.cli import one_line_errors, run_script
 from dnnlib.files import atomic_write
+from dnnlib.util import format_time
 from training.dataset import ImageFolderDataset
 from workflow.estimate import Estimate, estimate
 
@@ -86,6 +87,7 @@ def make_plan(data: str, teacher: str | None, minutes: float, processes: int) ->
         image_shape=list(dataset.image_shape),
         classes=dataset.label_dim,
         images_per_second=[slow and round(slow.images_per_second, 1), round(fast.images_per_second, 1)],
+        thousands_of_images=[kimg_teacher, kimg_student],
         teacher=None if teacher else [f'--recipe={of_teacher}', *cond, *run_options(kimg_teacher), *rampdown],
         student=[f'--recipe={of_student}', *distil, *run_options(kimg_student)],
     )
@@ -96,6 +98,21 @@ def architecture(recipe: str) -> list[str]:
     names = ('arch', 'cbase', 'cres', 'num_blocks', 'attn_res')
     options = train.RECIPES[recipe].options
     return [f'--{name.replace("_", "-")}={options[name]}' for name in names if name in options]
+
+
+def describe(plan: dict[str, Any], minutes: float, processes: int) -> list[str]:
+    """Say what a plan means: images and time of both runs, and whether that is more time than was given."""
+    lines, total = [], 0.0
+    for role, speed, kimg in zip(
+        ('teacher', 'student'), plan['images_per_second'], plan['thousands_of_images']
+    ):
+        if plan[role]:
+            spent = 1000 * kimg / max(speed * processes, 0.1)
+            total += spent
+            lines.append(f'{role}: {kimg},000 images at {speed * processes:g} images/s, {format_time(spent)}')
+    if total > 60 * minutes:
+        lines.append(f'Note: this is the least that makes sense, and takes longer than {minutes:g} minutes')
+    return lines
 
 
 # fmt: off
@@ -114,9 +131,7 @@ def main(data: str, teacher: str | None, minutes: float, processes: int, dest: s
         plan = make_plan(data, teacher, minutes, processes)
         with atomic_write(dest) as file:
             file.write(json.dumps(plan, indent=2).encode() + b'\n')
-    for role in ('teacher', 'student'):
-        if plan[role]:
-            click.echo(f'{role}: train.py {" ".join(plan[role])}')
+    click.echo('\n'.join(describe(plan, minutes, processes)))
 
 
 if __name__ == '__main__':

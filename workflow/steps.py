@@ -20,6 +20,11 @@ from dnnlib.util import format_time
 
 RECORD = 'steps.json'
 _FORWARDED = (signal.SIGTERM, signal.SIGUSR1)
+INTERRUPTED = (
+    75,
+    128 + signal.SIGINT,
+    128 + signal.SIGTERM,
+)  # exit codes of those that had done nothing wrong
 
 
 class Step(NamedTuple):
@@ -82,8 +87,9 @@ class Steps:
         key, begin = _key(step), time.monotonic()
         code = run_command(step.command)
         if code:
+            then = 'the' if code in INTERRUPTED else 'once that is mended, the'
             raise StepFailed(
-                f'step {step.name} has ended with exit code {code}; the same command goes on from there',
+                f'step {step.name} has ended with exit code {code}; {then} same command goes on from there',
                 code=code,
             )
         found = step.find()

@@ -152,3 +152,10 @@ def test_whoever_knows_the_reason_goes_first(rank, error, waits, monkeypatch):
         raise error('reason')
     assert slept == [cli.LAST_WORDS_SEC] * waits
     assert raised.value.message == (f'process {rank}: reason' if waits else 'reason')
+
+
+def test_usage_says_what_was_typed(capsys, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['own.py', '--help'])
+    for program, usage in (('sh train.sh own', 'Usage: sh train.sh own '), (None, 'Usage: ')):
+        assert cli._run(click.Command('x'), program) == 0
+        assert capsys.readouterr().out.startswith(usage)

@@ -194,3 +194,23 @@ def test_memory_includes_the_processes_below_this_one():
         child.stdout.readline()
         assert 55 << 20 < parallel.memory_bytes() - before < 120 << 20
         child.communicate(b'\n')
+
+
+@pytest.mark.parametrize(
+    'busy, chosen, policy', [(95.0, None, 'passive'), (5.0, None, None), (95.0, '2', None)]
+)
+def test_threads_sleep_beside_other_work_unless_somebody_has_chosen(busy, chosen, policy, monkeypatch):
+    for name in parallel._CHOSEN_THREADS:
+        monkeypatch.delenv(name, raising=False)
+    if chosen:
+        monkeypatch.setenv('OMP_NUM_THREADS', chosen)
+    monkeypatch.setattr(parallel.psutil, 'cpu_percent', lambda interval: busy)
+    note = parallel.spare_other_work()
+    assert os.environ.get('OMP_WAIT_POLICY') == policy
+    assert note == (
+        'Note: other programs take 95 % of the processors; set OMP_WAIT_POLICY=passive' if policy else None
+    )
+    assert (
+        parallel.spare_other_work() is None
+    )  # the second call finds the choice of the first, or none to make
+    monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)

@@ -60,6 +60,12 @@ def test_text_of_a_pipeline():
     assert '\n\n\n' not in card and '{{' not in card and '{%' not in card
 
 
+@pytest.mark.parametrize('pipeline', [True, False])
+def test_the_class_of_the_example_exists(pipeline):
+    card = render_card('folder', dict(CONFIG, label_dim=3), [], pipeline=pipeline)
+    assert 'labels=2)' in card and 'labels=3' not in card
+
+
 def test_text_of_a_file_without_numbers():
     config = dict(CONFIG, label_dim=0, img_channels=1, levels=[80.0, 0.8], metadata={})
     card = render_card('a.b.safetensors', config, [], pipeline=False)

@@ -697,10 +697,24 @@ def test_published_numbers():
 
 def test_a_slip_gets_the_nearest_names():
     assert "unknown recipe 'demo-lng'; did you mean demo-long" in invoke('demo-lng').stderr
+    text = "Error: unknown recipe 'own'; did you mean own-teacher or own-student or "
+    stderr = invoke('own').stderr
+    assert stderr.startswith(text) and 'gdd-cifar10' not in stderr  # not all of them once it is known
     with click.Context(train.main) as ctx:
         [param] = [param for param in train.main.params if param.name == 'recipe']
         found = [item.value for item in param.shell_complete(ctx, 'gdd-i-a')]
     assert found == ['gdd-i-afhqv2']
+
+
+def test_the_list_for_scripts():
+    found = {entry['name']: entry for entry in json.loads(run_script('--list', '--json').stdout)}
+    assert list(found) == list(recipes.RECIPES)
+    assert found['gdd-i-cifar10']['fid'] == recipes.RECIPES['gdd-i-cifar10'].fid
+    assert (
+        found['own-student']['options']['freeze'] == 1 and 'your own' in found['own-student']['group'].lower()
+    )
+    result = run_script('--list', '--jso')
+    assert result.returncode == 2 and '--list takes nothing but --json, not: --jso' in result.stderr
 
 
 def test_words_of_the_command_are_variables():

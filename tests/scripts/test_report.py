@@ -29,6 +29,12 @@ def test_bad_input_is_one_line(tmp_path):
     assert CliRunner().invoke(report.cmdline, []).exit_code == 2 and not list(tmp_path.iterdir())
 
 
+def test_the_folder_above_a_run_names_the_run(tmp_path):
+    run_dir = write_run(tmp_path / 'student' / '00000-a')
+    result = CliRunner().invoke(report.cmdline, [str(tmp_path)])
+    assert result.output.endswith(f'give one such as {run_dir}\n') and result.exit_code == 1
+
+
 def test_training_ends_with_a_page(tmp_path, capsys):
     train.write_report(write_run(tmp_path / 'a'))
     assert capsys.readouterr().out == f'Report: {tmp_path}/a/report.html\n'

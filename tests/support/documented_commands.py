@@ -77,6 +77,8 @@ def complaint(line):
 
 def complaint_of_recipe(words):
     """The same for train.sh."""
+    if words == ['--list', '--json']:
+        return None
     words = [word for word in words if not _ASSIGNMENT.fullmatch(word) and word not in ('--check', '--list')]
     if words[:1] == ['own']:
         from workflow.own import main

@@ -71,6 +71,13 @@ def test_shapes_types_and_ranges(G):
     assert G(0).shape == (0, 3, 8, 8) and G([]).shape == (0, 3, 8, 8)
 
 
+def test_what_a_prompt_shows(G, files):
+    assert repr(G) == '<generator of 3x8x8 images, 4 classes, GDDPrecond on cpu>'
+    assert repr(load_generator(files['plain'], device='cpu')).startswith(
+        '<generator of 1x8x8 images, GDDPrecond'
+    )
+
+
 def test_seeds_are_a_number_or_a_list(G):
     images = G(4, seed=2)
     assert torch.equal(G([2, 3, 4, 5]), images) and torch.equal(G(np.int64(4), seed=2), images)

@@ -41,6 +41,13 @@ def test_a_recipe_whose_files_are_there(tmp_path):
     assert result.output.splitlines()[-1].startswith('Run        sh train.sh demo')
 
 
+def test_the_command_to_run_has_the_variables_as_well(tmp_path, monkeypatch):
+    data = tiny_runs.write_zip(tmp_path / 'my photos.zip')
+    monkeypatch.setenv('DATA', data)
+    result = run('--recipe=own-teacher')
+    assert f"Run        sh train.sh own-teacher 'DATA={data}'" in result.output
+
+
 def test_missing_files_have_their_source(tmp_path):
     result = run('--recipe=gdd-i-cifar10', '--json', f'--outdir={tmp_path}')
     found = json.loads(result.output)
@@ -63,3 +70,9 @@ def test_disk_counts_snapshots_and_states():
 def test_json_needs_check():
     result = CliRunner().invoke(train.main, ['--json', '--recipe=demo', '--dry-run'])
     assert result.exit_code == 1 and '--json shows what --check finds; add --check' in result.output
+
+
+def test_other_work_is_noted_but_not_in_json(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, 'spare_other_work', lambda: 'Note: others are busy')
+    assert run('--recipe=demo', f'--outdir={tmp_path}').output.startswith('Note: others are busy\nMachine ')
+    json.loads(run('--recipe=demo', '--json', f'--outdir={tmp_path}').output)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.support import tiny_runs
+from workflow import estimate as estimates
 from workflow.estimate import estimate, tensor_bytes
 
 
@@ -45,3 +46,18 @@ def test_counts_do_not_depend_on_the_machine(config, found):
 def test_shared_storage_counts_once():
     x = torch.zeros(10)
     assert tensor_bytes([dict(a=x, b=[x[:5], (x,)]), x]) == 40
+
+
+@pytest.mark.parametrize('seconds, batch', [(8, 8), (0.65, 6), (0.1, 2)])
+def test_first_iterations_are_not_measured(config, seconds, batch, monkeypatch):
+    """The first of each size takes 100 times as long; a version that counts it in measures 1 image/s."""
+    clock, seen = [0.0], []
+    monkeypatch.setattr(estimates.time, 'perf_counter', lambda: clock[0])
+
+    def iterate(trial, with_r1=False):
+        clock[0] += 0.1 * trial.batch * (1 if trial in seen else 100)
+        seen.append(trial)
+
+    monkeypatch.setattr(estimates._Trial, 'iterate', iterate)
+    found = estimate(config, (3, 8, 8), 3, seconds)
+    assert (found.batch, found.images_per_second) == (batch, pytest.approx(10))

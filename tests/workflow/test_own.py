@@ -170,6 +170,13 @@ def test_missing_images_are_one_line(monkeypatch):
     monkeypatch.delenv('DATA', raising=False)
     assert 'your images are missing: sh train.sh own DATA=photos.zip' in run().output
     assert '--data=nowhere does not exist' in run('--data=nowhere').output
+    assert 'what is my photos? Images are given as DATA=' in run('my photos').output
+
+
+def test_a_teacher_that_is_not_there_is_said_at_once(photos, ran, tmp_path):
+    result = run(f'--data={photos}', f'--outdir={tmp_path}/runs', '--teacher=nowhere.pkl')
+    assert result.exit_code == 1 and '--teacher=nowhere.pkl does not exist' in result.output and not ran
+    assert run(f'--data={photos}', f'--outdir={tmp_path}/runs', '--teacher=https://a.b/c.pkl').exit_code == 0
 
 
 def test_newest_snapshot_is_of_the_run_trained_last(tmp_path):
@@ -186,3 +193,9 @@ def test_newest_snapshot_is_of_the_run_trained_last(tmp_path):
 def test_every_step_has_a_command():
     assert set(COMMANDS) | {'report'} == set(own.STEPS)
     assert isinstance(next(p for p in own.main.params if p.name == 'until').type, click.Choice)
+
+
+def test_other_work_is_noted_before_the_first_step(photos, ran, tmp_path, monkeypatch):
+    monkeypatch.setattr(own, 'spare_other_work', lambda: 'Note: others are busy')
+    result = run(f'--data={photos}', f'--outdir={tmp_path}/runs', '--until=convert')
+    assert result.output.startswith('Note: others are busy\nconvert: ') and names(ran) == ['convert']

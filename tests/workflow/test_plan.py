@@ -25,6 +25,22 @@ def test_time_is_divided():
     assert plan.divide(0.001, fast(1), fast(1)) == (plan.LEAST_TEACHER, plan.LEAST_STUDENT)
 
 
+def test_a_plan_is_told_in_images_and_time():
+    made = dict(images_per_second=[50, 10], thousands_of_images=[60, 12], teacher=['x'], student=['y'])
+    lines = [
+        'teacher: 60,000 images at 50 images/s, 20m 00s',
+        'student: 12,000 images at 10 images/s, 20m 00s',
+    ]
+    assert plan.describe(made, minutes=45, processes=1) == lines
+    note = 'Note: this is the least that makes sense, and takes longer than 30 minutes'
+    assert plan.describe(made, minutes=30, processes=1) == [*lines, note]
+    assert plan.describe(dict(made, teacher=None), minutes=30, processes=2) == [
+        'student: 12,000 images at 20 images/s, 10m 00s'
+    ]
+    speeds = dict(images_per_second=[None, 10], teacher=None)
+    assert len(plan.describe(dict(made, **speeds), minutes=30, processes=1)) == 1
+
+
 @pytest.mark.parametrize('kimg, expected', [(200, (5, 10)), (1, (1, 1)), (30, (1, 8))])
 def test_options_of_a_length_are_understood(kimg, expected):
     options = plan.run_options(kimg)

@@ -38,6 +38,9 @@ def test_failure_passes_on_the_exit_code(tmp_path):
     with pytest.raises(StepFailed, match='step stop has ended with exit code 75; the same command') as caught:
         Steps(str(tmp_path), lambda line: None).run(step)
     assert caught.value.code == 75
+    wrong = step._replace(command=['-c', 'raise SystemExit(1)'])
+    with pytest.raises(StepFailed, match='exit code 1; once that is mended, the same command goes on'):
+        Steps(str(tmp_path), lambda line: None).run(wrong)
     with pytest.raises(StepFailed, match='step none has left no result'):
         Steps(str(tmp_path), lambda line: None).run(step._replace(name='none', command=['-c', '']))
     assert run_command(['-c', 'import os; os.kill(os.getpid(), 9)']) == 137

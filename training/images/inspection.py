@@ -12,7 +12,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -44,7 +44,7 @@ class Examined(NamedTuple):
 
 @dataclasses.dataclass
 class Inspection:
-    """Result of `inspect_source`; `lines()` are for the user, `healthy` is for the exit status."""
+    """Result of `inspect_source`: `lines()` for the user, `facts()` for scripts, `healthy` for the exit."""
 
     source: Source  # used up
     sizes: collections.Counter = dataclasses.field(
@@ -57,6 +57,7 @@ class Inspection:
     more_frames: list[int] = dataclasses.field(default_factory=list)  # indices
     thumbnails: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)  # uint8 [h, w, 3]
     label_lines: list[str] = dataclasses.field(default_factory=list)
+    class_counts: dict[int, int] = dataclasses.field(default_factory=dict)  # class number -> images
     label_error: DatasetError | None = None
     labels_usable: bool = True
 
@@ -93,6 +94,33 @@ class Inspection:
             lines.append(f'More frames:  {_shorten(list(map(name_of, self.more_frames)))}; the first is used')
         lines += [f'Note:         {describe(ArgumentError(*note))}' for note in self.source.notes]
         return lines + [f'Unreadable:   {describe(error)}' for error in self.unreadable]
+
+    def facts(self, describe: Callable[[ArgumentError], str] = str) -> dict[str, Any]:
+        """Return what the report says, complete, as plain values for JSON."""
+        source = self.source
+        names = source.class_names or []
+        return dict(
+            source=source.kind,
+            images=source.count,
+            healthy=self.healthy,
+            sizes=[
+                dict(width=width, height=height, mode=mode, images=count)
+                for ((width, height), mode), count in self.sizes.most_common()
+            ],
+            classes=[
+                dict(number=number, name=names[number] if number < len(names) else None, images=count)
+                for number, count in self.class_counts.items()
+            ],
+            label_error=None if self.label_error is None else describe(self.label_error),
+            other_files=list(source.ignored),
+            stored_twice=list(source.repeated),
+            same_names=self.same_names,
+            same_pixels=[list(map(source.name_of, pair)) for pair in self.same_pixels],
+            exif_rotated=list(map(source.name_of, self.rotated)),
+            more_frames=list(map(source.name_of, self.more_frames)),
+            notes=[describe(ArgumentError(*note)) for note in source.notes],
+            unreadable=list(map(describe, self.unreadable)),
+        )
 
 
 def examine_item(
@@ -217,7 +245,9 @@ def _judge_labels(found: Inspection) -> None:
     if array.ndim == 2:
         found.label_lines = [f'Labels:       vectors of length {array.shape[1]}']
     else:
-        found.label_lines = _class_lines(*np.unique(array, return_counts=True), source.class_names or [])
+        numbers, counts = np.unique(array, return_counts=True)
+        found.class_counts = dict(zip(numbers.tolist(), counts.tolist()))
+        found.label_lines = _class_lines(numbers, counts, source.class_names or [])
     if missing:
         found.label_lines.append(
             f'Unlabelled:   {len(missing)} of {source.count}, the first is {source.name_of(missing[0])}'

@@ -75,6 +75,22 @@ def test_a_healthy_source(tmp_path, target):
     ]
 
 
+def test_what_is_found_as_json(tmp_path):
+    pixels = random_pixels(1, (4, 6, 3))
+    files = {'cat/a.png': encode(pixels), 'dog/b.png': encode(pixels), 'dog/c.jpg': b'no image', 'x.txt': b''}
+    source = write_files(tmp_path / 'in', files)
+    grid = str(tmp_path / 'g.png')
+    found = json.loads('\n'.join(inspect(source, '--json', f'--grid={grid}', status=1)))
+    assert (found['images'], found['healthy'], found['grid']) == (3, False, grid)
+    assert found['sizes'] == [dict(width=6, height=4, mode='RGB', images=2)]
+    assert [(entry['number'], entry['name'], entry['images']) for entry in found['classes']] == [
+        (0, 'cat', 1),
+        (1, 'dog', 2),
+    ]
+    assert found['same_pixels'] == [['dog/b.png', 'cat/a.png']] and found['other_files'] == ['x.txt']
+    assert len(found['unreadable']) == 1 and 'dog/c.jpg' in found['unreadable'][0]
+
+
 def test_sources_of_arrays(tmp_path):
     write_mnist(tmp_path / 'raw')
     lines = inspect(tmp_path / 'raw')

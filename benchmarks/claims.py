@@ -79,6 +79,7 @@ ABOUT = {
     'bfloat16': 'bfloat16 (on a CPU emulated) against float32',
     'mean': 'the sum of the losses against their mean, by the R1 weight that it comes to',
     'features': "ImageNet features against the teacher's own",
+    'fast': "the number types of a GPU's fast mode against float32",
     'fd': 'the Fréchet distance as the loss against a discriminator, equal images',
 }
 
@@ -97,6 +98,10 @@ def rows(data: Data) -> dict[str, Row]:
         'GDD-I, bfloat16 emulated': Row(gdd_i, ('--precision=bf16',), module='benchmarks.emulated_bf16'),
         'GDD-I, mean of the losses': Row(gdd_i, (f'--r1-gamma={data.mean_gamma:g}',)),
         'GDD-I, teacher features': Row(gdd_i, ('--backbone=teacher',)),
+        'GDD-I, teacher features, less noise': Row(
+            gdd_i, ('--backbone=teacher', '--teacher-sigma=lognormal')
+        ),
+        'GDD-I, fast in 16 bits': Row(gdd_i, ('--perf=fast-16bit',)),
         'GDD-I, both features': Row(gdd_i, ('--backbone=teacher,tf_efficientnet_lite0',)),
         'FD loss': Row(f'{data.prefix}-fd'),
     }
@@ -110,8 +115,14 @@ CLAIMS = {
     'projection': ('GDD-I, 4 processes, one projection', 'GDD-I, 4 processes, four projections'),
     'bfloat16': ('GDD-I', 'GDD-I, bfloat16 emulated'),
     'mean': ('GDD-I', 'GDD-I, mean of the losses'),
-    'features': ('GDD-I', 'GDD-I, teacher features', 'GDD-I, both features'),
+    'features': (
+        'GDD-I',
+        'GDD-I, teacher features',
+        'GDD-I, both features',
+        'GDD-I, teacher features, less noise',
+    ),
     'fd': ('GDD-I', 'FD loss'),
+    'fast': ('GDD-I', 'GDD-I, fast in 16 bits'),
 }
 
 

@@ -34,7 +34,7 @@ from training.recipes import RECIPES
 STUDIES = {'demo': ('demo', ('mnist-classifier',)), 'photos': ('photos-gdd-i', ())}
 ENCODERS = ('tf_efficientnet_lite0', 'tf_efficientnet_lite1', 'tf_efficientnet_lite2', 'random-conv')
 # Name of a column -> row of the claim `features`.
-ROWS = dict(zip(('Lite0', 'teacher', 'both'), CLAIMS['features']))
+ROWS = dict(zip(('Lite0', 'teacher', 'both', 'teacher, less noise'), CLAIMS['features']))
 
 
 @dataclasses.dataclass(frozen=True)

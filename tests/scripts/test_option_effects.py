@@ -62,6 +62,7 @@ EFFECTS = {
         (['--source=images'], '--max-pixels=255'),
         (GRID, '--grid-size=1x2'),
         ([*GRID, '--grid-size=1x2'], '--seed=1'),
+        (['--source=images'], '--json'),
     ],
     'export': [
         (SAFE, '--network=other.pkl'),

@@ -18,20 +18,19 @@ import dataclasses
 import json
 import os
 import pathlib
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
 import click
 
-from benchmarks.claim_study import Result, folder_of, read_results, slug
-from benchmarks.claims import CLAIMS, ROOT
+from benchmarks.claim_study import Result, folder_of, read_results, run_command, slug
+from benchmarks.claims import CLAIMS, DATA, ROOT
 from benchmarks.demo_study import mean_and_spread
 from dnnlib.util import atomic_write
 from training.recipes import RECIPES
 
-# Study -> (recipe, encoders besides those of ENCODERS).
-STUDIES = {'demo': ('demo', ('mnist-classifier',)), 'photos': ('photos-gdd-i', ())}
+# Study -> encoders besides those of ENCODERS.
+STUDIES = {'demo': ('mnist-classifier',), 'photos': ()}
 ENCODERS = ('tf_efficientnet_lite0', 'tf_efficientnet_lite1', 'tf_efficientnet_lite2', 'random-conv')
 # Name of a column -> row of the claim `features`.
 ROWS = dict(zip(('Lite0', 'teacher', 'both', 'teacher, less noise'), CLAIMS['features']))
@@ -52,20 +51,12 @@ class Cell:
 
 def encoders(study: str) -> list[str]:
     """Return the encoders of a study."""
-    return [*ENCODERS, *STUDIES[study][1]]
-
-
-def call(*command: object) -> None:
-    """Run a command of this project; its last lines are the error."""
-    result = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
-    if result.returncode != 0:
-        text = ' '.join(map(str, command))
-        raise RuntimeError(f'{text} failed: {result.stderr.strip()[-600:]}')
+    return [*ENCODERS, *STUDIES[study]]
 
 
 def data_of(study: str) -> str:
     """Return the training images of a study: DATA, or those of its recipe."""
-    return os.environ.get('DATA') or RECIPES[STUDIES[study][0]].data_path
+    return os.environ.get('DATA') or RECIPES[DATA[study].gdd_i].data_path
 
 
 def make_references(study: str, folder: pathlib.Path, num_real: int, num_images: int) -> list[pathlib.Path]:
@@ -83,7 +74,8 @@ def make_references(study: str, folder: pathlib.Path, num_real: int, num_images:
         if not path.is_file():
             click.echo(f'Reference of {name} ...')
             options = ['--split', f'--num={num_real}', f'--features={num_images}', f'--detector={name}']
-            call(sys.executable, 'fid.py', 'ref', f'--data={data_of(study)}', *options, f'--dest={path}')
+            options += [f'--data={data_of(study)}', f'--dest={path}']
+            run_command([sys.executable, 'fid.py', 'ref', *options])
         paths.append(path)
     return paths
 
@@ -93,7 +85,7 @@ def measure_cell(folder: pathlib.Path, references: Sequence[pathlib.Path], num_i
     snapshot, path = max(folder.glob('network-snapshot-*.pkl')), folder / 'leak-report.json'
     command = [sys.executable, 'fid.py', 'gen', f'--network={snapshot}', '--metrics=fdr', f'--json={path}']
     command += [f'--seeds=0-{num_images - 1}', *(f'--ref={reference}' for reference in references)]
-    call(*command)
+    run_command(command)
     report = json.loads(path.read_text())
     ratios = {r['detector']: r for r in report['results'] if 'heldout_distance' in r}
     return dict(
@@ -229,21 +221,18 @@ def run(study: str, curves: str | None, figure: str | None, num_images: int, num
     """Measure the networks that are not measured yet, then report."""
     folder = folder_of(curves, study)
     trained = pathlib.Path(work or ROOT / 'training-runs' / 'claims').absolute() / study
-    try:
-        networks = find_networks(study, folder, trained)
-        references = make_references(study, trained / 'references', num_real, num_images)
-        for name, result in networks:
-            part = f'{slug(result.row)}-seed{result.seed}'
-            path = folder / part / 'leak.json'
-            if not path.is_file():
-                measured = measure_cell(trained / part, references, num_images)
-                cell = Cell(name, result.seed, result.kimg, num_images, **measured)
-                with atomic_write(path) as file:
-                    file.write((json.dumps(dataclasses.asdict(cell), indent=1) + '\n').encode())
-                shown = ', '.join(f'{encoder} {value:.3g}' for encoder, value in cell.distances.items())
-                click.echo(f'D of {name}, seed {result.seed}: {shown}')
-    except RuntimeError as error:
-        raise click.ClickException(str(error)) from error
+    networks = find_networks(study, folder, trained)
+    references = make_references(study, trained / 'references', num_real, num_images)
+    for name, result in networks:
+        part = f'{slug(result.row)}-seed{result.seed}'
+        path = folder / part / 'leak.json'
+        if not path.is_file():
+            measured = measure_cell(trained / part, references, num_images)
+            cell = Cell(name, result.seed, result.kimg, num_images, **measured)
+            with atomic_write(path) as file:
+                file.write((json.dumps(dataclasses.asdict(cell), indent=1) + '\n').encode())
+            shown = ', '.join(f'{encoder} {value:.3g}' for encoder, value in cell.distances.items())
+            click.echo(f'D of {name}, seed {result.seed}: {shown}')
     write_report(study, folder, picture(figure, study))
 
 

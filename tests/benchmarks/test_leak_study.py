@@ -32,7 +32,7 @@ def test_encoders_exist_and_columns_are_rows_of_the_claim():
     assert set(encoders('demo')) <= set(detector_names()) and encoders('photos') == list(ENCODERS)
     options = [rows(DATA['demo'])[row].options for row in ROWS.values()]
     assert options[:3] == [(), ('--backbone=teacher',), ('--backbone=teacher,tf_efficientnet_lite0',)]
-    assert {recipe for recipe, _ in STUDIES.values()} <= RECIPES.keys()
+    assert {DATA[study].gdd_i for study in STUDIES} <= RECIPES.keys()
 
 
 def test_table():
@@ -61,7 +61,7 @@ def study(tmp_path, monkeypatch):
     ]
     report = dict(results=results, comparisons=[dict(detector='random-conv', overlap='independent')])
 
-    def call(*command):
+    def run_command(command):
         commands.append(command[2:])
         options = dict(str(part)[2:].split('=', 1) for part in command if '=' in str(part))
         path = pathlib.Path(options.get('json') or options['dest'])
@@ -72,7 +72,7 @@ def study(tmp_path, monkeypatch):
         places = (f'--curves={tmp_path / "curves"}', f'--figure={tmp_path / "leak.png"}')
         return CliRunner().invoke(leak_study.main, [*args, *places])
 
-    monkeypatch.setattr(leak_study, 'call', call)
+    monkeypatch.setattr(leak_study, 'run_command', run_command)
     trained = tmp_path / 'work' / 'demo' / 'gdd-i-seed1'
     trained.mkdir(parents=True)
     (trained / 'network-snapshot-000001.pkl').touch()

@@ -266,8 +266,9 @@ def _load_inception(device: torch.device, pretrained_dir: str, path: str | None)
     )
 
 
-def _load_clip(name: str, size: int, *where: typing.Any) -> Detector:
+def _load_clip(name: str, *where: typing.Any) -> Detector:
     """One of OpenAI's CLIPs, image embedding."""
+    _timm_name, width, size = vit.CLIPS[name]
     return _load_transformer(
         name,
         functools.partial(vit.create_clip, name),
@@ -275,7 +276,7 @@ def _load_clip(name: str, size: int, *where: typing.Any) -> Detector:
         vit.fill_clip,
         vit.clip_features,
         *where,
-        feature_dim=vit.CLIPS[name][1],
+        feature_dim=width,
         preprocessing=f'Pillow bicubic (antialiased, 8 bits) of the shorter side to {size} pixels, '
         'centre crop, CLIP mean and std',
     )
@@ -332,8 +333,7 @@ _MNIST_FILE = 'mnist-classifier.pt'
 _LITES = [f'tf_efficientnet_lite{i}' for i in range(3)]
 _LOADERS = {
     'inception': _load_inception,
-    'clip-vit-b-32': functools.partial(_load_clip, 'clip-vit-b-32', 224),
-    'clip-vit-l-14-336': functools.partial(_load_clip, 'clip-vit-l-14-336', 336),
+    **{name: functools.partial(_load_clip, name) for name in vit.CLIPS},
     'dinov2-vit-l-14': _load_dinov2,
     **{name: functools.partial(_load_efficientnet_lite, name) for name in _LITES},
     'random-conv': _load_random_network,

@@ -26,10 +26,10 @@ from torch_utils.randomness import to_device
 from training.backbones.stages import IMAGENET_MEAN, IMAGENET_STD
 
 INPUT_SIZE = 224
-# Detector -> (timm's name, width of the embedding); the input size is part of the network.
+# Detector -> (timm's name, width of the embedding, pixels per side).
 CLIPS = {
-    'clip-vit-b-32': ('vit_base_patch32_clip_quickgelu_224', 512),
-    'clip-vit-l-14-336': ('vit_large_patch14_clip_quickgelu_336', 768),
+    'clip-vit-b-32': ('vit_base_patch32_clip_quickgelu_224', 512, 224),
+    'clip-vit-l-14-336': ('vit_large_patch14_clip_quickgelu_336', 768, 336),
 }
 DINOV2_DIM = 1024
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -116,7 +116,7 @@ def resample_positions(pos_embed: torch.Tensor, grid: int) -> torch.Tensor:
 
 def create_clip(detector: str = 'clip-vit-b-32', **arguments: Any) -> torch.nn.Module:
     """Return timm's network for one of `CLIPS`, not filled; `arguments` replace timm's."""
-    name, width = CLIPS[detector]
+    name, width, _size = CLIPS[detector]
     return _create(name, num_classes=width, **arguments)
 
 

@@ -155,6 +155,7 @@ class FileTree:
         left_out: Files and folders of services (see `service_part`), sorted.
         loops:    Linked folders that lead back, sorted.
         dead_links: Links without a target, images excepted: those are refused when they are read.
+        folders:  Folders at the top, sorted; an archive has none.
         label_file: Name of dataset.json at the top, or None.
 
     Args:
@@ -176,13 +177,13 @@ class FileTree:
             raise DatasetError(self.arg, ' is a pipe, a device or a socket; give a folder or a .zip file')
         if self.is_zip and not self.path.lower().endswith('.zip'):
             raise DatasetError(self.arg, ' must be a folder or a .zip file; dataset_tool.py makes one')
-        left_out, loops, self.dead_links = set(), [], []
+        left_out, loops, self.dead_links, self.folders = set(), [], [], []
         counts = collections.Counter(
             self._zip_names(left_out) if self.is_zip else self._folder_names(left_out, loops)
         )
         self.names = sorted(counts)
         self.repeated = sorted(name for name, count in counts.items() if count > 1)
-        self.left_out, self.loops = sorted(left_out), sorted(loops)
+        self.left_out, self.loops, self.folders = sorted(left_out), sorted(loops), sorted(self.folders)
         self.label_file = next((name for name in self.names if normal_name(name) == LABEL_FILE), None)
 
     def _folder_names(self, left_out: set[str], loops: list[str]) -> Iterator[str]:
@@ -214,6 +215,8 @@ class FileTree:
                     loops.append(name)
                 else:
                     pending.append((entry.path, f'{name}/', above | {identity}))
+                    if not prefix:
+                        self.folders.append(name)
 
     def _zip_names(self, left_out: set[str]) -> Iterator[str]:
         for name in self._open_zip().namelist():

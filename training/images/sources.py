@@ -176,7 +176,7 @@ def _without_label_file(source: Source, tree: FileTree) -> Source:
         notes.append(_folders_of_zip(names))
     else:
         labels, class_names = _labels_from_folders(tree, names)
-        notes.append(_splits(class_names))
+        notes += [_splits(class_names), _empty_folders(tree, names)]
     notes = tuple(note for note in notes if note)
     return source._replace(labels=labels, class_names=class_names, notes=source.notes + notes)
 
@@ -232,6 +232,13 @@ def _splits(class_names: list[str] | None) -> Where | None:
         ', or all without labels: ',
         arg('labels', 'none'),
     )
+
+
+def _empty_folders(tree: FileTree, names: list[str]) -> Where | None:
+    """A note on folders that a user may take for classes, but hold no image."""
+    used = {name.split('/')[0] for name in names}
+    empty = [folder for folder in tree.folders if folder not in used]
+    return (f'no class, since no image is in it: {examples(empty)}',) if empty else None
 
 
 def _label_file_below(tree: FileTree) -> Where | None:

@@ -43,6 +43,20 @@ def test_parts_of_a_data_set_that_become_classes(tmp_path, folders, said):
         )
 
 
+@pytest.mark.parametrize(
+    'empty, said', [(['dog', 'eel/young'], 'dog, eel'), ([], ''), (['cat/young'], ''), (['.git'], '')]
+)
+def test_folders_without_images_are_named(tmp_path, empty, said):
+    source = write_files(tmp_path / 'in', {'cat/0.png': colour(1), 'fox/0.png': colour(2)})
+    for name in empty:
+        (source / name).mkdir(parents=True)
+    converted = notes(run(f'--source={source}', f'--dest={tmp_path / "o.zip"}'))
+    inspected = invoke('inspect', f'--source={source}').output.splitlines()
+    for lines in (converted, inspected):
+        found = [line for line in lines if 'no class, since' in line]
+        assert len(found) == bool(said) and said in ''.join(found)
+
+
 def test_sources_that_are_opened_all_the_same(tmp_path):
     """inspect reports what convert refuses."""
     source = write_files(tmp_path / 'in', {'cat/0.png': colour(1), '1.png': colour(2)})

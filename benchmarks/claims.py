@@ -101,7 +101,7 @@ def rows(data: Data) -> dict[str, Row]:
         'GDD-I, teacher features, less noise': Row(
             gdd_i, ('--backbone=teacher', '--teacher-sigma=lognormal')
         ),
-        'GDD-I, fast in 16 bits': Row(gdd_i, ('--perf=fast-16bit',)),
+        'GDD-I, fast in 16 bits': Row(gdd_i, ('--perf=fast-16bit',), module='benchmarks.emulated_fp16'),
         'GDD-I, both features': Row(gdd_i, ('--backbone=teacher,tf_efficientnet_lite0',)),
         'FD loss': Row(f'{data.prefix}-fd'),
     }

@@ -29,6 +29,7 @@ def test_rows_are_options_that_work(data):
         ('GDD-I, teacher features', ['feature_kwargs', 'teacher_sigma']),
         ('GDD-I, both features', ['feature_kwargs', 'teacher_sigma']),
         ('GDD-I, bfloat16 emulated', ['network_options', 'precision']),
+        ('GDD-I, fast in 16 bits', ['perf']),
     ):
         ignored = ('options', 'total_nimg', 'tick_nimg')
         differing = [key for key in base if configs[name][key] != base[key] and key not in ignored]

@@ -5,13 +5,13 @@
     python -m benchmarks.claim_study list
     python -m benchmarks.claim_study run freezing --on=demo --kimg=12 --seeds=0-2
     python -m benchmarks.claim_study run all --on=photos --kimg=40 --seeds=0-2
-    python -m benchmarks.claim_study report freezing --on=demo
+    python -m benchmarks.claim_study report all --on=demo --figure=claims-demo.png
 
 Each row of a claim (benchmarks/claims.py) is trained once per seed, also where several claims have it, and
 its last snapshot is measured on 2,000 seeds against every --ref. What is worth keeping goes to docs/curves/:
 the numbers, the metric over the images seen, and a few lines of stats.jsonl. A result that is there is not
 made again, so an interrupted study goes on where it was.
-`python plot.py --outdir=DIR docs/curves/demo/gdd-i-seed*` draws the curves.
+--figure draws means and spreads; `python plot.py --outdir=DIR docs/curves/demo/gdd-i-seed*` single runs.
 """
 
 import dataclasses
@@ -26,6 +26,7 @@ from collections.abc import Callable
 
 import click
 
+from benchmarks.claim_figure import save_figure
 from benchmarks.claims import ABOUT, CLAIMS, DATA, ROOT, Row, rows
 from benchmarks.demo_study import mean_and_spread
 from dnnlib.util import atomic_write
@@ -284,15 +285,23 @@ def refuse_other_length(path: pathlib.Path, row: Row, kimg: float) -> None:
 
 @main.command()
 @common
-def report(claim: str, where: str, curves: str | None) -> None:
+@click.option('--figure', metavar='PNG', help='Draw the curves, a panel for each claim')
+def report(claim: str, where: str, curves: str | None, figure: str | None) -> None:
     """Print the tables of what is finished."""
-    write_report(claim, where, folder_of(curves, where))
+    folder = folder_of(curves, where)
+    write_report(claim, where, folder)
+    if figure:
+        draw_report(claim, folder, pathlib.Path(figure))
+
+
+def chosen_claims(claim: str) -> dict[str, tuple[str, ...]]:
+    """Return the rows of one claim, or of all, by the claim's name."""
+    return CLAIMS if claim == 'all' else {claim: CLAIMS[claim]}
 
 
 def chosen_rows(claim: str) -> tuple[str, ...]:
     """Return the names of the rows of a claim, or of all claims."""
-    names = [name for key, members in CLAIMS.items() if claim in (key, 'all') for name in members]
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(name for names in chosen_claims(claim).values() for name in names))
 
 
 def folder_of(curves: str | None, where: str) -> pathlib.Path:
@@ -302,8 +311,7 @@ def folder_of(curves: str | None, where: str) -> pathlib.Path:
 
 def write_report(claim: str, where: str, folder: pathlib.Path) -> None:
     """Print the table and the curves of each claim that has results."""
-    claims = CLAIMS if claim == 'all' else {claim: CLAIMS[claim]}
-    for key, names in claims.items():
+    for key, names in chosen_claims(claim).items():
         results = read_results(folder, names)
         if results:
             click.echo(f'\n{key}, {where}: {ABOUT[key]}\n\n{format_results(results)}\n')
@@ -313,6 +321,26 @@ def write_report(claim: str, where: str, folder: pathlib.Path) -> None:
             f'{folder} has no finished result; start with: python -m benchmarks.claim_study run {claim} '
             f'--on={where} --kimg=8'
         )
+
+
+def draw_report(claim: str, folder: pathlib.Path, path: pathlib.Path) -> None:
+    """Draw the curves of each claim that has at least two rows with one."""
+    panels = {}
+    for key, names in chosen_claims(claim).items():
+        lines: dict[str, list] = {}
+        for result in read_results(folder, names):
+            points = curve(folder, result)
+            if points:
+                lines.setdefault(result.row, []).append(points)
+        if len(lines) > 1:
+            panels[key] = lines
+    if not panels:
+        raise click.ClickException(f'{folder} has curves of fewer than two rows of {claim}; run them first')
+    try:
+        save_figure(path, panels, f'Fréchet distance, {CURVE_METRIC}')
+    except ImportError as error:
+        raise click.ClickException(f'--figure={path}: {error}; pip install matplotlib') from error
+    click.echo(f'Figure: {path}')
 
 
 if __name__ == '__main__':

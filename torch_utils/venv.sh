@@ -26,4 +26,5 @@ prepare_python() {
     # shellcheck disable=SC2086 # the list of -r options must be split
     "$PY" -m pip install --quiet --disable-pip-version-check $files
     echo "$wanted" >> "$stamp"
+    echo "Installed. For the commands that begin with python:  . $VENV/bin/activate"
 }

@@ -15,6 +15,7 @@ import glob
 import json
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 
@@ -212,9 +213,23 @@ def closing_words(work: OwnImages) -> str:
         )
     if os.path.exists(os.path.join(folder, 'report.html')):
         lines.append(f'Report     {folder}/report.html')
-    lines.append(f'Student    {work.student}\nSample it  python generate.py --network={work.student} '
-                 '--outdir=out --seeds=0-63')  # fmt: skip
+    lines.append(f'Student    {work.student}')
+    first = activation(sys.executable)
+    sample = f'python generate.py --network={work.student} --outdir=out --seeds=0-63'
+    lines.append(f'Sample it  {first + " && " if first else ""}{sample}')
     return '\n'.join(lines)
+
+
+def activation(executable: str) -> str | None:
+    """Return the command after which `python` is this one; None where it is, or no command makes it so.
+
+    Args:
+        executable: Path of the running Python.
+    """
+    folder, found = os.path.dirname(executable), shutil.which('python')
+    script = os.path.join(folder, 'activate')
+    active = found is not None and os.path.dirname(os.path.abspath(found)) == folder
+    return None if active or not os.path.exists(script) else f'. {shlex.quote(os.path.relpath(script))}'
 
 
 # fmt: off

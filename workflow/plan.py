@@ -9,6 +9,7 @@ train here, for some seconds each, and divides the time.
 """
 
 import json
+import math
 from typing import Any
 
 import click
@@ -39,7 +40,7 @@ def recipes() -> tuple[str, str]:
 def run_options(kimg: float) -> list[str]:
     """Return the options that depend on the length of a run, in thousands of images."""
     tick = max(round(kimg / TICKS), 1)
-    snap = max(round(kimg / tick / SNAPSHOTS), 1)
+    snap = math.ceil(kimg / tick / SNAPSHOTS)  # the last is written at the end in any case
     length = [f'--duration={kimg / 1000:g}', f'--tick={tick}']
     return [*length, f'--snap={snap}', f'--dump={snap}', '--dump-min=5']
 

@@ -67,6 +67,13 @@ def test_a_study_is_run_kept_and_not_run_again(tmp_path, stand_in):
     assert (
         '| GDD | 2 | 12 | 20 ± 0 | 1.' in report.output and 'freezing, demo: freezing most' in report.output
     )
+    figure = tmp_path / 'claims.png'
+    drawn = invoke(tmp_path, 'report', 'all', f'--figure={figure}')
+    assert drawn.exit_code == 0 and drawn.output.endswith(f'Figure: {figure}\n') and figure.stat().st_size
+    (folder / 'metric-fd1k.jsonl').unlink()
+    (folder.parent / 'gdd-seed0' / 'metric-fd1k.jsonl').unlink()
+    alone = invoke(tmp_path, 'report', 'freezing', f'--figure={figure}')
+    assert alone.exit_code == 1 and 'has curves of fewer than two rows of freezing' in alone.output
 
 
 def test_commands():

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of benchmarks/emulated_fp16.py: one rounding per convolution, forward and backward, and only there."""
+"""Tests of benchmarks/emulated_fp16.py: one rounding per convolution, both ways, and only there."""
 
 import pytest
 import torch

@@ -190,6 +190,18 @@ def test_newest_snapshot_is_of_the_run_trained_last(tmp_path):
     assert own.newest_snapshot(str(tmp_path)) == str(tmp_path / '00000-run' / 'network-snapshot-000002.pkl')
 
 
+def test_the_environment_is_named_where_python_is_another(tmp_path, monkeypatch):
+    folder = tmp_path / 'my env' / 'bin'
+    folder.mkdir(parents=True)
+    for name in ('python', 'activate'):
+        (folder / name).touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    assert own.activation(str(folder / 'python')) == ". 'my env/bin/activate'"
+    monkeypatch.setenv('PATH', str(folder), prepend=os.pathsep)
+    assert own.activation(str(folder / 'python')) is None
+    assert own.activation(str(tmp_path / 'python')) is None  # no environment of venv
+
+
 def test_every_step_has_a_command():
     assert set(COMMANDS) | {'report'} == set(own.STEPS)
     assert isinstance(next(p for p in own.main.params if p.name == 'until').type, click.Choice)

@@ -175,6 +175,23 @@ def summarise(levels: list[float], teacher: dict, student: dict | None) -> list[
     ]
 
 
+def nearness(teacher: dict, student: dict) -> list[float]:
+    """Return by how much the share of a layer differs on average, at each level of the teacher."""
+    columns = zip(*teacher.values())  # level by level, the shares of all layers
+    own = [shares[0] for shares in student.values()]
+    return [sum(abs(a - b) for a, b in zip(column, own)) / len(own) for column in columns]
+
+
+def describe_nearness(levels: list[float], differences: list[float]) -> str:
+    """Say at which level the teacher uses its layers most as the student does."""
+    best = min(range(len(levels)), key=differences.__getitem__)
+    last = levels.index(max(levels))
+    return (
+        f'The student uses its layers as the teacher does at {levels[best]:.3g}: the shares differ by '
+        f'{differences[best]:.3f} on average, and by {differences[last]:.3f} from those at {levels[last]:.3g}'
+    )
+
+
 def untrained(net: torch.nn.Module, init_kwargs: dict) -> torch.nn.Module:
     """Return a network of the same architecture with random weights, for comparison.
 
@@ -314,6 +331,9 @@ def main(network: str, data: str, student: str | None, images: int, outfile: str
         file.write((json.dumps(rounded(result)) + '\n').encode())
     save_figure(path, result, f'{pathlib.Path(network).name}, {result["images"]} images')
     click.echo(format_table(summaries))
+    if result['student']:
+        differences = nearness(result['teacher'], result['student'])
+        click.echo('\n' + describe_nearness(result['levels'], differences))
 
 
 def rounded(value: object) -> object:

@@ -9,7 +9,15 @@ import torch
 from click.testing import CliRunner
 
 from benchmarks import layer_activation
-from benchmarks.layer_activation import branch_share, measure, radial_power, summarise, untrained
+from benchmarks.layer_activation import (
+    branch_share,
+    describe_nearness,
+    measure,
+    nearness,
+    radial_power,
+    summarise,
+    untrained,
+)
 from tests.support import tiny_runs
 from training import networks
 
@@ -71,6 +79,14 @@ def test_summary():
     assert summarise([80.0, 1.0, 0.1], teacher, None)[0].student is None
 
 
+def test_level_at_which_the_teacher_works_like_the_student():
+    teacher = dict(a=[0.2, 0.4, 0.8], b=[0.5, 0.5, 0.25])
+    differences = nearness(teacher, dict(a=[0.5], b=[0.5]))
+    assert differences == pytest.approx([0.15, 0.05, 0.275])
+    said = describe_nearness([80.0, 1.0, 0.1], differences)
+    assert 'does at 1: the shares differ by 0.050' in said and said.endswith('by 0.150 from those at 80')
+
+
 def test_command(material, tmp_path, monkeypatch):
     pytest.importorskip('matplotlib')
     monkeypatch.setattr(layer_activation, 'LEVELS', 3)
@@ -85,6 +101,7 @@ def test_command(material, tmp_path, monkeypatch):
     ]
     result = CliRunner().invoke(layer_activation.main, args)
     assert result.exit_code == 0, result.output
+    assert 'The student uses its layers as the teacher does at' in result.output
     assert '| enc.8x8_block0 |' in result.output and outfile.stat().st_size > 10_000
     numbers = json.loads(outfile.with_suffix('.json').read_text())
     assert numbers['levels'] == [80.0, pytest.approx(2.515, rel=1e-3), 0.002] and numbers['images'] == 5

@@ -6,7 +6,7 @@ import math
 import pathlib
 
 from benchmarks.demo_study import mean_and_spread
-from dnnlib.util import atomic_write
+from benchmarks.figures import new_figure, save_and_close
 
 COLUMNS = 3
 Curve = list[tuple[float, float]]  # (thousand images, distance)
@@ -35,15 +35,8 @@ def save_figure(path: pathlib.Path, panels: dict[str, dict[str, list[Curve]]], l
     Raises:
         ImportError: matplotlib is not installed.
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
     columns, rows = min(COLUMNS, len(panels)), math.ceil(len(panels) / COLUMNS)
-    figure, axes = pyplot.subplots(
-        rows, columns, figsize=(4 * columns, 3 * rows), layout='constrained', squeeze=False
-    )
+    figure, axes = new_figure(rows, columns, figsize=(4 * columns, 3 * rows), squeeze=False)
     for axis, (title, lines) in zip(axes.flat, panels.items()):
         for name, curves in lines.items():
             _draw_band(axis, bands(curves), f'{name} ({len(curves)})')
@@ -56,9 +49,7 @@ def save_figure(path: pathlib.Path, panels: dict[str, dict[str, list[Curve]]], l
         axis.legend(fontsize=7)
     for axis in axes.flat[len(panels) :]:
         axis.remove()
-    with atomic_write(path) as file:
-        figure.savefig(file, format='png', dpi=100)
-    pyplot.close(figure)
+    save_and_close(figure, path, dpi=100)
 
 
 def _draw_band(axis, points: list[tuple[float, float, float]], name: str) -> None:

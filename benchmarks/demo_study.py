@@ -24,6 +24,7 @@ import sys
 
 import click
 
+from benchmarks.figures import new_figure, save_and_close
 from dnnlib.util import atomic_write
 from training.sampling.seeds import parse_seeds
 
@@ -135,14 +136,9 @@ def save_figure(path: pathlib.Path, cells: list[Cell], title: str) -> None:
         cells: `Cell` objects.
         title: Above the figure.
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
     summaries = summarise(cells)
     names = [s.row for s in summaries]
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), layout='constrained')
+    figure, axes = new_figure(1, 2, figsize=(9, 3.4))
     panels = (
         ('Frechet distance', lambda c: c.frechet, lambda s: s.frechet[0]),
         ('class accuracy in %', lambda c: 100 * c.accuracy, lambda s: 100 * s.accuracy[0]),
@@ -165,9 +161,7 @@ def save_figure(path: pathlib.Path, cells: list[Cell], title: str) -> None:
     if max(distances) > 10 * min(distances):
         axes[0].set_yscale('log')
     figure.suptitle(title, fontsize=10)
-    with atomic_write(path) as file:
-        figure.savefig(file, format='png', dpi=110)
-    pyplot.close(figure)
+    save_and_close(figure, path)
 
 
 def train_cell(folder: pathlib.Path, recipe: str, options: list[str], seed: int, kimg: float) -> float:

@@ -24,6 +24,7 @@ from typing import Any
 import click
 import torch
 
+from benchmarks.figures import new_figure, save_and_close
 from dnnlib.cli import one_line_errors
 from dnnlib.util import atomic_write
 from training.dataset import ImageFolderDataset
@@ -241,12 +242,7 @@ def save_figure(path: pathlib.Path, result: dict, title: str) -> None:
         result: From `collect`.
         title:  Above the figure.
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(2, 2, figsize=(13, 9), layout='constrained')
+    figure, axes = new_figure(2, 2, figsize=(13, 9))
     for axis, (name, shares) in zip(
         axes[0], (('teacher', result['teacher']), ('random weights', result['untrained']))
     ):
@@ -254,9 +250,7 @@ def save_figure(path: pathlib.Path, result: dict, title: str) -> None:
     draw_shares(axes[1][0], result)
     draw_spectra(axes[1][1], result)
     figure.suptitle(title, fontsize=10)
-    with atomic_write(path) as file:
-        figure.savefig(file, format='png', dpi=90)
-    pyplot.close(figure)
+    save_and_close(figure, path, dpi=90)
 
 
 def draw_map(figure: Any, axis: Any, name: str, levels: list[float], shares: dict) -> None:

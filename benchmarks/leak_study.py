@@ -26,6 +26,7 @@ import click
 from benchmarks.claim_study import Result, folder_of, read_results, run_command, slug
 from benchmarks.claims import CLAIMS, DATA, ROOT
 from benchmarks.demo_study import mean_and_spread
+from benchmarks.figures import new_figure, save_and_close
 from dnnlib.util import atomic_write
 from training.recipes import RECIPES
 
@@ -130,14 +131,9 @@ def format_cells(cells: Sequence[Cell]) -> str:
 
 def save_figure(path: pathlib.Path, cells: Sequence[Cell], title: str) -> None:
     """Draw a group of bars per encoder, a bar per row of the study, and a dot per seed."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
     rows = [row for row in ROWS if any(cell.row == row for cell in cells)]
     names = list(cells[0].distances)
-    figure, axis = pyplot.subplots(figsize=(9, 3.6), layout='constrained')
+    figure, axis = new_figure(figsize=(9, 3.6))
     width = 0.8 / len(rows)
     for i, row in enumerate(rows):
         places = [k - 0.4 + width * (i + 0.5) for k in range(len(names))]
@@ -151,9 +147,7 @@ def save_figure(path: pathlib.Path, cells: Sequence[Cell], title: str) -> None:
     axis.set_ylabel('distance / held-out images')
     axis.legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
-    with atomic_write(path) as file:
-        figure.savefig(file, format='png', dpi=110)
-    pyplot.close(figure)
+    save_and_close(figure, path)
 
 
 def write_report(study: str, curves: pathlib.Path, figure: pathlib.Path) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 import click
 import numpy as np
 
+from benchmarks.figures import new_figure, save_and_close
 from dnnlib.cli import one_line_errors, run_script
 from dnnlib.errors import ArgumentError, arg
 from dnnlib.util import atomic_write
@@ -94,13 +95,8 @@ def sample_features(network: str, reference: Reference, count: int, batch: int) 
 
 def save_figure(path: str, curves: dict[str, dict[str, list[tuple[int, float, float]]]]) -> None:
     """Draw a panel per metric, with a curve per kind of images."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
     names = list(next(iter(curves.values())))
-    figure, axes = pyplot.subplots(1, len(names), figsize=(2.6 * len(names), 2.8), layout='constrained')
+    figure, axes = new_figure(1, len(names), figsize=(2.6 * len(names), 2.8))
     for axis, name in zip(np.atleast_1d(axes), names):
         for kind, found in curves.items():
             sizes, means, spreads = zip(*found.get(name, [(0, np.nan, 0)]))
@@ -108,9 +104,7 @@ def save_figure(path: str, curves: dict[str, dict[str, list[tuple[int, float, fl
         axis.set_title(name, fontsize=9)
         axis.set_xlabel('images', fontsize=8)
     np.atleast_1d(axes)[0].legend(fontsize=8)
-    with atomic_write(path) as file:
-        figure.savefig(file, format='png', dpi=110)
-    pyplot.close(figure)
+    save_and_close(figure, path)
 
 
 # fmt: off

@@ -83,10 +83,11 @@ def train_command(row: Row, folder: pathlib.Path, seed: int, kimg: float, refere
         f'--metrics-ref={reference}',
         *row.options,
     ]
-    if row.module:
-        return [sys.executable, '-m', row.module, *options]
+    program = ['-m', row.module] if row.module else ['train.py']
+    if row.processes == 1:
+        return [sys.executable, *program, *options]
     launcher = ['-m', 'torch_utils.launch', '--standalone', f'--nproc_per_node={row.processes}']
-    return [sys.executable, *(launcher if row.processes > 1 else ()), 'train.py', *options]
+    return [sys.executable, *launcher, *program, *options]
 
 
 def run_command(command: list[str]) -> float:

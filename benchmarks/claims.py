@@ -93,7 +93,9 @@ def rows(data: Data) -> dict[str, Row]:
         'teacher, 18 steps': Row('', (f'--network={data.teacher}',)),
         'teacher, one step': Row('', (f'--network={data.teacher}', '--sampler=one_step')),
         'CD': Row(f'{data.prefix}-cd', length=equal_cost(gdd_i, f'{data.prefix}-cd')),
-        'GDD-I, 4 processes, one projection': Row(gdd_i, processes=4),
+        'GDD-I, 4 processes, one projection': Row(
+            gdd_i, ('--compat=official',), processes=4, module='benchmarks.one_projection'
+        ),
         'GDD-I, 4 processes, four projections': Row(gdd_i, ('--compat=official',), processes=4),
         'GDD-I, bfloat16 emulated': Row(gdd_i, ('--precision=bf16',), module='benchmarks.emulated_bf16'),
         'GDD-I, mean of the losses': Row(gdd_i, (f'--r1-gamma={data.mean_gamma:g}',)),

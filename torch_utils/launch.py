@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""torchrun with quiet failures: `python -m torch_utils.launch [torchrun options] SCRIPT [options]`.
+"""torchrun with quiet failures: `python -m torch_utils.launch [torchrun options] SCRIPT|-m MODULE [options]`.
 
 When a process fails, torchrun stops the others and adds a report and a traceback of its own. The
 failing process has already said what is wrong, so here the report is replaced by its exit code; a
@@ -27,19 +27,20 @@ _WATCH_SEC = 1
 
 
 def protect_script(args: Sequence[str]) -> list[str]:
-    """Put `--` before the script, or torchrun takes the script's options for abbreviations of its own.
+    """Put `--` before the script or module, or torchrun takes its options for abbreviations of its own.
 
     Current torchrun stops at `fid.py calc --num=300`, which "could match --numa-binding".
 
     Args:
         args: Command line.
     Returns:
-        The same with `--` before the first Python file.
+        The same with `--` before the first Python file, or before the module of -m.
     """
     for index, arg in enumerate(args):
         if arg == '--':
             break
-        if arg.endswith('.py') and not arg.startswith('-'):
+        module = index and args[index - 1] in ('-m', '--module')
+        if module or (arg.endswith('.py') and not arg.startswith('-')):
             return [*args[:index], '--', *args[index:]]
     return list(args)
 

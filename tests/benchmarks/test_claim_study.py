@@ -83,7 +83,11 @@ def test_commands():
     assert '--duration=0.018' in command and '--tick=3' in command and '--metrics-ref=ref.npz' in command
     four = train_command(Row('demo', ('--compat=official',), processes=4), folder, 0, 12, 'ref.npz')
     assert four[1:5] == ['-m', 'torch_utils.launch', '--standalone', '--nproc_per_node=4']
-    assert four[-1] == '--compat=official'
+    assert four[5] == 'train.py' and four[-1] == '--compat=official'
+    both = train_command(
+        Row('demo', processes=4, module='benchmarks.one_projection'), folder, 0, 12, 'ref.npz'
+    )
+    assert both[4:7] == ['--nproc_per_node=4', '-m', 'benchmarks.one_projection']
     emulated = train_command(Row('demo', module='benchmarks.emulated_bf16'), folder, 0, 12, 'ref.npz')
     assert emulated[1:3] == ['-m', 'benchmarks.emulated_bf16']
 

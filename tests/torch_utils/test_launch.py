@@ -36,6 +36,7 @@ def test_marker_goes_before_the_script():
         'b.py',
     ]
     assert protect_script(['--x=1', '--', 'a.py']) == ['--x=1', '--', 'a.py']
+    assert protect_script(['--nnodes=2', '-m', 'a.b', '-m=3']) == ['--nnodes=2', '-m', '--', 'a.b', '-m=3']
     assert protect_script(['--help']) == ['--help']
 
 

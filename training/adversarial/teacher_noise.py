@@ -22,8 +22,8 @@ def draw_noise(
     """Draw noise levels and noise for a batch.
 
     Args:
-        law:       'grid': one of EDM's 1000 levels from 0.002 to 80, all but the two at either end, with
-                   equal chances (DMD2 and FastGen; half of them lie above 2.5). 'lognormal': ln sigma ~
+        law:       'grid': one of EDM's 1000 levels from 0.002 to 80, without the two lowest and the highest,
+                   with equal chances (DMD2 and FastGen; half of them lie above 2.5). 'lognormal': ln sigma ~
                    N(-1.2, 1.2^2), what EDM's teachers are trained with. A list of levels: one of them, with
                    equal chances.
         images:    [N, C, H, W]; only the shape is read.

@@ -58,7 +58,7 @@ def build_config(opts: dict[str, Any]) -> dict[str, Any]:
     """Resolve the options of train.py.
 
     Args:
-        opts: Dict of option values, without second spellings (training/options.py); None where none is given.
+        opts: Option values, as training/second_spellings.py leaves them; None where none is given.
     Returns:
         Nested dict of plain values, which is saved as training_options.json and is all that a run needs.
     Raises:

@@ -19,6 +19,7 @@ from dnnlib.files import naming
 from dnnlib.util import Logger, atomic_write
 from torch_utils import distributed, misc, training_stats
 from torch_utils.allocator import keep_freed_memory
+from torch_utils.batches import to_float
 from torch_utils.randomness import BatchRandom, derive_seed
 from training.config import plan_batch
 from training.dataset import InfiniteSampler, load_batches
@@ -76,7 +77,7 @@ class TrainingRun:
         self.progress = Progress(config['total_nimg'], visible=False)
         self.collector = training_stats.Collector()
         if loaded is not None:
-            self.load_state(loaded)
+            self.load_state_dict(loaded)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state of the run, tensors and plain values. All ranks call this; rank 0's counts.
@@ -96,7 +97,7 @@ class TrainingRun:
             run=resume.identity(self.config, self.world_size),
         )
 
-    def load_state(self, loaded: dict[str, Any]) -> None:
+    def load_state_dict(self, loaded: dict[str, Any]) -> None:
         """Continue from `state_dict()`, read from the file of `resume`.
 
         Raises:
@@ -121,12 +122,12 @@ class TrainingRun:
             self.collector.load_state_dict(loaded['statistics'])
             self.progress = Progress(self.config['total_nimg'], visible=False, state=loaded['progress'])
 
-    def go_on_from(self, path: str | None) -> None:
+    def resume_from(self, path: str | None) -> None:
         """Continue from the state that `resume='auto'` has settled on, if any."""
         self.facts = dataclasses.replace(self.facts, resume=path)
         self.config = self.facts.complete(self.config)
         if path:
-            self.load_state(state.load_state(path))
+            self.load_state_dict(state.load_state(path))
 
     def batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield (images float32 -1..1, labels) of this process, from the current position on."""
@@ -146,7 +147,7 @@ class TrainingRun:
             **self.config['loader_kwargs'],
         )
         for images, labels in loader:
-            images = images.to(self.device, non_blocking=True).to(torch.float32) / 127.5 - 1
+            images = to_float(images.to(self.device, non_blocking=True))
             if self.config['channels_last']:
                 images = images.contiguous(memory_format=torch.channels_last)
             yield images, labels.to(self.device, non_blocking=True)

@@ -50,7 +50,7 @@ def test_a_resumed_run_ends_where_the_undivided_one_does(name, device, tmp_path)
     torch.save(first.state_dict(), tmp_path / 'state.pt')
     state = torch.load(tmp_path / 'state.pt', map_location='cpu', weights_only=True)
     second = pretended_runs.make_run((*CASES[name], *devices.NO_DROPOUT), device.type)
-    second.load_state(state)
+    second.load_state_dict(state)
     batches = second.batches()
     second.train_step(*next(batches))
     ends = [lasting_tensors(run.state_dict()['task']) for run in (second, whole)]

@@ -83,7 +83,7 @@ def use_small_transformer(setattr_) -> None:
 def compute_as_on_cuda(run: TrainingRun) -> None:
     """Let a run on the CPU compute the generator in bfloat16, which the networks do on CUDA only."""
     if run.config['loss'] == 'gdd' and run.config['precision'] == 'bf16':
-        run.task.twin.model.register_forward_pre_hook(
+        run.task.computing_G.model.register_forward_pre_hook(
             lambda _model, inputs: (inputs[0].to(torch.bfloat16), *inputs[1:])
         )
 

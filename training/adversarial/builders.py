@@ -9,6 +9,7 @@ import torch
 
 from dnnlib.errors import ArgumentError, arg, message_parts
 from torch_utils import distributed
+from torch_utils.batches import stack_items
 from torch_utils.randomness import derive_seed
 from training.adversarial.class_table import make_class_table
 from training.adversarial.discriminator import ProjectedDiscriminator
@@ -25,6 +26,7 @@ def build_features(
     seed: int,
     compat: str,
     teacher: torch.nn.Module | None = None,
+    option: str = 'backbone',
 ) -> ProjectedFeatures:
     """Build the frozen feature networks; `clean` draws one projection, `official` one per rank.
 
@@ -35,6 +37,7 @@ def build_features(
         seed:           Seed of the run.
         compat:         'clean' or 'official'.
         teacher:        Network whose encoder the name 'teacher' stands for; None where there is none.
+        option:         The option that names the networks, for messages.
     Raises:
         ArgumentError: They cannot be had, or do not take such images.
     """
@@ -49,14 +52,13 @@ def build_features(
             input_size=max(target, resolution), interpolate=resolution < target, **kwargs
         ).to(device)
     except ValueError as error:
+        size = [arg('d_resolution', wanted or 0)]
+        if not wanted and option == 'backbone':
+            size += [' or ', arg('interp224', 0)]
         raise ArgumentError(
-            arg('backbone', kwargs['names']),
+            arg(option, kwargs['names']),
             ' with ',
-            *(
-                [arg('d_resolution', wanted)]
-                if wanted
-                else [arg('d_resolution', 0), ' or ', arg('interp224', 0)]
-            ),
+            *size,
             f' on images of {resolution} pixels: ',
             *message_parts(error),
         ) from error
@@ -134,10 +136,7 @@ def pooled_dataset_features(
     indices = [i * len(dataset) // count for i in range(count)]
     pooled, labels = [], []
     for begin in range(0, count, batch):
-        items = [dataset[i] for i in indices[begin : begin + batch]]
-        images = (
-            torch.stack([torch.as_tensor(image) for image, _ in items]).to(device, torch.float32) / 127.5 - 1
-        )
-        labels.append(torch.stack([torch.as_tensor(label) for _, label in items]))
-        pooled.append(features.pooled_features(images, labels[-1].to(device, torch.float32)).cpu())
+        images, classes = stack_items([dataset[i] for i in indices[begin : begin + batch]], device)
+        pooled.append(features.pooled_features(images, classes.to(torch.float32)).cpu())
+        labels.append(classes.cpu())
     return torch.cat(pooled), torch.cat(labels)

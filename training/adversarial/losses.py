@@ -3,7 +3,7 @@
 
 """Adversarial losses and R1 as pure functions of logits; training/adversarial/stages.py makes the logits.
 
-Convention (official, distillation spec 4.6): a loss is the SUM over backbones and images of the
+Convention of the official code: a loss is the SUM over backbones and images of the
 mean over an image's logits, while R1 is a MEAN over images. The optimizer is indifferent to the
 scale of the first, but the balance between the two decides how strong R1 is.
 

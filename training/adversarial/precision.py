@@ -68,8 +68,8 @@ class Arithmetic:
         return GRADIENT_SCALE if self.features == torch.float16 else 1.0
 
     @contextlib.contextmanager
-    def products(self) -> Iterator[None]:
-        """Let float32 products be what they may be while inside, and as before afterwards."""
+    def tf32_setting(self) -> Iterator[None]:
+        """Set `allow_tf32` of cuDNN and cuBLAS to that of this arithmetic while inside; restore both."""
         flags = (torch.backends.cudnn, torch.backends.cuda.matmul)
         before = [flag.allow_tf32 for flag in flags]
         try:
@@ -80,8 +80,8 @@ class Arithmetic:
             for flag, value in zip(flags, before):
                 flag.allow_tf32 = value
 
-    def optimised(self, function: Callable) -> Callable:
-        """Return a pure function of tensors as it is to be called: compiled, or as it is."""
+    def maybe_compile(self, function: Callable) -> Callable:
+        """Return a pure function of tensors under torch.compile if `compiled`, else as it is."""
         return torch.compile(function, fullgraph=True, dynamic=False) if self.compiled else function
 
     def __str__(self) -> str:
@@ -162,7 +162,7 @@ def features_in_type(features: ProjectedFeatures, dtype: torch.dtype) -> Project
     """Return a twin of the frozen networks that computes in another type.
 
     Images are normalised and resized in float32 as before. The twin is no part of a state: after loading one
-    into `features`, copy its tensors again.
+    into `features`, call `refresh_twin` (training/student/frozen_cast.py).
 
     Args:
         features: In float32.

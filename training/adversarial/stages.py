@@ -13,6 +13,7 @@ import torch
 
 from dnnlib.errors import ArgumentError, arg
 from torch_utils import training_stats
+from torch_utils.batches import labels_or_none
 from training.adversarial import losses
 from training.adversarial.input_augment import InputAugment
 from training.adversarial.precision import Arithmetic, ScaledGradient
@@ -57,9 +58,9 @@ class GDDLoss:
         self.G, self.D, self.F = G, D, F
         self.loss_type, self.r1_gamma, self.levels = loss_type, r1_gamma, levels
         self.augment, self.arithmetic = augment, arithmetic
-        # From tensors to loss and logits, without a gradient, a report or a switch: what can be one graph.
-        self._judge_fakes = arithmetic.optimised(self._fakes_to_loss)
-        self._judge_both = arithmetic.optimised(self._both_to_loss)
+        # Tensors in, tensors out, no statistics and no switches inside: each can be compiled to one graph.
+        self._judge_fakes = arithmetic.maybe_compile(self._fakes_to_loss)
+        self._judge_both = arithmetic.maybe_compile(self._both_to_loss)
 
     def generator_loss(
         self, images: torch.Tensor, labels: torch.Tensor, z: torch.Tensor, draws: Draws | None = None
@@ -130,7 +131,7 @@ class GDDLoss:
         with FrozenConvolutions():  # the same bits, without derivatives that nobody uses
             features = self._features(images, labels, 'real', draws)
         exact = None if self.arithmetic.features is None else images.dtype  # D in float32
-        logits = self.D(_in_type(features, exact), _classes(labels))
+        logits = self.D(_in_type(features, exact), labels_or_none(labels))
         penalty = losses.r1_penalty(logits, images)  # [N]
         loss = penalty * (self.r1_gamma / 2)  # [N]
         training_stats.report('Loss/r1_penalty', penalty.detach())
@@ -148,7 +149,7 @@ class GDDLoss:
         Returns:
             Images, [N, C, H, W], about -1..1, not clipped.
         """
-        return jump_chain(self.G, z * self.levels[0], self.levels, _classes(labels))
+        return jump_chain(self.G, z * self.levels[0], self.levels, labels_or_none(labels))
 
     def _fakes_to_loss(
         self, z: torch.Tensor, labels: torch.Tensor, draws: Draws | None
@@ -157,7 +158,7 @@ class GDDLoss:
         scale = self.arithmetic.gradient_scale  # of the gradients from here ..
         fakes = _scaled(self.generate(z, labels), 1 / scale)  # [N, C, H, W]
         features = _in_type(self._features(fakes, labels, 'fake', draws), self.arithmetic.heads)
-        logits = self.D(features, _classes(labels))  # [N, L] per backbone
+        logits = self.D(features, labels_or_none(labels))  # [N, L] per backbone
         logits = [_scaled(x, scale) for x in logits]  # .. to here
         return losses.generator_loss(logits, self.loss_type), logits
 
@@ -165,7 +166,7 @@ class GDDLoss:
         self, images: torch.Tensor, z: torch.Tensor, labels: torch.Tensor, draws: Draws | None
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Return the discriminator's loss and the logits [N, L] per backbone of the real images."""
-        heads, classes = self.arithmetic.heads, _classes(labels)
+        heads, own_labels = self.arithmetic.heads, labels_or_none(labels)
         with torch.no_grad():
             fakes = self.generate(z, labels)  # [N, C, H, W]
             if self.arithmetic.together and not draws:
@@ -173,8 +174,8 @@ class GDDLoss:
             else:
                 fake_features = self._features(fakes, labels, 'fake', draws)
                 real_features = self._features(images, labels, 'real', draws)
-        fake = self.D(_in_type(fake_features, heads), classes)  # [N, L] per backbone
-        real = self.D(_in_type(real_features, heads), classes)  # [N, L] per backbone
+        fake = self.D(_in_type(fake_features, heads), own_labels)  # [N, L] per backbone
+        real = self.D(_in_type(real_features, heads), own_labels)  # [N, L] per backbone
         return losses.discriminator_loss(fake, real, self.loss_type), real
 
     def _features(
@@ -183,11 +184,7 @@ class GDDLoss:
         if not draws:
             return self.F(images)
         images, diffaug = self.augment.apply(images, draws[kind])
-        return self.F(images, diffaug, draws[kind].get('noise'), _classes(labels))
-
-
-def _classes(labels: torch.Tensor | None) -> torch.Tensor | None:
-    return labels if labels is not None and labels.shape[1] > 0 else None
+        return self.F(images, diffaug, draws[kind].get('noise'), labels_or_none(labels))
 
 
 def _in_type(features: Mapping[str, Sequence[torch.Tensor]], dtype: torch.dtype | None) -> Mapping:

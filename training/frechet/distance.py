@@ -16,7 +16,7 @@ import torch
 FLOOR = 1e-10  # of the largest eigenvalue: smaller ones count as this large in the map, not in the distance
 
 
-class Comparison(NamedTuple):
+class FrechetTerms(NamedTuple):
     """How generated features differ from the reference.
 
     Attributes:
@@ -45,7 +45,7 @@ class Reference:
         values, vectors = torch.linalg.eigh((self.covariance + self.covariance.T) / 2)
         self.root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T  # S_r^(1/2), [D, D]
 
-    def compare(self, mean: torch.Tensor, covariance: torch.Tensor) -> Comparison:
+    def compare(self, mean: torch.Tensor, covariance: torch.Tensor) -> FrechetTerms:
         """Compare a population of generated features with the reference.
 
         With R = S_r^(1/2) the eigenvalues of R S R are those of S S_r, so tr (S S_r)^(1/2) is the sum of
@@ -62,7 +62,7 @@ class Reference:
         floor = (FLOOR * values[-1]).clamp(min=torch.finfo(values.dtype).tiny)
         half = self.root @ vectors  # [D, D]
         transport = (half * values.clamp(min=floor).rsqrt()) @ half.T
-        return Comparison(shift.square().sum() + trace, shift, transport, (values < floor).double().mean())
+        return FrechetTerms(shift.square().sum() + trace, shift, transport, (values < floor).double().mean())
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return its tensors on the CPU."""

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from dnnlib.errors import ArgumentError, arg
-from training.frechet.distance import Comparison
+from training.frechet.distance import FrechetTerms
 
 REFRESH = 10_000  # batches after which the running sums are made anew
 
@@ -62,18 +62,18 @@ class FeatureQueue:
         mean = self.total / count
         return mean, (self.products - count * torch.outer(mean, mean)) / (count - 1)
 
-    def gradient(self, features: torch.Tensor, comparison: Comparison) -> torch.Tensor:
+    def gradient(self, features: torch.Tensor, terms: FrechetTerms) -> torch.Tensor:
         """Return d distance / d features of the newest batch, float64 [B, D].
 
         2/N (m - m_r) + 2/(N-1) (I - T)(x - m), with the moments after `push`.
 
         Args:
             features:   The batch, [B, D].
-            comparison: `Reference.compare` of `moments`.
+            terms:      `Reference.compare` of `moments`.
         """
         centred = features.double() - self.moments()[0]
         count = len(self.rows)
-        return 2 / count * comparison.shift + 2 / (count - 1) * (centred - centred @ comparison.map)
+        return 2 / count * terms.shift + 2 / (count - 1) * (centred - centred @ terms.map)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything a resume needs, as tensors and plain values."""
@@ -119,7 +119,7 @@ class MovingMoments:
         """Return mean [D] and biased covariance [D, D], float64."""
         return self.mean, self.second - torch.outer(self.mean, self.mean)
 
-    def gradient(self, features: torch.Tensor, comparison: Comparison) -> torch.Tensor:
+    def gradient(self, features: torch.Tensor, terms: FrechetTerms) -> torch.Tensor:
         """Return d distance / d features of the newest batch, float64 [B, D]; arguments as for
         `FeatureQueue`.
 
@@ -127,7 +127,7 @@ class MovingMoments:
         """
         centred = features.double() - self.mean
         weight = 2 * (1 - self.beta) / len(features)
-        return weight * (comparison.shift + centred - centred @ comparison.map)
+        return weight * (terms.shift + centred - centred @ terms.map)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything a resume needs."""

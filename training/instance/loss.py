@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 import torch
 
 from torch_utils import training_stats
+from torch_utils.batches import labels_or_none
 from torch_utils.randomness import BatchRandom
 from training.choices import check_max_steps
 from training.instance.targets import distillation_target, draw_indices, image_levels, index_levels
 
 
 class InstanceLoss:
-    """Compute the distance between the student's output and its target (distillation spec 6.4).
+    """Compute the distance between the student's output and its target, of t, u and s as in docs/methods.md.
 
     Args:
         student:   Generator in training; also makes the long jumps of the targets, without gradient.
@@ -63,7 +64,7 @@ class InstanceLoss:
         Returns:
             Scalar, a mean over images.
         """
-        labels = labels if labels.shape[1] else None
+        labels = labels_or_none(labels)
         sigma = image_levels(index_levels(self.max_steps)[indices['t']], images)  # [N, 1, 1, 1]
         noisy = images + sigma * z  # [N, C, H, W]
         with torch.no_grad():

@@ -6,7 +6,7 @@ A noisy image is moved from a start t over a middle u to a destination s along t
 probability-flow ODE, and the student learns to name the end of the jump in one call. PD is progressive
 distillation (Salimans & Ho 2022), CD consistency distillation (Song et al. 2023, Eq. 7), CTM the trajectory
 model of Kim et al. 2024, RCD a relative of CTM that starts at the highest level only. All follow the official
-GDD code (distillation spec 6.2 to 6.5), without its destination argument, which no released network accepts.
+GDD code, without its destination argument, which no released network accepts; docs/methods.md has the tables.
 
 Letters in shape comments: N batch, C channels, H W pixels, K classes, n images of one branch,
 M = `max_steps`.
@@ -47,7 +47,7 @@ def uniform_between(low: torch.Tensor, high: torch.Tensor, generator: torch.Gene
 def draw_indices(
     kind: str, max_steps: int, count: int, generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
-    """Draw the time indices of a batch (distillation spec 6.3).
+    """Draw the time indices of a batch (docs/methods.md, table of t, u, s).
 
     Args:
         kind:      One of INSTANCE_TYPES.
@@ -163,7 +163,7 @@ def distillation_target(
     labels: torch.Tensor | None,
     max_steps: int,
 ) -> torch.Tensor:
-    """Compute what the student's output at the start shall become (distillation spec 6.4).
+    """Compute what the student's output at the start shall become (docs/methods.md, table of targets).
 
     Args:
         kind:             'cd': the image reached at s = 0; 'ctm': the one reached when a last hop leads from

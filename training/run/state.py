@@ -8,6 +8,7 @@ import math
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -58,24 +59,24 @@ def load_state(path: str) -> dict:
     try:
         state = read_torch_file(path, 'a training state')
     except ArgumentError as error:
-        raise StateError(arg('resume', path), *_is_none(error)) from error
+        raise StateError(arg('resume', path), *_not_a_state(error)) from error
     except OSError as error:
         raise StateError(
             arg('resume', path), f' cannot be read ({error.strerror or error})', ADVICE
         ) from error
     if not isinstance(state, dict):
-        raise StateError(arg('resume', path), *_is_none(f'it holds a {type(state).__name__}'))
+        raise StateError(arg('resume', path), *_not_a_state(f'it holds a {type(state).__name__}'))
     wrong = _wrong_value(state)
     if wrong:
-        raise StateError(arg('resume', path), *_is_none(wrong))
+        raise StateError(arg('resume', path), *_not_a_state(wrong))
     return state
 
 
-def _is_none(reason):
+def _not_a_state(reason: object) -> tuple[str, str]:
     return f' is not a training state of this code ({reason})', ADVICE
 
 
-def _wrong_value(state):
+def _wrong_value(state: dict[str, Any]) -> str | None:
     # What is wrong with the values that the run itself takes over, or None.
     for name, kind in STATE_TYPES.items():
         if name not in state:
@@ -98,7 +99,7 @@ def _wrong_value(state):
     return None
 
 
-def _is_three_numbers(value):
+def _is_three_numbers(value: Any) -> bool:
     return (
         isinstance(value, list) and len(value) == 3 and all(isinstance(item, (int, float)) for item in value)
     )
@@ -142,7 +143,7 @@ def check_optimizers(task: object) -> None:
                 _check_group(optimizer, group)
 
 
-def _check_group(optimizer, group):
+def _check_group(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> None:
     for name, default in optimizer.defaults.items():
         if isinstance(default, (int, float)) and not isinstance(group[name], (int, float)):
             raise ValueError(f'{name} of the optimizer is a {type(group[name]).__name__}')
@@ -226,13 +227,13 @@ def set_aside_states(run_dir: str, nimg: int) -> list[str]:
     """
     newest = os.path.basename(state_path(run_dir, nimg))
     names = [os.path.basename(path) for path in list_states(run_dir)]
-    later = [name for name in names if STATE_PATTERN.fullmatch(name) and _number(name) > _number(newest)]
+    later = [name for name in names if _number(name) > _number(newest)]
     for name in later:
         os.replace(os.path.join(run_dir, name), os.path.join(run_dir, name + '.discarded'))
     return later
 
 
-def _number(name):
+def _number(name: str) -> int:
     return int(STATE_PATTERN.fullmatch(name).group(1))
 
 

@@ -44,7 +44,8 @@ def refresh_twin(twin: torch.nn.Module, net: torch.nn.Module) -> None:
     """Bring the converted weights of a twin up to date, in place, after a state was loaded into `net`.
 
     Args:
-        twin: From `with_frozen_cast`, or `net` itself, for which there is nothing to do.
+        twin: A copy of `net` with tensors of other types; what it shares with `net`, also everything if it is
+              `net` itself, needs nothing.
         net:  The network that it was made of.
     """
     for own, source in zip(

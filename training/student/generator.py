@@ -81,7 +81,7 @@ def generator_kwargs(info: EasyDict, dataset: Any, *, transfer: str, **options: 
     return complete_network_kwargs(info, dataset, transfer=transfer, drop=DROPPED, **options)
 
 
-def computing_twin(net: networks.GDDPrecond) -> networks.GDDPrecond:
+def computing_generator(net: networks.GDDPrecond) -> networks.GDDPrecond:
     """Return the network for forward passes: itself, or in bfloat16 a twin with frozen weights converted.
 
     Args:

@@ -12,6 +12,7 @@ import torch
 
 from dnnlib.errors import ArgumentError, arg, as_option
 from torch_utils import distributed, misc
+from torch_utils.batches import stack_items
 from torch_utils.randomness import BatchRandom
 from training.adversarial.batch_split import RunningStatistics, SpectralVectors, synchronise_batch_norms
 from training.adversarial.builders import build_discriminator, build_features
@@ -23,10 +24,10 @@ from training.sampling.samplers import jump_levels
 from training.student.bias_inside import with_bias_inside
 from training.student.freeze import freeze_layers, freeze_table
 from training.student.frozen_cast import refresh_twin
-from training.student.generator import computing_twin, describe_generator
+from training.student.generator import computing_generator, describe_generator
 from training.tasks.inputs import StageInputs
 from training.tasks.score_network import describe_instance_loss
-from training.tasks.students import build_comparison, build_student
+from training.tasks.students import build_student, instance_loss_from_config
 from training.update.gradients import StepGuard
 from training.update.optimizers import make_optimizer
 
@@ -52,7 +53,7 @@ class DistillationTask:
         misc.take_over_from_rank0(self.G, self.D, self.F if config['compat'] == 'clean' else self.F.backbones)
         self._build_computing_networks(dataset, device)
         self.loss = GDDLoss(
-            self.twin,
+            self.computing_G,
             self.D,
             self.computing_F,
             arithmetic=self.arithmetic,
@@ -62,7 +63,9 @@ class DistillationTask:
         )
         self.instance = None
         if config['instance_kwargs']:
-            self.instance, facts = build_comparison(config, self.twin, teacher, device, self.layout)
+            self.instance, facts = instance_loss_from_config(
+                config, self.computing_G, teacher, device, self.layout
+            )
             self.facts.update(facts)
         self.guard = StepGuard(config['nan'], config['reduce'])
         self.d_params = list(self.D.parameters())
@@ -77,7 +80,7 @@ class DistillationTask:
         self, images: torch.Tensor, labels: torch.Tensor, rng: BatchRandom, iteration: int
     ) -> torch.Tensor | None:
         """Run one iteration, as `Task.step`."""
-        with self.arithmetic.products():
+        with self.arithmetic.tf32_setting():
             return self._stages(images, labels, rng, iteration)
 
     def _stages(
@@ -119,7 +122,10 @@ class DistillationTask:
         return loss * self.gain(part.batch)
 
     def r1_step(self, inputs: StageInputs) -> None:
-        """Let the logits depend less on the real images; as strong as if it were done in every iteration."""
+        """Let the logits depend less on the real images; as strong as if it were done in every iteration.
+
+        As in the official code there is no such step in iteration 0.
+        """
         self.d_optimizer.zero_grad(set_to_none=True)
         for part in self.spectral_vectors.same_for_each(inputs.micro_batches(self.micro_batch)):
             # Only these gradients: those for the images are of second order, too, and an eighth of the time.
@@ -150,9 +156,8 @@ class DistillationTask:
         Args:
             batch: Images of this process in the undivided batch.
         """
-        if self.config['compat'] == 'official':
-            return 1.0
-        return self.config['batch_size'] / REFERENCE_PROCESSES / batch
+        processes = self.config['batch_size'] // batch
+        return images_of_loss(self.config['compat'], self.config['batch_size'], processes) / batch
 
     # --------------------------------------------------------------------------------------------
     # What the loop asks for.
@@ -177,7 +182,7 @@ class DistillationTask:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`."""
         self.G.load_state_dict(state['G'])
-        refresh_twin(self.twin, self.G)
+        refresh_twin(self.computing_G, self.G)
         self.D.load_state_dict(state['D'])
         self.g_optimizer.load_state_dict(state['g_optimizer'])
         self.d_optimizer.load_state_dict(state['d_optimizer'])
@@ -251,15 +256,14 @@ class DistillationTask:
         self.computing_F, self.arithmetic, self.arithmetic_note = settle_features(
             self.F, wanted, lambda: some_images(dataset, device)
         )
-        self.twin = computing_twin(self.G)
+        self.computing_G = computing_generator(self.G)
         if self.arithmetic.bias_inside:
-            self.twin = with_bias_inside(self.twin)
+            self.computing_G = with_bias_inside(self.computing_G)
 
 
 def some_images(dataset: Any, device: torch.device, count: int = 4) -> torch.Tensor:
     """Return the first images of the data, float32 [N, C, H, W], -1..1."""
-    images = [torch.as_tensor(dataset[i][0]) for i in range(min(count, len(dataset)))]
-    return torch.stack(images).to(device, torch.float32) / 127.5 - 1
+    return stack_items([dataset[i] for i in range(min(count, len(dataset)))], device)[0]
 
 
 def describe_r1(compat: str, batch_size: int, interval: int, gamma: float, processes: int) -> str:

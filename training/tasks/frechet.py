@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 
+from dnnlib.errors import ArgumentError, arg
 from torch_utils import distributed, misc, training_stats
+from torch_utils.batches import labels_or_none
 from torch_utils.randomness import BatchRandom
 from training.adversarial.builders import build_features
 from training.adversarial.input_augment import InputAugment
@@ -21,7 +23,7 @@ from training.frechet.moments import FeatureQueue, MovingMoments, Population
 from training.sampling.samplers import jump_chain, jump_levels
 from training.student.freeze import freeze_layers, freeze_table
 from training.student.frozen_cast import refresh_twin
-from training.student.generator import computing_twin, describe_generator
+from training.student.generator import computing_generator, describe_generator
 from training.tasks.frechet_start import gather_rows, generated_features, real_moments
 from training.tasks.inputs import StageInputs
 from training.tasks.students import build_student
@@ -48,13 +50,14 @@ class FrechetTask:
 
     def __init__(self, config: dict, dataset: Any, device: torch.device, micro_batch: int) -> None:
         self.config, self.dataset, self.micro_batch = config, dataset, micro_batch
+        refuse_dropout_in_parts(config, micro_batch)
         self.layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
         self.G, _teacher, self.facts = build_student(config, dataset, device, self.layout)
         self.trained = self.G
         self._build_features(dataset.resolution, device)
         self.g_params = freeze_layers(self.G, config['freeze'])
         misc.take_over_from_rank0(self.G, self.F)
-        self.twin = computing_twin(self.G)
+        self.computing_G = computing_generator(self.G)
         self.levels = jump_levels(**config['sampler_kwargs'])
         # Made before the first step or taken from a state; by name of the feature network.
         self.references: dict[str, Reference] = {}
@@ -81,7 +84,9 @@ class FrechetTask:
         """Move the features of a batch to where the reference wants those of the whole population."""
         self.g_optimizer.zero_grad(set_to_none=True)
         parts = inputs.micro_batches(self.micro_batch)
-        with torch.set_grad_enabled(len(parts) == 1):  # one graph at a time: of several each is made again
+        # The populations need the features of the whole batch before any gradient is known. A single
+        # micro-batch keeps its graph; several run without, and once more, one by one, for `backward`.
+        with torch.set_grad_enabled(len(parts) == 1):
             features = [self.features(part) for part in parts]
         gradients = self.feature_gradients(
             {name: torch.cat([part[name].detach() for part in features]) for name in self.F.names}
@@ -89,6 +94,7 @@ class FrechetTask:
         for number, part in enumerate(parts):
             own = features[0] if len(parts) == 1 else self.features(part)
             begin = number * self.micro_batch
+            # Chain rule: the gradient for the features is known, and that of <features, gradient> goes on.
             sum(
                 (own[name] * gradients[name][begin : begin + len(own[name])]).sum() for name in self.F.names
             ).backward()
@@ -96,12 +102,16 @@ class FrechetTask:
 
     def features(self, part: StageInputs) -> dict[str, torch.Tensor]:
         """Return the features of images generated from the noise of a part, [n, D] by feature network."""
-        labels = part.labels if part.labels.shape[1] else None
-        fakes = jump_chain(self.twin, part.z * self.levels[0], self.levels, labels)  # [n, C, H, W]
+        labels = labels_or_none(part.labels)
+        fakes = self.generate(part.z, labels)  # [n, C, H, W]
         outside = (fakes.detach().abs() > 1).float().mean(dim=[1, 2, 3])
         training_stats.report('Loss/G/outside', outside)
         noise = part.draws['fake']['noise'] if part.draws else None
         return {name: self.F.pooled(name, fakes, noise, labels) for name in self.F.names}
+
+    def generate(self, z: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """Generate images [n, C, H, W], about -1..1, as the samplers do; labels one-hot [n, K] or None."""
+        return jump_chain(self.computing_G, z * self.levels[0], self.levels, labels)
 
     @torch.no_grad()
     def feature_gradients(self, features: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -121,13 +131,13 @@ class FrechetTask:
                 gradients[name] = torch.full_like(own, torch.nan)
                 continue
             population.push(batch)
-            comparison = self.references[name].compare(*population.moments())
-            scale = 1 / (comparison.distance + SOFTENING)
-            gradient = scale * population.gradient(batch, comparison)  # [N of all, D]
+            terms = self.references[name].compare(*population.moments())
+            scale = 1 / (terms.distance + SOFTENING)
+            gradient = scale * population.gradient(batch, terms)  # [N of all, D]
             gradients[name] = (world_size * gradient[rank::world_size]).to(own.dtype)
-            loss = loss + scale * comparison.distance
-            training_stats.report(f'Loss/fd/{name}', comparison.distance)
-            training_stats.report(f'Loss/fd_floored/{name}', comparison.floored)
+            loss = loss + scale * terms.distance
+            training_stats.report(f'Loss/fd/{name}', terms.distance)
+            training_stats.report(f'Loss/fd_floored/{name}', terms.floored)
         training_stats.report('Loss/G/loss', loss)
         return gradients
 
@@ -141,11 +151,7 @@ class FrechetTask:
         common = dict(seed=config['seed'], layout=self.layout, law=config['teacher_sigma'])
         for name, moments in real_moments(self.F, self.dataset, **common).items():
             self.references[name] = Reference(*moments)
-
-        def generate(z: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-            return jump_chain(self.twin, z * self.levels[0], self.levels, labels)
-
-        rows = generated_features(self.F, generate, self.dataset, count, **common)
+        rows = generated_features(self.F, self.generate, self.dataset, count, **common)
         self.populations = {name: self._population(rows[name]) for name in names}
 
     # --------------------------------------------------------------------------------------------
@@ -167,7 +173,7 @@ class FrechetTask:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`."""
         self.G.load_state_dict(state['G'])
-        refresh_twin(self.twin, self.G)
+        refresh_twin(self.computing_G, self.G)
         self.g_optimizer.load_state_dict(state['g_optimizer'])
         device = next(self.G.parameters()).device
         for name, tensors in state['references'].items():
@@ -205,7 +211,13 @@ class FrechetTask:
         # The generator still has the teacher's weights.
         teacher = None if config['transfer'] == RANDOM_TEACHER else self.G
         features = build_features(
-            config['feature_kwargs'], resolution, device, config['seed'], config['compat'], teacher
+            config['feature_kwargs'],
+            resolution,
+            device,
+            config['seed'],
+            config['compat'],
+            teacher,
+            option='fd_features',
         )
         self.F = features.to(memory_format=self.layout)
         self.augment = InputAugment(None, False, self.F.names, device, config['teacher_sigma'])
@@ -213,3 +225,23 @@ class FrechetTask:
     def _population(self, rows: torch.Tensor) -> Population:
         beta = self.config['fd_beta']
         return MovingMoments(rows, beta) if beta else FeatureQueue(rows)
+
+
+def refuse_dropout_in_parts(config: dict, micro_batch: int) -> None:
+    """Refuse dropout where a batch is computed in parts: each runs twice, and would drop other features.
+
+    Raises:
+        ArgumentError: One line for the user.
+    """
+    own_batch = config['batch_size'] // distributed.get_world_size()
+    dropout = config['network_options']['dropout']
+    if dropout and micro_batch < own_batch:
+        raise ArgumentError(
+            arg('dropout', dropout),
+            ' with ',
+            arg('loss', 'fd'),
+            ' needs all images of a process in one forward pass; use ',
+            arg('batch_gpu', own_batch),
+            ' or ',
+            arg('dropout', 0),
+        )

@@ -12,6 +12,7 @@ import torch
 
 from dnnlib.progress import ProgressBar
 from torch_utils import distributed
+from torch_utils.batches import labels_or_none, stack_items
 from torch_utils.randomness import derive_seed
 from training.adversarial.features import ProjectedFeatures
 from training.adversarial.teacher_noise import draw_noise
@@ -132,8 +133,6 @@ def _real_chunks(
     with ProgressBar(desc or '', count, visible=bool(desc) and rank == 0) as bar:
         for begin in range(rank * CHUNK, count, world_size * CHUNK):
             indices = [i * len(dataset) // count for i in range(begin, min(begin + CHUNK, count))]
-            items = [dataset[index] for index in indices]
-            images = torch.stack([torch.as_tensor(image) for image, _ in items]).to(device, torch.float32)
-            labels = torch.stack([torch.as_tensor(label) for _, label in items]).to(device)
-            yield begin, images / 127.5 - 1, labels if labels.shape[1] else None
-            bar.advance(min(world_size * len(items), count - bar.done))
+            images, labels = stack_items([dataset[index] for index in indices], device)
+            yield begin, images, labels_or_none(labels)
+            bar.advance(min(world_size * len(indices), count - bar.done))

@@ -11,10 +11,10 @@ from torch_utils import misc
 from torch_utils.randomness import BatchRandom
 from training.student.freeze import freeze_layers, freeze_table
 from training.student.frozen_cast import refresh_twin
-from training.student.generator import computing_twin, describe_generator
+from training.student.generator import computing_generator, describe_generator
 from training.tasks.inputs import StageInputs
 from training.tasks.score_network import describe_instance_loss
-from training.tasks.students import build_comparison, build_student
+from training.tasks.students import build_student, instance_loss_from_config
 from training.update.gradients import StepGuard
 from training.update.optimizers import make_optimizer
 
@@ -39,8 +39,10 @@ class InstanceTask:
         self.G, teacher, self.facts = build_student(config, dataset, device, self.layout)
         self.trained, self.g_params = self.G, freeze_layers(self.G, config['freeze'])
         misc.take_over_from_rank0(self.G)
-        self.twin = computing_twin(self.G)
-        self.instance, facts = build_comparison(config, self.twin, teacher, device, self.layout)
+        self.computing_G = computing_generator(self.G)
+        self.instance, facts = instance_loss_from_config(
+            config, self.computing_G, teacher, device, self.layout
+        )
         self.facts.update(facts)
         self.guard = StepGuard(config['nan'], config['reduce'])
         self.g_optimizer = make_optimizer(
@@ -78,7 +80,7 @@ class InstanceTask:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`."""
         self.G.load_state_dict(state['G'])
-        refresh_twin(self.twin, self.G)
+        refresh_twin(self.computing_G, self.G)
         self.g_optimizer.load_state_dict(state['g_optimizer'])
 
     def replicas(self) -> list[torch.nn.Module]:

@@ -1,6 +1,6 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What both tasks with a student build alike: the student, and what it is compared with."""
+"""What the tasks with a student build alike: the student, and its loss against a score network."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def build_student(
     )
 
 
-def build_comparison(
+def instance_loss_from_config(
     config: dict,
     student: torch.nn.Module,
     teacher: torch.nn.Module | None,

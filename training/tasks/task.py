@@ -38,7 +38,8 @@ class Task(Protocol):
             rng:       BatchRandom of this iteration: every random number comes from it.
             iteration: Index of the iteration, from 0.
         Returns:
-            What the averages shall know of the step of `trained`, as `StepGuard.step`.
+            A scalar on the device: 1 if the step of `trained` was left out, so that the averages stay, else
+            0. None where steps are never left out. From `StepGuard.step`.
         """
 
     def snapshot_entries(self) -> dict[str, Any]:

@@ -73,11 +73,11 @@ def test_a_cpu_with_bfloat16_uses_it_where_gradients_allow(monkeypatch):
 def test_products_may_be_rounded_inside_only():
     flags = torch.backends.cudnn, torch.backends.cuda.matmul
     before = [flag.allow_tf32 for flag in flags]
-    with pytest.raises(KeyError), Arithmetic(tf32=True).products():
+    with pytest.raises(KeyError), Arithmetic(tf32=True).tf32_setting():
         assert all(flag.allow_tf32 for flag in flags)
         raise KeyError
     assert [flag.allow_tf32 for flag in flags] == before
-    with Arithmetic().products():
+    with Arithmetic().tf32_setting():
         assert not any(flag.allow_tf32 for flag in flags)
 
 

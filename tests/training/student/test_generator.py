@@ -82,7 +82,7 @@ def test_architecture_without_a_teacher():
 
 def test_twin_is_the_network_itself_without_a_gpu(material):
     net, *_rest = build(material[1], network_options=dict(dropout=0, use_fp16=True))
-    assert generator.computing_twin(net) is net
+    assert generator.computing_generator(net) is net
     lines = generator.describe_generator(net, 'bf16', 't.pkl', dict(sha256='0123456789abcdef' * 4))
     assert lines == [
         'Precision: float32, since --precision=bf16 takes effect on CUDA only',

@@ -5,6 +5,7 @@
 import pytest
 import torch
 
+from dnnlib.cli import one_line
 from dnnlib.errors import ArgumentError
 from tests.support import tiny_runs
 from torch_utils import training_stats
@@ -78,6 +79,24 @@ def test_step_against_the_equations(features, material):
     )
     ours = step(task)
     assert distances(right, ours) < 1e-3 and distances(wrong, ours) > 0.05
+
+
+def test_dropout_needs_the_whole_batch_at_once(material):
+    make_task(material, '--dropout=0.5')
+    with pytest.raises(ArgumentError) as caught:
+        make_task(material, '--dropout=0.5', micro_batch=3)
+    message = one_line(caught.value)
+    assert message.startswith(
+        '--dropout=0.5 with --loss=fd needs all images of a process in one forward pass'
+    )
+    make_task(material, micro_batch=3)
+
+
+def test_messages_name_the_option_of_this_loss(material):
+    with pytest.raises(
+        ArgumentError, match='^fd_features=tf_efficientnet_lite0 with d_resolution=33 on images'
+    ):
+        make_task(material, '--d-resolution=33', features='tf_efficientnet_lite0')
 
 
 def test_micro_batches_give_the_gradient_of_the_whole(material):

@@ -1,12 +1,12 @@
 # Copyright 2026 The GDD-1S authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of training/tasks/students.py: both tasks with a student build it alike from the options."""
+"""Tests of training/tasks/students.py: the tasks with a student build it alike from the options."""
 
 import torch
 
 from tests.support import tiny_runs
 from training.snapshots.snapshot import load_network
-from training.tasks.students import build_comparison, build_student
+from training.tasks.students import build_student, instance_loss_from_config
 
 CPU, LAYOUT = torch.device('cpu'), torch.channels_last
 
@@ -28,12 +28,12 @@ def test_student_has_the_weights_of_the_teacher_and_the_options_of_the_run(mater
     assert facts['network_kwargs']['dropout'] == 0.25 and facts['teacher']['sha256'] == info.sha256
 
 
-def test_comparison_is_with_the_teacher_or_with_a_target(material):
+def test_instance_loss_is_with_the_teacher_or_with_a_target(material):
     options = ('--teacher-type=cd', '--max-steps=8', '--distance=huber')
     teacher = load_network(material[1])[0]
     config = config_of(material, *options)
-    loss, facts = build_comparison(config, teacher, teacher, CPU, LAYOUT)
+    loss, facts = instance_loss_from_config(config, teacher, teacher, CPU, LAYOUT)
     assert (loss.kind, loss.max_steps, facts) == ('cd', 8, {})
     config = config_of(material, *options, f'--target={material[1]}')
-    loss, facts = build_comparison(config, teacher, None, CPU, LAYOUT)
+    loss, facts = instance_loss_from_config(config, teacher, None, CPU, LAYOUT)
     assert facts == dict(target_sha256=load_network(material[1])[1].sha256)

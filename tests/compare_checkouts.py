@@ -55,6 +55,7 @@ OFFICIAL = ['--compat=official', '--class-embed=random']
 GDD = [*STUDENT, *D, '--batch=4', '--batch-gpu=2']
 GDD_TWO = [*STUDENT, *D, '--batch=8', '--batch-gpu=2']
 DISTANCE = [*STUDENT, '--batch=4', '--batch-gpu=2', '--max-steps=8', '--distance=huber']
+FRECHET = [*STUDENT, *'--loss=fd --fd-features=teacher --fd-queue=40 --batch=4 --batch-gpu=2'.split()]
 
 
 class Case(NamedTuple):
@@ -81,6 +82,7 @@ CASES = {
     ),
     'pd': Case([*DISTANCE, '--teacher-type=pd', '--teacher-only=1'], (3,)),
     'ctm, bf16': Case([*DISTANCE, '--teacher-type=ctm', '--teacher-only=1', '--precision=bf16'], (3,)),
+    'fd': Case(FRECHET, (3,)),
     'teacher edm, 2': Case([*EDM, '--augment=0.5', '--batch-gpu=2'], (3,), processes=2),
     'gdd clean, 2': Case([*GDD_TWO, *ADA, '--teacher-type=cd', '--distance=huber'], (17,), processes=2),
     'gdd official, 2': Case([*GDD_TWO, *ADA, *OFFICIAL], (17,), processes=2),

@@ -101,7 +101,7 @@ def _check_output(path: str | None, name: str, extension: str) -> None:
 def _load_comparisons(opts: dict[str, Any], device: torch.device) -> list[Comparison]:
     """Load references and detectors, and decide which metrics are computed against which reference."""
 
-    def check_first():
+    def check_first() -> list[str]:
         _check_output(opts['json_path'], 'json', '.json')
         _check_output(opts['neighbours'], 'neighbours', '.png')
         return parse_metrics(opts['metrics'])

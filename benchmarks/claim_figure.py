@@ -4,6 +4,7 @@
 
 import math
 import pathlib
+from typing import Any
 
 from benchmarks.demo_study import mean_and_spread
 from benchmarks.figures import new_figure, save_and_close
@@ -52,7 +53,7 @@ def save_figure(path: pathlib.Path, panels: dict[str, dict[str, list[Curve]]], l
     save_and_close(figure, path, dpi=100)
 
 
-def _draw_band(axis, points: list[tuple[float, float, float]], name: str) -> None:
+def _draw_band(axis: Any, points: list[tuple[float, float, float]], name: str) -> None:
     """Draw the mean as a line, and one standard deviation to both sides, never below a tenth of the mean."""
     kimg = [point[0] for point in points]
     lower = [max(mean - spread, mean / 10) for _kimg, mean, spread in points]

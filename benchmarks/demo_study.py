@@ -110,7 +110,7 @@ def summarise(cells: list[Cell]) -> list[Summary]:
 def format_summary(summaries: list[Summary]) -> str:
     """Return a Markdown table of `Summary` objects."""
 
-    def cell(value, digits, factor=1, unit=''):
+    def cell(value: tuple[float, float | None], digits: int, factor: float = 1, unit: str = '') -> str:
         mean, spread = value
         return f'{factor * mean:.{digits}f}{unit}' + (
             '' if spread is None else f' ± {factor * spread:.{digits}f}'

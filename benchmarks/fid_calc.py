@@ -55,7 +55,7 @@ def build_lite0(device: str = 'cpu') -> Callable:
     model.load_state_dict(state)
     model.to(device)
 
-    def features(images):
+    def features(images: torch.Tensor) -> torch.Tensor:
         x = images.expand(-1, 3, -1, -1) / 127.5 - 1
         x = torch.nn.functional.interpolate(x, size=(224, 224), mode='bilinear')
         return model.blocks(model.bn1(model.conv_stem(x))).mean(dim=[2, 3])
@@ -94,7 +94,7 @@ def accumulate(
 
     count, total, outer, batch = 0, 0, 0, []
 
-    def finish():
+    def finish() -> None:
         nonlocal count, total, outer
         with torch.no_grad():
             x = features(torch.from_numpy(np.stack(batch)).to(device)).double()

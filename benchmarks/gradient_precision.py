@@ -35,7 +35,7 @@ VARIANTS = {
 class Identity(torch.nn.Module):
     """A generator whose only parameters are the images."""
 
-    def __init__(self, images):
+    def __init__(self, images: torch.Tensor) -> None:
         super().__init__()
         self.images = torch.nn.Parameter(images.clone())
 

@@ -7,6 +7,7 @@ import functools
 import resource
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
@@ -39,7 +40,7 @@ class StageTimer:
         clock:  Function that returns seconds.
     """
 
-    def __init__(self, device, clock=time.perf_counter):
+    def __init__(self, device: torch.device, clock: Callable[[], float] = time.perf_counter) -> None:
         self.seconds = {}  # stage -> total
         self._device, self._clock = device, clock
         self._running, self._since = [], None
@@ -80,15 +81,15 @@ class StageTimer:
                 else:
                     setattr(owner, method, own)  # a function of a module
 
-    def _timed(self, function, name):
+    def _timed(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
         @functools.wraps(function)
-        def timed(*args, **kwargs):
+        def timed(*args: Any, **kwargs: Any) -> Any:
             with self.stage(name):
                 return function(*args, **kwargs)
 
         return timed
 
-    def _charge(self):
+    def _charge(self) -> None:
         synchronize(self._device)
         now = self._clock()
         if self._running:

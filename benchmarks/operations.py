@@ -8,7 +8,8 @@ takes at least the time of its products at the rate of a large one, and of its b
 
 import collections
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -67,7 +68,7 @@ class OperationCounter(TorchDispatchMode):
         stages: Name -> `Counts`.
     """
 
-    def __init__(self, stage: Callable[[], str] = lambda: ''):
+    def __init__(self, stage: Callable[[], str] = lambda: '') -> None:
         super().__init__()
         self.stages = collections.defaultdict(Counts)
         self._stage = stage
@@ -80,7 +81,13 @@ class OperationCounter(TorchDispatchMode):
             total.update(counts.flops)
         return dict(total)
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self,
+        func: torch._ops.OpOverload,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         name = func._overloadpacket.__name__

@@ -37,7 +37,7 @@ def profile_iterations(bench: throughput.Measurement, count: int) -> tuple[list[
     """Run iterations under the profiler; returns (kernel times, wall milliseconds of all)."""
     on_gpu = bench.device.type == 'cuda'
 
-    def iterations():
+    def iterations() -> None:
         for _ in range(count):
             bench.iterate()
 

@@ -21,7 +21,17 @@ class SyntheticDataset(torch.utils.data.Dataset):
         xflip, cache: Taken and ignored: neither changes the work per image.
     """
 
-    def __init__(self, path, resolution, channels, classes, use_labels, max_size, xflip=False, cache=True):
+    def __init__(
+        self,
+        path: str,
+        resolution: int,
+        channels: int,
+        classes: int,
+        use_labels: bool,
+        max_size: int,
+        xflip: bool = False,
+        cache: bool = True,
+    ) -> None:
         rng = np.random.RandomState(0)
         self._images = rng.randint(256, size=[STORED, channels, resolution, resolution], dtype=np.uint8)
         self.name, self.resolution, self.num_channels = path, resolution, channels
@@ -30,10 +40,10 @@ class SyntheticDataset(torch.utils.data.Dataset):
         self.has_labels = self.has_onehot_labels = self.label_dim > 0
         self._size = max_size
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._size
 
-    def __getitem__(self, idx):
+    def __getitem__(self, idx: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (image uint8 [C, H, W], label float32 [label_dim]) as fresh arrays."""
         return self._images[idx % STORED].copy(), self.labels_onehot(idx)
 

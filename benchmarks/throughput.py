@@ -181,7 +181,7 @@ class Measurement:
         """Run iterations for so long, at least one; returns their mean time and their number."""
         count, start = 0, time.perf_counter()
 
-        def loop():
+        def loop() -> None:
             nonlocal count
             while count == 0 or time.perf_counter() - start < seconds:
                 self.iterate(with_r1)

@@ -171,7 +171,7 @@ def _download(url: str, prefix: str, timeout_sec: float, sha256: str | None) -> 
         raise _TryError(_reason(error), isinstance(error, ValueError)) from error
 
 
-def _check_answer(response) -> int | None:
+def _check_answer(response: Any) -> int | None:
     """Return the announced number of bytes, None if unknown; raise _TryError where this cannot be a file."""
     status, kind = response.status_code, response.headers.get('Content-Type', '')
     if status != 200:
@@ -185,7 +185,7 @@ def _check_answer(response) -> int | None:
     return None if length is None else int(length)
 
 
-def _receive(response, file: BinaryIO, expected: int | None, url: str, sha256: str | None) -> None:
+def _receive(response: Any, file: BinaryIO, expected: int | None, url: str, sha256: str | None) -> None:
     """Copy the body of an answer to a file, and raise _TryError unless all of it came and is plausible."""
     import urllib3
 
@@ -214,7 +214,7 @@ def _receive(response, file: BinaryIO, expected: int | None, url: str, sha256: s
         raise _TryError(f'it has SHA-256 {digest.hexdigest()}, but {sha256} is expected', final=True)
 
 
-def _require_rate(received):
+def _require_rate(received: int) -> None:
     if received < _RATE_BYTES:
         raise _TryError(
             f'too slow: {received} bytes in {_RATE_SEC:g} s, but at least {_RATE_BYTES} must come'
@@ -231,7 +231,7 @@ def _request(url: str, timeout_sec: float) -> Any:
 
     answers = queue.SimpleQueue()
 
-    def ask():
+    def ask() -> None:
         headers = {'User-Agent': 'gdd-1s', 'Accept-Encoding': 'identity'}
         try:
             answers.put(requests.get(url, stream=True, timeout=timeout_sec, headers=headers))

@@ -149,7 +149,7 @@ class Background:
         """Wait for all calls, and raise what the first that failed has raised."""
         self._await(0)
 
-    def _await(self, most):
+    def _await(self, most: int) -> None:
         # Until no more calls than these are pending.
         with _ended_from_outside(self._workers, fewest=0):
             while self._pending and (len(self._pending) > most or self._pending[0].done()):
@@ -168,7 +168,7 @@ class Background:
 
 
 @contextlib.contextmanager
-def _process_pool(workers):
+def _process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     pool = _started_pool(workers, 'spawn', fewest=1)
     try:
         with _ended_from_outside(workers, fewest=1):
@@ -178,7 +178,7 @@ def _process_pool(workers):
 
 
 @contextlib.contextmanager
-def _ended_from_outside(workers, fewest):
+def _ended_from_outside(workers: int, fewest: int) -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool as error:
@@ -190,7 +190,7 @@ def _ended_from_outside(workers, fewest):
         ) from error
 
 
-def _started_pool(workers, method, fewest):
+def _started_pool(workers: int, method: str, fewest: int) -> ProcessPoolExecutor:
     pool, before = None, set(multiprocessing.active_children())
     try:
         pool = ProcessPoolExecutor(workers, multiprocessing.get_context(method), _prepare_worker)
@@ -213,7 +213,7 @@ def _started_pool(workers, method, fewest):
 
 
 @contextlib.contextmanager
-def _interrupts_ignored():
+def _interrupts_ignored() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may change this
         return
@@ -224,16 +224,16 @@ def _interrupts_ignored():
         signal.signal(signal.SIGINT, previous)
 
 
-def _prepare_worker():
+def _prepare_worker() -> None:
     """Ignore Ctrl-C, which a terminal sends to all processes, and end when the main process is no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _end_with_parent():
+def _end_with_parent() -> None:
     multiprocessing.parent_process().join()
     os._exit(1)
 
 
-def _apply(function, chunk):
+def _apply(function: Callable[[Any], Any], chunk: list[Any]) -> list[Any]:
     return [function(item) for item in chunk]

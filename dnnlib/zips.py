@@ -62,7 +62,7 @@ def verify_zip(file: str | os.PathLike | BinaryIO, max_bytes: int | None = None)
         raise ZipError(f'the file is damaged or incomplete ({reason})') from error
 
 
-def _check_sizes(members, file_size, max_bytes):
+def _check_sizes(members: list[zipfile.ZipInfo], file_size: int, max_bytes: int | None) -> None:
     if sum(member.compress_size for member in members) > file_size:
         raise ZipError('the parts together are larger than the file')
     for member in members:
@@ -72,7 +72,7 @@ def _check_sizes(members, file_size, max_bytes):
         raise ZipError(f'the parts together are larger than {max_bytes} bytes')
 
 
-def _read_through(archive, member):
+def _read_through(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
     size = 0
     with archive.open(member) as part:  # zipfile compares the checksum at its end
         while chunk := part.read(_CHUNK_BYTES):
@@ -81,11 +81,11 @@ def _read_through(archive, member):
         raise ZipError(f'{_shown(member)} has {size} of {member.file_size} bytes')
 
 
-def _shown(member):
+def _shown(member: zipfile.ZipInfo) -> str:
     return ascii(member.filename[:80])
 
 
-def _announced_members(file):
+def _announced_members(file: BinaryIO) -> int:
     # The number of members in the end record of the zip, by which a damaged list of them shows.
     tail_bytes = min(_file_size(file), _END_BYTES + _MAX_COMMENT_BYTES)
     file.seek(-tail_bytes, os.SEEK_END)
@@ -97,7 +97,7 @@ def _announced_members(file):
     return count
 
 
-def _file_size(file):
+def _file_size(file: BinaryIO) -> int:
     position = file.tell()
     size = file.seek(0, os.SEEK_END)
     file.seek(position)

@@ -102,7 +102,7 @@ def load_comparisons(
         ArgumentError: Unusable references, missing weights, or nothing to compare.
     """
 
-    def load_references_first():
+    def load_references_first() -> list[tuple[Reference, str]]:
         pairs = [(ref, choose_detector(ref, detector)) for path in refs for ref in _load_named(path)]
         pairs = [(ref, name) for ref, name in pairs if name is not None]
         if not pairs:

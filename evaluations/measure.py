@@ -42,7 +42,7 @@ class _Rows:
         self._arrive()  # the rows before them: their batch is done when this one is at work
         self._coming = coming
 
-    def _arrive(self):
+    def _arrive(self) -> None:
         if self._coming is not None:
             copy, kept = self._coming
             (rows,) = copy.wait()

@@ -64,7 +64,7 @@ def compute_results(comparison: Comparison, meter: Meter) -> list[Result]:
     detector, count = comparison.detector, meter.stats.num_images
     common = dict(detector=detector.name, ref=comparison.reference.path)
 
-    def entry(kind, value, **facts):
+    def entry(kind: str, value: float, **facts: Any) -> Result:
         return dict(metric=metric_name(detector.name, kind, count), value=value, **facts, **common)
 
     results = []

@@ -47,7 +47,7 @@ def typed(content: dict[str, Any], name: str, kind: type[T], default: T) -> T:
     return value if isinstance(value, kind) else default
 
 
-def _parse(text):
+def _parse(text: str) -> dict[str, Any] | None:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
@@ -55,7 +55,7 @@ def _parse(text):
     return content if isinstance(content, dict) and _is_flat(content, MAX_DEPTH) else None
 
 
-def _is_flat(value, depth):
+def _is_flat(value: Any, depth: int) -> bool:
     if not isinstance(value, (dict, list)):
         return True
     parts = value.values() if isinstance(value, dict) else value

@@ -3,6 +3,7 @@
 """Sample grids over time as one picture: a row per snapshot, in every column the same seed."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -73,7 +74,7 @@ def first_images(grid: PIL.Image.Image, grid_size: Sequence[int] | None, columns
     return taken.resize((taken.width * factor, taken.height * factor), PIL.Image.Resampling.NEAREST)
 
 
-def _fitting(grid_size, image):
+def _fitting(grid_size: Any, image: PIL.Image.Image) -> list[int] | None:
     # Rows and columns out of a file that may be damaged, or None.
     sides = (image.height, image.width)
     if not isinstance(grid_size, list) or len(grid_size) != 2:

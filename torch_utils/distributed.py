@@ -134,7 +134,7 @@ def raise_together(error: Exception | None) -> None:
     raise FailedElsewhere('another process has failed and says why')
 
 
-def _portable(error):
+def _portable(error: Exception | None) -> Exception | None:
     # Some exceptions cannot be sent, or not be made anew from what was sent; their words can.
     try:
         pickle.loads(pickle.dumps(error))
@@ -228,7 +228,7 @@ _device = None  # set by init()
 BACKENDS = dict(cpu='gloo', cuda='cpu:gloo,cuda:nccl')  # by type of the device
 
 
-def _make_group(store, rank, world_size):
+def _make_group(store: dist.Store, rank: int, world_size: int) -> None:
     backend = BACKENDS[_device.type]
     # nccl then knows its GPU before the first collective, and finds out at once if it cannot be used.
     device_id = _device if 'nccl' in backend else None
@@ -237,7 +237,7 @@ def _make_group(store, rank, world_size):
     )
 
 
-def _in_place(tensor, collective):
+def _in_place(tensor: torch.Tensor, collective: Callable[[torch.Tensor], object]) -> None:
     # Collectives need contiguous memory, and must not become part of an autograd graph.
     with torch.no_grad():
         data = tensor.detach()
@@ -253,7 +253,7 @@ def _in_place(tensor, collective):
             data.copy_(buffer)
 
 
-def _environment_int(name, default):
+def _environment_int(name: str, default: int) -> int:
     text = os.environ.get(name, str(default))
     if not text.strip().isdigit():
         raise ValueError(
@@ -262,7 +262,7 @@ def _environment_int(name, default):
     return int(text)
 
 
-def _select_device(device):
+def _select_device(device: str | None) -> torch.device:
     if device is None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if device not in ('cpu', 'cuda'):

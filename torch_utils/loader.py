@@ -11,7 +11,9 @@ import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -33,13 +35,13 @@ class LoaderError(ArgumentError):
 class _ErrorsAsItems(torch.utils.data.Dataset):
     # A dataset whose unusable items are the errors that describe them: these cross over as they are.
 
-    def __init__(self, dataset):
+    def __init__(self, dataset: torch.utils.data.Dataset) -> None:
         self._dataset = dataset
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._dataset)
 
-    def __getitem__(self, idx):
+    def __getitem__(self, idx: int) -> Any:
         try:
             return self._dataset[idx]
         except (ValueError, OSError, MemoryError) as error:
@@ -49,10 +51,10 @@ class _ErrorsAsItems(torch.utils.data.Dataset):
 class _Collate:
     # Stacks items to a batch of arrays; the first error among the items instead of them.
 
-    def __init__(self, collate):
+    def __init__(self, collate: Callable[[list], Any]) -> None:
         self._collate = collate
 
-    def __call__(self, items):
+    def __call__(self, items: list[Any]) -> Any:
         try:
             errors = [item for item in items if isinstance(item, Exception)]
             return errors[0] if errors else self._collate(items)
@@ -98,11 +100,11 @@ def load_batches(
             yield tuple(_as_tensor(array, pin_memory) for array in batch)
 
 
-def _unchanged(item):
+def _unchanged(item: Any) -> Any:
     return item
 
 
-def _as_tensor(array, pin_memory):
+def _as_tensor(array: np.ndarray | None, pin_memory: bool) -> torch.Tensor | None:
     if not isinstance(array, np.ndarray):
         return array
     tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
@@ -112,7 +114,7 @@ def _as_tensor(array, pin_memory):
 class _Processes:
     """The loader processes: they end with the block, whatever they do; one that ends earlier is an error."""
 
-    def __init__(self, loader_kwargs):
+    def __init__(self, loader_kwargs: dict[str, Any]) -> None:
         self._loader_kwargs = loader_kwargs
         self._children = []
         self._batches = None
@@ -120,7 +122,7 @@ class _Processes:
         self._watching = False
         self._previous = None
 
-    def __enter__(self):
+    def __enter__(self) -> '_Processes':
         before = set(multiprocessing.active_children())
         watched = threading.current_thread() is threading.main_thread() and hasattr(signal, 'SIGCHLD')
         self._previous = signal.getsignal(signal.SIGCHLD) if watched else None
@@ -140,7 +142,7 @@ class _Processes:
             self._refuse(failure)
         return self
 
-    def _refuse(self, error):
+    def _refuse(self, error: OSError | RuntimeError) -> NoReturn:
         # Some processes may have started: the end of the program would wait for them. The half-made loader
         # lives on in the error's traceback, since its destructor fails.
         self._stop(abandon=False)
@@ -148,7 +150,7 @@ class _Processes:
         words = describe_os_error(error) if isinstance(error, OSError) else ' '.join(str(error).split())[:200]
         raise LoaderError(f'the loader processes cannot be started ({words})', *_CURE) from error
 
-    def next_batch(self):
+    def next_batch(self) -> tuple[Any, ...] | Exception | None:
         """Return the next batch, None after the last."""
         try:
             return next(self._batches, None)
@@ -158,21 +160,21 @@ class _Processes:
                 raise
             self._fail(error)
 
-    def _check(self, number, frame):
+    def _check(self, number: int, frame: FrameType | None) -> None:
         # SIGCHLD, which comes between any two lines of the program.
         if any(child.exitcode for child in self._children):
             self._fail(None)
         if callable(self._previous):
             self._previous(number, frame)
 
-    def _fail(self, error):
+    def _fail(self, error: Exception | None) -> NoReturn:
         if self._lost is None:  # torch turns what `_check` raises while it waits into an error of its own
             ended = [child for child in self._children if child.exitcode]
             self._lost = LoaderError(_describe_end(ended, error), *_CURE)
         self._stop(abandon=True)
         raise self._lost from error
 
-    def _stop(self, abandon):
+    def _stop(self, abandon: bool) -> None:
         if self._watching:
             signal.signal(signal.SIGCHLD, self._previous or signal.SIG_DFL)
             self._watching = False
@@ -185,14 +187,14 @@ class _Processes:
             child.join(timeout=5)
         self._children = []
 
-    def __exit__(self, kind, *_exception):
+    def __exit__(self, kind: type | None, *_exception: Any) -> None:
         self._stop(abandon=kind is not None and bool(self._children))
 
 
 _ABANDONED = []
 
 
-def _describe_end(ended, error):
+def _describe_end(ended: list[BaseProcess], error: Exception | None) -> str:
     if not ended:
         return f'a loader process has failed ({" ".join(str(error).split())[:200]})'
     code = ended[0].exitcode

@@ -29,7 +29,13 @@ KEEP_THE_SHAPE = frozenset(
 class _ShapesAlone(TorchFunctionMode):
     """Answer operations that keep the shape with the tensor itself."""
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         if func in KEEP_THE_SHAPE and not kwargs:
             first, *others = sorted((x for x in args if isinstance(x, torch.Tensor)), key=lambda x: -x.ndim)
             if not any(x.ndim for x in others):
@@ -152,7 +158,7 @@ def profiled_function(function: Callable) -> Callable:
     """Decorate a function so that profiler traces show its name."""
 
     @functools.wraps(function)
-    def profiled(*args, **kwargs):
+    def profiled(*args: Any, **kwargs: Any) -> Any:
         with torch.autograd.profiler.record_function(function.__name__):
             return function(*args, **kwargs)
 

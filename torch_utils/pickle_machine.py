@@ -187,7 +187,7 @@ class PickleMachine:
         self.position = self._file.tell()
         return self._stack[0]
 
-    def _next_operation(self):
+    def _next_operation(self) -> tuple[str, Any]:
         # Arguments of operations that are not allowed are not decoded: some cost much.
         code = self._file.read(1)
         if not code:
@@ -201,7 +201,7 @@ class PickleMachine:
             return name, read(self._file) if read else None
         raise UnsafePickleError(f'the operation {name} has no place in {self._what}')
 
-    def _read_view(self, length_bytes):
+    def _read_view(self, length_bytes: int) -> memoryview:
         length = int.from_bytes(self._file.read(length_bytes), 'little')
         start = self._file.tell()
         if length > len(self._data) - start:
@@ -209,7 +209,7 @@ class PickleMachine:
         self._file.seek(start + length)
         return self._data[start : start + length]
 
-    def _step(self, name, argument):
+    def _step(self, name: str, argument: Any) -> None:
         if name in PUSH_ARGUMENT:
             self._push_argument(argument)
         elif name in PUSH_VIEW:
@@ -223,12 +223,12 @@ class PickleMachine:
         else:
             _OPERATIONS[name](self, argument)
 
-    def _push_argument(self, argument):
+    def _push_argument(self, argument: int | float | str | bytes) -> None:
         if type(argument) is int and argument.bit_length() > MAX_INT_BITS:
             raise PickleFormatError('an integer is too large')
         self._stack.append(argument)
 
-    def _take(self, count):
+    def _take(self, count: int) -> list[Any]:
         # Pops never reach below the last mark.
         bottom = self._marks[-1] if self._marks else 0
         if len(self._stack) - count < bottom:
@@ -237,75 +237,75 @@ class PickleMachine:
         del self._stack[len(self._stack) - count :]
         return items
 
-    def _take_to_mark(self):
+    def _take_to_mark(self) -> list[Any]:
         bottom = self._marks.pop()
         items = self._stack[bottom:]
         del self._stack[bottom:]
         return items
 
-    def _top(self, kind):
+    def _top(self, kind: type) -> Any:
         if not self._stack or not isinstance(self._stack[-1], kind):
             raise PickleFormatError(f'items are added to something that is no {kind.__name__}')
         return self._stack[-1]
 
-    def _protocol(self, argument):
+    def _protocol(self, argument: int) -> None:
         if not 2 <= argument <= 5:
             raise PickleFormatError(f'pickle protocol {argument} is not supported (2 to 5)')
 
-    def _nothing(self, _argument):
+    def _nothing(self, _argument: int) -> None:
         """Ignore a frame: it only tells readers how much to fetch at once."""
 
-    def _mark(self, _argument):
+    def _mark(self, _argument: None) -> None:
         self._marks.append(len(self._stack))
 
-    def _pop(self, _argument):
+    def _pop(self, _argument: None) -> None:
         self._take(1)
 
-    def _pop_mark(self, _argument):
+    def _pop_mark(self, _argument: None) -> None:
         self._take_to_mark()
 
-    def _memoize(self, _argument):
+    def _memoize(self, _argument: None) -> None:
         self._put(len(self._memo))
 
-    def _put(self, index):
+    def _put(self, index: int) -> None:
         self._memo[index] = self._stack[-1]
 
-    def _get(self, index):
+    def _get(self, index: int) -> None:
         self._stack.append(self._memo[index])
 
-    def _tuple(self, _argument):
+    def _tuple(self, _argument: None) -> None:
         self._stack.append(tuple(self._take_to_mark()))
 
-    def _append(self, _argument):
+    def _append(self, _argument: None) -> None:
         items = self._take(1)
         self._top(list).extend(items)
 
-    def _appends(self, _argument):
+    def _appends(self, _argument: None) -> None:
         items = self._take_to_mark()
         self._top(list).extend(items)
 
-    def _set_item(self, _argument):
+    def _set_item(self, _argument: None) -> None:
         self._update(self._take(2))
 
-    def _set_items(self, _argument):
+    def _set_items(self, _argument: None) -> None:
         self._update(self._take_to_mark())
 
-    def _update(self, items):
+    def _update(self, items: list[Any]) -> None:
         target = self._top(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[checked_key(key)] = value
 
-    def _add_items(self, _argument):
+    def _add_items(self, _argument: None) -> None:
         items = self._take_to_mark()
         self._top(set).update(map(checked_key, items))
 
-    def _global(self, argument):
+    def _global(self, argument: str) -> None:
         self._push_global(*argument.split(' ', 1))
 
-    def _stack_global(self, _argument):
+    def _stack_global(self, _argument: None) -> None:
         self._push_global(*self._take(2))
 
-    def _push_global(self, module, name):
+    def _push_global(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise PickleFormatError('a reference to a name is malformed')
         if (module, name) not in self._names:
@@ -314,19 +314,19 @@ class PickleMachine:
             )
         self._stack.append(self._names[module, name])
 
-    def _reduce(self, _argument):
+    def _reduce(self, _argument: None) -> None:
         target, arguments = self._take(2)
         if not isinstance(target, Name) or target.call is None or not isinstance(arguments, tuple):
             raise UnsafePickleError(f'calls something that {self._what} does not call')
         self._stack.append(target.call(*arguments))
 
-    def _new_object(self, _argument):
+    def _new_object(self, _argument: None) -> None:
         target, arguments = self._take(2)
         if not isinstance(target, Name) or target.new is None or arguments != ():
             raise UnsafePickleError(f'makes an object that {self._what} does not hold')
         self._stack.append(target.new())
 
-    def _build(self, _argument):
+    def _build(self, _argument: None) -> None:
         (state,) = self._take(1)
         # Only records of ours have a method of this name; values of the file are of Python's own types.
         build = getattr(self._stack[-1], 'build', None) if self._stack else None
@@ -334,7 +334,7 @@ class PickleMachine:
             raise UnsafePickleError(f'sets attributes of something that has none in {self._what}')
         build(state)
 
-    def _persistent_id(self, _argument):
+    def _persistent_id(self, _argument: None) -> None:
         if self._persistent_load is None:
             raise UnsafePickleError('refers to data outside the file')
         self._stack.append(self._persistent_load(self._take(1)[0]))

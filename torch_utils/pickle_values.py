@@ -104,7 +104,7 @@ class DtypeRecord:
 
     __slots__ = ('code', 'order')
 
-    def __init__(self, code, *flags):
+    def __init__(self, code: Any, *flags: Any) -> None:
         if code not in NUMPY_CODES or len(flags) != 2 or not all(isinstance(f, (bool, int)) for f in flags):
             raise PickleFormatError(f'numpy type {shown(code)} is not one of {", ".join(NUMPY_CODES)}')
         self.code = code
@@ -132,7 +132,7 @@ class ArrayRecord:
 
     __slots__ = ('_factory', '_data', '_dtype', 'shape', '_fortran')
 
-    def __init__(self, factory):
+    def __init__(self, factory: 'ValueFactory') -> None:
         self._factory = factory
         self._data, self._dtype, self.shape, self._fortran = b'', np.dtype('f8'), (0,), False
 
@@ -177,7 +177,7 @@ class ModuleRecord:
 
     __slots__ = ('class_name', 'state')
 
-    def __init__(self, class_name):
+    def __init__(self, class_name: str) -> None:
         self.class_name = class_name
         self.state = {}
 
@@ -193,7 +193,7 @@ class StorageRecord:
 
     __slots__ = ('dtype', 'count', 'data')
 
-    def __init__(self, dtype, count, data):
+    def __init__(self, dtype: torch.dtype, count: int, data: bytes | memoryview | torch.Tensor) -> None:
         self.dtype = dtype
         self.count = count
         self.data = data
@@ -204,7 +204,9 @@ class TensorRecord:
 
     __slots__ = ('storage', 'offset', 'size', 'stride')
 
-    def __init__(self, storage, offset, size, stride):
+    def __init__(
+        self, storage: StorageRecord, offset: int, size: tuple[int, ...], stride: tuple[int, ...]
+    ) -> None:
         self.storage = storage
         self.offset = offset
         self.size = size
@@ -402,20 +404,20 @@ class _PersistentId:
 
     __slots__ = ('value',)
 
-    def __init__(self, value):
+    def __init__(self, value: Any) -> None:
         if not isinstance(value, tuple):
             raise PickleFormatError('a storage reference is not a tuple')
         self.value = value
 
 
-def _require_no_extras(requires_grad, hooks):
+def _require_no_extras(requires_grad: Any, hooks: Any) -> None:
     if not isinstance(requires_grad, bool):
         raise PickleFormatError('requires_grad of a tensor must be a bool')
     if not isinstance(hooks, dict) or hooks:
         raise UnsafePickleError('a tensor carries hooks')
 
 
-def _storage_facts(heads, dtypes):
+def _storage_facts(heads: list[Any], dtypes: dict[Name, torch.dtype]) -> tuple[torch.dtype, int]:
     # Check what stands before the elements; returns their type and count.
     magic, protocol, facts, reference, keys = heads
     if magic != LEGACY_MAGIC or protocol != LEGACY_PROTOCOL:

@@ -70,12 +70,12 @@ def read_weight_file(path: str | os.PathLike, what: str) -> Any:
         raise PickleFormatError(f'torch.load refuses it ({type(error).__name__})') from error
 
 
-def _begins_as_zip(path):
+def _begins_as_zip(path: str | os.PathLike) -> bool:
     with open(path, 'rb') as file:
         return file.read(2) == b'PK'  # the end of the zip may be cut off
 
 
-def _names(budget, what):
+def _names(budget: Budget, what: str) -> dict[tuple[str, str], Name]:
     parameter = Name(call=lambda tensor, _requires_grad, _hooks, _state=None: tensor)
     return {
         **value_names(ValueFactory(budget, what)),
@@ -92,7 +92,7 @@ class _StorageName(Name):
 
     __slots__ = ('dtype',)
 
-    def __init__(self, dtype):
+    def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
 
@@ -100,10 +100,10 @@ class _StorageName(Name):
 class _StateDict(collections.OrderedDict):
     """An OrderedDict, which as the state dict of a module has one attribute: the versions of its parts."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
 
-    def build(self, state):
+    def build(self, state: Any) -> None:
         """Take the attributes."""
         if (
             not isinstance(state, dict)
@@ -113,7 +113,7 @@ class _StateDict(collections.OrderedDict):
             raise PickleFormatError('an OrderedDict has other attributes than _metadata')
         self._metadata = state['_metadata']
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         # It is written as what it was: a state can be changed and saved again.
         return collections.OrderedDict, (), vars(self) or None, None, iter(self.items())
 
@@ -121,12 +121,12 @@ class _StateDict(collections.OrderedDict):
 class _Storages:
     """The memory of the tensors, read when it is first referred to."""
 
-    def __init__(self, archive, root):
+    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
         self._archive = archive
         self._root = root
         self._loaded = {}
 
-    def load(self, reference):
+    def load(self, reference: Any) -> StorageRecord:
         """Return the storage of a persistent id: ('storage', class, key, device, number of elements)."""
         if not isinstance(reference, tuple) or len(reference) != 5:
             raise PickleFormatError('a storage has a malformed reference')
@@ -145,7 +145,7 @@ class _Storages:
             raise PickleFormatError('a storage is referred to in two ways')
         return found
 
-    def _read(self, name, dtype, count):
+    def _read(self, name: str, dtype: torch.dtype, count: int) -> StorageRecord:
         try:
             member = self._archive.getinfo(name)
         except KeyError:
@@ -166,7 +166,7 @@ class _Storages:
         return StorageRecord(dtype, count, data)
 
 
-def _tensor(budget, *args):
+def _tensor(budget: Budget, *args: Any) -> torch.Tensor:
     budget.count_record()
     record = checked_tensor(*args)
     if max(record.size, default=0) > budget.file_size:

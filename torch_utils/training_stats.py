@@ -11,6 +11,7 @@ import math
 import re
 import weakref
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -161,15 +162,15 @@ class Collector:
             for name in self.names()
         )
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> float:
         return self.mean(name)
 
-    def _get(self, name):
+    def _get(self, name: str) -> Sequence[float]:
         moments = self._moments.get(name)
         return moments.tolist() if moments is not None else (0.0, 0.0, 0.0)
 
 
-def _fetch_counters():
+def _fetch_counters() -> None:
     # Move all running moments to the collectors: one copy per device, the only wait for the GPU.
     by_device = {}
     for name, devices in _counters.items():
@@ -185,7 +186,7 @@ def _fetch_counters():
                 collector._pending[name] = collector._pending.get(name, 0) + moments
 
 
-def _require_same_names(names):
+def _require_same_names(names: list[str]) -> None:
     # The sums below would mix up names silently, or wait for ever, if the lists differed.
     world_size = distributed.get_world_size()
     if world_size == 1:

@@ -11,6 +11,7 @@ checked against what is there, and memory is bounded by the size of the file.
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def read_constants(data: bytes) -> dict[str, np.ndarray]:
     return constants
 
 
-def _read_varint(view, position):
+def _read_varint(view: memoryview, position: int) -> tuple[int, int]:
     """Return (unsigned value, position behind it)."""
     value = 0
     for count in range(_MAX_VARINT_BYTES):
@@ -73,7 +74,7 @@ def _read_varint(view, position):
     raise GraphDefError('a number has more than 64 bits; this is not a TensorFlow GraphDef')
 
 
-def _fields(view):
+def _fields(view: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
     """Yield (field number, wire type, value) of a message; values are ints or memoryviews."""
     position = 0
     while position < len(view):
@@ -98,28 +99,28 @@ def _fields(view):
         yield number, wire, value
 
 
-def _message(wire, value):
+def _message(wire: int, value: int | memoryview) -> memoryview:
     """Return the value, making sure that it is a byte string."""
     if wire != _BYTES:
         raise GraphDefError('a number stands where a message should be; this is not a TensorFlow GraphDef')
     return value
 
 
-def _text(wire, value):
+def _text(wire: int, value: int | memoryview) -> str:
     try:
         return str(_message(wire, value), 'utf-8')
     except UnicodeDecodeError:
         raise GraphDefError('a name is not text; this is not a TensorFlow GraphDef') from None
 
 
-def _integer(wire, value):
+def _integer(wire: int, value: int | memoryview) -> int:
     """Return a varint as the signed number it stands for (two's complement of 64 bits)."""
     if wire != _VARINT:
         raise GraphDefError('bytes stand where a number should be; this is not a TensorFlow GraphDef')
     return value - (1 << 64) if value >> 63 else value
 
 
-def _read_node(view):
+def _read_node(view: memoryview) -> tuple[str, np.ndarray | None]:
     """Return (name, array) of a NodeDef; the array is None unless it is a numeric constant."""
     name, op, tensor = '', '', None
     for number, wire, value in _fields(view):
@@ -140,7 +141,7 @@ def _read_node(view):
         raise GraphDefError(f'constant {name!r}: {err}') from None
 
 
-def _read_attribute(view):
+def _read_attribute(view: memoryview) -> tuple[str, memoryview | None]:
     """Return (key, bytes of the tensor or None) of an entry of a node's attributes."""
     key, tensor = '', None
     for number, wire, value in _fields(view):
@@ -153,7 +154,7 @@ def _read_attribute(view):
     return key, tensor
 
 
-def _read_shape(view):
+def _read_shape(view: memoryview) -> tuple[int, ...]:
     """Return the sizes of a TensorShapeProto as a tuple of ints."""
     sizes = []
     for number, wire, value in _fields(view):
@@ -169,7 +170,7 @@ def _read_shape(view):
     return tuple(sizes)
 
 
-def _read_tensor(view):
+def _read_tensor(view: memoryview) -> np.ndarray | None:
     """Return the array of a TensorProto, or None if it does not hold float32 or int32."""
     code, shape, content, values = 0, (), None, []
     for number, wire, value in _fields(view):
@@ -203,7 +204,7 @@ def _fill(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.concatenate([array, np.full(elements - array.size, array[-1], array.dtype)]).reshape(shape)
 
 
-def _read_values(values, code):
+def _read_values(values: list[tuple[int, int, int | memoryview]], code: int) -> np.ndarray:
     """Return the array that float_val or int_val lists, packed or one by one."""
     parts = []
     for number, wire, value in values:
@@ -225,7 +226,7 @@ def _read_values(values, code):
     return array.astype(_DTYPES[code])
 
 
-def _packed_integers(view):
+def _packed_integers(view: memoryview) -> list[int]:
     """Return the varints of a byte string as signed ints."""
     if len(view) > _MAX_LISTED_VALUES:
         raise GraphDefError('too many values are listed one by one')

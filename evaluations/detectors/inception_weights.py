@@ -15,6 +15,7 @@ and OpenAI's PyTorch ports.
 """
 
 import typing
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -176,7 +177,7 @@ def read_inception_weights(path: str) -> tuple[dict[str, torch.Tensor], list[str
     return state, notes
 
 
-def _read_any(path):
+def _read_any(path: str) -> dict[str, torch.Tensor]:
     """Return the state of a file, whatever its kind."""
     with open(path, 'rb') as f:
         start = f.read(14)
@@ -191,7 +192,7 @@ def _read_any(path):
         return from_graph(read_constants(f.read()))
 
 
-def _read_state_dict(path):
+def _read_state_dict(path: str) -> dict[str, torch.Tensor]:
     try:
         state = read_weight_file(path, 'a state dict')
     except (ZipError, PickleError) as err:
@@ -201,7 +202,7 @@ def _read_state_dict(path):
     return state
 
 
-def _tensors_below(record):
+def _tensors_below(record: typing.Any) -> dict[str, torch.Tensor]:
     """Collect parameters and buffers of a pickled module and its children, by dotted name."""
     found, waiting, seen = {}, [('', record)], 0
     while waiting:
@@ -227,12 +228,12 @@ def _tensors_below(record):
     return found
 
 
-def _weights_only(tensors):
+def _weights_only(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Leave out constants that a whole network may hold beside its layers."""
     return {name: tensor for name, tensor in tensors.items() if name.startswith(('layers.', 'output.'))}
 
 
-def _from_state_dict(state):
+def _from_state_dict(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Tell the two spellings of state dicts apart."""
     if 'output.weight' in state:
         return from_nvidia(state)
@@ -301,7 +302,7 @@ def from_graph(constants: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     return state
 
 
-def _compare_names(expected, found):
+def _compare_names(expected: Collection[str], found: Collection[str]) -> None:
     """Raise InceptionWeightsError unless two sets of names are the same."""
     missing, unknown = [n for n in expected if n not in found], [n for n in found if n not in expected]
     if missing or unknown:
@@ -313,7 +314,7 @@ def _compare_names(expected, found):
         raise InceptionWeightsError('; '.join(parts))
 
 
-def _check_state(state):
+def _check_state(state: dict[str, torch.Tensor]) -> None:
     """Raise InceptionWeightsError unless names, shapes and values are possible."""
     expected = {
         name: tensor.shape

@@ -166,7 +166,7 @@ def _load_mnist_classifier(device: torch.device, pretrained_dir: str, path: str 
     model.to(device)
     shipped = path is None or (os.path.isfile(own) and file_sha256(own) == sha256)
 
-    def run(images, _spatial):
+    def run(images: torch.Tensor, _spatial: bool) -> Measured:
         features = model.features(images)  # [N, D]
         return Measured(features, model.head(features))  # [N, D], [N, K]
 
@@ -201,7 +201,7 @@ def _load_efficientnet_lite(
         )
     network.to(device, memory_format=torch.channels_last)
 
-    def run(images, _spatial):
+    def run(images: torch.Tensor, _spatial: bool) -> Measured:
         return Measured(network.pooled_features(images.to(torch.float32) / 127.5 - 1))  # [N, 320]
 
     return Detector(
@@ -228,7 +228,7 @@ def _load_random_network(device: torch.device, _pretrained_dir: str, path: str |
     sha256 = state_sha256(state)
     weights = {name: tensor.to(device) for name, tensor in state.items()}
 
-    def run(images, _spatial):
+    def run(images: torch.Tensor, _spatial: bool) -> Measured:
         return Measured(random_features(weights, _to_rgb(images)))  # [N, 128]
 
     return Detector(
@@ -248,7 +248,7 @@ def _load_inception(device: torch.device, pretrained_dir: str, path: str | None)
     sha256 = state_sha256(state)
     network = inception.build_inception(state).to(device)
 
-    def run(images, spatial):
+    def run(images: torch.Tensor, spatial: bool) -> Measured:
         return Measured(*network(_to_rgb(images), spatial))  # [N, 2048], [N, 1008], [N, 2023]
 
     return Detector(
@@ -314,7 +314,7 @@ def _load_transformer(
     sha256 = state_sha256(state)
     network = fill(model, state).to(device)
 
-    def run(images, _spatial):
+    def run(images: torch.Tensor, _spatial: bool) -> Measured:
         return Measured(features(network, _to_rgb(images)))  # [N, D]
 
     return Detector(

@@ -121,7 +121,7 @@ def load_frozen_graph(device: torch.device | str, path: str | None = None) -> De
             f' cannot be run by TensorFlow: {reason}; give {_GRAPH_FILE.name} from {_GRAPH_FILE.url}',
         ) from err
 
-    def run(images, spatial):
+    def run(images: torch.Tensor, spatial: bool) -> Measured:
         batch = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).float().numpy()  # [N, H, W, 3]
         return Measured(*(torch.from_numpy(array) for array in run_session(batch, spatial)))
 

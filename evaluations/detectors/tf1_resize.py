@@ -13,7 +13,9 @@ Legend: N batch, C channels, H W pixels of the input, S pixels of the output.
 import torch
 
 
-def _neighbours(size_in, size_out, device):
+def _neighbours(
+    size_in: int, size_out: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return (lower index, upper index, weight of the upper one) of each output pixel, [S] each."""
     # In float32, as TensorFlow computes it: the weights decide the last bits of the result.
     scale = torch.full([], size_in, dtype=torch.float32, device=device) / size_out

@@ -147,7 +147,12 @@ def dinov2_state(
     return _checked(state, model, source, 'DINOv2 ViT-L/14 without registers')
 
 
-def _rename(state, outer, block_pattern, parts):
+def _rename(
+    state: dict[str, torch.Tensor],
+    outer: dict[str, str],
+    block_pattern: re.Pattern[str],
+    parts: dict[str, str],
+) -> dict[str, torch.Tensor]:
     """Rename what is known, drop the rest (text tower, counters), and join separate q, k and v."""
     renamed, separate = {}, {}
     for name, tensor in state.items():
@@ -167,7 +172,9 @@ def _rename(state, outer, block_pattern, parts):
     return renamed
 
 
-def _checked(state, model, source, what):
+def _checked(
+    state: dict[str, torch.Tensor], model: torch.nn.Module, source: str, what: str
+) -> dict[str, torch.Tensor]:
     """Return the state as float32, or raise WeightsError unless it fits the network exactly."""
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     problems = {

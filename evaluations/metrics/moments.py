@@ -25,7 +25,7 @@ class FeatureStats:
         device: Where to accumulate; the device of the features avoids copies.
     """
 
-    def __init__(self, dim, device='cpu'):
+    def __init__(self, dim: int, device: torch.device | str = 'cpu') -> None:
         self.num_images = 0
         self._sum = torch.zeros([dim], dtype=torch.float64, device=device)
         self._outer = torch.zeros([dim, dim], dtype=torch.float64, device=device)
@@ -40,7 +40,7 @@ class FeatureStats:
         if self._num_waiting >= _BLOCK_ROWS:
             self._add_waiting()
 
-    def _add_waiting(self):
+    def _add_waiting(self) -> None:
         if self._waiting:
             x = torch.cat(self._waiting).to(self._sum)  # [block, D]
             self._sum += x.sum(dim=0)  # [D]
@@ -74,7 +74,7 @@ class FeatureStats:
         mu = self._sum / self.num_images
         return ((self._outer - self.num_images * torch.outer(mu, mu)) / (self.num_images - 1)).cpu().numpy()
 
-    def _require(self, minimum, what):
+    def _require(self, minimum: int, what: str) -> None:
         if self.num_images < minimum:
             raise ValueError(
                 f'{what} needs at least {minimum} images, but there are {self.num_images}; give more images'

@@ -124,7 +124,7 @@ def make_reference(
         ArgumentError: Images that cannot be used.
     """
 
-    def open_first():
+    def open_first() -> tuple[Source, Source | None, str | None]:
         return open_heldout(open_reference_images(data, network, spatial, num, seed), heldout, split, seed)
 
     source, others, words = dist.rank0_first(open_first)

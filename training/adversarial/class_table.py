@@ -118,7 +118,7 @@ def read_table(label_dim: int, path_or_url: str) -> torch.Tensor:
     return torch.from_numpy(table)
 
 
-def _embedding_in_pickle(data):
+def _embedding_in_pickle(data: bytes) -> np.ndarray:
     # The official file is a plain pickle of a module.
     content = read_plain(data, 'a class table', embedding=True)
     module = content.get('embed') if isinstance(content, dict) else None
@@ -131,7 +131,7 @@ def _embedding_in_pickle(data):
     return weight.to_tensor().to(torch.float32).numpy()  # NumPy has no bfloat16
 
 
-def _array_in_npy(data):
+def _array_in_npy(data: bytes) -> np.ndarray:
     # np.load takes the memory that the header announces before it looks for the numbers.
     if not data.startswith(np.lib.format.MAGIC_PREFIX):
         raise ArgumentError('it is neither an .npy file nor a pickle of protocol 2 to 5')

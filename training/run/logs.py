@@ -46,7 +46,7 @@ class TensorBoard:
         with naming(os.path.join(run_dir, 'events.out.tfevents')):
             self._write(run_dir, stats)
 
-    def _write(self, run_dir, stats):
+    def _write(self, run_dir: str, stats: dict[str, dict[str, Any]]) -> None:
         if self._writer is None:
             self._writer = self._make_writer(run_dir)
         step = round(stats['Progress/kimg']['mean']) if 'Progress/kimg' in stats else 0

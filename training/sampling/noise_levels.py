@@ -39,13 +39,13 @@ def vp_betas(sigma_min: float, sigma_max: float, epsilon_s: float) -> tuple[floa
 def vp_schedule(beta_d: float, beta_min: float) -> Schedule:
     """Build the variance-preserving schedule (EDM, Table 1, column VP)."""
 
-    def sigma(t):
+    def sigma(t: torch.Tensor) -> torch.Tensor:
         return (torch.exp(0.5 * beta_d * t**2 + beta_min * t) - 1).sqrt()
 
-    def sigma_deriv(t):
+    def sigma_deriv(t: torch.Tensor) -> torch.Tensor:
         return 0.5 * (beta_min + beta_d * t) * (sigma(t) + 1 / sigma(t))
 
-    def time(level):
+    def time(level: torch.Tensor) -> torch.Tensor:
         return ((beta_min**2 + 2 * beta_d * (level**2 + 1).log()).sqrt() - beta_min) / beta_d
 
     return Schedule(sigma, sigma_deriv, time)
@@ -67,10 +67,10 @@ def build_scaling(name: str, schedule: Schedule) -> tuple[Callable, Callable]:
     if name == 'none':
         return torch.ones_like, torch.zeros_like
 
-    def scale(t):
+    def scale(t: torch.Tensor) -> torch.Tensor:
         return 1 / (1 + schedule.sigma(t) ** 2).sqrt()
 
-    def scale_deriv(t):
+    def scale_deriv(t: torch.Tensor) -> torch.Tensor:
         return -schedule.sigma(t) * schedule.sigma_deriv(t) * scale(t) ** 3
 
     return scale, scale_deriv

@@ -23,6 +23,7 @@ from training.sampling.noise_levels import (
     SCHEDULES,
     SIGMA_MAX,
     SIGMA_MIN,
+    Schedule,
     build_scaling,
     build_schedule,
     check_steps,
@@ -170,7 +171,7 @@ def ablation_sampler(
     return x
 
 
-def _check_choices(solver, discretization, schedule, scaling):
+def _check_choices(solver: str, discretization: str, schedule: str, scaling: str) -> None:
     for name, value, choices in [
         ('solver', solver, SOLVERS),
         ('discretization', discretization, DISCRETIZATIONS),
@@ -180,8 +181,14 @@ def _check_choices(solver, discretization, schedule, scaling):
         check_choice(name, value, choices)
 
 
-def _ablation_slope(net, class_labels, path, scale, scale_deriv):
-    def slope(x, t):  # dx/dt (EDM Eq. 81)
+def _ablation_slope(
+    net: torch.nn.Module,
+    class_labels: torch.Tensor | None,
+    path: Schedule,
+    scale: Callable[[torch.Tensor], torch.Tensor],
+    scale_deriv: Callable[[torch.Tensor], torch.Tensor],
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    def slope(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:  # dx/dt (EDM Eq. 81)
         sigma, s = path.sigma(t), scale(t)
         ratio = path.sigma_deriv(t) / sigma
         denoised = net(x / s, sigma, class_labels).to(torch.float64)

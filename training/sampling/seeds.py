@@ -77,7 +77,7 @@ class StackedRandomGenerator:
         self.device = torch.device(device)
         self.generators = [torch.Generator(self.device).manual_seed(int(seed) % (1 << 32)) for seed in seeds]
 
-    def _check_size(self, size):
+    def _check_size(self, size: Sequence[int]) -> None:
         if size[0] != len(self.generators):
             raise ValueError(
                 f'size={list(size)}: the leading size must be the number of seeds, {len(self.generators)}'

@@ -75,7 +75,7 @@ def plain_entry(top: dict, entry: str) -> dict:
     return {}
 
 
-def _budget_left(value, budget, depth):
+def _budget_left(value: Any, budget: int, depth: int) -> int | None:
     # What is left of the budget, or None if there is anything but primitives, or too much of it:
     # a few bytes of a pickle can describe a structure without end.
     if budget <= 0 or depth < 0:
@@ -148,7 +148,7 @@ def describe_entry(entry: str, value: Any) -> Any:
     return EasyDict(attributes, class_name=class_name)
 
 
-def _class_and_state(value):
+def _class_and_state(value: Any) -> tuple[str, dict[Any, Any] | None]:
     if isinstance(value, PersistentRecord):
         return value.class_name, value.state
     is_container = isinstance(value, (dict, list, tuple, set))

@@ -69,7 +69,7 @@ class Generator(torch.nn.Module):
 class Denoiser(torch.nn.Module):
     """D(x; sigma): the network with its preconditioning, sigma one number per image, [N]."""
 
-    def __init__(self, net):
+    def __init__(self, net: torch.nn.Module) -> None:
         super().__init__()
         self.net = net
 
@@ -82,7 +82,7 @@ class Denoiser(torch.nn.Module):
 class BufferedEmbedding(torch.nn.Module):
     """`networks.PositionalEmbedding` with its frequencies in a buffer: a trace can change its device."""
 
-    def __init__(self, embedding):
+    def __init__(self, embedding: networks.PositionalEmbedding) -> None:
         super().__init__()
         half = embedding.num_channels // 2
         exponent = torch.arange(half, dtype=torch.float32) / (half - (1 if embedding.endpoint else 0))
@@ -318,7 +318,7 @@ def run_onnx(path: str, names: Sequence[str]) -> Callable:
             ', or install other versions of the packages',
         ) from error
 
-    def run(inputs):
+    def run(inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         feed = {name: tensor.numpy() for name, tensor in zip(names, inputs)}
         return torch.from_numpy(session.run(None, feed)[0])
 
@@ -331,7 +331,7 @@ def run_torchscript(path: str) -> Callable:
         module = torch.jit.load(path, map_location='cpu')
 
     @torch.no_grad()
-    def run(inputs):
+    def run(inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         with quiet_export():
             return module(*inputs)
 

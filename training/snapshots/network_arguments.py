@@ -8,6 +8,8 @@ building millions of layers or from reaching code that expects sane numbers.
 
 import inspect
 import math
+from collections.abc import Callable
+from typing import Any
 
 from torch_utils.pickle_machine import shown
 from training import networks
@@ -19,25 +21,27 @@ MAX_LEVELS = 12
 MAX_BLOCKS = 64
 
 
-def _integer(low, high):
+def _integer(low: int, high: int) -> tuple[Callable[[Any], bool], str]:
     return lambda value: type(value) is int and low <= value <= high, f'an integer in {low}..{high}'
 
 
-def _number(low=-math.inf, high=math.inf, infinite=False):
-    def accepts(value):
+def _number(
+    low: float = -math.inf, high: float = math.inf, infinite: bool = False
+) -> tuple[Callable[[Any], bool], str]:
+    def accepts(value: Any) -> bool:
         return type(value) in (int, float) and low <= value <= high and (infinite or math.isfinite(value))
 
     return accepts, f'a number in {low:g}..{high:g}'
 
 
-def _choice(*names):
+def _choice(*names: str) -> tuple[Callable[[Any], bool], str]:
     return lambda value: isinstance(value, str) and value in names, f'one of {", ".join(names)}'
 
 
-def _sequence(rule, max_length):
+def _sequence(rule: tuple[Callable[[Any], bool], str], max_length: int) -> tuple[Callable[[Any], bool], str]:
     accepts_item, text = rule
 
-    def accepts(value):
+    def accepts(value: Any) -> bool:
         return isinstance(value, (list, tuple)) and len(value) <= max_length and all(map(accepts_item, value))
 
     return accepts, f'a list of at most {max_length} items, each {text}'

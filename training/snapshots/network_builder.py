@@ -185,7 +185,9 @@ def edited_attributes(net: torch.nn.Module) -> dict[str, dict]:
     return edited
 
 
-def _flatten(record):
+def _flatten(
+    record: PersistentRecord,
+) -> tuple[dict[str, PersistentRecord | ModuleRecord], dict[str, TensorRecord]]:
     # Walk the tree of modules. Returns {dotted name: record} and {dotted name: TensorRecord}, in
     # the order of a state dict.
     parts, tensors = {}, {}
@@ -210,7 +212,7 @@ def _flatten(record):
     return parts, tensors
 
 
-def _own_tensors(name, part):
+def _own_tensors(name: str, part: PersistentRecord | ModuleRecord) -> dict[str, TensorRecord]:
     skipped = part.state.get('_non_persistent_buffers_set', set())
     if not isinstance(skipped, set):
         raise SnapshotError(f'{shown(name) or "the network"}: _non_persistent_buffers_set is not a set')
@@ -224,11 +226,11 @@ def _own_tensors(name, part):
     return tensors
 
 
-def _dotted(name, key):
+def _dotted(name: str, key: str) -> str:
     return f'{name}.{key}' if name else key
 
 
-def _check_part(name, part):
+def _check_part(name: str, part: Any) -> None:
     where = shown(name) or 'the network'
     if not isinstance(part, (PersistentRecord, ModuleRecord)):
         raise SnapshotError(f'{where} is no part of a network')
@@ -245,7 +247,7 @@ def _check_part(name, part):
                 raise UnsafePickleError(f'{where} carries hooks ({shown(key)})')
 
 
-def _mapping(part, group, name):
+def _mapping(part: PersistentRecord | ModuleRecord, group: str, name: str) -> dict[str, Any]:
     value = part.state.get(group, {})
     if not isinstance(value, dict):
         raise SnapshotError(f'{shown(name) or "the network"}: {group} is not a dict')
@@ -257,7 +259,9 @@ def _mapping(part, group, name):
     return value
 
 
-def _recorded_arguments(record, parts):
+def _recorded_arguments(
+    record: PersistentRecord, parts: dict[str, PersistentRecord | ModuleRecord]
+) -> dict[str, Any]:
     positional, arguments = record.state.get('_init_args'), record.state.get('_init_kwargs')
     if positional != () or not isinstance(arguments, dict):
         raise UnknownClassError(
@@ -273,7 +277,7 @@ def _recorded_arguments(record, parts):
     return arguments
 
 
-def _construct(cls, arguments):
+def _construct(cls: type[torch.nn.Module], arguments: dict[str, Any]) -> torch.nn.Module:
     try:
         with misc.without_values():
             return cls(**arguments)
@@ -284,7 +288,7 @@ def _construct(cls, arguments):
         ) from error
 
 
-def _require_same_tensors(net, tensors, arguments):
+def _require_same_tensors(net: torch.nn.Module, tensors: dict[str, Any], arguments: dict[str, Any]) -> None:
     expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     missing = [f'{name} {list(shape)}' for name, shape in expected.items() if name not in tensors]
     unexpected = [f'{name} {list(tensor.size)}' for name, tensor in tensors.items() if name not in expected]
@@ -307,7 +311,7 @@ def _require_same_tensors(net, tensors, arguments):
             raise SnapshotError(f'{name} has the type {tensor.dtype}, but weights are float32')
 
 
-def _require_same_parts(net, parts):
+def _require_same_parts(net: torch.nn.Module, parts: dict[str, PersistentRecord | ModuleRecord]) -> None:
     expected = {name: type(module).__name__ for name, module in net.named_modules()}
     found = {name: part.class_name for name, part in parts.items()}
     for name in [*expected, *found]:
@@ -318,7 +322,7 @@ def _require_same_parts(net, parts):
             )
 
 
-def _attach(net, tensors):
+def _attach(net: torch.nn.Module, tensors: dict[str, Any]) -> None:
     loaded, converted = {}, set()
     for name, record in tensors.items():
         tensor = record.to_tensor()
@@ -334,7 +338,7 @@ def _attach(net, tensors):
     net.load_state_dict(loaded, strict=True, assign=True)
 
 
-def _take_over_attributes(name, module, state):
+def _take_over_attributes(name: str, module: torch.nn.Module, state: dict[str, Any]) -> None:
     own = module.__dict__
     where = shown(name) or 'the network'
     if type(state.get('groups', 1)) is not int or state.get('groups', 1) != 1:
@@ -355,7 +359,9 @@ def _take_over_attributes(name, module, state):
         setattr(module, key, state[key])
 
 
-def _warn_of_unknown_attributes(net, parts):
+def _warn_of_unknown_attributes(
+    net: torch.nn.Module, parts: dict[str, PersistentRecord | ModuleRecord]
+) -> None:
     # A class of another program may have the names and tensors of ours and still compute something else.
     unknown = []
     for name, module in net.named_modules():
@@ -373,7 +379,7 @@ def _warn_of_unknown_attributes(net, parts):
         )
 
 
-def _equal(value, expected):
+def _equal(value: Any, expected: Any) -> bool:
     return isinstance(value, (bool, int, float)) and value == expected
 
 
@@ -399,5 +405,5 @@ def describe_names(kind: str, names: list[str]) -> str:
     return f'{kind}: {", ".join(shown(name) for name in names[:NUM_SHOWN])}{more}'
 
 
-def _listed(arguments):
+def _listed(arguments: dict[str, Any]) -> str:
     return '(' + ', '.join(f'{key}={value}' for key, value in arguments.items()) + ')'

@@ -70,14 +70,14 @@ def read_pickled_module(data: bytes) -> Any:
 
 class _ModuleNames(dict):
     # The names of snapshots, and every class below torch.nn.modules as an empty record.
-    def __contains__(self, key):
+    def __contains__(self, key: tuple[str, str]) -> bool:
         return super().__contains__(key) or key[0].startswith('torch.nn.modules.')
 
-    def __missing__(self, key):
+    def __missing__(self, key: tuple[str, str]) -> Name:
         return self['torch.nn.modules.container', 'ModuleDict']
 
 
-def _snapshot_names(budget):
+def _snapshot_names(budget: Budget) -> dict[tuple[str, str], Name]:
     values = ValueFactory(budget, WHAT)
     return {
         **value_names(values),

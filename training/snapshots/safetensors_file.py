@@ -10,7 +10,7 @@ nothing in the file is run.
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -175,14 +175,14 @@ def load_safetensors(path: str, key: str) -> tuple[torch.nn.Module, EasyDict]:
 class _FileTensor:
     # A tensor of the file as network_builder wants it.
 
-    def __init__(self, tensor):
+    def __init__(self, tensor: torch.Tensor) -> None:
         self.tensor, self.size, self.dtype = tensor, tuple(tensor.shape), tensor.dtype
 
-    def to_tensor(self):
+    def to_tensor(self) -> torch.Tensor:
         return self.tensor
 
 
-def _library():
+def _library() -> EasyDict:
     # Imported late: only those who use such files need the package.
     try:
         import safetensors.torch
@@ -193,7 +193,7 @@ def _library():
     )
 
 
-def _parse_config(text):
+def _parse_config(text: str | None) -> dict[str, Any]:
     # The configuration as a dict whose entries exist and have the right types; values are checked later.
     if text is None:
         raise SnapshotError(
@@ -240,7 +240,7 @@ def _parse_config(text):
     return config
 
 
-def _map_leaves(value, function):
+def _map_leaves(value: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(value, dict):
         return {key: _map_leaves(item, function) for key, item in value.items()}
     if isinstance(value, list):

@@ -146,7 +146,9 @@ def load_network(
     return net, info
 
 
-def _load_pickle(data, key, name, trust):
+def _load_pickle(
+    data: bytes, key: str, name: Arg, trust: bool
+) -> tuple[torch.nn.Module, dict[str, Any], dict[str, Any]]:
     # Safely if possible. Damage is no reason to run a file, only content that the reader does not know.
     try:
         top = read_snapshot(data)

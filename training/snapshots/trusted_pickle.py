@@ -13,6 +13,7 @@ import pickle
 import sys
 import types
 import uuid
+from typing import Any, BinaryIO
 
 import torch
 
@@ -95,19 +96,19 @@ class _RunningUnpickler(pickle.Unpickler):
         name: How to call the file in the warnings.
     """
 
-    def __init__(self, file, name):
+    def __init__(self, file: BinaryIO, name: str) -> None:
         super().__init__(file)
         self.name = name
         self.modules = {}  # SHA-256 of a text -> the module it was run in
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ('torch_utils.persistence', '_reconstruct_persistent_obj'):
             return self._revive
         if (module, name) == ('torch.storage', '_load_from_bytes'):
             return _load_storage
         return super().find_class(module, name)
 
-    def _revive(self, meta):
+    def _revive(self, meta: Any) -> Any:
         if not isinstance(meta, dict) or not META_KEYS <= set(meta):
             raise SnapshotError(f'a persistent object must come with {", ".join(sorted(META_KEYS))}')
         if meta['type'] != 'class' or meta['version'] != persistence.PERSISTENCE_VERSION:
@@ -123,7 +124,7 @@ class _RunningUnpickler(pickle.Unpickler):
             obj.__dict__.update(meta['state'])
         return obj
 
-    def _module(self, source):
+    def _module(self, source: str) -> types.ModuleType:
         # The same text always means the same module: classes of one text must know each other.
         digest = hashlib.sha256(source.encode('utf-8', errors='surrogatepass')).hexdigest()
         if digest not in self.modules:
@@ -134,7 +135,7 @@ class _RunningUnpickler(pickle.Unpickler):
         return self.modules[digest]
 
 
-def _run_source(source, digest):
+def _run_source(source: str, digest: str) -> types.ModuleType:
     module = types.ModuleType('_imported_module_' + uuid.uuid4().hex)
     sys.modules[module.__name__] = module
     # The text is kept, so that such a network can be written into a snapshot again.
@@ -147,12 +148,12 @@ def _run_source(source, digest):
     return module
 
 
-def _load_storage(data):
+def _load_storage(data: bytes) -> Any:
     # torch's own function of this name cannot bring a CUDA storage to a machine without CUDA.
     return torch.load(io.BytesIO(data), map_location='cpu', weights_only=False)
 
 
-def _network(top, key):
+def _network(top: Any, key: str) -> torch.nn.Module:
     if not isinstance(top, dict) or key not in top:
         found = ', '.join(map(shown, top)) if isinstance(top, dict) else f'a {type(top).__name__}'
         raise SnapshotError(f'has no entry {key!r} (it holds {found or "nothing"})')
@@ -167,5 +168,5 @@ def _network(top, key):
     return net.cpu().float().eval().requires_grad_(False)
 
 
-def _warn(text):
+def _warn(text: str) -> None:
     print(f'WARNING: {text}', file=sys.stderr, flush=True)

@@ -11,7 +11,7 @@ import functools
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -104,7 +104,7 @@ def check_ddp_consistency(module: torch.nn.Module, ignore_regex: str | None = No
         )
 
 
-def checksum(tensors: Iterable[torch.Tensor]) -> int:
+def checksum(tensors: Mapping[str, torch.Tensor]) -> int:
     """Return a CRC-32 of the values of a dict of tensors, in its order."""
     digest = 0
     for tensor in tensors.values():

@@ -117,6 +117,7 @@ class TrainingRun:
             self.last_tick_nimg = loaded['last_tick_nimg']
             self.task.load_state_dict(loaded['task'])
             state.check_optimizers(self.task)
+            state.follow_memory_order(self.task)
             self.ema.load_state_dict(loaded['ema'])
             self.task.guard.load_state_dict(loaded['nonfinite'])
             self.collector.load_state_dict(loaded['statistics'])

@@ -83,4 +83,6 @@ def test_discriminator(device):
     given = [*maps, torch.eye(3)[[0, 1, 2, 0]]]
     results = [with_gradients(judge, net, given, where) for where in (device, 'cpu')]
     assert distance(results[0][0], results[1][0]) < FORWARD
-    assert farthest(results[0][1], results[1][1]) < 10 * GRADIENT
+    # As one vector: the bias in front of a batch norm has no gradient but rounding.
+    gradients = [torch.cat([g.flatten().cpu() for g in result[1]]) for result in results]
+    assert distance(*gradients) < 10 * GRADIENT

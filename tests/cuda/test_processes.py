@@ -50,7 +50,9 @@ def test_forced_group_of_one(device, kind, monkeypatch):
     run, _ = devices.trained(CASES['clean'], device.type, [16])
     gradients = [sum(p.numel() for p in params) for params in (run.task.g_params, run.task.d_params)]
     assert set(gradients) <= set(reduced)
-    assert devices.farthest(devices.weights(run), devices.weights(expected)) < devices.GRADIENT
+    # Sums on a GPU come out in any order, and Adam's first step is the sign of a gradient, near 0 too.
+    ends = [torch.cat([p.flatten() for p in devices.weights(each)]) for each in (run, expected)]
+    assert devices.distance(*ends) < devices.GRADIENT
 
 
 def share_one_gpu(kind, result):

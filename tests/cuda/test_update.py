@@ -61,9 +61,11 @@ def test_a_state_of_radam_goes_from_device_to_device(device):
         states.append((optimizer, params))
     (first, _), (second, params) = states
     second.load_state_dict(first.state_dict())
+    assert {own['step'].device.type for own in second.state.values()} == {'cpu'}
     step_unless(second, torch.zeros([]))
     assert all(p.isfinite().all() for p in params)
     first.load_state_dict(second.state_dict())
+    assert {own['step'].device.type for own in first.state.values()} == {device.type}
     step_unless(first, torch.zeros([], device=device))
     assert first.state[first.param_groups[0]['params'][0]]['step'] == 3
 

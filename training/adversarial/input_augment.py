@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from torch_utils import training_stats
+from torch_utils.misc import full_precision
 from torch_utils.randomness import BatchRandom
 from training.adversarial import ada, diffaugment, teacher_noise
 
@@ -86,7 +87,8 @@ class InputAugment:
             `ProjectedFeatures`.
         """
         if 'ada' in draws:
-            images = self.pipe.apply(images, draws['ada'])
+            with full_precision():  # in TF32 the positions of pixels would be off by a thousandth
+                images = self.pipe.apply(images, draws['ada'])
         return images, draws.get('diffaug')
 
     def __str__(self) -> str:

@@ -164,6 +164,19 @@ def _check_group(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> Non
                 )
 
 
+def follow_memory_order(task: object) -> None:
+    """Give what the optimizers of a task have taken over the memory order of their parameters.
+
+    A state has that of the interrupted run (`channels_last`), and fused steps go by position in memory.
+    """
+    for optimizer in vars(task).values():
+        if isinstance(optimizer, torch.optim.Optimizer):
+            for parameter, own in optimizer.state.items():
+                for name, value in list(own.items()):
+                    if value.shape == parameter.shape and value.stride() != parameter.stride():
+                        own[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)
+
+
 @contextlib.contextmanager
 def lock(run_dir: str) -> Iterator[None]:
     """Hold a run folder for one process; the lock ends with the process, however that ends.

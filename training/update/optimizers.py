@@ -56,6 +56,11 @@ class RAdam(torch.optim.RAdam):
         own = [group['capturable'] for group in self.param_groups]
         groups = [dict(group, capturable=flag) for group, flag in zip(state_dict['param_groups'], own)]
         super().load_state_dict(dict(state_dict, param_groups=groups))
+        for group in self.param_groups:
+            for p in group['params']:  # torch leaves counters where they were
+                if p in self.state:
+                    where = p.device if group['capturable'] else 'cpu'
+                    self.state[p]['step'] = self.state[p]['step'].to(where)
 
 
 def replace_in_place(grads: Sequence[torch.Tensor], function: Callable[[torch.Tensor], object]) -> None:

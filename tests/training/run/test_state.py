@@ -302,3 +302,33 @@ def test_optimizers_are_checked(change, text):
     task.optimizer.load_state_dict(state)
     with pytest.raises(ValueError, match=text):
         training_state.check_optimizers(task)
+
+
+class ConvolutionTask:
+    """A task with the optimizer of students, after some steps; weights in one of the two memory orders."""
+
+    def __init__(self, layout, steps):
+        torch.manual_seed(0)
+        self.net = torch.nn.Conv2d(3, 4, 3).to(memory_format=layout)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=0.1, fused=True)
+        for _ in range(steps):
+            self.step()
+
+    def step(self):
+        self.optimizer.zero_grad()
+        self.net(torch.arange(48.0).reshape(1, 3, 4, 4) / 48).square().sum().backward()
+        self.optimizer.step()
+
+
+@pytest.mark.parametrize('follows', [True, False])
+def test_moments_follow_the_memory_order_of_the_weights(follows):
+    """A fused step goes by position in memory: without this, other weights would be moved."""
+    whole = ConvolutionTask(torch.contiguous_format, 3)
+    interrupted = ConvolutionTask(torch.contiguous_format, 2)
+    resumed = ConvolutionTask(torch.channels_last, 0)
+    resumed.net.load_state_dict(interrupted.net.state_dict())
+    resumed.optimizer.load_state_dict(interrupted.optimizer.state_dict())
+    if follows:
+        training_state.follow_memory_order(resumed)
+    resumed.step()
+    assert torch.allclose(resumed.net.weight, whole.net.weight, atol=1e-5) == follows

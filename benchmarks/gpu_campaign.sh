@@ -5,16 +5,17 @@
 # Everything that is to be proved on a GPU, in pieces of under nine minutes:
 #   sh benchmarks/gpu_campaign.sh PIECE [--device=cpu]
 # PIECE, in the order of their worth, with the minutes they take at most:
-#   tests (7)    versions and peaks, tests with --device=cuda, a process group of one rank through NCCL, number types
-#   cifar (8)    the four CIFAR-10 recipes: reference, faithful, fast; images/s, stages, memory at the official batch;
-#                compiling takes minutes, so again until all four are done
-#   large (8)    the six others likewise
-#   demo (6)     demo killed and resumed to its end, demo in the fast mode, closing tables, sampling, profile of the fast step
+#   tests (9)    versions and peaks, tests with --device=cuda, a process group of one rank through NCCL, number types,
+#                compiled stages against eager ones; again until all are done
+#   cifar (9)    the four CIFAR-10 recipes: reference, faithful, fast; images/s, stages, memory at the official batch,
+#                profile of the fast step; compiling takes minutes, so again until all four are done
+#   large (9)    the six others likewise, ImageNet's with 32 images: 128 need more than 80 GB
+#   demo (9)     demo killed and resumed to its end, demo in the fast mode, closing tables, sampling
 #   teacher (9)  the photographs teacher, a part of its training; again and again until it is done
 #   student (9)  GDD-I on it, likewise
 # Prints a Markdown block for docs/performance.md, which is also $OUT/PIECE.md. A step that fails or runs over its limit
 # does not stop the others. The same command again goes on: what was done is kept in $KEEP.
-# Variables: OUT=gpu_results (at most 8 small files), KEEP=gpu_keep, PYTHON=python3, LIMIT=530 seconds for the piece,
+# Variables: DATA=FILE.zip for teacher and student, OUT=gpu_results (at most 8 small files), KEEP=gpu_keep, PYTHON=python3, LIMIT=530 seconds for the piece,
 #   DEVICE=cuda. No network: packages that are missing are carried as wheels in .whl/.
 # With --device=cpu all steps run in a tiny form, which proves the script and nothing else.
 set -u
@@ -27,7 +28,7 @@ for argument in "$@"; do
         *) piece='' && break ;;
     esac
 done
-[ -n "$piece" ] || { sed -n '5,21s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ -n "$piece" ] || { sed -n '5,23s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 export VENV=none PYTHON PYTHONUNBUFFERED=1 OUT
 mkdir -p "$OUT" "$KEEP/done" "$KEEP/logs" "$KEEP/tables"
 KEEP=$(cd "$KEEP" && pwd) OUT=$(cd "$OUT" && pwd)
@@ -58,7 +59,7 @@ step() {
     fi
     [ -z "$tiny" ] && [ "$limit" -le "$left" ] || limit=$left       # the tiny form runs beside other tests
     start=$(date +%s)
-    timeout -k 5 "$limit" "$@" >"$log" 2>&1
+    timeout -k 20 "$limit" "$@" >"$log" 2>&1
     code=$? spent=$(($(date +%s) - start))
     [ "$code" -ne 0 ] || echo "$spent" >"$mark"
     say "$name" "status $code" "$spent" "$(last "$log")"
@@ -67,13 +68,19 @@ step() {
 last() { grep -v '^$' "$1" | tail -n 1 | tr '|\r' '/ ' | cut -c1-400; }
 skip() { say "$1" skipped - "$2"; }
 
-# compared RECIPE SECONDS: the three modes side by side, as a table of its own.
+# measured NAME RECIPE SECONDS OPTION...: one recipe through benchmarks.throughput.
+measured() {
+    name=$1 recipe=$2 limit=$3
+    shift 3
+    case $recipe in *imagenet) set -- "$@" --batch=32 ;; esac
+    step "$name" "$limit" "$PYTHON" -m benchmarks.throughput --recipe="$recipe" --device="$DEVICE" --seconds="${SECONDS_EACH:-2}" "$@"
+}
+
+# compared RECIPE: the three modes side by side, as a table of its own; what fast compiles is there by then.
 compared() {
-    if [ "$tiny" ]; then set -- "$1" "$2" --mode=fast --batch=2 --json="$KEEP/tables/$1.json"; else
-        set -- "$1" "$2" --mode=reference,faithful,fast --out="$KEEP/tables/$1"; fi
-    recipe=$1 limit=$2
-    shift 2
-    step "$recipe" "$limit" "$PYTHON" -m benchmarks.throughput --recipe="$recipe" --device="$DEVICE" --seconds="${SECONDS_EACH:-2}" "$@"
+    if [ "$tiny" ]; then measured "$1" "$1" 60 --mode=fast --batch=2 --json="$KEEP/tables/$1.json"; else
+        measured "$1-compile" "$1" 300 --mode=fast &&
+            measured "$1" "$1" 200 --mode=reference,faithful,fast --out="$KEEP/tables/$1"; fi
 }
 
 # train NAME LIMIT OPTION...: a run whose states stay in $KEEP, so that the next piece goes on with it.
@@ -114,7 +121,7 @@ photographs() {
         part "$@"
     fi
 }
-data_of() { "$PYTHON" -c "import sys; from training.recipes import RECIPES; print(RECIPES[sys.argv[1]].data_path)" "$1"; }
+data_of() { [ -n "${DATA:-}" ] && echo "$DATA" || "$PYTHON" -c "import sys; from training.recipes import RECIPES; print(RECIPES[sys.argv[1]].data_path)" "$1"; }
 part() {
     recipe=$1
     shift
@@ -132,21 +139,29 @@ case $piece in
         step machine 60 "$PYTHON" -m benchmarks.gpu_probe --device="$DEVICE" --seconds="$([ "$tiny" ] && echo 0 || echo 2)"
         if [ ! -d tests/cuda ]; then skip cuda-tests 'no folder tests/cuda'
         elif [ "$tiny" ]; then step cuda-tests 60 "$PYTHON" -m pytest -q --collect-only tests/cuda
-        else step cuda-tests 240 "$PYTHON" -m pytest -q --device="$DEVICE" tests/cuda; fi
+        else step cuda-tests 240 "$PYTHON" -m pytest -v --device="$DEVICE" -m 'not compiled' tests/cuda; fi
         if [ "$tiny" ]; then skip number-types 'minutes on a CPU'; else
             step number-types 60 "$PYTHON" -m benchmarks.gradient_precision --device="$DEVICE"; fi
         if [ "$tiny" ]; then skip one-rank 'NCCL needs a GPU'; else
-            step one-rank 90 env FORCE_PROCESS_GROUP=1 "$PYTHON" -m benchmarks.throughput --recipe=demo --mode=fast --seconds=2 \
-                --device="$DEVICE"; fi
+            step one-rank 90 env FORCE_PROCESS_GROUP=1 "$PYTHON" -m benchmarks.throughput --recipe=demo --mode=faithful \
+                --seconds=2 --device="$DEVICE"; fi
+        if [ "$tiny" ]; then skip compiled 'compiles for a GPU only'; else
+            step compiled 240 "$PYTHON" -m pytest -v --device="$DEVICE" -m compiled tests/cuda; fi
         ;;
     cifar)
-        if [ "$tiny" ]; then compared demo 60; else
-            for recipe in gdd-i-cifar10 gdd-cifar10 gdd-i-cifar10-cond gdd-cifar10-cond; do compared "$recipe" 300; done
+        if [ "$tiny" ]; then
+            compared demo
+            set -- --recipe=demo --batch=2 --iterations=1
+        else
+            compared gdd-i-cifar10
+            set -- --recipe=gdd-i-cifar10
         fi
+        step profile 200 "$PYTHON" -m benchmarks.profile_step --perf=fast --device="$DEVICE" --out="$KEEP/tables/profile.txt" "$@"
+        [ "$tiny" ] || for recipe in gdd-cifar10 gdd-i-cifar10-cond gdd-cifar10-cond; do compared "$recipe"; done
         ;;
     large)
         if [ "$tiny" ]; then skip gdd-i-ffhq 'too large for a CPU'; else
-            for recipe in gdd-i-ffhq gdd-i-imagenet gdd-ffhq gdd-imagenet gdd-i-afhqv2 gdd-afhqv2; do compared "$recipe" 300; done
+            for recipe in gdd-i-ffhq gdd-i-imagenet gdd-ffhq gdd-imagenet gdd-i-afhqv2 gdd-afhqv2; do compared "$recipe"; done
         fi
         ;;
     demo)
@@ -164,12 +179,11 @@ case $piece in
         fi
         train demo 150 --recipe=demo "$@" && table demo && cp "$KEEP/demo/comparison.png" "$OUT/demo.png"
         if [ "$tiny" ]; then skip demo-fast 'the same steps again'; else
+            measured demo-compile demo 240 --mode=fast
             train demo-fast 150 --recipe=demo --perf=fast && table demo-fast && cp "$KEEP/demo-fast/comparison.png" "$OUT/demo-fast.png"
         fi
         if [ "$tiny" ]; then set -- --num=2 --batch=2; else set -- --num=10000 --batch=256; fi
         step sampling 60 "$PYTHON" -m benchmarks.sampling --device="$DEVICE" "$@"
-        if [ "$tiny" ]; then set -- --recipe=demo --batch=2 --iterations=1; else set -- --recipe=gdd-i-cifar10; fi
-        step profile 120 "$PYTHON" -m benchmarks.profile_step --perf=fast --device="$DEVICE" --out="$KEEP/tables/profile.txt" "$@"
         ;;
     teacher) photographs cifar10-small-teacher ;;
     student) photographs cifar10-small-gdd-i ;;      # TEACHER=FILE names another teacher than the recipe's
@@ -181,7 +195,7 @@ block() {
     if [ "$piece" = cifar ] || [ "$piece" = large ]; then
         printf '\n'
         first=''
-        for recipe in $(grep -o '^| gdd[^ ]*' "$rows" | cut -c3-); do
+        for recipe in $(grep -o '^| gdd[^ ]*' "$rows" | cut -c3- | grep -v -e '-compile$'); do
             file="$KEEP/tables/$recipe.md"
             [ -e "$file" ] || continue
             [ -n "$first" ] || head -n 2 "$file"
@@ -189,12 +203,12 @@ block() {
             grep "^| $recipe" "$file"
         done
         [ -z "$first" ] || tail -n 2 "$first"
+        [ "$piece" = large ] || [ ! -e "$KEEP/tables/profile.txt" ] || { printf '\n```\n'; head -n 25 "$KEEP/tables/profile.txt"; printf '```\n'; }
     fi
     if [ -e "$KEEP/demo/comparison.md" ] && [ "$piece" = demo ]; then
         for name in demo demo-fast; do
             [ ! -e "$KEEP/$name/comparison.md" ] || { printf '\n%s:\n\n' "$name"; cat "$KEEP/$name/comparison.md"; }
         done
-        [ ! -e "$KEEP/tables/profile.txt" ] || { printf '\n```\n'; head -n 25 "$KEEP/tables/profile.txt"; printf '```\n'; }
     fi
     [ "$piece" != tests ] || [ ! -e "$KEEP/logs/tests-number-types.log" ] || { printf '\n'; cat "$KEEP/logs/tests-number-types.log"; }
 }

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import click
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import throughput
@@ -29,6 +30,8 @@ def kernel_times(events: Iterable[Any], on_gpu: bool) -> list[KernelTime]:
         on_gpu: Whether times of the device count, or those of the CPU's operations.
     """
     kind = 'self_device_time_total' if on_gpu else 'self_cpu_time_total'
+    if on_gpu:  # the operations that launch a kernel, and annotations around it, have its time once more
+        events = [e for e in events if e.device_type == DeviceType.CUDA and not e.is_user_annotation]
     rows = [(getattr(event, kind) / 1000, event.count, event.key) for event in events]
     return sorted((row for row in rows if row[0] > 0), reverse=True)
 

@@ -46,6 +46,7 @@ from dnnlib.cli import one_line_errors
 from dnnlib.parallel import available_cores
 from dnnlib.util import atomic_write
 from torch_utils import distributed
+from training.adversarial.precision import Arithmetic
 from training.choices import DISTILLATION_LOSSES, RANDOM_TEACHER
 from training.run import folder
 from training.training_loop import TrainingRun
@@ -245,7 +246,9 @@ def measure(config: dict[str, Any], seconds: float, mode: str = 'faithful') -> d
     if interval:
         stages['R1'] = bench.profile(1, with_r1=True)['R1']
     iteration = weighted(times[0][0], times[-1][0], interval)
-    work = work_of(counters, interval, config['batch_size'] // distributed.get_world_size(), device)
+    arithmetic = getattr(bench.run.task, 'arithmetic', Arithmetic())  # peaks in the numbers that the run has
+    with arithmetic.tf32_setting():
+        work = work_of(counters, interval, config['batch_size'] // distributed.get_world_size(), device)
     synchronize(device)
     return dict(
         mode=mode,
@@ -338,8 +341,10 @@ def measure_in_process(name: str, options: list[str]) -> dict[str, Any]:
             text=True,
         )
         if done.returncode or not os.path.exists(path):
-            lines = done.stderr.strip().splitlines() or [f'ended with status {done.returncode}']
-            return dict(error=lines[-1].removeprefix('Error: ')[:200])
+            print(done.stderr, file=sys.stderr, flush=True)  # the compiler's errors have many lines
+            lines = [line for line in done.stderr.splitlines() if line.strip() and 'TORCHDYNAMO' not in line]
+            reason = lines[-1] if lines else f'ended with status {done.returncode}'
+            return dict(error=reason.removeprefix('Error: ')[:200])
         with open(path, encoding='utf-8') as file:
             return json.load(file)
 
@@ -352,6 +357,8 @@ def measure_all(names: list[str], modes: list[str], options: list[str], out: str
         modes:   Of MODES.
         options: Further options of this command.
         out:     Where to write: OUT.md and OUT.json.
+    Raises:
+        click.ClickException: At the end, if one of them failed.
     """
     results = {}
     for name in names:
@@ -364,6 +371,9 @@ def measure_all(names: list[str], modes: list[str], options: list[str], out: str
             write(f'{out}.md', table(results))
             write(f'{out}.json', json.dumps(results, indent=2) + '\n')
     print(f'\n{table(results)}\nWritten to {out}.md and {out}.json')
+    failed = [key for key, result in results.items() if 'error' in result]
+    if failed:
+        raise click.ClickException(f'{", ".join(failed)} could not be measured; the reasons stand above')
 
 
 def write(path: str, text: str) -> None:

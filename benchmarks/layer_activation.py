@@ -27,6 +27,7 @@ import torch
 from benchmarks.figures import new_figure, save_and_close
 from dnnlib.cli import one_line_errors
 from dnnlib.util import atomic_write
+from torch_utils.batches import stack_items
 from training.dataset import ImageFolderDataset
 from training.networks import UNetBlock
 from training.sampling.noise_levels import SIGMA_MAX, edm_levels
@@ -211,8 +212,7 @@ def load_images(data: str, count: int, use_labels: bool) -> tuple[torch.Tensor, 
     """Return `count` images spread over a data set, [N, C, H, W] in -1..1, and their one-hot labels."""
     dataset = ImageFolderDataset(data, use_labels=use_labels)
     items = [dataset[k * len(dataset) // count] for k in range(min(count, len(dataset)))]
-    images = torch.stack([torch.as_tensor(image) for image, _ in items]).to(torch.float32) / 127.5 - 1
-    return images, torch.stack([torch.as_tensor(label) for _, label in items])
+    return stack_items(items, torch.device('cpu'))
 
 
 def collect(network: str, data: str, student: str | None, count: int) -> dict:

@@ -112,11 +112,16 @@ def checksum(tensors: Mapping[str, torch.Tensor]) -> int:
     return digest
 
 
-@contextlib.contextmanager
-def full_precision() -> Iterator[None]:
+def full_precision() -> contextlib.AbstractContextManager[None]:
     """Keep GPUs from rounding float32 products to TF32, so that results do not depend on the GPU."""
+    return tf32(False)
+
+
+@contextlib.contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Set whether GPUs may round float32 products (cuDNN, cuBLAS) to TF32 while inside; restore both."""
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
     try:
         yield
     finally:

@@ -24,13 +24,13 @@ and the generator's own bfloat16 (precision) exist on a GPU only.
 import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from dnnlib.errors import ArgumentError, arg
-from torch_utils import distributed
+from torch_utils import distributed, misc
 from training.adversarial.features import ProjectedFeatures
 from training.backbones.teacher import TEACHER
 
@@ -67,18 +67,9 @@ class Arithmetic:
         """Factor on gradients inside the frozen networks and D, in G's stage."""
         return GRADIENT_SCALE if self.features == torch.float16 else 1.0
 
-    @contextlib.contextmanager
-    def tf32_setting(self) -> Iterator[None]:
-        """Set `allow_tf32` of cuDNN and cuBLAS to that of this arithmetic while inside; restore both."""
-        flags = (torch.backends.cudnn, torch.backends.cuda.matmul)
-        before = [flag.allow_tf32 for flag in flags]
-        try:
-            for flag in flags:
-                flag.allow_tf32 = self.tf32
-            yield
-        finally:
-            for flag, value in zip(flags, before):
-                flag.allow_tf32 = value
+    def tf32_setting(self) -> contextlib.AbstractContextManager[None]:
+        """Set whether float32 products may be TF32 to what this arithmetic says while inside."""
+        return misc.tf32(self.tf32)
 
     def maybe_compile(self, function: Callable) -> Callable:
         """Return a pure function of tensors under torch.compile if `compiled`, else as it is."""
